@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from expectations.rules import RowRule, outside
 from models.columns import ITEM_ID, USER_KEY
-from models.datasets.limits import DatasetLimits
+from models.datasets.acceptance import DatasetLimits
 from models.features.definitions import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES, Feature
-from models.features.segments.trait_groups import Group
+from models.features.segments.trait_clusters import Group
 
 Bounds = tuple[float | None, float | None]
 """Lowest and highest; None leaves a side open."""

@@ -6,9 +6,8 @@ from prefect import flow
 
 from models.datasets.acceptance import WARNED, Acceptance
 from models.datasets.labels import Kind
-from tasks.datasets.build_dataset import build_dataset, split_by
+from tasks.datasets.build_dataset import RebuiltDataset, build_dataset, rebuild_dataset, split_by
 from tasks.datasets.load_dataset import DatasetManifest
-from tasks.datasets.rebuild_dataset import RebuiltDataset, rebuild_dataset
 from tasks.orchestration import run_names
 from tasks.orchestration.run_artifacts import show
 from tasks.orchestration.table_columns import facts

@@ -5,7 +5,7 @@ from prefect import flow
 from tasks.orchestration.form_fields import Words
 from tasks.orchestration.run_artifacts import show
 from tasks.orchestration.table_columns import facts
-from tasks.scoring.roll_back_model import ModelRollback, roll_back_model
+from tasks.scoring.roll_back import ModelRollback, roll_back_model
 
 
 @flow(flow_run_name="roll back the model")

@@ -5,7 +5,7 @@ from prefect import flow
 from tasks.orchestration.form_fields import Words
 from tasks.orchestration.run_artifacts import show
 from tasks.orchestration.table_columns import facts
-from tasks.scoring.roll_back_lists import ListRollback, roll_back_lists
+from tasks.scoring.roll_back import ListRollback, roll_back_lists
 
 
 @flow(flow_run_name="roll back lists of {placement}")

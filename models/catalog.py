@@ -36,29 +36,21 @@ CATALOG: Final[dict[str, type[Recommender]]] = {
 }
 
 
-class UnknownModelError(TailorbirdError):
-    """A model kind that is not in the catalogue."""
-
-
-class UnknownSettingError(TailorbirdError):
-    """A setting that the model does not have."""
-
-
 def model_type(kind: str) -> type[Recommender]:
-    """Return the model class of that kind; raises UnknownModelError, which lists the kinds."""
+    """Return the model class of that kind; raises TailorbirdError, which lists the kinds."""
     try:
         return CATALOG[kind]
     except KeyError:
-        raise UnknownModelError(f"There is no model {kind!r}; choose one of: {', '.join(CATALOG)}.") from None
+        raise TailorbirdError(f"There is no model {kind!r}; choose one of: {', '.join(CATALOG)}.") from None
 
 
 def config(kind: str, values: Mapping[str, Any] | None = None) -> Any:
-    """Return the model's settings with `values` over the defaults; raises UnknownSettingError."""
+    """Return the model's settings with `values` over the defaults; raises TailorbirdError."""
     made, given = model_type(kind).config_type, values or {}
     known = {field.name for field in fields(made)}
     unknown = sorted(set(given) - known)
     if unknown:
-        raise UnknownSettingError(f"{kind} has no setting {', '.join(unknown)}; it has: {', '.join(sorted(known))}.")
+        raise TailorbirdError(f"{kind} has no setting {', '.join(unknown)}; it has: {', '.join(sorted(known))}.")
     return made(**given)
 
 

@@ -56,8 +56,6 @@ UPDATED_AT: Final = "updated_at"
 CONSENT: Final = "consent"
 CONSENT_AT: Final = "consent_at"
 
-RANK: Final = "rank"
-SCORE: Final = "score"
 REASON: Final = "reason"
 MODEL_VERSION: Final = "model_version"
 

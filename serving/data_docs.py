@@ -24,6 +24,7 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "private, no-cache",
 }
+_VERDICTS = ("<span class='failed'>refused</span>", "<span class='passed'>passed</span>")
 _FRAME = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
@@ -100,12 +101,8 @@ def _table(entries: list[tuple[str, About]]) -> str:
         return "<p>No batch was judged yet.</p>"
     rows = "".join(
         f"<tr><td><a href='/{name}/'>{escape(about.batch_id)}</a></td><td>{escape(about.dataset)}</td>"
-        f"<td>{_verdict(about.passed)}</td><td>{escape(about.judged_at[:19].replace('T', ' '))} UTC</td></tr>"
+        f"<td>{_VERDICTS[about.passed]}</td><td>{escape(about.judged_at[:19].replace('T', ' '))} UTC</td></tr>"
         for name, about in entries
     )
     heads = "".join(f"<th>{head}</th>" for head in ("Batch", "Data set", "Verdict", "Judged"))
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
-
-
-def _verdict(passed: bool) -> str:
-    return "<span class='passed'>passed</span>" if passed else "<span class='failed'>refused</span>"

@@ -138,9 +138,9 @@ DATED_FOR_PEOPLE = (
 )
 UNCONNECTED = "tasks/ingest/check/unconnected.py"
 """Judges times in the future where there is no database to ask, and stores nothing."""
-SENT = "serving/shop/events/calls.py"
+SENT = "serving/shop/calls.py"
 """States its clock with each event, as any sender of events does; the collector corrects it."""
-ANSWERED = "serving/shop/visits/visit.py"
+ANSWERED = "serving/shop/visits.py"
 """Asks for consent again half a year after an answer, which a browser keeps and no database."""
 DURING_OUTAGES = "serving/events/clock.py"
 """Knows how far the database's clock is ahead, for messages that arrive while the database is down."""

@@ -16,7 +16,7 @@ from scipy import sparse
 
 from benchmarks.accuracy.readers import BadFileError, Interactions, read, train_and_test
 from models.datasets.training_data import TrainingData
-from models.features.encoding.tags import Tags
+from models.features.encoding.encoder import Tags
 from models.primitives.vocabulary import index_of
 
 Layout = Literal["sequences", "pairs"]

@@ -19,7 +19,7 @@ from benchmarks.accuracy.splits import training_data
 from benchmarks.results import publish
 from models.datasets.cold_start import InOrder, NewUsers
 from models.datasets.training_data import TrainingData
-from models.lists.batch_users import matrix_of
+from models.lists.ranked_lists import matrix_of
 from models.recommenders.epochs import Epoch
 from models.recommenders.sequence.histories import GAPS, KINDS, Encoder, Padded
 from models.recommenders.sequence.model import SequenceModel

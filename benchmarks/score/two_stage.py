@@ -14,9 +14,9 @@ from scipy import sparse
 
 from benchmarks.results import peak_mb, publish
 from models.features.definitions import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES
+from models.features.encoding.encoder import Tags
 from models.features.encoding.item_tfidf import ItemVectors, Weights
-from models.features.encoding.tags import Tags
-from models.primitives.pair_table import Lookup
+from models.primitives.state import Lookup
 from models.ranking.candidate_features import RankerRows
 from models.ranking.candidate_generation import Candidates, Retriever
 from models.ranking.ensemble import BlendedRanker

@@ -34,9 +34,9 @@ from infra.configuration.placements import placements_file
 from infra.configuration.settings import load as load_settings
 from infra.installation import current
 from infra.keys.recorded_api_keys import NewKey, create_key, revoke_key
+from infra.overview.situation import NoChampionError, require_champion
 from infra.services.endpoints import ServicesDownError
 from models.errors import TailorbirdError
-from serving.queries.champion_bundle import NoChampionError, champion
 
 SEED: Final = 7
 _FIRST_PAGE: Final = Ready("/")
@@ -66,8 +66,9 @@ def main() -> None:
 
 
 def _measured(seconds: int, workers: int) -> Figures:
-    engine = current().engine
-    folder = Path(champion(engine)["bundle"])
+    installation = current()
+    engine = installation.engine
+    folder = Path(require_champion(engine, installation.settings)["bundle"])
     key = create_key(engine, NewKey("benchmarks.serve", ["read"], _UNLIMITED, timedelta(hours=1)), "benchmarks.serve")
     try:
         sent = traffic(engine, str(key["key"]), np.random.default_rng(SEED))

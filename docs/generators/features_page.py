@@ -4,11 +4,9 @@ from collections.abc import Iterator
 
 from models.features.definitions import Feature
 from models.features.expressions import ORDER
-from models.features.tables.item_features import SMOOTHING
+from models.features.tables.item_features import HALF_LIVES, SMOOTHING, WINDOWS
 from models.features.tables.registry import TABLES, Table
-from models.features.tables.sequences import ACTS, LENGTH
-from models.features.tables.session_features import ENGAGEMENT, HALF_LIFE, SESSION_GAP
-from models.features.tables.user_item_history import HALF_LIVES, WINDOWS
+from models.features.tables.user_features import ACTS, ENGAGEMENT, HALF_LIFE, LENGTH, SESSION_GAP
 
 _OPENING = f"""\
 # Features

@@ -1,6 +1,5 @@
 """The command that checks files before an ingest."""
 
-import json
 from typing import Annotated
 
 import typer
@@ -28,15 +27,11 @@ def check(
     The exit code is 0 if an ingest would accept these rows, and 1 if it would refuse them. The output shows values of
     the files, with raw user ids.
     """
-    from serving.terminal import mapping_check
     from tasks.ingest.check.check_mapping import check_mapping
     from tasks.sources.mapping_files import mapping_overrides
 
     overrides = mapping_overrides(consent=consent, consent_note=consent_note)
     report = check_mapping(mapping, paths or [], overrides, rows)
-    if as_json:
-        print(json.dumps(report, default=str))
-    else:
-        mapping_check.checked(report)
+    running.finish("check", report, as_json)
     if not report["accepted"]:
         raise typer.Exit(1)

@@ -13,7 +13,7 @@ from flows.commands.running import Json, print_message
 from infra.keys.api_keys import COLLECT, SCOPES, KeyKind, Scope, fault_of
 
 if TYPE_CHECKING:
-    from infra.database.engine import Engine
+    pass
 
 app = running.group("The keys that stored data depend on, and the keys of callers of the API.")
 rotate = running.group("Replace a key.")
@@ -72,19 +72,13 @@ def retire(
     """Stop trusting bundles of an earlier signing key."""
     from infra.bundles.signing_key_rotation import list_keys, retire
     from infra.configuration.settings import load
+    from infra.database.schema.promotion_rows import newest_promotion
 
     opened = running.database("owner")
-    retire(opened, load(), fingerprint, _champion(opened), actor, reason)
+    with opened.connect() as connection:
+        champion = newest_promotion(connection)
+    retire(opened, load(), fingerprint, Path(champion["bundle"]) if champion else None, actor, reason)
     running.finish("keys", list_keys(opened), as_json)
-
-
-def _champion(opened: "Engine") -> Path | None:
-    from serving.queries.champion_bundle import NoChampionError, champion
-
-    try:
-        return Path(champion(opened)["bundle"])
-    except NoChampionError:
-        return None
 
 
 @app.command()

@@ -291,6 +291,6 @@ def monitor(
     The reports are rows of `drift_reports`; the view `drift_signals` has a row for each signal.
     """
     note = "" if history else running.flow("monitor")(accept, reviewer if accept else "")["note"]
-    from serving.queries.drift import drift
+    from serving.queries.status import drift
 
     running.finish("drift", drift(running.database("serving")) | {"note": note}, as_json)

@@ -23,7 +23,7 @@ def _worded(text: str) -> str:
 
 def _reason(text: str) -> str:
     """Refuse a reason without content."""
-    from models.primitives.recorded_reasons import reason_fault
+    from models.errors import reason_fault
 
     if fault := reason_fault(text, "you decide so", "better on new items"):
         raise typer.BadParameter(fault)
@@ -97,7 +97,7 @@ def rollback_model(
     rollback = running.flow("rollback", *_MLFLOW)
     if sys.stdin.isatty() and not yes:
         from infra.installation import current
-        from tasks.scoring.roll_back_model import rollback_effect
+        from tasks.scoring.roll_back import rollback_effect
 
         running.print_message(rollback_effect(current()))
         running.confirm("Roll back?", "")

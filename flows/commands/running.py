@@ -27,6 +27,8 @@ _COMMANDS: Final = {"rollback": "rollback model"}
 _MAY_BE_IDLE: Final = ("monitor", "audit")
 """Scheduled steps that do not fail if they have nothing to do."""
 _FINAL_RESULTS: Final = (
+    "status",
+    "check",
     "ledger_entry",
     "compact",
     "audit",
@@ -242,11 +244,11 @@ def minutes_left(context: typer.Context, minutes: float) -> float:
 
 def finish(kind: str, result: Any, as_json: bool) -> None:
     """Print the result of a command, and the next command after most of them."""
-    from serving.terminal import screen
-
     if as_json:
         print(json.dumps(result, default=str))
         return
+    from serving.terminal import screen
+
     screen.show(kind, result)
     if kind not in (*_FINAL_RESULTS, *screen.TABLES):
         print_next_step(brief=kind in _WITH_SITUATION)

@@ -14,7 +14,7 @@ from flows.commands.running import Json
 from models.primitives.json_types import JsonObject
 
 if TYPE_CHECKING:
-    from serving.queries.absence import Lookups
+    from serving.queries.explain import Lookups
 
 app = running.group()
 
@@ -81,8 +81,7 @@ def status(as_json: Json = False) -> None:
     from infra.supervisor.probes import running_clients
     from infra.supervisor.startup import reachable, under_way
     from models.errors import TailorbirdError
-    from serving.queries.status import spool_counts
-    from serving.terminal.status import print_status
+    from serving.events.spool import FOLDER, Spool
 
     services, mistake = reachable(load()), None
     report: JsonObject = dict.fromkeys(("ledger", "champion", "challenger", "batch", "placements", "next"))
@@ -98,10 +97,10 @@ def status(as_json: Json = False) -> None:
             report["placements"] = judged(stored["placements"], load(), champion)
         except TailorbirdError as error:  # the rest is printed first
             mistake = error
-    report["spool"] = spool_counts(load().var)
+    report["spool"] = Spool(load().var / FOLDER, 0).state()
     report["services"] = services | running_clients(load())
     report["running"], report["outdated"] = under_way(load()) if services["postgres"] else [], outdated(load())
-    print(json.dumps(report)) if as_json else print_status(report)
+    running.finish("status", report, as_json)
     if mistake:
         raise mistake
 
@@ -226,9 +225,10 @@ def verify(
 
     if model is None:
         from infra.bundles.promoted import verify_promoted
-        from serving.queries.champion_bundle import champion
+        from infra.configuration.settings import load
+        from infra.overview.situation import require_champion
 
-        promoted = champion(running.database("serving"))
+        promoted = require_champion(running.database("serving"), load())
         verify_promoted(promoted)
         model, digest = promoted["bundle"], digest or promoted["digest"]
     print(verified_folder(Path(model), to, digest))
@@ -245,7 +245,7 @@ def signing_key() -> None:
 
 def _lookups() -> "Lookups | None":
     """Return the reader of events for single answers; few answers need its heavy imports."""
-    from tasks.scoring.reads.single_user import available_lookups
+    from tasks.scoring.single_user import available_lookups
 
     return available_lookups()
 

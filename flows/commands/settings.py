@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from infra.configuration.settings import Settings
     from models.lists.rules.placement_config import Placement
-    from serving.terminal.settings import PlacementRules
+    from serving.queries.operator_rules import Layer
 
 app = running.group()
 
@@ -63,35 +63,34 @@ def show(as_json: Json = False) -> None:
 
     given = load()
     rows, file = [asdict(row) for row in settings_shown.rows(given)], given.settings_file
-    rules = _placement_rules(given)
+    placements, layer, fault = _placement_rules(given)
     if as_json:
-        print(json.dumps({"settings": rows, **rules_as_json(rules)}))
+        print(json.dumps({"settings": rows, **rules_as_json(placements, layer)}))
     else:
         print_settings(rows, str(file) if file else None)
-        print_rules(rules)
-    if rules.fault:
-        running.print_message(f"The rules of operators cannot be read: {rules.fault}")
+        print_rules(placements, layer)
+    if fault:
+        running.print_message(f"The rules of operators cannot be read: {fault}")
     for sentence in [*unknown_settings.variables(), *unknown_settings.schedules(given)]:
         running.print_message(sentence)
 
 
-def _placement_rules(settings: "Settings") -> "PlacementRules":
-    """Return the rules of placements; those of operators only if the database can be read."""
+def _placement_rules(settings: "Settings") -> "tuple[Mapping[str, Placement], Layer | None, str]":
+    """Return the rules of the file, and those of operators, or why they cannot be read."""
     from infra.configuration.placements import configured
     from infra.outages import explain
     from models.errors import TailorbirdError
     from serving.queries.operator_rules import layer_over
-    from serving.terminal.settings import PlacementRules
 
     file: Mapping[str, Placement] = {}
     try:
         file = configured(settings)
-        return PlacementRules(file, layer_over(running.database("serving", compared=False), file))
+        return file, layer_over(running.database("serving", compared=False), file), ""
     except Exception as error:
         reason = str(error) if isinstance(error, TailorbirdError) else explain(error)
         if reason is None:
             raise
-        return PlacementRules(file, None, reason)
+        return file, None, reason
 
 
 def _write_mapping(files: list[str], target: Path, consent: str | None, note: str | None) -> None:

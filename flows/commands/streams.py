@@ -2,16 +2,13 @@
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from flows.commands import running
 from flows.commands.running import Json
-
-if TYPE_CHECKING:
-    from serving.queries.dead_letters import StoredLetter
-    from serving.stream.replay import Replayed
+from models.primitives.json_types import JsonObject
 
 app = running.group()
 dead_letters = running.group(
@@ -125,11 +122,11 @@ def replay(
         running.print_message("Nothing was stored: this was a dry run.")
 
 
-async def _replayed(letters: "list[StoredLetter]", dry_run: bool) -> "list[Replayed]":
+async def _replayed(letters: list[JsonObject], dry_run: bool) -> list[JsonObject]:
     from infra.configuration.settings import load
     from serving.stream.consumer import reader_of, settling
     from serving.stream.replay import replay
 
     settings = load()
-    async with settling(settings, letters[0].source) as settlement:
+    async with settling(settings, letters[0]["source"]) as settlement:
         return await replay(settlement.pool, letters, lambda source: reader_of(settings, source), dry_run=dry_run)

@@ -22,7 +22,7 @@ from infra.configuration import addresses, keys, value_checks
 from infra.configuration import settings_file as file
 from infra.configuration.settings_file import SettingsRefusedError
 from infra.configuration.timing import Timing, timings
-from models.datasets.limits import DatasetLimits
+from models.datasets.acceptance import DatasetLimits
 from models.gate.thresholds import GateThresholds
 from models.monitoring.drift.monitor_settings import DriftMonitorConfig
 from models.primitives.json_types import JsonObject

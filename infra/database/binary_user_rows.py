@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.database.binary_copy import fill_array, record
-from models.lists.batch_users import BatchUsers
+from models.lists.ranked_lists import BatchUsers
 
 NAMES: Final = ("batch_id", "user_key", "hidden", "due", "clicks", "traits")
 _ARRAYS: Final = ("hidden", "due", "clicks")

@@ -6,8 +6,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from infra.database.schema.serving_schema import operator_rules
-from models.lists.rules.layer.rule_layer import RuleLayer
-from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion, layer_from_json, layer_to_json
+from models.lists.rules.layer.rule_layer import NO_VERSION, RuleLayer, RuleVersion, layer_from_json, layer_to_json
 
 _COLUMNS: Final = tuple(
     operator_rules.c[name] for name in ("version", "rules", "author", "comment", "created_at", "restores")

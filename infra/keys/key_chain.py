@@ -46,3 +46,23 @@ def remaining(secret: str, earlier: str | None) -> list[str] | None:
     if earlier is not None and earlier not in known:
         return None
     return keys(secret)[1 + (known.index(earlier) if earlier else 0) :]
+
+
+class Pseudonyms:
+    """Turns ids of callers into pseudonyms, with the pseudonym key of the installation."""
+
+    def __init__(self, secret: str) -> None:
+        self._keys = keys(secret)
+
+    @property
+    def key_version(self) -> int:
+        """Return the number of keys in the chain: 1 before the first rotation."""
+        return len(self._keys)
+
+    def of(self, user: str) -> str:
+        """Return the key of a user: 64 hex digits."""
+        return hashed(user, self._keys)
+
+    def of_device(self, device: str) -> str:
+        """Return the key of a session or device, which no user has."""
+        return hashed(device, self._keys, DEVICE)

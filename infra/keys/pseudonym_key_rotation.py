@@ -1,6 +1,5 @@
 """Begins and ends rotations of the pseudonym key: its rows and files. Other modules re-key the stores in between."""
 
-import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from infra.keys.credentials import FOLDER, create_once, environment_secret, find
 from infra.keys.fingerprints import PSEUDONYM, SIGNING, fingerprint
 from infra.keys.recorded_fingerprints import Fingerprint, lock, newest, pending, record, rows
 from infra.keys.trust import NEXT, RotationRefusedError, compare, finish_rotation
+from infra.private_files.staging import synchronise
 
 _RANDOM: Final = 32
 
@@ -101,7 +101,7 @@ def begin_rotation(
 def end_rotation(settings: Settings, rotation: Rotation) -> None:
     """Move the new key into place. The database records it as the one in use already."""
     finish_rotation(settings, PSEUDONYM, rotation.fingerprint)
-    _sync(settings.var / FOLDER)
+    synchronise(settings.var / FOLDER)
 
 
 def _secret(settings: Settings, current: Fingerprint, begun: Fingerprint | None) -> str:
@@ -140,14 +140,5 @@ def _stored(waiting: Path, secret: str) -> str:
     """Store the new key durably: after a store is re-keyed, only this key identifies its users."""
     waiting.unlink(missing_ok=True)  # it continues a key that is not in use
     create_once(waiting, secret)
-    _sync(waiting.parent)
+    synchronise(waiting.parent)
     return secret
-
-
-def _sync(folder: Path) -> None:
-    """Flush the folder to disk, so that its file names survive a power failure."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

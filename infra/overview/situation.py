@@ -11,10 +11,11 @@ from sqlalchemy import Connection, Engine, RowMapping, func, select, text
 from infra.configuration.placements import configured
 from infra.configuration.settings import Settings
 from infra.database.schema.ledger_schema import COMMITTED, UNDO_CHANGES
-from infra.database.schema.promotion_rows import Promotion
-from infra.database.schema.schema import DEADLINE, ingest_batches, promotions, reviews
+from infra.database.schema.promotion_rows import Promotion, newest_promotion
+from infra.database.schema.schema import DEADLINE, ingest_batches, reviews
 from infra.overview.unfinished import cut_short, unfinished
 from infra.supervisor.running_commands.under_way import next_run, under_way
+from models.errors import TailorbirdError
 from models.evaluation.metrics.ranking import METRIC
 from models.gate.results import BETTER, Outcome, stored_outcome
 from models.lists.rules.placement_config import PlacementError
@@ -85,7 +86,7 @@ def read(engine: Engine, settings: Settings) -> Situation:
         batches, events = _ingested(connection)
         dataset = connection.execute(_DATASET).first()
         version = str(dataset.version) if dataset else None
-        champion = _champion(connection)
+        champion = newest_promotion(connection)
         undone = _undone_batches(connection)
         lists = _lists(connection, settings, champion) if champion else _PlacementLists()
         superseded = _superseded_by_rollback(connection, champion, undone) if champion else None
@@ -126,6 +127,19 @@ def why_not(command: str, engine: Engine, settings: Settings) -> str | None:
     return str(step(engine, settings)) if refusal(command, read(engine, settings)) else None
 
 
+class NoChampionError(TailorbirdError):
+    """There is no champion."""
+
+
+def require_champion(engine: Engine, settings: Settings) -> Promotion:
+    """Return the newest promotion. Raises NoChampionError with the next command before the first one."""
+    with engine.connect() as connection:
+        newest = newest_promotion(connection)
+    if newest is None:
+        raise NoChampionError(str(step(engine, settings)))
+    return newest
+
+
 def earlier_champion(connection: Connection) -> Promotion | None:
     """Return the promotion before the present champion's; None if it is the first. Rollbacks are no promotions."""
     row = connection.execute(_BEFORE).mappings().first()
@@ -148,12 +162,6 @@ def _ingested(connection: Connection) -> tuple[int, int]:
 def _newer(connection: Connection, built_at: datetime) -> int:
     """Return the number of interactions since a data set was built, including those from quarantine."""
     return int(connection.execute(_NEWER, {"built_at": built_at, "reference": list(_REFERENCE)}).scalar_one())
-
-
-def _champion(connection: Connection) -> Promotion | None:
-    newest = select(promotions).order_by(promotions.c.promotion_id.desc())
-    row = connection.execute(newest.limit(1)).mappings().first()
-    return cast(Promotion, dict(row)) if row else None
 
 
 def _earlier(connection: Connection, champion: Promotion, undone: Collection[str]) -> EarlierChampion | None:

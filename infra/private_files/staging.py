@@ -12,6 +12,15 @@ from typing import Final
 _PREFIX: Final = ".incoming-"
 
 
+def synchronise(folder: Path) -> None:
+    """Flush a folder to disk, so that the names of its files survive a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def staged(root: Path) -> Iterator[Path]:
     """Yield an empty folder in `root`, and remove it after the block unless it was moved.

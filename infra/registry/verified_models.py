@@ -21,17 +21,13 @@ _ADDRESS: Final = re.compile(rf"models:/{MODEL}(?:/(?P<version>[0-9]{{1,9}})|@(?
 _CHAMPION: Final = "champion"
 
 
-class UnknownModelError(TailorbirdError):
-    """An address names no registered version."""
-
-
 def verified_copy(model: str, to: Path | None = None, digest: str | None = None) -> Path:
     """Return the folder of a verified copy of `models:/tailorbird/<version>` or `models:/tailorbird@<alias>`.
 
     The copy is `<to>/<digest>`, by default in `var/verified`, and only its owner can change it. If a database is
     configured, the version must have the run and digest that Postgres recorded. Otherwise only the signature is
     checked: give the expected `digest` of the manifest to accept no other bundle.
-    Raises BundleRefusedError, UnknownModelError, SharedFolderError.
+    Raises BundleRefusedError, TailorbirdError, SharedFolderError.
     """
     settings = load()
     if settings.mlflow_tracking_uri is None:
@@ -63,12 +59,12 @@ def _has_database(settings: Settings) -> bool:
 def _number(registry: Registry, model: str) -> int:
     address = _ADDRESS.fullmatch(model)
     if address is None:
-        raise UnknownModelError(f"{model!r} is no address such as models:/{MODEL}/3 or models:/{MODEL}@champion.")
+        raise TailorbirdError(f"{model!r} is no address such as models:/{MODEL}/3 or models:/{MODEL}@champion.")
     if address["version"]:
         return int(address["version"])
     number = registry.aliases().get(address["alias"])
     if number is None:
-        raise UnknownModelError(f"No version in MLflow has the alias {address['alias']!r}.")
+        raise TailorbirdError(f"No version in MLflow has the alias {address['alias']!r}.")
     return number
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.columns import ITEM_ID, USER_KEY
-from models.primitives.arrow import pa, pc
+from models.primitives.arrow_types import pa, pc
 from models.primitives.vocabulary import index_of, words
 
 

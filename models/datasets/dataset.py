@@ -105,7 +105,7 @@ class Dataset:
         return as_known(self.users, columns.USER_KEY, self.user_history, cut)
 
     def acts(self, cut: int) -> pa.Table | None:
-        """Return the latest events of each user (`models.features.tables.sequences`) as stored for a cut.
+        """Return the latest events of each user (`models.features.tables.user_features.sequences`) as stored for a cut.
 
         None for other moments, and for data sets that store no such table.
         """
@@ -119,12 +119,11 @@ class Dataset:
         """Return one table; the others are not read, because the pairs are many and few models need them."""
         if (name, cut) not in self._opened:
             rows = self.stored(name, cut)
-            tables = {name: rows} if rows is not None else self._computed(cut)
+            tables = {name: rows}
+            if rows is None:
+                tables = feature_tables(self.interactions, self.catalogue(cut), cut).by_name()
             self._opened.update({(table, cut): rows for table, rows in tables.items()})
         return self._opened[name, cut]
-
-    def _computed(self, cut: int) -> dict[str, pa.Table]:
-        return feature_tables(self.interactions, self.catalogue(cut), cut).by_name()
 
     def once(self, key: Hashable, work: Callable[[], T], store: bool = True) -> T:
         """Return the result of `work` for this key, computed once and kept as long as the data set is open."""

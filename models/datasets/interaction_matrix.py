@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.primitives.csr import entries
+from models.primitives.state import entries
+from models.primitives.time import DAY
 
 if TYPE_CHECKING:
     from models.datasets.training_data import TrainingData
@@ -22,7 +23,7 @@ def profiles(data: "TrainingData", half_life_days: float) -> sparse.csr_array:
     """Return events decayed by their age at the user's latest event: float32 CSR, users x items."""
     latest = np.full(len(data.users), np.iinfo(np.int64).min)
     np.maximum.at(latest, data.user, data.occurred_at)
-    age = (latest[data.user] - data.occurred_at) / 86_400
+    age = (latest[data.user] - data.occurred_at) / DAY
     weight = np.exp2(-age / half_life_days).astype(np.float32)
     own = sparse.csr_array((weight, (data.user, data.item)), shape=(len(data.users), len(data.items)))
     own.eliminate_zeros()

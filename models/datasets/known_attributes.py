@@ -4,7 +4,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from models.primitives.arrow_sql import query
+from models.primitives.arrow_sql import literal, query, quoted
 
 NAME: Final = "name"
 SINCE: Final = "since"
@@ -26,11 +26,11 @@ def as_known(rows: pa.Table, key: str, history: pa.Table, cut: int) -> pa.Table:
     if not changed:
         return rows
     values = ", ".join(
-        f"CASE WHEN names IS NOT NULL AND list_contains(names, {_text(name)}) "
-        f"THEN try_cast(latest_values[{_text(name)}] AS {_kind(rows.schema.field(name).type)}) "
-        f"ELSE current_rows.{_quoted(name)} END AS {_quoted(name)}"
+        f"CASE WHEN names IS NOT NULL AND list_contains(names, {literal(name)}) "
+        f"THEN try_cast(latest_values[{literal(name)}] AS {_kind(rows.schema.field(name).type)}) "
+        f"ELSE current_rows.{quoted(name)} END AS {quoted(name)}"
         if name in changed
-        else f"current_rows.{_quoted(name)}"
+        else f"current_rows.{quoted(name)}"
         for name in names
     )
     statement = f"""
@@ -47,11 +47,3 @@ def _kind(kind: pa.DataType) -> str:
     if pa.types.is_boolean(kind):
         return "BOOLEAN"
     return "DOUBLE" if pa.types.is_floating(kind) else "VARCHAR"
-
-
-def _text(name: str) -> str:
-    return "'" + name.replace("'", "''") + "'"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

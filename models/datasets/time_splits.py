@@ -7,21 +7,18 @@ second stay together in any order of rows.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
-from typing import Any, Final, Literal, NamedTuple, Self, get_args
+from typing import Any, Final, Literal, Self, get_args
 
 import narwhals as nw
 
 from models.columns import OCCURRED_AT
 from models.errors import TailorbirdError
 from models.features.expressions import Frame
+from models.primitives.time import DAY
 
-_DAY: Final = 86_400
+_MIN_HISTORY_DAYS: Final = 28
 _DATES: Final = ("validation_from", "test_from", "as_of")
 By = Literal["share", "days", "dates"]
-
-
-class SplitError(TailorbirdError):
-    """The data cannot be split in this way."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class Cuts:
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """How to split. Raises SplitError if it contradicts itself."""
+    """How to split. Raises TailorbirdError if it contradicts itself."""
 
     by: By = "share"
     """`share`: parts of the events in order of time; `days`: the last days; `dates`: the dates given here."""
@@ -69,15 +66,17 @@ class SplitConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "shares", tuple(self.shares))
         if self.by not in get_args(By):
-            raise SplitError(f"No split by {self.by!r}: choose one of {', '.join(get_args(By))}.")
+            raise TailorbirdError(f"No split by {self.by!r}: choose one of {', '.join(get_args(By))}.")
         if self.by != "dates" and (self.validation_from or self.test_from):
-            raise SplitError("validation_from and test_from are for a split by 'dates': set by='dates' or drop them.")
+            raise TailorbirdError(
+                "validation_from and test_from are for a split by 'dates': set by='dates' or drop them."
+            )
         if self.by == "dates":
             _check_dates(self.validation_from, self.test_from, self.as_of)
         _check_shares(self.shares)
         _check_days(self.validation_days, self.test_days)
         if not self.min_history_days >= 0:
-            raise SplitError("min_history_days must not be negative.")
+            raise TailorbirdError("min_history_days must not be negative.")
 
     def later(self) -> Self:
         """Return the same split for current events: dates become the same numbers of days, up to the newest event."""
@@ -100,18 +99,18 @@ class SplitConfig:
 
 
 def split(events: Frame, config: SplitConfig, newest: int | None = None) -> Cuts:
-    """Return the cuts of these events (`occurred_at` in epoch s). Raises SplitError if there is too little history.
+    """Return the cuts of these events (`occurred_at` in epoch s). Raises TailorbirdError for too little history.
 
     `newest` is the moment (epoch s) of a later record that must be known at the end, such as a refund.
     """
     at = nw.col(OCCURRED_AT)
     earliest, latest = _values(events, at.min().alias("earliest"), at.max().alias("latest"))
     if earliest is None or latest is None:
-        raise SplitError("There are no events to split.")
+        raise TailorbirdError("There are no events to split.")
     cuts = _cuts(events, max(int(latest), newest or 0), config)
-    history = (cuts.validation_from - int(earliest)) / _DAY
+    history = (cuts.validation_from - int(earliest)) / DAY
     if history <= 0 or history < config.min_history_days:
-        raise SplitError(
+        raise TailorbirdError(
             f"Training would have {max(0.0, history):.1f} days of history, and needs "
             f"{config.min_history_days or 'some'}: cut later, hold out less, or ingest older events."
         )
@@ -130,43 +129,27 @@ def by_share(events: Frame, shares: tuple[float, float, float], as_of: int) -> C
     """Return cuts that give each part its share of the events before `as_of` (epoch s), counted in order of time.
 
     The n·share-th event and all events of its second begin the later part, so ties make the earlier part smaller.
-    Raises SplitError if a part is empty.
+    Raises TailorbirdError if a part is empty.
     """
     _check_shares(shares)
     known = events.filter(nw.col(OCCURRED_AT) < as_of)
     (n,) = _values(known, nw.col(OCCURRED_AT).count())
     places = (round(n * shares[0]), round(n * (shares[0] + shares[1])))
     if not 0 < places[0] < places[1] < n:
-        raise SplitError(f"{n} events are too few to split by {shares}: ingest more.")
+        raise TailorbirdError(f"{n} events are too few to split by {shares}: ingest more.")
     # The position is a whole number up to rounding, so nothing is interpolated between two events.
     at = (nw.col(OCCURRED_AT).quantile(place / (n - 1), "linear").alias(f"at_{place}") for place in places)
     validation_from, test_from = (round(moment) for moment in _values(known, *at))
     if not validation_from < test_from:
-        raise SplitError("Too many events share one moment to split by share: split by days or dates.")
+        raise TailorbirdError("Too many events share one moment to split by share: split by days or dates.")
     return Cuts(validation_from, test_from, as_of)
 
 
 def by_days(latest: int, as_of: date | None, validation_days: int, test_days: int) -> Cuts:
     """Return cuts that end when the day `as_of` begins (UTC), by default the day of the `latest` event (epoch s)."""
     _check_days(validation_days, test_days)
-    end = latest // _DAY * _DAY if as_of is None else midnight(as_of)
-    return Cuts(end - (test_days + validation_days) * _DAY, end - test_days * _DAY, end)
-
-
-class Parts(NamedTuple):
-    """Three parts of the same rows."""
-
-    train: Frame
-    validation: Frame
-    test: Frame
-
-
-def parts(rows: Frame, cuts: Cuts, column: str = OCCURRED_AT) -> Parts:
-    """Return the rows before the first cut, between the cuts, and up to `as_of`, by the time (epoch s) in `column`."""
-    at = nw.col(column)
-    train = rows.filter(at < cuts.validation_from)
-    validation = rows.filter(at >= cuts.validation_from, at < cuts.test_from)
-    return Parts(train, validation, rows.filter(at >= cuts.test_from, at < cuts.as_of))
+    end = latest // DAY * DAY if as_of is None else midnight(as_of)
+    return Cuts(end - (test_days + validation_days) * DAY, end - test_days * DAY, end)
 
 
 @dataclass(frozen=True)
@@ -178,43 +161,40 @@ class Fold:
     measured_until: int
 
 
-def rolling_origin(
-    earliest: int, end: int, folds: int, horizon_days: int, gap_days: int = 0, min_history_days: int = 28
-) -> tuple[Fold, ...]:
+def rolling_origin(earliest: int, end: int, folds: int, horizon_days: int) -> tuple[Fold, ...]:
     """Return folds for cross-validation in time (Tashman 2000), oldest first; each learns from all earlier events.
 
-    The measured windows of `horizon_days` touch and the last one stops at `end` (epoch s). The `gap_days` before
-    each window are neither learned from nor measured, because labels arrive late. Raises SplitError if the first fold
-    would have less than `min_history_days` since the `earliest` event (epoch s).
+    The measured windows of `horizon_days` touch and the last one stops at `end` (epoch s). Raises TailorbirdError if
+    the first fold would have less than four weeks since the `earliest` event (epoch s).
     """
-    if min(folds, horizon_days) < 1 or gap_days < 0:
-        raise SplitError("folds and horizon_days must be at least 1, and gap_days must not be negative.")
-    starts = [end - (folds - fold) * horizon_days * _DAY for fold in range(folds)]
-    history = (starts[0] - earliest) // _DAY - gap_days
-    if history < max(1, min_history_days):
-        raise SplitError(
+    if min(folds, horizon_days) < 1:
+        raise TailorbirdError("folds and horizon_days must be at least 1.")
+    starts = [end - (folds - fold) * horizon_days * DAY for fold in range(folds)]
+    history = (starts[0] - earliest) // DAY
+    if history < _MIN_HISTORY_DAYS:
+        raise TailorbirdError(
             f"The first of {folds} folds would learn from {max(0, history)} days, and needs "
-            f"{max(1, min_history_days)}: use fewer folds, a shorter horizon or less history."
+            f"{_MIN_HISTORY_DAYS}: use fewer folds, a shorter horizon or less history."
         )
-    return tuple(Fold(start - gap_days * _DAY, start, start + horizon_days * _DAY) for start in starts)
+    return tuple(Fold(start, start, start + horizon_days * DAY) for start in starts)
 
 
 def _check_shares(shares: tuple[float, ...]) -> None:
     if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
-        raise SplitError(f"The three shares must be above 0 and sum to 1: {shares} sums to {sum(shares):g}.")
+        raise TailorbirdError(f"The three shares must be above 0 and sum to 1: {shares} sums to {sum(shares):g}.")
 
 
 def _check_days(validation_days: int, test_days: int) -> None:
     if min(validation_days, test_days) < 1:
-        raise SplitError("validation_days and test_days must be at least 1: models are measured on held-out days.")
+        raise TailorbirdError("validation_days and test_days must be at least 1: models are measured on held-out days.")
 
 
 def _check_dates(*dates: date | None) -> None:
     given = [day for day in dates if day is not None]
     if len(given) < len(dates):
-        raise SplitError(f"A split by dates needs all of {', '.join(_DATES)}.")
+        raise TailorbirdError(f"A split by dates needs all of {', '.join(_DATES)}.")
     if not given[0] < given[1] < given[2]:
-        raise SplitError(f"Dates out of order: {' < '.join(_DATES)} must hold, not {', '.join(map(str, given))}.")
+        raise TailorbirdError(f"Dates out of order: {' < '.join(_DATES)} must hold, not {', '.join(map(str, given))}.")
 
 
 def midnight(day: date) -> int:

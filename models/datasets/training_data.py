@@ -22,9 +22,10 @@ from models.columns import (
     USER_KEY,
 )
 from models.errors import NoHistoryError
-from models.features.encoding.tags import Tags
+from models.features.encoding.encoder import Tags
 from models.features.tables.registry import FeatureTables
 from models.primitives.arrow_types import ArrowColumn
+from models.primitives.time import DAY
 from models.primitives.vocabulary import _text, index_of, words
 
 T = TypeVar("T")
@@ -88,16 +89,6 @@ class TrainingData:
     origin: Origin | None = None
     """The data set, used for moments before the cut only."""
 
-    @property
-    def user_tag_names(self) -> NDArray[np.str_]:
-        """Return `column=value` of each column of `user_tags`."""
-        return self.user_tag_rules.names
-
-    @property
-    def item_tag_names(self) -> NDArray[np.str_]:
-        """Return `column=value` of each column of `item_tags`."""
-        return self.item_tag_rules.names
-
     def user_index(self, keys: NDArray[np.str_] | ArrowColumn) -> NDArray[np.int32]:
         """Return the position of each user key, -1 for unknown users."""
         return index_of(self.users, keys)
@@ -108,7 +99,7 @@ class TrainingData:
 
     def age_days(self) -> NDArray[np.float32]:
         """Return the days from each event to the cut ([n])."""
-        return ((self.cut - self.occurred_at) / 86_400).astype(np.float32)
+        return ((self.cut - self.occurred_at) / DAY).astype(np.float32)
 
     def first_events(self) -> NDArray[np.float64]:
         """Return the time of each item's first event in epoch seconds ([n_items])."""
@@ -125,12 +116,6 @@ class TrainingData:
         """Return the items that each user has bought: boolean CSR, users x items."""
         bought = np.ones(len(self.user), dtype=bool)
         return sparse.csr_array((bought, (self.user, self.item)), shape=(len(self.users), len(self.items)))
-
-
-def position_of(vocabulary: NDArray[np.str_], word: str) -> int:
-    """Return the position of one word in `vocabulary`, -1 if it is absent; for several words `index_of` is faster."""
-    matches = np.flatnonzero(vocabulary == word)
-    return int(matches[0]) if len(matches) else -1
 
 
 def build(

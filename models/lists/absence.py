@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.lists.list_builder import lists_of_scores
-from models.lists.rules.caps import Cap
-from models.lists.rules.compiled_rules import CompiledRules
+from models.lists.rules.compiled_rules import Cap, CompiledRules
 
 
 class Absence(StrEnum):

@@ -11,13 +11,10 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.lists.candidate_streams import FallbackStream, ModelStream, Stream, boosted
 from models.lists.rules.compiled_rules import CompiledRules, Group
-from models.lists.slot_filling import OpenLists
+from models.lists.slot_filling import FallbackStream, ModelStream, OpenLists, Stream, boosted
 from models.primitives.vocabulary import NO_INDEX
-from models.retrieval.source_protocols import CandidateSource as CandidateSource
-from models.retrieval.source_protocols import ScopedSource as ScopedSource
-from models.retrieval.source_protocols import TopCandidates as TopCandidates
+from models.retrieval.source_protocols import CandidateSource
 
 Fallback = NDArray[np.float32] | CandidateSource
 _NO_SCORE = np.float32(-np.inf)

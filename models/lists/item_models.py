@@ -31,27 +31,18 @@ _DIMENSIONS: Final = 96
 """Dimensions of the latent space: few enough to compare all pairs of items in seconds."""
 
 
-@dataclass(frozen=True)
-class SimilarItems:
-    """Latent semantic vectors (Deerwester et al. 1990) of the words and tags of `ItemVectors`.
+def latent_vectors(data: "TrainingData", seed: int = _SEED, dimensions: int = _DIMENSIONS) -> NDArray[np.float32]:
+    """Return latent semantic vectors (Deerwester et al. 1990) of the items' words and tags, whose products are cosines.
 
-    Their products are cosines.
+    [n, d] of length 1, with the weights of the content-based model; rows of NaN for items without attributes.
     """
-
-    items: NDArray[np.str_]
-    vectors: NDArray[np.float32]
-    """[n, d] of length 1; rows of NaN for items without attributes."""
-
-    @classmethod
-    def fit(cls, data: "TrainingData", seed: int, dimensions: int = _DIMENSIONS) -> Self:
-        """Reduce the items' words and tags to `dimensions`, with the weights of the content-based model."""
-        usual = Config()
-        language = ItemVectors.fit(data.item_titles, data.item_tags, data.item_tag_rules)
-        weights = Weights(usual.title_weight, usual.category_weight, usual.attribute_weight)
-        words = language.vectors(data.item_titles, data.item_tags, weights)
-        vectors = unit(_reduced(words, dimensions, seed))
-        vectors[np.diff(words.indptr) == 0] = np.nan
-        return cls(data.items, vectors)
+    usual = Config()
+    language = ItemVectors.fit(data.item_titles, data.item_tags, data.item_tag_rules)
+    weights = Weights(usual.title_weight, usual.category_weight, usual.attribute_weight)
+    words = language.vectors(data.item_titles, data.item_tags, weights)
+    vectors = unit(_reduced(words, dimensions, seed))
+    vectors[np.diff(words.indptr) == 0] = np.nan
+    return vectors
 
 
 def _reduced(words: Any, dimensions: int, seed: int) -> NDArray[np.float32]:
@@ -129,33 +120,26 @@ class _SentencesFromCodes:
 class SimilarToItem(_SentencesFromCodes):
     """Ranks by the similarity of titles and tags."""
 
-    similar: SimilarItems
+    items: NDArray[np.str_]
+    """The items on the lists."""
+    item_vectors: NDArray[np.float32]
+    """[n_items, d]"""
     explanations: SimilarityReasons
     least_score: float = LEAST_SIMILARITY
 
     @classmethod
     def fit(cls, data: "TrainingData") -> "SimilarToItem":
         """Learn the items' vectors."""
-        return cls(SimilarItems.fit(data, _SEED), SimilarityReasons.fit(data))
+        return cls(data.items, latent_vectors(data), SimilarityReasons.fit(data))
 
     @property
     def users(self) -> NDArray[np.str_]:
         """The items that get a list."""
-        return self.similar.items
-
-    @property
-    def items(self) -> NDArray[np.str_]:
-        """The items on the lists."""
-        return self.similar.items
-
-    @property
-    def item_vectors(self) -> NDArray[np.float32]:
-        """[n_items, d]"""
-        return self.similar.vectors
+        return self.items
 
     def queries(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """Return [m, d] the vectors of the items that get a list."""
-        return self.similar.vectors[users]
+        return self.item_vectors[users]
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """Return cosines [m, n_items]; -inf below the least score and for unknown items."""

@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import NoneType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.lists.constrained_selection import Selection, select
-from models.lists.model_adapters import Filler, RanksPairs, candidate_source_for, reasons_of
-from models.lists.model_cascade import ModelCascade, ScoringModel
+from models.lists.model_cascade import Filler, ModelCascade, RanksPairs, ScoringModel, candidate_source_for, reasons_of
 from models.lists.ranked_lists import RankedLists, UserList
 from models.lists.rules.compiled_rules import CompiledRules
 from models.primitives.threads import prefetch_map
@@ -30,44 +29,35 @@ DUE: Final = "no more of what was bought is due"
 RULES: Final = "the rules leave no more items"
 
 
-class UserChunk(NamedTuple):
-    """A few users, and the items that are hidden from each or due."""
+@dataclass(frozen=True)
+class ModelUsers:
+    """Some users whom a model knows, by their rows among the keys of the build."""
 
-    rows: NDArray[np.int64]
-    """[m] positions among all keys of the build."""
     keys: NDArray[np.str_]
+    """All keys of the build."""
+    rows: NDArray[np.int64]
+    """[m]"""
     users: NDArray[np.int32]
     """[m] positions in the model."""
-    hidden: Any
-    """CSR, m x n_items, or None."""
-    due: Any
-    """CSR, m x n_items, or None."""
+    all_hidden: Any
+    """CSR, all keys x n_items, or None."""
+    all_due: Any
+    """CSR, all keys x n_items, or None."""
 
-    def at(self, some: NDArray[np.int64]) -> Self:
+    def at(self, some: NDArray[np.int64] | slice) -> "ModelUsers":
         """Return some of the users."""
-        if len(some) == len(self.rows):
-            return self
-        matrices = (None if matrix is None else matrix[some] for matrix in (self.hidden, self.due))
-        return type(self)(self.rows[some], self.keys[some], self.users[some], *matrices)
-
-
-class ModelUsers(NamedTuple):
-    """All users whom a model knows, by their rows among the keys of the build."""
-
-    keys: NDArray[np.str_]
-    rows: NDArray[np.int64]
-    users: NDArray[np.int32]
-    """[m] positions in the model."""
-    hidden: Any
-    """CSR, all keys x n_items, or None."""
-    due: Any
-    """CSR, all keys x n_items, or None."""
-
-    def chunk(self, some: slice) -> UserChunk:
-        """Return a few of the users; only their rows of the matrices are copied."""
         rows = self.rows[some]
-        matrices = (None if matrix is None else matrix[rows] for matrix in (self.hidden, self.due))
-        return UserChunk(rows, self.keys[rows], self.users[some], *matrices)
+        return self if len(rows) == len(self.rows) else replace(self, rows=rows, users=self.users[some])
+
+    @cached_property
+    def hidden(self) -> Any:
+        """CSR, m x n_items, or None; only the rows of these users are copied."""
+        return None if self.all_hidden is None else self.all_hidden[self.rows]
+
+    @cached_property
+    def due(self) -> Any:
+        """CSR, m x n_items, or None."""
+        return None if self.all_due is None else self.all_due[self.rows]
 
 
 @dataclass(frozen=True)
@@ -134,7 +124,7 @@ class ListBuilder:
         size, threads = next((how for kind, how in _AT_ONCE if isinstance(model, kind)), (USERS_AT_ONCE, 2))
 
         def build_chunk(start: int) -> tuple[RankedLists, NDArray[np.int64]]:
-            chunk = users.chunk(slice(start, start + size))
+            chunk = users.at(slice(start, start + size))
             scored, source = candidate_source_for(model, chunk.users, self.rules.allowed, chunk.due, self.fallback)
             if model is None:  # the last of the cascade: an empty list is a result too
                 scored[:] = True
@@ -143,7 +133,7 @@ class ListBuilder:
 
         yield from prefetch_map(build_chunk, range(0, len(users.rows), size), threads)
 
-    def _select(self, model: ScoringModel | None, source: CandidateSource, chunk: UserChunk) -> RankedLists:
+    def _select(self, model: ScoringModel | None, source: CandidateSource, chunk: ModelUsers) -> RankedLists:
         fallback = self.fallback if chunk.due is None else self._due_fallback(chunk)
         selection = select(source, len(chunk.rows), self.rules, chunk.hidden, fallback)
         filler = self._filler if chunk.due is None else self._due_filler
@@ -151,7 +141,7 @@ class ListBuilder:
         shortfall = np.where(selection.short, self.shortfall if chunk.due is None else DUE, "")
         return RankedLists(
             chunk.rows,
-            chunk.keys,
+            chunk.keys[chunk.rows],
             selection.items,
             selection.stated,
             selection.from_fallback,
@@ -160,7 +150,7 @@ class ListBuilder:
             shortfall,
         )
 
-    def _due_fallback(self, chunk: UserChunk) -> CandidateSource:
+    def _due_fallback(self, chunk: ModelUsers) -> CandidateSource:
         """Return all items that are due, best sellers first, for those that the model does not score."""
         source = candidate_source_for(None, chunk.users, self.rules.allowed, chunk.due, self.fallback)[1]
         return source(np.arange(len(chunk.rows)))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _BATCH_ROWS: Final = 20_000
 # One thread processes one Arrow batch; smaller batches keep all cores busy.
 _FEW_ROWS: Final = 10_000
-_COPY_WARNING: Final = "Arrow output on a DB-API result makes an extra copy"
+warnings.filterwarnings("ignore", "Arrow output on a DB-API result makes an extra copy")
 
 
 class Query(Protocol):
@@ -69,13 +69,7 @@ def executed(
     """
     if size > _FEW_ROWS:
         return connection.sql(statement)
-    _accept_copies()
     return connection.execute(statement)
-
-
-@cache
-def _accept_copies() -> None:
-    warnings.filterwarnings("ignore", _COPY_WARNING)
 
 
 def query(statement: str, **tables: pa.Table) -> pa.Table:
@@ -92,3 +86,8 @@ def texts(values: Iterable[str]) -> str:
 def literal(value: str) -> str:
     """Return a text as an escaped SQL literal."""
     return "'" + value.replace("'", "''") + "'"
+
+
+def quoted(name: str) -> str:
+    """Return a name of a column or a table as SQL."""
+    return '"' + name.replace('"', '""') + '"'

@@ -10,7 +10,7 @@ from weakref import ref
 import numpy as np
 from numpy.typing import NDArray
 
-from models.primitives.arrow import pa, pc
+from models.primitives.arrow_types import pa, pc
 
 NO_INDEX: Final = -1
 """The index that stands for no item or no user, such as a slot of a list without an item."""

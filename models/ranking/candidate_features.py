@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from models.columns import ITEM_ID, USER_KEY
 from models.datasets.interaction_matrix import decay
 from models.features.definitions import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES, Feature
-from models.primitives.arrow import pa
-from models.primitives.pair_table import Lookup
-from models.primitives.state import State
+from models.primitives.arrow_types import pa
+from models.primitives.state import Lookup, State
 from models.primitives.vocabulary import index_of, words
 from models.ranking.candidate_generation import ScoredCandidates
 

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.primitives.csr import entries
 from models.primitives.distinct import distinct
-from models.primitives.state import State, part_of, under
+from models.primitives.state import State, entries, part_of, under
 from models.primitives.vocabulary import NO_INDEX
 from models.recommenders.als import ImplicitALS
 from models.recommenders.baselines.most_popular import MostPopular, popularity

@@ -13,8 +13,7 @@ from models.columns import TITLE
 from models.datasets.cold_start import ExtendedItems
 from models.datasets.interaction_matrix import baskets, rows
 from models.features.encoding.item_tfidf import ItemVectors, Weights
-from models.primitives.csr import entries, parts, whole
-from models.primitives.state import State
+from models.primitives.state import State, entries, parts, whole
 from models.recommenders.explanations.category import CategoryReasons
 from models.recommenders.explanations.item import unit
 from models.recommenders.search_space import Float, Parameter

@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from models.primitives.csr import entries
+from models.primitives.state import entries
 from models.primitives.vocabulary import NO_INDEX
 from models.retrieval.exact_top_k import TopK, best_products, best_scores
 from models.retrieval.source_protocols import ScopedSource, TopCandidates

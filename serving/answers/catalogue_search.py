@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.primitives.distinct import distinct
+from serving.answers.best_sellers import Upkeep
 from serving.answers.request import Filters
 from serving.answers.selection import Selection
-from serving.answers.upkeep import Upkeep
 from serving.stores.catalogue import Catalogue, Item
-from serving.stores.standing import NOBODY
+from serving.stores.lists import NOBODY
 
 _MOST_WORDS: Final = 8
 _SPACING_SECONDS: Final = 30.0
@@ -115,7 +115,7 @@ class TitleIndex:
 
     def matches(self, text: str) -> Iterable[str]:
         """Return the ids of the items whose titles hold the beginnings of all words, best sellers first."""
-        given = words_of(text)[:_MOST_WORDS]
+        given = _WORD.findall(_plain(text))[:_MOST_WORDS]
         if not given:
             return () if text.strip() else self.names
         both = self.titles.beginning_with(given[0])
@@ -179,12 +179,8 @@ class CatalogueSearch:
         return TitleIndex.of(titles, stock.sales, stock.digest)
 
 
-def words_of(text: str) -> list[str]:
-    """Return the words of a text in the form in which they are compared: without case and accents."""
-    return _WORD.findall(_plain(text))
-
-
 def _plain(text: str) -> str:
+    """Return a text in the form in which words are compared: without case and accents."""
     if text.isascii():
         return text.lower()
     plain = unicodedata.normalize("NFKD", text).casefold()

@@ -4,15 +4,7 @@ from typing import NamedTuple, Protocol
 
 from serving.answers.answer import Listing
 from serving.answers.request import ListRequest, RankRequest
-from serving.model.loaded_model import LoadedModel
-from serving.stores.standing import Standing
-
-
-class Models(Protocol):
-    """Holds the champion, and replaces it in one assignment."""
-
-    def current(self) -> LoadedModel | None:
-        """Return the champion; None before the first one is loaded."""
+from serving.stores.lists import Standing
 
 
 class Hidden(NamedTuple):

@@ -10,7 +10,7 @@ from orjson import dumps as _dumps
 from serving.answers.answer import Answer, Entry, Listing, Source
 from serving.answers.request import Filters, Visitor
 from serving.stores.catalogue import Catalogue, Item
-from serving.stores.standing import Standing
+from serving.stores.lists import Standing
 
 _MOST_VISITORS: Final = 10_000
 _MOST_OF_ONE: Final = 1_000

@@ -1,37 +1,42 @@
 """Answers requests for recommendations, whatever is down: the fallback chain, without HTTP."""
 
-from collections.abc import AsyncIterator, Collection, Hashable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Mapping
 from contextlib import asynccontextmanager
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final, get_args
 
 from models.lists.rules.layer.rule_layer import RuleLayer
 from models.lists.rules.placement_config import Placement
-from serving.answers.answer import Answer, Listing, Source
-from serving.answers.best_sellers import BestSellers
+from serving.answers.answer import Answer, Entry, Listing, Source
+from serving.answers.best_sellers import EVERYBODY, BestSellers, Upkeep
 from serving.answers.catalogue_search import CatalogueQuery, CatalogueSearch, FoundItem, TitleIndex
-from serving.answers.interfaces import LiveScorer, Models
-from serving.answers.present_rules import PresentRules
+from serving.answers.chain import (
+    LIVE_SECONDS,
+    Ask,
+    PresentRules,
+    Search,
+    StoredAnswers,
+    best_sellers,
+    live_list,
+    ranked_without_model,
+    without_hidden,
+)
+from serving.answers.interfaces import LiveScorer
 from serving.answers.remembered_answers import RememberedAnswers, State
 from serving.answers.request import ListRequest, RankRequest, Visitor
-from serving.answers.search import LIVE_SECONDS, Live, Search
 from serving.answers.selection import HiddenItems, Selection, page
-from serving.answers.stages import Stages, ranked_without_model, without_hidden
-from serving.answers.stored_answers import StoredAnswers
-from serving.answers.upkeep import Upkeep
 from serving.http.metrics import ANSWERS, DEGRADED
 from serving.stores.catalogue import Catalogue
-from serving.stores.outages import PostgresDownError
 from serving.stores.rules import LayeredPlacements
+from serving.stores.shared_loads import PostgresDownError
 
 if TYPE_CHECKING:
+    from serving.model.holder import ModelHolder
     from serving.stores.stores import Stores
 
-_SOURCES: Final = {source: ANSWERS.labels(source) for source in ("live", "cache", "table", "last_good")} | {
-    source: ANSWERS.labels(source) for source in ("segment", "popular")
-}
+_SOURCES: Final = {source: ANSWERS.labels(source) for source in get_args(Source)}
 _MOST_BASKET_ITEMS: Final = 20
 _PREVIEW_SECONDS: Final = 2.0
 """The time that live lists of previews have: nothing is prepared for them."""
@@ -42,57 +47,47 @@ UNKNOWN_ITEMS: Final = """
     EXCEPT SELECT waiting_items($1)"""
 
 
-@dataclass(frozen=True)
-class Prebuilt:
-    """Parts that a server builds once for its workers. They count as long as what they were built from is the same."""
-
-    best: BestSellers | None = None
-    """Under the placements of the file; rules of operators count from the first answer on."""
-    titles: TitleIndex | None = None
-
-
-_NOTHING_BUILT: Final = Prebuilt()
-
-
 class AnswerService:
     """Answers every request: from memory, the cache, Postgres, live scores, or best sellers."""
 
     def __init__(
         self,
-        models: Models,
+        models: "ModelHolder",
         placements: Mapping[str, Placement],
         stores: "Stores | None" = None,
         live: LiveScorer | None = None,
         cache_seconds: float = 60.0,
-        prebuilt: Prebuilt = _NOTHING_BUILT,
+        best: BestSellers | None = None,
+        titles: TitleIndex | None = None,
     ) -> None:
-        """Answer from these parts. Without stores, a bundle alone answers; without a live scorer, no list is live."""
-        self._count_answer, self._live_seconds = _counted, LIVE_SECONDS
+        """Answer from these parts. Without stores, a bundle alone answers; without a live scorer, no list is live.
+
+        A server builds `best` and `titles` once for its workers. They count as long as what they were built from is the
+        same; rules of operators count from the first answer on.
+        """
+        self._is_preview = False
         laid = placements if isinstance(placements, LayeredPlacements) else LayeredPlacements(placements)
         self.placements = laid
         self._stores, self._live = stores, live
         self._stored = StoredAnswers(stores)
         self._hidden = HiddenItems()
-        self.upkeep = Upkeep(models, laid, stores, prebuilt.best)
-        self._catalogue_search = CatalogueSearch(self.upkeep, prebuilt.titles)
+        self.upkeep = Upkeep(models, laid, stores, best)
+        self._catalogue_search = CatalogueSearch(self.upkeep, titles)
         self._remembered = RememberedAnswers(self._stored.may_show, cache_seconds)
-        self._connect_stages()
+        self._present = self._present_rules()
 
     def under(self, placements: LayeredPlacements, live: LiveScorer, visitor: Visitor) -> "AnswerService":
         """Return a service of one visitor under other placements. It counts and remembers nothing."""
         other = copy(self)
         other.placements, other._live = placements, live
         other.upkeep = self.upkeep.under(placements, visitor.user_key or "")
-        other._count_answer, other._live_seconds = _uncounted, _PREVIEW_SECONDS
+        other._is_preview = True
         other._remembered = RememberedAnswers(self._stored.may_show, 0.0)
-        other._connect_stages()
+        other._present = other._present_rules()
         return other
 
-    def _connect_stages(self) -> None:
-        """Let the stages of the chain use the present parts."""
-        best, places = self.upkeep.present, self.placements
-        self._present = present = PresentRules(places, self._rules_of_batch, lambda: self._catalogue, best)
-        self._stages = Stages(present, self._remembered, best, self._count)
+    def _present_rules(self) -> PresentRules:
+        return PresentRules(self.placements, self._rules_of_batch, lambda: self._catalogue, self.upkeep.present)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -115,8 +110,7 @@ class AnswerService:
         request, key = self._normal("recommend", request, keep_session=asks_live)
         if not asks_live and (known := self._fresh(key, request.placement)) is not None:
             return known
-        live = None if self._live is None else _recommended(self._live)
-        search = await self._search(key, request, live)
+        search = await self._search(key, request, lambda live, its: live.recommend(its.request, its.standing))
         search.asks_live = asks_live and self._live is not None and self._live.wanted(search.request)
         search.live_helps = search.request.visitor != _NO_VISITOR or bool(request.context)
         search.allows_best_sellers = self._shows_more_than_due(request.placement)
@@ -124,28 +118,25 @@ class AnswerService:
 
     async def similar(self, item: str, request: ListRequest) -> Answer:
         """Return items that are similar to an item."""
-        live = self._live
-        ask = None if live is None else lambda search: live.similar(item, search.request, search.standing)
-        return await self._about(("similar", item), (item,), request, ask)
+        return await self._about(
+            ("similar", item), (item,), request, lambda live, its: live.similar(item, its.request, its.standing)
+        )
 
     async def goes_with(self, items: tuple[str, ...], request: ListRequest) -> Answer:
         """Return items that go with all items of a basket."""
-        live = self._live
-        ask = None if live is None else lambda search: live.goes_with(items, search.request, search.standing)
-        return await self._about(("goes_with", items), items, request, ask)
+        return await self._about(
+            ("goes_with", items), items, request, lambda live, its: live.goes_with(items, its.request, its.standing)
+        )
 
     async def rank(self, request: RankRequest) -> Answer:
         """Return given items in the visitor's order; those that may not be shown are left out."""
         whole = ListRequest(request.placement, request.visitor, len(request.items))
-        live = self._live
-        ask = (
-            None
-            if live is None
-            else lambda search: live.rank(replace(request, visitor=search.request.visitor), search.standing)
+        search = await self._search(
+            ("rank", request),
+            whole,
+            lambda live, its: live.rank(replace(request, visitor=its.request.visitor), its.standing),
         )
-        search = await self._search(("rank", request), whole, ask)
-        search.asks_live = True
-        listing = await self._stages.asked_live(search)
+        listing = await live_list(search)
         if listing is not None:
             return self._answer(search, "live", listing)
         best = self.upkeep.best
@@ -157,18 +148,16 @@ class AnswerService:
     async def popular(self, request: ListRequest) -> Answer:
         """Return the best sellers of a placement."""
         search = await self._search(("popular", request), request, None)
-        listing = await self._stages.popular(search)
+        listing = await self._find_popular(search)
         return self._answer(search, "popular", listing or Listing(()))
 
     async def trending(self, request: ListRequest) -> Answer:
         """Return items that sell better lately than before."""
-        best = self.upkeep.best
-        return await self._general("trending", request, None if best is None else best.trending)
+        return await self._general("trending", request, lambda best: best.trending)
 
     async def newest(self, request: ListRequest) -> Answer:
         """Return items whose sale began last."""
-        best = self.upkeep.best
-        return await self._general("newest", request, None if best is None else best.newest)
+        return await self._general("newest", request, lambda best: best.newest)
 
     async def unknown_items(self, items: Collection[str]) -> frozenset[str]:
         """Return those of the items that no catalogue and no waiting message has; none while that is not known."""
@@ -184,22 +173,20 @@ class AnswerService:
         """Return items of the catalogue."""
         return await self._catalogue_search.find(query)
 
-    async def _general(self, name: str, request: ListRequest, listing: Listing | None) -> Answer:
+    async def _general(self, name: str, request: ListRequest, of: Callable[[BestSellers], Listing]) -> Answer:
         """Return entries of a list for everybody that the placement may show."""
         search = await self._search((name, request), request, None)
         best = self.upkeep.best
-        if best is None or listing is None:
+        if best is None:
             return self._answer(search, "popular", Listing((), degraded=True))
-        return self._answer(search, "popular", await without_hidden(search, best.within(request.placement, listing)))
+        return self._answer(search, "popular", await without_hidden(search, best.within(request.placement, of(best))))
 
-    async def _about(
-        self, key: tuple[Hashable, ...], items: tuple[str, ...], request: ListRequest, live: Live | None
-    ) -> Answer:
+    async def _about(self, key: tuple[Hashable, ...], items: tuple[str, ...], request: ListRequest, ask: Ask) -> Answer:
         """Return what goes with items: from their published lists, else live. About unknown items it is degraded."""
         request, whole_key = self._normal("about", request, *key)
         if (known := self._fresh(whole_key, request.placement)) is not None:
             return known
-        search = await self._search(whole_key, request, live, items)
+        search = await self._search(whole_key, request, ask, items)
         search.asks_live = len(items) > 1
         search.degraded = search.degraded or not any(map(self._catalogue.by_id.__contains__, items))
         search.load_table = partial(self._stored.lists_of_items, search, items[:_MOST_BASKET_ITEMS])
@@ -222,16 +209,15 @@ class AnswerService:
             return None
         if not self._stored.connected:
             found = replace(found, degraded=True)
-        return self._count_answer(found)
+        return self._counted(found)
 
     async def _search(
-        self, key: Hashable, request: ListRequest, live: Live | None, items: tuple[str, ...] = ()
+        self, key: Hashable, request: ListRequest, ask: Ask | None, items: tuple[str, ...] = ()
     ) -> Search:
         """Return the search of a request, with the visitor's standing."""
-        hides = None if self._live is None else self._live.hidden
-        letters = sum(map(len, items))
-        search = Search(key, request, Selection(), request.visitor.user_key, live=live, hides=hides, letters=letters)
-        search.live_seconds = self._live_seconds
+        search = Search(key, request, Selection(), request.visitor.user_key, scorer=self._live, ask=ask)
+        search.letters = sum(map(len, items))
+        search.live_seconds = _PREVIEW_SECONDS if self._is_preview else LIVE_SECONDS
         await self._stored.check(search)
         search.rules = self.placements.layer(request.placement)
         others = (request.context, items, self._hidden.of(request.visitor), search.rules.hidden)
@@ -241,8 +227,8 @@ class AnswerService:
     async def _found(self, search: Search) -> Answer:
         """Return the answer of the first stage with items to show."""
         answer = None
-        for source, find in self._stages.in_order:
-            listing = await find(search)
+        for source, find in self._CHAIN:
+            listing = await find(self, search)
             if listing is None:
                 continue
             answer = self._made(search, source, listing)
@@ -250,6 +236,61 @@ class AnswerService:
                 break
             search.selection = search.selection.without(listing.bought_since)
         return self._kept(search, answer or self._made(search, "popular", Listing(())))
+
+    async def _find_asked_live(self, search: Search) -> Listing | None:
+        """Return live scores if the request asks for them."""
+        return await live_list(search) if search.asks_live else None
+
+    async def _find_table(self, search: Search) -> Listing | None:
+        """Return the published list, which was read with the user's consent, or is read now, under the rules."""
+        if search.load_table is not None:
+            search.table = await search.load_table()
+        if search.table is not None:
+            search.table = await self._present.published(search, search.table)
+        return search.table
+
+    async def _find_other_live(self, search: Search) -> Listing | None:
+        """Return live scores for users newer than the batch, and if filters leave too little of the published list."""
+        if search.asks_live:
+            return None
+        if search.table is None:
+            return await live_list(search) if search.live_helps else None
+        is_short = bool(search.request.filters) and self._count(search, search.table) < search.most
+        return await live_list(search) if is_short else None
+
+    async def _find_last_good(self, search: Search) -> Listing | None:
+        """Return the items of the last answer to the same request, which is one page, if a dependency is down."""
+        remembered = self._remembered.last_good(search.key) if search.degraded else None
+        if remembered is None:
+            return None
+        found = remembered.answer
+        entries = tuple(Entry(item.item_id, item.score, item.reason) for item in found.items)
+        listing = Listing(entries, found.model_version, found.batch_id, found.personal, degraded=True)
+        places = range(search.request.offset + 1, search.most + 1)
+        return await self._present.reranked(search, listing, remembered.state.rules, places)
+
+    async def _find_segment(self, search: Search) -> Listing | None:
+        """Return the best sellers of the user's segment, if it is known."""
+        best, user_key = await self.upkeep.present(), search.request.visitor.user_key
+        if best is None or user_key is None or not search.personal:
+            return None
+        segment = best.segment_of(user_key)
+        return None if segment == EVERYBODY else await best_sellers(best, search, segment)
+
+    async def _find_popular(self, search: Search) -> Listing | None:
+        """Return the best sellers of all users; before any model is loaded there are none."""
+        best = await self.upkeep.present()
+        return Listing((), degraded=True) if best is None else await best_sellers(best, search, EVERYBODY)
+
+    _CHAIN: ClassVar[tuple[tuple[Source, Callable[["AnswerService", Search], Awaitable[Listing | None]]], ...]] = (
+        ("live", _find_asked_live),
+        ("table", _find_table),
+        ("live", _find_other_live),
+        ("last_good", _find_last_good),
+        ("segment", _find_segment),
+        ("popular", _find_popular),
+    )
+    """The stages. Each returns the list of one source, or None to leave the request to the next."""
 
     def _is_complete(self, search: Search, source: Source, listing: Listing) -> bool:
         """Return whether an empty page is the answer: it is beyond the last one, or nothing more is due."""
@@ -276,7 +317,7 @@ class AnswerService:
         )
 
     def _answer(self, search: Search, source: Source, listing: Listing) -> Answer:
-        return self._count_answer(self._made(search, source, listing))
+        return self._counted(self._made(search, source, listing))
 
     def _kept(self, search: Search, answer: Answer) -> Answer:
         """Remember an answer that the same request may get again, unless the rules changed while it was made."""
@@ -285,7 +326,14 @@ class AnswerService:
         if not answer.degraded and not live_for_somebody and state.rules == search.rules:
             letters = search.request.letters + search.letters
             self._remembered.remember(search.key, answer, state, search.user_key, search.read_at, letters)
-        return self._count_answer(answer)
+        return self._counted(answer)
+
+    def _counted(self, answer: Answer) -> Answer:
+        if not self._is_preview:
+            _SOURCES[answer.source].inc()
+            if answer.degraded:
+                DEGRADED.inc()
+        return answer
 
     def _state(self, placement: str) -> State:
         batch = None if self._stores is None else self._stores.live.by_placement.get(placement)
@@ -302,18 +350,3 @@ class AnswerService:
     def _shows_more_than_due(self, placement: str) -> bool:
         config = self.placements.get(placement)
         return config is None or config.policy != "repurchase"
-
-
-def _recommended(live: LiveScorer) -> Live:
-    return lambda search: live.recommend(search.request, search.standing)
-
-
-def _counted(answer: Answer) -> Answer:
-    _SOURCES[answer.source].inc()
-    if answer.degraded:
-        DEGRADED.inc()
-    return answer
-
-
-def _uncounted(answer: Answer) -> Answer:
-    return answer

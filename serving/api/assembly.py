@@ -1,5 +1,7 @@
 """Puts routers, errors and the gate together."""
 
+from typing import TYPE_CHECKING
+
 import orjson
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -8,33 +10,32 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from serving.api.endpoints.baskets import router as baskets
 from serving.api.endpoints.calls import router as calls
-from serving.api.endpoints.catalogue import router as catalogue
 from serving.api.endpoints.feedback import router as feedback
 from serving.api.endpoints.health import router as health
 from serving.api.endpoints.items import router as items
-from serving.api.endpoints.listings import router as listings
+from serving.api.endpoints.lists import baskets, listings
 from serving.api.endpoints.slots import router as slots
 from serving.api.endpoints.users import router as users
-from serving.api.gate.call import Call, Reply, call_of
 from serving.api.gate.gate import Gate
+from serving.api.gate.request_log import Lifespan, until_sent
 from serving.api.gate.routes import RouteTable, add_hot_route
-from serving.api.gate.traces import Lifespan, Traces
 from serving.api.operators.pages.router import router as pages
-from serving.api.operators.report_router import router as reports
-from serving.api.operators.rule_router import router as rules
+from serving.api.operators.router import router as operators
 from serving.api.replies.document import document
 from serving.api.requests.problems import INTERNAL, MEDIA_TYPE, UNREADABLE, Fault, ProblemError, RefusedRequestError
-from serving.api.state import State
+from serving.api.state import Call, Reply, State, call_of
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 
-def build_app(state: State, lifespan: Lifespan | None = None, traces: Traces | None = None) -> ASGIApp:
+def build_app(state: State, lifespan: Lifespan | None = None, traces: "TracerProvider | None" = None) -> ASGIApp:
     """Return the application of a state. `lifespan` opens and closes its parts."""
-    lifespan = lifespan if traces is None else traces.until_sent(lifespan)
+    lifespan = lifespan if traces is None else until_sent(traces, lifespan)
     app = FastAPI(title="Tailorbird", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     own = _described(app)
-    routers = users, items, catalogue, baskets, slots, listings, feedback, calls, rules, reports, pages, health, own
+    routers = users, items, baskets, slots, listings, feedback, calls, operators, pages, health, own
     for router in routers:
         app.include_router(router)
     app.add_exception_handler(ProblemError, _problem)
@@ -44,7 +45,7 @@ def build_app(state: State, lifespan: Lifespan | None = None, traces: Traces | N
         app,
         RouteTable(route for router in routers for route in router.routes),
         state,
-        None if traces is None else traces.tracer,
+        None if traces is None else traces.get_tracer("tailorbird"),
     )
 
 

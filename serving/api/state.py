@@ -1,26 +1,29 @@
-"""Holds what endpoints use: settings of the edge, and the parts that the start of the process opens."""
+"""What endpoints use: the state of a server with the parts that its start opens, a checked call, and its reply."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
+
+from starlette.requests import Request
+from starlette.responses import Response
 
 from infra.configuration.placements import configured
 from infra.configuration.settings import Settings
-from infra.keys.api_keys import ApiKey
+from infra.keys.api_keys import ApiKey, Scope
+from infra.keys.key_chain import Pseudonyms
 from models.lists.rules.placement_config import Placement
-from serving.api.gate.keyring import Keyring
+from serving.api.gate.keyring import Keyring, TokenBucket
 from serving.api.gate.request_log import RequestLog
+from serving.events.impressions import ShownAnswer
 from serving.events.message import Message, Receipt
-from serving.events.pseudonyms import Pseudonyms
-from serving.events.shown_answer import ShownAnswer
 
 if TYPE_CHECKING:
     from serving.answers.service import AnswerService
-    from serving.collector.call_intake import CallIntake
-    from serving.operations.previews import Previews
+    from serving.api.gate.routes import Head
+    from serving.collector.bodies import CallIntake
     from serving.operations.report_reader import ReportReader
-    from serving.operations.rule_changes import RuleChanges
+    from serving.operations.rule_changes import Previews, RuleChanges
     from serving.operations.sign_ins import SignIns
 
 HOME: Final = "home"
@@ -111,3 +114,64 @@ def state_of(settings: Settings, pseudonyms: Pseudonyms, own: ApiKey) -> State:
         settings.api_concurrency,
         tuple(name.strip() for name in settings.user_traits.split(",") if name.strip()),
     )
+
+
+JSON: Final = b"application/json"
+HTML: Final = b"text/html; charset=utf-8"
+CALL: Final = "tailorbird.call"
+"""The entry of an ASGI scope that holds the call."""
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+class Incoming(NamedTuple):
+    """A request whose key its endpoint finds, such as in the body."""
+
+    head: "Head"
+    read: Callable[[int], Awaitable[bytes]]
+    """Returns the body, of so many bytes at most. Raises ProblemError and ClientGoneError as `read_body`."""
+    scheme: str
+    admit: Callable[[bytes, Scope], Awaitable[ApiKey]]
+    """Returns the key of an Authorization header, if it has the scope. Raises ProblemError."""
+    bucket: Callable[[], TokenBucket | None]
+    """Returns what the admitted key may still send."""
+
+
+class Call(NamedTuple):
+    """A checked request."""
+
+    state: State
+    value: str
+    """The decoded variable of the path; empty without one."""
+    query: bytes
+    request_id: str
+    bucket: TokenBucket | None = None
+    """What the key may still send; None for paths without a key."""
+    incoming: Incoming | None = None
+    """None if the gate has checked the key."""
+    key: ApiKey | None = None
+    """The key that the gate has checked."""
+
+
+class Reply(NamedTuple):
+    """An answer before the headers that all answers have."""
+
+    body: bytes
+    status: int = 200
+    media_type: bytes = JSON
+    headers: Headers = ()
+
+
+Handler = Callable[[Call], Awaitable[Reply]]
+"""A hot endpoint, which the gate calls directly."""
+
+
+def call_of(request: Request) -> Call:
+    """Return the call that the gate put into the scope."""
+    call: Call = request.scope[CALL]
+    return call
+
+
+def response(reply: Reply) -> Response:
+    """Return a reply as FastAPI sends it."""
+    headers = {name.decode(): value.decode() for name, value in reply.headers}
+    return Response(reply.body, reply.status, headers, reply.media_type.decode())

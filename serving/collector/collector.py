@@ -11,6 +11,7 @@ import orjson
 import pyarrow as pa
 
 from infra.keys.api_keys import KeyKind
+from infra.keys.key_chain import Pseudonyms
 from models import columns
 from models.ingest.segment.event_types import SENT_AT
 from models.ingest.segment.segment_mapping import SegmentMapping
@@ -28,7 +29,6 @@ from models.ingest.traffic_filter import INTERNAL, LONGEST_ID, ROBOT, USER_ID_TO
 from models.primitives.json_types import JsonObject
 from serving.collector.bodies import MOST_CALL_BYTES, CallMessage, SentCalls
 from serving.events.message import ACTS, Effects
-from serving.events.pseudonyms import Pseudonyms
 
 _REMEMBERED: Final = 10_000
 _LONGEST_AGENT: Final = 1_000

@@ -1,19 +1,21 @@
-"""Defines a message on its way to the inbox: with pseudonyms in place of the caller's user ids."""
+"""Defines a message on its way to the inbox: with pseudonyms in place of user ids. Builds those of the API."""
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Final, Literal, Self
 
 import orjson
 
-from models.columns import CLAIM, PAGE, RECOMMENDATION_ID, SERVER
+from models.columns import CLAIM, EVENT_TYPES, RECOMMENDATION_ID, SERVER
 from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject
 from models.primitives.time import read_moment
+from serving.events.clock import CLOCK
 
 Kind = Literal["event", "item", "user", "impressions", "answers", "call", "score"]
 """What a message states. `answers` are many answers that were shown; other programs send one, as `impressions`.
@@ -143,11 +145,64 @@ class Message:
     def from_json(cls, line: bytes) -> Self:
         """Return the message of `to_json`."""
         fields: dict[str, Any] = orjson.loads(line)
-        if "authority" not in fields and fields["kind"] == "call":  # of an earlier version, perhaps of a page
-            fields["authority"] = CLAIM if fields.get("user_key") else PAGE
         return cls(**fields | {"received_at": datetime.fromisoformat(fields["received_at"])})
 
 
 def size_of(messages: Sequence[Message]) -> int:
     """Return how many messages these count as."""
     return sum(message.size for message in messages)
+
+
+NOT_INTERESTED: Final = "not_interested"
+FEEDBACK: Final[Mapping[str, str]] = MappingProxyType(
+    {kind: kind for kind in EVENT_TYPES} | {"dismiss": "dislike", NOT_INTERESTED: "dislike"}
+)
+"""The event type of each kind of feedback. After "not interested" the item is hidden, too."""
+
+
+@dataclass(frozen=True)
+class Sender:
+    """The user or device that a message is about, and the version of the keys of its pseudonyms."""
+
+    key_version: int
+    user_key: str | None = None
+    session_key: str | None = None
+    user_id: str | None = None
+    """The caller's own id of the user."""
+    consent: bool | None = None
+    """The consent that the message states; None if it states none."""
+    earlier_key: str | None = None
+    """The key that the id of the session has as the id of a user."""
+
+
+def feedback_message(act: JsonObject, sender: Sender, message_id: str) -> Message:
+    """Return the message of an act: its `kind`, a key of `FEEDBACK`, its `item_id`, and what was stated of the event.
+
+    Without `occurred_at` it happened when the message was received.
+    """
+    payload = act | {"event_type": FEEDBACK[act["kind"]]}
+    del payload["kind"]
+    if at := payload.get("occurred_at"):
+        payload["occurred_at"] = at.astimezone(UTC).isoformat()
+    if act["kind"] == NOT_INTERESTED:
+        payload["exclusions"] = [{"kind": "item", "value": act["item_id"]}]
+    return _message("event", payload, sender, message_id)
+
+
+def item_message(change: JsonObject, key_version: int, message_id: str) -> Message:
+    """Return the message of new values of the item `item_id`; what is not stated stays as it is."""
+    return _message("item", change, Sender(key_version), message_id)
+
+
+def user_message(
+    traits: Mapping[str, str], exclusions: Iterable[tuple[str, str]], sender: Sender, message_id: str
+) -> Message:
+    """Return the message of a user's statements: traits, and what must not be shown, as kind and value."""
+    payload: JsonObject = {"traits": {**traits}}
+    if hidden := [{"kind": kind, "value": value} for kind, value in exclusions]:
+        payload["exclusions"] = hidden
+    return _message("user", payload, sender, message_id)
+
+
+def _message(kind: Kind, payload: JsonObject, sender: Sender, message_id: str) -> Message:
+    return Message(message_id, kind, payload, CLOCK.now(), **vars(sender))

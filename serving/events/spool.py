@@ -5,11 +5,11 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from infra.private_files.permissions import PRIVATE
+from infra.private_files.staging import synchronise
 from models.errors import TailorbirdError
 from serving.events.message import Message, size_of
 
@@ -23,24 +23,8 @@ class SpoolFullError(TailorbirdError):
     """Postgres is down and the spool has no room: the caller has to send the message again later."""
 
 
-@dataclass(frozen=True)
-class SpoolState:
-    """What waits on the disk of this host."""
-
-    messages: int
-    """Lines: answers that were shown are one line for many."""
-    size: int
-    """Bytes."""
-    dropped: int
-    """Messages that found no room; their callers received an error, except for impressions."""
-    refused: int
-    """Messages that Postgres refused when they were replayed; they stay in the file `refused.jsonl`."""
-
-
 class Spool:
     """Files with one message per line, each with its checksum. Lines are synchronised before `append` returns."""
-
-    meanwhile = "messages go to the spool on disk until it is back"
 
     def __init__(self, folder: Path, limit: int) -> None:
         """Use a folder, which is created when it is needed; its files may have `limit` bytes."""
@@ -63,11 +47,14 @@ class Spool:
         """Return whether no message waits."""
         return not self._size()
 
-    def state(self) -> SpoolState:
-        """Return what waits now."""
-        lines = sum(_lines_of(path) for path in self._files())
-        dropped = int(self._text(_DROPPED) or 0)
-        return SpoolState(lines, self._size(), dropped, _lines_of(self.folder / _REFUSED))
+    def state(self) -> dict[str, int]:
+        """Return what waits on the disk of this host: `messages`, of which answers that were shown are one for many.
+
+        `dropped` ones found no room: their callers received an error, except for impressions. `refused` are those that
+        Postgres refused when they were replayed; they stay in the file `refused.jsonl`.
+        """
+        waiting, refused = sum(_lines_of(path) for path in self._files()), _lines_of(self.folder / _REFUSED)
+        return {"messages": waiting, "dropped": int(self._text(_DROPPED) or 0), "refused": refused}
 
     @contextmanager
     def replaying(self) -> Iterator[list[Path]]:
@@ -94,7 +81,7 @@ class Spool:
             file.flush()
             os.fsync(file.fileno())
         if is_new:
-            _synchronise_folder(self.folder)
+            synchronise(self.folder)
 
     def _close_segment(self) -> None:
         """Rename the open file, so that its messages can be read while others are added."""
@@ -103,7 +90,7 @@ class Spool:
             if path.exists():
                 numbers = [int(one.stem.partition("-")[2]) for one in self.folder.glob(_SEGMENT)]
                 path.rename(self.folder / f"segment-{max(numbers, default=0) + 1:012}.jsonl")
-                _synchronise_folder(self.folder)
+                synchronise(self.folder)
 
     def _files(self) -> list[Path]:
         return [*sorted(self.folder.glob(_SEGMENT)), *self.folder.glob(_OPEN)]
@@ -138,28 +125,6 @@ class Spool:
                 yield False
                 return
             yield True
-
-
-class NoSpool(Spool):
-    """Stands for the spool of callers that repeat their messages: while Postgres is down, they are refused."""
-
-    meanwhile = "calls are refused until it is back, and their senders repeat them"
-
-    def __init__(self) -> None:
-        super().__init__(Path(), 0)
-
-    def append(self, messages: Sequence[Message]) -> None:  # noqa: ARG002
-        """Raise SpoolFullError."""
-        raise SpoolFullError("The database is down. Send it again later.")
-
-    def is_empty(self) -> bool:
-        """Return that nothing waits."""
-        return True
-
-    @contextmanager
-    def replaying(self) -> Iterator[list[Path]]:
-        """Yield nothing to replay."""
-        yield []
 
 
 def parsed(line: bytes) -> Message | None:
@@ -202,11 +167,3 @@ def _lines_of(path: Path) -> int:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o777 & ~PRIVATE & 0o666)
-
-
-def _synchronise_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

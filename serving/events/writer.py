@@ -6,15 +6,14 @@ import logging
 from collections import Counter, deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO, Final
+from typing import Final
 
 import asyncpg
 
 from serving.events.clock import CLOCK
 from serving.events.message import Message, Receipt, RefusedMessageError, size_of
 from serving.events.spool import Spool, SpoolFullError, parsed
-from serving.events.statements import ANY_IS_NEW
-from serving.events.store import GROUP, INVALID, store
+from serving.events.store import ANY_IS_NEW, GROUP, INVALID, store
 
 _LOG: Final = logging.getLogger(__name__)
 _MOST_WAITING: Final = 20_000
@@ -24,6 +23,11 @@ _PATIENCE: Final = 2.0
 """Seconds for one transaction; after that Postgres counts as down."""
 _PAUSE: Final = 0.5
 """Seconds between two attempts to reach Postgres again."""
+_MEANWHILE: Final = (
+    "calls are refused until it is back, and their senders repeat them",
+    "messages go to the spool on disk until it is back",
+)
+"""What happens until then without a spool, and with one."""
 _BYTES: Final = 2**18
 """About the size of the lines of one transaction."""
 
@@ -54,14 +58,15 @@ class EventWriter:
     """
 
     pool: asyncpg.Pool
-    spool: Spool
+    spool: Spool | None = None
     counts: EventCounts = field(default_factory=EventCounts)
     _waiting: "deque[_Waiting]" = field(default_factory=deque)
     _number_waiting: int = 0
     """Messages in `_waiting`."""
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: "list[asyncio.Task[None]]" = field(default_factory=list)
-    _available: bool = True
+    available: bool = True
+    """Whether Postgres took the latest messages."""
     _closed: bool = False
 
     async def start(self) -> None:
@@ -78,11 +83,6 @@ class EventWriter:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-
-    @property
-    def available(self) -> bool:
-        """Whether Postgres took the latest messages."""
-        return self._available
 
     async def write(self, *messages: Message) -> list[Receipt]:
         """Return when all messages are durable, with the receipt of each.
@@ -116,22 +116,26 @@ class EventWriter:
         except SpoolFullError:
             counter["dropped"] += size_of(messages)
             raise
-        except INVALID:
+        except INVALID as error:
             counter["refused"] += size_of(messages)
-            raise
+            if isinstance(error, RefusedMessageError):
+                raise
+            raise RefusedMessageError("A value of the message cannot be stored.") from error
         for message, receipt in zip(messages, receipts, strict=True):
             counter[receipt] += message.size
         return receipts
 
     async def _durable(self, messages: Sequence[Message]) -> Sequence[Receipt]:
-        if self._available:
+        if self.available:
             try:
                 return await asyncio.wait_for(self._stored(messages), _PATIENCE)
             except INVALID:
                 raise
             except Exception as error:  # an outage; asyncpg has no class for all of them
                 self._report(error)
-                self._available = False
+                self.available = False
+        if self.spool is None:
+            raise SpoolFullError("The database is down. Send it again later.")
         await asyncio.to_thread(self.spool.append, messages)
         return ["spooled"] * len(messages)
 
@@ -162,7 +166,7 @@ class EventWriter:
         try:
             receipts = iter(await self.persist([one for group in groups for one in group.messages], Counter()))
         except Exception as error:
-            if isinstance(error, INVALID) and len(groups) > 1:
+            if isinstance(error, RefusedMessageError) and len(groups) > 1:
                 for group in groups:
                     await self._settle([group])
             else:
@@ -180,44 +184,38 @@ class EventWriter:
             _finish(group, error)
 
     def _report(self, error: Exception) -> None:
-        if self._available:
-            _LOG.warning("The database failed with %s: %s.", type(error).__name__, self.spool.meanwhile)
+        if self.available:
+            _LOG.warning("The database failed with %s: %s.", type(error).__name__, _MEANWHILE[self.spool is not None])
 
     async def _watch(self) -> None:
         """Find out when Postgres is back, and replay the spool."""
         while True:
             try:
-                if not self._available or not self.spool.is_empty():
+                if not self.available or (self.spool and not self.spool.is_empty()):
                     await self._recover()
                 async with asyncio.timeout(_PATIENCE):
                     await CLOCK.compare(self.pool)
             except Exception as error:
                 self._report(error)
-                self._available = False
+                self.available = False
             await asyncio.sleep(_PAUSE)
 
     async def _recover(self) -> None:
         async with asyncio.timeout(_PATIENCE):
             await self.pool.fetchval("SELECT 1")
         # Messages that arrive meanwhile join the spool, so that their order stays.
-        while count := await replay(self.pool, self.spool):
+        while self.spool and (count := await replay(self.pool, self.spool)):
             self.counts.replayed += count
-        self._available = True
+        self.available = True
 
 
 def _finish(group: _Waiting, result: "list[Receipt] | Exception") -> None:
     if group.done.done():  # the caller has gone
         return
     if isinstance(result, Exception):
-        group.done.set_exception(_as_refusal(result))
+        group.done.set_exception(result)
     else:
         group.done.set_result(result)
-
-
-def _as_refusal(error: Exception) -> Exception:
-    if isinstance(error, asyncpg.PostgresError):
-        return RefusedMessageError("A value of the message cannot be stored.")
-    return error
 
 
 async def replay(pool: asyncpg.Pool, spool: Spool) -> int:
@@ -229,14 +227,10 @@ async def replay(pool: asyncpg.Pool, spool: Spool) -> int:
     with spool.replaying() as segments:
         for path in segments:
             with path.open("rb") as file:
-                while lines := await asyncio.to_thread(_next_lines, file):
+                while lines := await asyncio.to_thread(file.readlines, _BYTES):
                     stored += await _store_lines(pool, spool, lines)
             path.unlink()
     return stored
-
-
-def _next_lines(file: BinaryIO) -> list[bytes]:
-    return file.readlines(_BYTES)
 
 
 async def _store_lines(pool: asyncpg.Pool, spool: Spool, lines: Sequence[bytes]) -> int:

@@ -1,4 +1,4 @@
-"""Metrics of the API for Prometheus. With several workers, `serving.api.workers` has to choose a folder before."""
+"""Metrics of the API for Prometheus. With several workers, `serving.api.gate.workers` chooses a folder before."""
 
 import os
 from collections.abc import Iterator

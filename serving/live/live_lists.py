@@ -10,10 +10,10 @@ from scipy import sparse
 
 from models.columns import CATEGORY_SEPARATOR, USER_KEY
 from models.datasets.cold_start import InOrder, NewUsers
-from models.lists.batch_users import matrix_of
 from models.lists.item_models import LEAST_SIMILARITY
 from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import ModelCascade, build_cascade
+from models.lists.ranked_lists import matrix_of
 from models.lists.rules.compiled_rules import CompiledRules
 from models.primitives.vocabulary import NO_INDEX, position_of, positions_of
 from models.recommenders.explanations.sentences import NONE, PurchasedTitles, because, same_category
@@ -21,10 +21,9 @@ from models.recommenders.item_based.bought_together import RECIPROCAL, for_user,
 from models.recommenders.protocols import FoldsInUsers
 from serving.answers.answer import Entry
 from serving.answers.request import Filters
-from serving.events.profiles import NO_ACTS, LatestItems
 from serving.live.context import OneVisitor, RelatedItems, blended, own_scores
 from serving.live.prepared_rules import Prepared, titles_of
-from serving.live.visitor_facts import NO_FACTS, BatchFacts
+from serving.live.visitor_facts import NO_ACTS, NO_FACTS, BatchFacts, LatestItems
 
 ANONYMOUS = "visitor"
 """The key of a visitor without an account among the users of a model: no pseudonym looks like it."""

@@ -1,13 +1,14 @@
 """Answers what no batch can: anonymous visitors, new users, baskets, clicks, and placements that ask for it."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 
@@ -16,19 +17,31 @@ from models.recommenders.explanations.sentences import NONE
 from serving.answers.answer import Entry, Listing
 from serving.answers.interfaces import Hidden, LiveUnavailableError
 from serving.answers.request import ListRequest, RankRequest, Visitor
-from serving.events.profiles import NO_ACTS, LatestItems
 from serving.live.live_lists import VisitorState, items_that_go_with, ranked_items, similar_items, visitor_list
 from serving.live.prepared_rules import CurrentCatalogue, ModelCatalogue, Prepared, RuleCache
-from serving.live.visitor_facts import NO_FACTS, BatchFacts, NoClicks, NoUserFacts, RecentClicks, UserFacts
+from serving.live.visitor_facts import (
+    NO_ACTS,
+    NO_FACTS,
+    BatchFacts,
+    LatestItems,
+    RecentClicks,
+    SessionClicks,
+    StoredUsers,
+)
 from serving.model.holder import ModelHolder
 from serving.model.loaded_model import LoadedModel
-from serving.stores.standing import Standing
+from serving.stores.lists import Standing
+from serving.stores.refresher import meanwhile
+
+if TYPE_CHECKING:
+    from serving.stores.stores import Stores
 
 THREADS: Final = 2
 WAITING: Final = 64
 """Requests that may wait for a thread; further ones are refused at once."""
 _WITHHELD_SECONDS: Final = 10.0
 """The time for which items that a batch hides from everybody are not read again."""
+_POLL_SECONDS: Final = 0.05
 _Result = TypeVar("_Result")
 _Build = Callable[[Prepared, VisitorState], tuple[Entry, ...] | None]
 
@@ -51,7 +64,7 @@ class LiveListScorer:
         models: ModelHolder,
         placements: Mapping[str, Placement],
         catalogue: CurrentCatalogue | None = None,
-        users: UserFacts | None = None,
+        users: StoredUsers | None = None,
         clicks: RecentClicks | None = None,
         threads: int = THREADS,
         waiting: int = WAITING,
@@ -64,8 +77,8 @@ class LiveListScorer:
         self._models, self._placements = models, placements
         self._prepared_under: Mapping[str, Placement] | None = None
         """The placements that are prepared, if the own ones are not kept."""
-        self._catalogue, self._users = catalogue or _no_catalogue, users or NoUserFacts()
-        self._clicks, self._rules = clicks or NoClicks(), RuleCache(known)
+        self._catalogue, self._users = catalogue or (lambda: None), users
+        self._clicks, self._rules = clicks, RuleCache(known)
         self._threads = ThreadPoolExecutor(threads, "live", initializer=_use_one_processor)
         self._limit, self._running = threads + waiting, 0
         self._withheld: dict[str, tuple[frozenset[str], float]] = {}
@@ -97,7 +110,9 @@ class LiveListScorer:
         placement = self._placements.get(request.placement)
         if placement is None or placement.subject != "user":
             return False
-        return placement.live or bool(request.context) or self._clicks.maybe(request.visitor)
+        if placement.live or request.context:
+            return True
+        return self._clicks is not None and self._clicks.maybe(request.visitor)
 
     async def hidden(self, request: ListRequest) -> Hidden:
         """Return what the placement hides from the visitor; if it cannot be read, what it hides from everybody."""
@@ -178,7 +193,9 @@ class LiveListScorer:
     ) -> Listing | None:
         """Build a list under the placement's rules for lists of a length, by default up to the request's page."""
         prepared = self._prepared(inputs, request.placement, placement, length or request.offset + request.k)
-        built = build(prepared, _state(request, inputs, standing))
+        user = request.visitor.user_key
+        visitor = VisitorState(user, inputs.batch, standing.excluded, request.context, inputs.latest, request.filters)
+        built = build(prepared, visitor)
         return None if built is None else _listing(prepared, built, inputs, request)
 
     async def _inputs(self, placement: str, request: ListRequest) -> _Inputs | None:
@@ -186,7 +203,7 @@ class LiveListScorer:
         if model is None:
             return None
         batch, latest = await asyncio.gather(
-            self._facts(placement, request.visitor.user_key), self._clicks.items(request.visitor)
+            self._facts(placement, request.visitor.user_key), self._latest(request.visitor)
         )
         return _Inputs(model, batch or NO_FACTS, latest, degraded=batch is None)
 
@@ -196,10 +213,13 @@ class LiveListScorer:
         return None if model is None else _Inputs(model, NO_FACTS, NO_ACTS, degraded=False)
 
     async def _facts(self, placement: str, user_key: str | None) -> BatchFacts | None:
-        batch = await self._users.known(placement, user_key)
+        batch = NO_FACTS if self._users is None else await self._users.known(placement, user_key)
         if batch is not None:
             self._withheld[placement] = frozenset(batch.withheld), monotonic()
         return batch
+
+    async def _latest(self, visitor: Visitor) -> LatestItems:
+        return NO_ACTS if self._clicks is None else await self._clicks.items(visitor)
 
     def _prepared(self, inputs: _Inputs, name: str, placement: Placement, length: int) -> Prepared:
         read = None if inputs.degraded else inputs.batch
@@ -233,12 +253,6 @@ def _needs_batch(placement: Placement) -> bool:
     return placement.policy != "mix" or bool(placement.rules.hide)
 
 
-def _state(request: ListRequest, inputs: _Inputs, standing: Standing) -> VisitorState:
-    return VisitorState(
-        request.visitor.user_key, inputs.batch, standing.excluded, request.context, inputs.latest, request.filters
-    )
-
-
 def _listing(prepared: Prepared, built: tuple[Entry, ...], inputs: _Inputs, request: ListRequest) -> Listing:
     personal = request.visitor.user_key is not None or bool(inputs.latest.items)
     shown = built[: request.offset + request.k]
@@ -247,12 +261,59 @@ def _listing(prepared: Prepared, built: tuple[Entry, ...], inputs: _Inputs, requ
     return Listing(shown, version, personal=personal, degraded=inputs.degraded, bought_since=bought)
 
 
-def _no_catalogue() -> None:
-    """Return that there is no catalogue."""
-
-
 def _use_one_processor() -> None:
     """Limit the libraries of this thread to one processor: requests share the processors among themselves."""
     from models.primitives.threads import limit_this_thread
 
     limit_this_thread()
+
+
+@asynccontextmanager
+async def live_scorer(
+    models: ModelHolder,
+    placements: Mapping[str, Placement],
+    stores: "Stores | None" = None,
+    known: ModelCatalogue | None = None,
+    clicks: RecentClicks | None = None,
+) -> AsyncIterator[LiveListScorer]:
+    """Yield the live scorer; the champion follows promotions meanwhile. Without stores, the bundle alone answers.
+
+    A `known` catalogue that is aligned with its model is not aligned again. By default it follows who clicked lately.
+
+    Enter it before `stores.running()`, because listeners have to be there before the first change arrives.
+    """
+    if stores is None:
+        scorer = LiveListScorer(models, placements)
+        try:
+            yield scorer
+        finally:
+            scorer.close()
+        return
+    stores.changes.on("promotions", models.notify)
+    followed = SessionClicks(stores.requests, stores.background) if clicks is None else None
+    catalogue = stores.catalogue
+    scorer = LiveListScorer(
+        models,
+        placements,
+        lambda: catalogue.current if catalogue.read else None,
+        StoredUsers(stores.requests),
+        clicks or followed,
+        known=known,
+    )
+    models.start()
+    try:
+        async with (
+            meanwhile(_warm(scorer, stores)),
+            nullcontext() if followed is None else followed.running(stores.changes),
+        ):
+            yield scorer
+    finally:
+        await asyncio.to_thread(models.stop)
+        scorer.close()
+
+
+async def _warm(scorer: LiveListScorer, stores: "Stores") -> None:
+    """Prepare all placements once the catalogue is known."""
+    while not stores.catalogue.read:
+        await asyncio.sleep(_POLL_SECONDS)
+    await scorer.warm()

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import build_cascade
-from models.lists.rules.compiled_rules import CompiledRules
-from models.lists.rules.item_attributes import ItemAttributes
+from models.lists.rules.compiled_rules import CompiledRules, ItemAttributes
 from models.lists.rules.placement_config import Placement
 from models.primitives.vocabulary import positions_of
 from models.recommenders.explanations.sentences import ReasonsNaming
@@ -50,9 +49,8 @@ class ModelCatalogue:
         """Return the attributes in order of the model's items. Without a catalogue the bundle states them."""
         if catalogue is None:
             return cls((model.digest, 0), _of_bundle(model), titles_of(model), frozenset())
-        attributes = catalogue.attributes_of_model(model.items)
-        titles = catalogue.titles_of_model(model.items)
-        return cls((model.digest, catalogue.generation), attributes, titles, _not_for_sale(catalogue))
+        known = catalogue.model_items(model.items)
+        return cls((model.digest, catalogue.generation), known.attributes, known.titles, _not_for_sale(catalogue))
 
 
 def _not_for_sale(catalogue: Catalogue) -> frozenset[str]:

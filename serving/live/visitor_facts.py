@@ -4,14 +4,14 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from models.columns import PURCHASE
 from serving.answers.request import Visitor
-from serving.events.profiles import NO_ACTS, LatestItems, latest_items
-from serving.stores.outages import PostgresDownError
 from serving.stores.refresher import Refresher, meanwhile
-from serving.stores.shared_loads import SharedReads
+from serving.stores.shared_loads import PostgresDownError, SharedReads
 
 if TYPE_CHECKING:
     from serving.stores.changes import Changes
@@ -33,6 +33,43 @@ _CLICKED: Final = """
 SELECT subject, extract(epoch FROM updated_at)::float8, extract(epoch FROM expires_at - now())::float8
 FROM session_profiles WHERE updated_at >= to_timestamp($1) AND expires_at > now() ORDER BY updated_at LIMIT $2
 """
+_LATEST_ITEMS: Final = """
+    SELECT subject, items, kinds FROM session_profiles WHERE subject = ANY($1::text[]) AND expires_at > now()
+    ORDER BY updated_at"""
+Subjects = tuple[str | None, str | None]
+"""The keys of a visitor's user and session."""
+
+
+class LatestItems(NamedTuple):
+    """The items of a visitor's latest acts; empty without consent or acts."""
+
+    items: tuple[str, ...] = ()
+    """Each once, the latest last."""
+    bought: frozenset[str] = frozenset()
+    """Those among them with a purchase."""
+
+    @classmethod
+    def of(cls, acts: Sequence[tuple[str, str | None]]) -> "LatestItems":
+        """Return the items of acts, each with the type of its event, in order of time."""
+        items = tuple(dict.fromkeys(item for item, _ in reversed(acts)))[::-1]
+        return cls(items, frozenset(item for item, kind in acts if kind == PURCHASE))
+
+
+NO_ACTS: Final = LatestItems()
+
+
+async def latest_items(reader: "Postgres", user_key: str | None, session_key: str | None) -> LatestItems:
+    """Return the items of a visitor's latest acts."""
+    return (await latest_items_of_all(reader, [(user_key, session_key)]))[0]
+
+
+async def latest_items_of_all(reader: "Postgres", visitors: Sequence[Subjects]) -> list[LatestItems]:
+    """Return for each visitor the items of the latest acts."""
+    subjects = [key for keys in visitors for key in keys if key]
+    rows = await reader.fetch(_LATEST_ITEMS, subjects) if subjects else ()
+    # Profiles of earlier versions have no kinds.
+    acts = [(row["subject"], act) for row in rows for act in zip_longest(row["items"], row["kinds"])]
+    return [LatestItems.of([act for subject, act in acts if subject in keys]) for keys in visitors]
 
 
 @dataclass(frozen=True)
@@ -74,13 +111,6 @@ def batch_facts(rows: Sequence[Any]) -> BatchFacts:
     )
 
 
-class UserFacts(Protocol):
-    """Reads what batches know of users."""
-
-    async def known(self, placement: str, user_key: str | None) -> BatchFacts | None:
-        """Return the facts; None if the database does not answer in time."""
-
-
 class RecentClicks(Protocol):
     """The latest clicks of visitors with consent."""
 
@@ -112,26 +142,6 @@ class StoredUsers:
         for row in rows:
             by_key[row["nth"] - 1].append(row)
         return [*map(batch_facts, by_key)]
-
-
-class NoUserFacts:
-    """A host without a database."""
-
-    async def known(self, placement: str, user_key: str | None) -> BatchFacts | None:  # noqa: ARG002
-        """Return that nothing is known."""
-        return NO_FACTS
-
-
-class NoClicks:
-    """A host that stores no sessions."""
-
-    def maybe(self, visitor: Visitor) -> bool:  # noqa: ARG002
-        """Return that there are none."""
-        return False
-
-    async def items(self, visitor: Visitor) -> LatestItems:  # noqa: ARG002
-        """Return none."""
-        return NO_ACTS
 
 
 class SessionClicks:

@@ -1,4 +1,7 @@
-"""Holds the champion, and replaces it within seconds of a promotion or a rollback; answers never wait for it."""
+"""Holds the champion, and replaces it within seconds of a promotion or a rollback; answers never wait for it.
+
+Each is checked before it answers: a signed bundle can hold a model that learned nothing, or NaN.
+"""
 
 import logging
 import time
@@ -9,13 +12,32 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Final
 
-from infra.bundles.bundle import Bundle
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.bundles.bundle import Bundle, BundleRefusedError
 from infra.keys.renamed_users import OtherKeyError
 from models.errors import TailorbirdError
+from models.lists.list_builder import ListBuilder
+from models.lists.model_cascade import build_cascade
+from models.lists.rules.compiled_rules import CompiledRules
+from models.primitives.vocabulary import NO_INDEX
 from models.recommenders.item_based.item_evidence import ItemEvidence
-from serving.model.golden_queries import PoisonedModelError, check
 from serving.model.loaded_model import LoadedModel
-from serving.model.sources import Candidate, ChampionCopy, ModelSource, try_copy
+from serving.model.sources import Candidate, ChampionCopy, ModelSource
+
+USERS: Final = 24
+"""Golden users: evenly spaced among the model's."""
+PLACES: Final = 10
+_SAME_FOR_ALL: Final = ("most_popular", "segment_popular")
+"""Kinds that may give one list to everybody."""
+_PERSONAL: Final = 5
+"""Users from which on different lists are expected."""
+
+
+class PoisonedModelError(TailorbirdError):
+    """A bundle with a valid signature whose model gives no useful lists."""
+
 
 _LOG: Final = logging.getLogger(__name__)
 POLL_SECONDS: Final = 5.0
@@ -150,9 +172,11 @@ class ModelHolder:
         if self._on_loaded is not None:
             self._on_loaded(loaded)
         if self._copy is not None and not is_copied and candidate.folder.parent != self._copy.folder:
-            problem = try_copy(self._copy, candidate, loaded.digest)
-            if problem:
-                _LOG.warning(problem)
+            try:
+                self._copy.store(candidate, loaded.digest)
+            except (BundleRefusedError, OSError):  # answers do not depend on the copy
+                text = "The champion could not be copied to %s: check its disk. A start without the database needs it."
+                _LOG.warning(text, self._copy.folder)
         return True
 
     def _fail(self, candidate: Candidate, reason: str, detail: str) -> bool:
@@ -176,7 +200,60 @@ def _opened(candidate: Candidate, before: LoadedModel | None) -> LoadedModel:
             return before  # the same object, so that what was built from it counts
         return LoadedModel(before.bundle, before.evidence, candidate.model_version, candidate.promotion_id)
     bundle: Bundle = candidate.open()
-    check(bundle)
+    _check(bundle)
     evidence = ItemEvidence.of(bundle.model)
     evidence.warm()
     return LoadedModel(bundle, evidence, candidate.model_version, candidate.promotion_id)
+
+
+def _check(bundle: Bundle) -> None:
+    """Make the lists of golden users, which also warms the model. Raises PoisonedModelError."""
+    _check_arrays(bundle)
+    items, scores, scored = _answers(bundle)
+    personal = bundle.model.kind not in _SAME_FOR_ALL
+    listed = items >= 0
+    distinct = len(np.unique(items[listed]))
+    enough = min(PLACES + 1, int(bundle.available.sum()))
+    several = personal and len(items) >= _PERSONAL
+    faults = {
+        "a list without any item": not listed.any(axis=1).all(),
+        "a score that is no number": not np.isfinite(scores[listed]).all(),
+        "no score of the model for any user": len(scored) > 0 and not scored.any(),
+        "the same list for everybody": several and bool((items == items[0]).all()),
+        f"only {distinct} different items": several and distinct < enough,
+    }
+    found = [fault for fault, present in faults.items() if present]
+    if found:
+        raise PoisonedModelError(
+            f"The lists of {len(items)} golden users have {' and '.join(found)}. The model that was loaded "
+            "before goes on; run `tailorbird rollback model`, then train again."
+        )
+
+
+def _check_arrays(bundle: Bundle) -> None:
+    n = len(bundle.model.items)
+    lengths = {len(part) for part in (bundle.fallback, bundle.available, bundle.buyers)}
+    if not n or lengths != {n}:
+        raise PoisonedModelError("The bundle has no items, or its arrays have different lengths. Train again.")
+    if not bundle.available.any():
+        raise PoisonedModelError("The bundle marks no item as available. Check the catalogue, and train again.")
+    if not np.isfinite(bundle.fallback[bundle.available]).any():
+        raise PoisonedModelError("The bundle has no popular items with a score that is a number. Train again.")
+
+
+def _answers(bundle: Bundle) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the lists of the golden users: items [u, places], -1 at the end of shorter ones, and their scores.
+
+    The last array [u] tells whether the model itself scored an item on the list.
+    """
+    users = bundle.model.users
+    some = users[np.unique(np.linspace(0, len(users) - 1, min(USERS, len(users))).astype(np.int64))]
+    places = min(PLACES, int(bundle.available.sum()))
+    cascade = build_cascade(bundle.model, bundle.segments, bundle.fallback)
+    rules = CompiledRules.plain(places, bundle.available)
+    parts = list(ListBuilder(cascade, bundle.fallback, rules, bundle.buyers).build(some))
+    empty = np.full((0, places), NO_INDEX, dtype=np.int32)
+    items = np.concatenate([empty, *(part.items for part in parts)])
+    scores = np.concatenate([empty.astype(np.float32), *(part.scores for part in parts)])
+    scored = [((part.items >= 0) & ~part.from_fallback).any(axis=1) for part in parts]
+    return items, scores, np.concatenate([np.empty(0, dtype=bool), *scored])

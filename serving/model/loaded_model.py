@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.bundles.bundle import Bundle
-from models.lists.model_adapters import RanksPairs
-from models.lists.model_cascade import ScoringModel
+from models.lists.model_cascade import RanksPairs, ScoringModel
 from models.primitives.vocabulary import NO_INDEX, position_of
 from models.recommenders.item_based.item_evidence import ItemEvidence
 

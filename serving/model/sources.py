@@ -1,15 +1,17 @@
-"""Where a champion comes from without a database: a bundle folder, or the copy of the last one that was loaded."""
+"""Where a champion comes from: the newest promotion, a bundle folder, or the copy of the last one that was loaded."""
 
 import json
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-from infra.bundles.bundle import Bundle, BundleRefusedError, load, store_bundle
+from infra.bundles.bundle import Bundle, load, store_bundle
 from infra.private_files.staging import staged
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 COPY_FOLDER: Final = "serving/champion"
 """The folder within `var` of the copy."""
@@ -28,13 +30,6 @@ class Candidate:
     promotion_id: int | None = None
 
 
-class ModelSource(Protocol):
-    """Names the bundle that should answer now."""
-
-    def newest(self) -> Candidate | None:
-        """Return it; None if there is none. Raises OSError if the source does not answer."""
-
-
 @dataclass(frozen=True)
 class BundleFolder:
     """One folder, for servers without a database."""
@@ -46,6 +41,35 @@ class BundleFolder:
         named = self.folder.name
         digest = named if len(named) == 64 and set(named) <= set("0123456789abcdef") else None
         return Candidate(lambda: load(self.folder, digest), digest or named, self.folder)
+
+
+@dataclass(frozen=True)
+class NewestPromotion:
+    """The champion of the database."""
+
+    engine: "Engine"
+
+    def newest(self) -> Candidate | None:
+        """Return the bundle of the newest promotion. Raises ConnectionError if the database does not answer."""
+        # Servers without a database have no SQLAlchemy.
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from infra.bundles.promoted import load_promoted
+        from infra.database.schema.promotion_rows import newest_promotion
+
+        try:
+            with self.engine.connect() as connection:
+                promotion = newest_promotion(connection)
+        except SQLAlchemyError as error:
+            raise ConnectionError("The database does not answer.") from error
+        if promotion is None:
+            return None
+        folder, version, number = Path(promotion["bundle"]), promotion["model_version"], promotion["promotion_id"]
+        return Candidate(lambda: load_promoted(promotion), promotion["digest"], folder, version, number)
+
+
+ModelSource = NewestPromotion | BundleFolder
+"""Names the bundle that should answer now; None if there is none. Raises OSError if it does not answer."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +88,15 @@ class ChampionCopy:
         folder = self.folder / str(digest)
         return Candidate(lambda: load(folder, str(digest)), str(digest), folder, version, promotion)
 
-    def store(self, source: Path, digest: str, model_version: int | None, promotion_id: int | None) -> None:
+    def store(self, candidate: Candidate, digest: str) -> None:
         """Copy a bundle that passed its checks, and delete older copies. Raises OSError and BundleRefusedError."""
         before = self.newest()
-        store_bundle(source, self.folder, digest)
-        record = {"digest": digest, "model_version": model_version, "promotion_id": promotion_id}
+        store_bundle(candidate.folder, self.folder, digest)
+        record = {
+            "digest": digest,
+            "model_version": candidate.model_version,
+            "promotion_id": candidate.promotion_id,
+        }
         with staged(self.folder) as staging:
             (staging / _RECORD).write_text(json.dumps(record))
             (staging / _RECORD).replace(self.folder / _RECORD)
@@ -76,11 +104,3 @@ class ChampionCopy:
         for folder in self.folder.iterdir():
             if folder.is_dir() and len(folder.name) == 64 and folder.name not in needed:
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def try_copy(copy: ChampionCopy, candidate: Candidate, digest: str) -> str | None:
-    """Copy a loaded bundle; return an alert if that fails. Answers do not depend on the copy."""
-    with suppress(BundleRefusedError, OSError):
-        copy.store(candidate.folder, digest, candidate.model_version, candidate.promotion_id)
-        return None
-    return f"The champion could not be copied to {copy.folder}: check its disk. A start without the database needs it."

@@ -19,17 +19,16 @@ from infra.services.prefect_pages import flow_run, runs
 from models.errors import TailorbirdError
 from models.ingest.check.file_names import file_name
 from models.lists.rules.layer.rule_layer import words
-from models.lists.rules.placement_config import Placement
-from models.lists.rules.rule_words import sentences
+from models.lists.rules.placement_config import Placement, sentences
 from serving.operations.reports import (
     Alert,
     ChampionReport,
     DriftWindow,
     LedgerEntry,
+    Paging,
     PlacementReport,
     VersionReport,
 )
-from serving.operations.requests import Paging
 from serving.queries.freshness import judged
 from serving.queries.status import live_lists
 
@@ -189,21 +188,21 @@ class ReportReader:
             placement = self._placements.get(name)
             reports.append(
                 PlacementReport(
-                    name,
-                    row.get("subject_kind") or ("user" if placement is None else placement.subject),
-                    0 if placement is None else placement.k,
-                    [] if placement is None else sentences(placement),
-                    [words(rule) for rule in layer.at(name, now)],
-                    row["state"],
-                    row["batch_id"],
-                    row.get("model_version"),
-                    row.get("lists", 0),
-                    _moment(row.get("published_at")),
-                    _moment(row.get("checked_at")),
-                    row.get("moved_by"),
-                    versions.get(name, 0),
-                    answers.get(name, {}),
-                    pages.version(row.get("model_version") or version),
+                    placement=name,
+                    subject=row.get("subject_kind") or ("user" if placement is None else placement.subject),
+                    k=0 if placement is None else placement.k,
+                    file_rules=[] if placement is None else sentences(placement),
+                    operator_rules=[words(rule) for rule in layer.at(name, now)],
+                    state=row["state"],
+                    batch_id=row["batch_id"],
+                    model_version=row.get("model_version"),
+                    lists=row.get("lists", 0),
+                    published_at=_moment(row.get("published_at")),
+                    checked_at=_moment(row.get("checked_at")),
+                    moved_by=row.get("moved_by"),
+                    rules_version=versions.get(name, 0),
+                    answers=answers.get(name, {}),
+                    page=pages.version(row.get("model_version") or version),
                 )
             )
         return reports

@@ -1,25 +1,27 @@
-"""Stores new versions of operators' rules, after all checks."""
+"""Stores new versions of operators' rules after all checks, and shows what a list would be under edited ones."""
 
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import numpy as np
 from sqlalchemy import Engine
 
 from infra.database.rule_versions import add_version, current_rules, rule_version, rule_versions
-from models.lists.rules.item_attributes import ItemAttributes
-from models.lists.rules.layer.conflicts import Conflict, conflicts
-from models.lists.rules.layer.rule_layer import BoostKind, RuleLayer
-from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion, attributed
-from models.lists.rules.layer.validation import faults
+from models.lists.rules.layer.rule_layer import NO_VERSION, RuleLayer, RuleVersion, attributed
+from models.lists.rules.layer.validation import Conflict, conflicts, faults
 from models.lists.rules.placement_config import Placement
-from serving.answers.interfaces import Models
-from serving.operations.requests import Author, OutdatedVersionError, RefusedLayerError, UnknownVersionError
+from serving.answers.answer import Answer
+from serving.answers.request import ListRequest
+from serving.answers.service import AnswerService
+from serving.live.live_scorer import LiveListScorer
+from serving.model.holder import ModelHolder
+from serving.operations.reports import Author, OutdatedVersionError, RefusedLayerError, UnknownVersionError
 from serving.stores.catalogue import Catalogue
-from serving.stores.outages import PostgresDownError
-from serving.stores.rules import RuleReader
+from serving.stores.rules import FixedRules, LayeredPlacements, RuleReader
+from serving.stores.shared_loads import PostgresDownError
 
 MOST_RULES: Final = 2_000
 """The rules of all versions on a page: four versions of the largest size, or many of usual ones."""
@@ -46,7 +48,7 @@ class RuleChanges:
         reader: RuleReader,
         placements: Mapping[str, Placement],
         catalogue: Callable[[], Catalogue],
-        models: Models,
+        models: ModelHolder,
     ) -> None:
         """Check layers against the placements of the file, the present catalogue and the champion."""
         self._database, self._reader, self._catalogue, self._models = database, reader, catalogue, models
@@ -127,31 +129,56 @@ class RuleChanges:
         return stored
 
     def _check(self, layer: RuleLayer, before: RuleLayer) -> None:
-        names = _CatalogueNames(self._catalogue())
-        if found := faults(layer, before, self.placements, names, self._reader.now()):
+        if found := faults(layer, before, self.placements, self._catalogue(), self._reader.now()):
             raise RefusedLayerError(found)
 
     def _conflicts(self, layer: RuleLayer) -> list[Conflict]:
         own = layer.counting(self._reader.now())
         model = self._models.current()
         learned = None if model is None else model.bundle.model.items
-        return conflicts(self.placements, own, _named_items(self._catalogue(), own), learned)
+        catalogue = self._catalogue()
+        named = catalogue.attributes(np.array(sorted(own.items & catalogue.by_id.keys()), dtype=np.str_))
+        return conflicts(self.placements, own, named, learned)
 
 
-class _CatalogueNames:
-    """The items, categories and brands of a catalogue."""
+@dataclass(frozen=True)
+class Preview:
+    """Two answers to one request."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
-        """Look in this catalogue."""
-        self._catalogue = catalogue
-
-    def has(self, kind: BoostKind, value: str) -> bool:
-        """Return whether there is such an item, category or brand."""
-        if kind == "item":
-            return value in self._catalogue.by_id
-        return value in (self._catalogue.brands if kind == "brand" else self._catalogue.categories)
+    current: Answer
+    edited: Answer | None
+    """None if no edited rules were given."""
 
 
-def _named_items(catalogue: Catalogue, layer: RuleLayer) -> ItemAttributes:
-    """Return the attributes of the items that a layer names, as far as the catalogue has them."""
-    return catalogue.attributes(np.array(sorted(layer.items & catalogue.by_id.keys()), dtype=np.str_))
+class Previews:
+    """Answers requests as this server does, under any rules.
+
+    The server's own best sellers and prepared lists are used again. Only what the rules change about one placement is
+    built.
+    """
+
+    def __init__(self, answers: AnswerService, live: LiveListScorer, rules: RuleReader, changes: RuleChanges) -> None:
+        """Use the parts of the server."""
+        self._answers, self._live, self._rules, self._changes = answers, live, rules, changes
+
+    async def preview(self, request: ListRequest, item: str | None, edited: RuleLayer | None) -> Preview:
+        """Return the answer under the current rules, and under the edited ones. `item` is the subject of item lists.
+
+        Raises RefusedLayerError for rules that could not be stored.
+        """
+        if edited is not None:
+            await self._changes.check(edited)
+        layers = [self._rules.current.layer, *(() if edited is None else (edited,))]
+        current, *others = await asyncio.gather(*(self._answer(request, item, layer) for layer in layers))
+        return Preview(current, next(iter(others), None))
+
+    async def _answer(self, request: ListRequest, item: str | None, layer: RuleLayer) -> Answer:
+        placement = self._changes.placements[request.placement]
+        rules = FixedRules(replace(NO_VERSION, layer=layer), self._rules.now())
+        placements = LayeredPlacements({request.placement: placement}, rules)
+        service = self._answers.under(placements, self._live.under(placements), request.visitor)
+        if item is None:
+            return await service.recommend(request)
+        if placement.method == "similarity":
+            return await service.similar(item, request)
+        return await service.goes_with((item,), request)

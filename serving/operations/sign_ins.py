@@ -75,15 +75,12 @@ class SignIns:
         if content is None:
             return None
         operator = Operator(*json.loads(content))
-        has_ended = operator.expires <= self._clock() or self._ended(operator).exists()
-        return None if has_ended else operator
+        ended = self._path("ended", operator.expires, operator.nonce)
+        return None if operator.expires <= self._clock() or ended.exists() else operator
 
     def end(self, operator: Operator) -> None:
         """Refuse this sign-in's cookie from now on."""
         self._note("ended", operator.expires, operator.nonce)
-
-    def _ended(self, operator: Operator) -> Path:
-        return self._path("ended", operator.expires, operator.nonce)
 
     def _path(self, what: str, until: float, name: str) -> Path:
         return self._folder / f"{what}.{round(1000 * until)}.{name}"

@@ -1,19 +1,22 @@
 """Recommends items that go well with a product or a whole basket, for any visitor or for one user."""
 
-from typing import Final, TypedDict
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Engine, text
 
 from infra.bundles.promoted import load_for_users
+from infra.configuration.settings import load
+from infra.overview.situation import require_champion
 from models.errors import TailorbirdError
+from models.primitives.json_types import JsonObject
 from models.primitives.vocabulary import index_of
 from models.recommenders.item_based.bought_together import fit_of_lists, for_user
-from serving.queries.champion_bundle import champion
 from serving.queries.user_recommendations import consents, require_user_key
 
 PLACEMENT: Final = "goes-well-with"
+_SHOWN: Final = ("item_id", "title", "price", "currency", "url", "image")
 
 _KNOWN: Final = text("SELECT item_id FROM items WHERE item_id = ANY (:items)")
 _TOGETHER: Final = text(
@@ -26,26 +29,13 @@ class UnknownProductError(TailorbirdError):
     """No catalogue names a product."""
 
 
-class BasketItem(TypedDict):
-    """An item that goes with a basket. A `fit` of 0 is no better than chance."""
-
-    rank: int
-    item_id: str
-    title: str | None
-    price: float | None
-    currency: str | None
-    url: str | None
-    image: str | None
-    fit: float
-
-
 def basket_recommendations(
-    engine: Engine, items: list[str], user_id: str | None = None, k: int = 10, placement: str = PLACEMENT
-) -> list[BasketItem]:
-    """Return the `k` items that go best with all of `items`, best first, from the published lists of these items.
+    engine: Engine, items: list[str], user_id: str | None = None, k: int = 10
+) -> list[JsonObject]:
+    """Return the `k` items that go best with all of `items`, best first, by the published lists of these items.
 
-    For a user who consented, they are ranked again by the user's preferences. Raises UnknownProductError,
-    UnknownUserError for a user id, and NoChampionError.
+    A `fit` of 0 is no better than chance. For a user who consented, they are ranked again by the user's preferences.
+    Raises UnknownProductError, UnknownUserError for a user id, and NoChampionError.
     """
     with engine.connect() as connection:
         known = set(connection.execute(_KNOWN, {"items": items}).scalars())
@@ -53,7 +43,7 @@ def basket_recommendations(
             raise UnknownProductError(
                 f"No catalogue names {', '.join(missing)}. Check the ids, or ingest the catalogue."
             )
-        rows = connection.execute(_TOGETHER, {"placement": placement, "items": items}).mappings().all()
+        rows = connection.execute(_TOGETHER, {"placement": PLACEMENT, "items": items}).mappings().all()
         key = None if user_id is None else require_user_key(connection, user_id)
         if key is not None and not consents(connection, key):
             key = None
@@ -64,24 +54,14 @@ def basket_recommendations(
     names, fit = fit_of_lists(list(lists.values()))
     order = np.argsort(-fit, kind="stable") if key is None else for_user(fit, _preferences(engine, key, names))
     return [
-        BasketItem(
-            rank=rank,
-            item_id=item["item_id"],
-            title=item["title"],
-            price=item["price"],
-            currency=item["currency"],
-            url=item["url"],
-            image=item["image"],
-            fit=round(float(fit[at]), 4),
-        )
+        {"rank": rank, **{name: by_id[str(names[at])][name] for name in _SHOWN}, "fit": round(float(fit[at]), 4)}
         for rank, at in enumerate(order[:k].tolist(), 1)
-        for item in [by_id[str(names[at])]]
     ]
 
 
 def _preferences(engine: Engine, key: str, names: NDArray[np.str_]) -> NDArray[np.float32]:
     """Return the champion's scores of these items for the user; -inf for items that it does not know."""
-    model = load_for_users(engine, champion(engine)).model
+    model = load_for_users(engine, require_champion(engine, load())).model
     scores = model.scores(index_of(model.users, np.array([key], dtype=np.str_)))[0]
     at = index_of(model.items, names)
     return np.where(at >= 0, scores[np.maximum(at, 0)], np.float32(-np.inf))

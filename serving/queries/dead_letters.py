@@ -5,12 +5,12 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Final, TypedDict, cast
+from typing import Final
 
 from sqlalchemy import Engine, text
 
 from models.errors import TailorbirdError
+from models.primitives.json_types import JsonObject
 from serving.collector.bodies import UnusableBodyError, unpacked
 
 _CHOSEN: Final = """
@@ -27,44 +27,6 @@ _PART: Final = 100
 _ONE: Final = "SELECT * FROM identity.dead_letters WHERE letter_id = :letter_id"
 
 
-class NoSuchLetterError(TailorbirdError):
-    """There is no dead letter with this number."""
-
-
-class LetterRow(TypedDict):
-    """A dead letter without what it holds."""
-
-    letter_id: int
-    source: str
-    reason: str
-    detail: str
-    times: int
-    first_at: datetime
-    last_at: datetime
-    replayed_at: datetime | None
-
-
-class WholeLetter(LetterRow):
-    """A dead letter with what its sender wrote."""
-
-    message_id: str | None
-    encoding: str
-    body: str
-
-
-@dataclass(frozen=True)
-class StoredLetter:
-    """What a replay reads of a letter."""
-
-    letter_id: int
-    source: str
-    reason: str
-    message_id: str | None
-    encoding: str
-    body: bytes
-    first_at: datetime
-
-
 @dataclass(frozen=True)
 class Selection:
     """Which letters are wanted."""
@@ -76,40 +38,40 @@ class Selection:
     """Whether letters count, too, that were stored after all."""
 
 
-def letter_rows(engine: Engine, selection: Selection) -> list[LetterRow]:
-    """Return the chosen letters, the oldest first."""
+def letter_rows(engine: Engine, selection: Selection) -> list[JsonObject]:
+    """Return the chosen letters without what they hold, the oldest first."""
     with engine.connect() as connection:
         rows = connection.execute(text(_ROWS), _values(selection)).mappings()
-        return [cast(LetterRow, dict(row)) for row in rows]
+        return [dict(row) for row in rows]
 
 
-def letters_to_replay(engine: Engine, selection: Selection) -> list[StoredLetter]:
-    """Return the chosen letters with their bodies, the oldest first. Raises NoSuchLetterError."""
+def letters_to_replay(engine: Engine, selection: Selection) -> list[JsonObject]:
+    """Return the chosen letters with their bodies, the oldest first. Raises TailorbirdError."""
     with engine.connect() as connection:
         rows = connection.execute(text(_LETTERS), _values(selection)).mappings()
-        found = [StoredLetter(**{**row, "body": bytes(row["body"])}) for row in rows]
-    missing = set(selection.ids) - {one.letter_id for one in found}
+        found = [{**row, "body": bytes(row["body"])} for row in rows]
+    missing = set(selection.ids) - {one["letter_id"] for one in found}
     if missing:
-        raise NoSuchLetterError(f"No dead letter waits with the number {min(missing)}. `dead-letters list` shows all.")
+        raise TailorbirdError(f"No dead letter waits with the number {min(missing)}. `dead-letters list` shows all.")
     return found
 
 
-def whole_letter(engine: Engine, letter_id: int) -> WholeLetter:
-    """Return a letter with its body as text. Raises NoSuchLetterError."""
+def whole_letter(engine: Engine, letter_id: int) -> JsonObject:
+    """Return a letter with what its sender wrote as text. Raises TailorbirdError."""
     with engine.connect() as connection:
         row = connection.execute(text(_ONE), {"letter_id": letter_id}).mappings().first()
     if row is None:
-        raise NoSuchLetterError(f"There is no dead letter {letter_id}. `dead-letters list` shows all.")
+        raise TailorbirdError(f"There is no dead letter {letter_id}. `dead-letters list` shows all.")
     shown = {name: value for name, value in row.items() if name != "digest"}
-    return cast(WholeLetter, {**shown, "body": bytes(row["body"]).decode(errors="replace")})
+    return {**shown, "body": bytes(row["body"]).decode(errors="replace")}
 
 
 def dismiss(engine: Engine, ids: Sequence[int]) -> list[int]:
-    """Delete letters; returns their numbers. Raises NoSuchLetterError, and then deletes none."""
+    """Delete letters; returns their numbers. Raises TailorbirdError, and then deletes none."""
     with engine.begin() as connection:
         gone = set(connection.execute(text(_DELETE), {"ids": list(ids)}).scalars())
         if missing := set(ids) - gone:
-            raise NoSuchLetterError(f"There is no dead letter {min(missing)}. `dead-letters list` shows all.")
+            raise TailorbirdError(f"There is no dead letter {min(missing)}. `dead-letters list` shows all.")
     return sorted(gone)
 
 
@@ -129,5 +91,4 @@ def _readable(body: bytes, encoding: str) -> str:
 
 
 def _values(selection: Selection) -> dict[str, object]:
-    ids = list(selection.ids) or None
-    return {"source": selection.source, "reason": selection.reason, "ids": ids, "replayed": selection.replayed}
+    return {**vars(selection), "ids": list(selection.ids) or None}

@@ -1,8 +1,8 @@
-"""Explains the place of an item on a user's list, or the rule that keeps it off."""
+"""Explains in sentences the place of an item on a user's list, or the rule that keeps it off."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, NotRequired, TypedDict, cast
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,56 +12,52 @@ from infra.bundles.promoted import load_for_users
 from infra.configuration.placements import configured
 from infra.configuration.settings import load
 from infra.database.clock import database_now
-from infra.database.schema.offers import sold_now, why_not_sold
-from infra.database.schema.promotion_rows import Promotion
+from infra.database.schema.offers import why_not_sold
+from infra.database.schema.promotion_rows import newest_promotion
 from infra.database.schema.schema import exclusions, items, placements, promotions, recommendation_batches
-from models.datasets.training_data import position_of
+from models.columns import PURCHASE
 from models.errors import TailorbirdError
-from models.lists.absence import Order, reason_of
-from models.lists.rules.compiled_rules import CompiledRules
-from models.lists.rules.item_attributes import ItemAttributes
-from models.lists.rules.layer.applied_rules import layered
-from models.lists.rules.placement_config import Placement
-from models.primitives.vocabulary import index_of
+from models.lists.absence import Absence, Order, reason_of
+from models.lists.rules.compiled_rules import Cap, CompiledRules, ItemAttributes
+from models.lists.rules.layer.rule_layer import layered
+from models.lists.rules.placement_config import EVER, Placement
+from models.primitives.json_types import JsonObject
+from models.primitives.vocabulary import index_of, position_of
 from models.recommenders.protocols import Explains, Recommender
-from serving.queries.absence import Case, Lookups, absence_words, listed_words
-from serving.queries.operator_rules import PlacementRules, rules_of
+from serving.queries.operator_rules import PlacementRules, attributes, catalogue_rows, rules_of
 from serving.queries.user_recommendations import (
     NO_CONSENT,
-    ListRow,
     consents,
     require_published,
     require_user_key,
     user_list,
 )
-from serving.queries.user_recommendations import NoListsError as NoListsError
 
+_NO_SCORE: Final = "The model has no score of the item for this user: it is not among the candidates."
 _SAME_SCORE: Final = 1e-3
 """The relative difference up to which a published score counts as the model's own."""
 
 
-class UnknownItemError(TailorbirdError):
-    """No catalogue names an item id."""
+class Lookups(Protocol):
+    """Reads events, only for answers that depend on them."""
 
+    def age_days(self, item: str) -> float:
+        """Return the days since the first event of the item; NaN without events."""
 
-class Explanation(TypedDict):
-    """The place, score and reason of an item on a user's list, or `why` it is not on the list."""
+    def fully_refunded(self, item: str) -> bool:
+        """Return whether every purchase of the item was refunded."""
 
-    user: str
-    item: str
-    title: str | None
-    model_version: int
-    rank: NotRequired[int]
-    score: NotRequired[float]
-    reason: NotRequired[str]
-    why: str
-    model: str
-    contributions: dict[str, float]
-    """What each part adds to the score, the strongest first; empty for models whose score has no parts."""
-    adds_to: str | None
-    """The unit of the contributions."""
-    rules: list[str]
-    """The rules of operators about the item, with their authors."""
+    def hidden_by(self, key: str, item: str, placement: Placement) -> list[tuple[str, float | str]]:
+        """Return the windows of `hide` that exclude the item for the user."""
+
+    def bought(self, key: str, item: str) -> bool:
+        """Return whether the user ever bought the item without a refund."""
+
+    def returned(self, key: str, item: str) -> bool:
+        """Return whether the user bought the item, and every purchase of it was refunded."""
+
+    def is_due(self, key: str, item: str) -> bool:
+        """Return whether the user's next purchase of the item is due."""
 
 
 @dataclass(frozen=True)
@@ -100,17 +96,20 @@ def explain(
     item_id: str,
     placement: str = "home",
     lookups: Callable[[], Lookups | None] | None = None,
-) -> Explanation:
+) -> JsonObject:
     """Return the place, score and reason of an item on a user's live list, or `why` it is not on the list.
 
+    `contributions` are what each part adds to the score, the strongest first, in the unit `adds_to`; empty for models
+    whose score has no parts. `rules` are those of operators about the item.
+
     `lookups` reads the user's events, and is called only if no rule keeps the item off. Raises PlacementError,
-    NoListsError, UnknownUserError or UnknownItemError.
+    UnknownUserError, or TailorbirdError without lists or for an unknown item.
     """
     require_published(engine, load(), placement)
     context = _context(engine, user_id, item_id, placement)
     rows = user_list(engine, user_id, placement)
     entry = next((row for row in rows if row["item_id"] == item_id), None)
-    result: Explanation = {
+    result: JsonObject = {
         "user": user_id,
         "item": item_id,
         "title": context.title,
@@ -124,7 +123,7 @@ def explain(
     if entry is not None:
         result |= {"rank": entry["rank"], "score": entry["score"], "reason": entry["reason"]}
         # Ranks are those of the published list, as in the views: pins and promoted places depend on them.
-        result["why"] = listed_words(entry["rank"], rows[-1]["rank"], context.positions[1], context.rules)
+        result["why"] = _listed_words(entry["rank"], rows[-1]["rank"], context.positions[1], context.rules)
     else:
         result["why"] = _absence(context, rows, lookups)
     return result
@@ -133,21 +132,21 @@ def explain(
 def _context(engine: Engine, user_id: str, item_id: str, placement: str) -> _Context:
     batch = select(placements.c.batch_id).where(placements.c.placement == placement).scalar_subquery()
     version = select(recommendation_batches.c.model_version).where(recommendation_batches.c.batch_id == batch)
-    behind = select(promotions).where(promotions.c.model_version == version.scalar_subquery())
     length = select(recommendation_batches.c.k).where(recommendation_batches.c.batch_id == batch)
     with engine.connect() as connection:
         key = require_user_key(connection, user_id)
         item = connection.execute(select(items).where(items.c.item_id == item_id)).mappings().first()
         if item is None:
-            raise UnknownItemError(f"No catalogue names an item {item_id!r}. Check the id, or ingest the catalogue.")
-        promoted = connection.execute(behind.order_by(promotions.c.promotion_id.desc()).limit(1)).mappings().one()
+            raise TailorbirdError(f"No catalogue names an item {item_id!r}. Check the id, or ingest the catalogue.")
+        promoted = newest_promotion(connection, promotions.c.model_version == version.scalar_subquery())
+        assert promoted is not None
         k = connection.execute(length).scalar_one()
         consented = consents(connection, key)
         excluded = _excluded(connection, key, item)
         by_operators = rules_of(connection, placement)
         unsold = why_not_sold(dict(item), database_now(connection))
-        bundle = load_for_users(engine, cast(Promotion, dict(promoted)))
-        catalogue = _catalogue(connection, bundle.model.items)
+        bundle = load_for_users(engine, promoted)
+        catalogue = attributes(bundle.model.items.tolist(), catalogue_rows(connection))
     file = configured(load()).get(placement, Placement()).model_copy(update={"k": k})
     chosen = layered(file, by_operators.then)
     return _Context(
@@ -158,7 +157,7 @@ def _context(engine: Engine, user_id: str, item_id: str, placement: str) -> _Con
         unsold=unsold,
         excluded=excluded,
         by_operators=by_operators,
-        about=by_operators.about(_single_item(item), placement),
+        about=by_operators.about(attributes([item_id], {item_id: item}), placement),
         name=placement,
         placement=chosen,
         catalogue=catalogue,
@@ -169,26 +168,9 @@ def _context(engine: Engine, user_id: str, item_id: str, placement: str) -> _Con
     )
 
 
-def _catalogue(connection: Connection, known: NDArray[np.str_]) -> ItemAttributes:
-    """Return the catalogue of the model's items, without the attributes that only events provide."""
-    names = (items.c.item_id, items.c.category, items.c.brand, items.c.price, sold_now().label("available"))
-    rows = {row.item_id: row for row in connection.execute(select(*names))}
-    known_rows = [rows.get(item) for item in known.tolist()]
-    return ItemAttributes(
-        items=known,
-        category=np.array([(row and row.category) or "" for row in known_rows], dtype=np.str_),
-        brand=np.array([(row and row.brand) or "" for row in known_rows], dtype=np.str_),
-        price=np.array(
-            [np.nan if row is None or row.price is None else row.price for row in known_rows], dtype=np.float64
-        ),
-        age_days=np.full(len(known), np.nan),
-        available=np.array([row is not None and row.available for row in known_rows], dtype=bool),
-    )
-
-
 def _excluded(connection: Connection, key: str, item: RowMapping) -> str | None:
     """Return the exclusion of the user that matches the item; None without one."""
-    single = _single_item(item)
+    single = attributes([item["item_id"]], {item["item_id"]: item})
     excluded = select(exclusions.c.kind, exclusions.c.value).where(exclusions.c.user_key == key)
     for kind, value in connection.execute(excluded):
         if single.below(value)[0] if kind == "category" else value == item["item_id" if kind == "item" else kind]:
@@ -196,16 +178,18 @@ def _excluded(connection: Connection, key: str, item: RowMapping) -> str | None:
     return None
 
 
-def _single_item(item: RowMapping) -> ItemAttributes:
-    """Return a catalogue of one available item."""
-    item_id, category, brand = (
-        np.array([item[name] or ""], dtype=np.str_) for name in ("item_id", "category", "brand")
-    )
-    price = np.array([np.nan if item["price"] is None else item["price"]], dtype=np.float64)
-    return ItemAttributes(item_id, category, brand, price, np.array([np.nan]), np.array([True]))
+def _listed_words(place: int, length: int, item: int, rules: CompiledRules) -> str:
+    """Return the place of an item, and the rule that put it there."""
+    sentence = f"Place {place} of {length}"
+    if (place - 1, item) in rules.pins:
+        return f"{sentence}: it is pinned there."
+    if place - 1 in rules.promoted_places and rules.promoted[item]:
+        return f"{sentence}, one of the places for promoted items."
+    factor = float(rules.boost[item])
+    return f"{sentence}." if factor == 1 else f"{sentence}; a boost multiplies its score by {factor:g}."
 
 
-def _absence(context: _Context, rows: Sequence[ListRow], lookups: Callable[[], Lookups | None] | None) -> str:
+def _absence(context: _Context, rows: Sequence[JsonObject], lookups: Callable[[], Lookups | None] | None) -> str:
     """Return why the item is not on the list: the first matching rule, in the order of application."""
     user, item = context.positions
     if not context.consented:
@@ -229,7 +213,7 @@ def _absence(context: _Context, rows: Sequence[ListRow], lookups: Callable[[], L
 
 def _by_order(
     context: _Context,
-    rows: Sequence[ListRow],
+    rows: Sequence[JsonObject],
     user: int,
     item: int,
     lookups: Callable[[], Lookups | None] | None,
@@ -241,12 +225,59 @@ def _by_order(
     listed = listed[listed >= 0].astype(np.int32)
     if not _is_own(order, listed, rows):
         return "The model has no score for this user: the best sellers of the user's segment make the list."
-    reason = reason_of(item, listed, order, context.rules)
-    case = Case(context.key, context.item, context.name, context.placement, context.catalogue, item, len(rows), lookups)
-    return absence_words(case, reason, bool(np.isfinite(scores[item])))
+    reason, scored = reason_of(item, listed, order, context.rules), bool(np.isfinite(scores[item]))
+    if reason.why is Absence.CAPPED and reason.cap is not None:
+        return _capped(context, item, reason.cap)
+    if reason.why is not Absence.FULL:
+        return _no_candidate(context, scored, lookups() if lookups else None)
+    if not scored:
+        return f"{_NO_SCORE} Items before it fill the list."
+    if reason.place <= len(rows):
+        return f"All {len(rows)} places are taken by pins, promoted items and items with better scores."
+    return f"It would stand at place {reason.place:,}, and the list has {len(rows)}."
 
 
-def _is_own(order: Order, listed: NDArray[np.int32], rows: Sequence[ListRow]) -> bool:
+def _capped(context: _Context, item: int, cap: Cap) -> str:
+    rules, catalogue = context.placement.rules, context.catalogue
+    if rules.cap is not None and rules.cap.brand is not None and np.array_equal(cap.group, catalogue.brands()):
+        group = f"brand {str(catalogue.brand[item])!r}"
+    else:
+        levels = str(catalogue.category[item]).split("|")[: rules.cap_level]
+        group = f"category {'|'.join(levels)!r}"
+    return f"A cap keeps it off: the list has {cap.most} of the {group} already, and `cap` allows no more."
+
+
+def _no_candidate(context: _Context, scored: bool, lookups: Lookups | None) -> str:
+    """Return the reason from the user's events."""
+    rules = context.placement.rules
+    if lookups is None:
+        return "An action of the user keeps it off, or the item is newer than the list."
+    if rules.lifetime_days is not None and lookups.age_days(context.item) > rules.lifetime_days:
+        days = lookups.age_days(context.item)
+        return f"It was first seen {days:.0f} days ago; `lifetime_days` is {rules.lifetime_days:g}."
+    if lookups.fully_refunded(context.item):
+        return "Every purchase of the item was refunded, so it is not recommended."
+    if lookups.returned(context.key, context.item):
+        return "Every purchase of the item by this user was refunded, so the user does not get it."
+    if windows := lookups.hidden_by(context.key, context.item, context.placement):
+        actions = ", ".join(name if days == EVER else f"{name} within {days:g} days" for name, days in windows)
+        return f"An action of the user keeps it off (`hide`: {actions})."
+    policy = context.placement.policy
+    if policy == "discover" and lookups.bought(context.key, context.item):
+        return 'The user bought it before, and the list shows only what is new to the user (`policy = "discover"`).'
+    if policy == "repurchase" and not lookups.is_due(context.key, context.item):
+        is_bought = lookups.bought(context.key, context.item)
+        words = f"{PURCHASE} of it is not due again yet" if is_bought else "user never bought it"
+        return f'The {words}, and the list shows only what is due (`policy = "repurchase"`).'
+    if not scored:
+        return _NO_SCORE
+    return (
+        "Nothing keeps it off now: events, catalogue or rules changed after the list was made. "
+        f"Next: `tailorbird score {context.name}`."
+    )
+
+
+def _is_own(order: Order, listed: NDArray[np.int32], rows: Sequence[JsonObject]) -> bool:
     """Return whether any published score is the model's own; otherwise a fallback made the list."""
     if not order.scored.any():
         return False

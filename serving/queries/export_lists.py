@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Protocol, TypedDict
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.csv as csv
@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, text
 
 from infra.private_files.permissions import PRIVATE
 from models.errors import TailorbirdError
+from models.primitives.json_types import JsonObject
 
 _PART: Final = 50_000
 """Rows in memory at once."""
@@ -31,34 +32,18 @@ _ABOUT: Final = """
     WHERE placements.placement = :placement"""
 
 
-class ExportRefusedError(TailorbirdError):
-    """Lists cannot be written as they were asked for."""
-
-
-class Exported(TypedDict):
-    """What was written."""
-
-    file: str
-    lists: int
-    rows: int
-
-
-class _Writer(Protocol):
-    def write_batch(self, batch: pa.RecordBatch) -> None: ...
-
-
-def export_lists(engine: Engine, placement: str, file: Path) -> Exported:
-    """Write a placement's lists, one row per item, in the form that the file's name ends with.
+def export_lists(engine: Engine, placement: str, file: Path) -> JsonObject:
+    """Write a placement's lists, one row per item, in the form that the file's name ends with; return the counts.
 
     The rows are of one batch, without users who do not consent and items that are not sold now. The file is complete
-    when it appears. Raises ExportRefusedError.
+    when it appears. Raises TailorbirdError.
     """
     if file.suffix not in (".csv", ".parquet"):
-        raise ExportRefusedError(f"{file.name} ends neither with .csv nor with .parquet. Choose one of them with --to.")
+        raise TailorbirdError(f"{file.name} ends neither with .csv nor with .parquet. Choose one of them with --to.")
     with engine.connect() as connection:
         about = connection.execute(text(_ABOUT), {"placement": placement}).scalar()
         if about is None:
-            raise ExportRefusedError(
+            raise TailorbirdError(
                 f"{placement} has no published lists. `tailorbird status` names the placements; `tailorbird score` "
                 "makes lists."
             )
@@ -75,7 +60,7 @@ def export_lists(engine: Engine, placement: str, file: Path) -> Exported:
 
 
 def _write(
-    connection: Connection, view: str, subject: str, placement: str, writer: _Writer, schema: pa.Schema
+    connection: Connection, view: str, subject: str, placement: str, writer: Any, schema: pa.Schema
 ) -> tuple[int, int]:
     """Write all rows; returns the number of lists and of rows."""
     statement = text(
@@ -100,7 +85,7 @@ def _schema(subject: str) -> pa.Schema:
 
 
 @contextmanager
-def _writer(file: Path, suffix: str, schema: pa.Schema) -> Iterator[_Writer]:
+def _writer(file: Path, suffix: str, schema: pa.Schema) -> Iterator[Any]:
     """Yield a writer of a file that only its owner can read: it may hold the ids of users."""
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 & ~PRIVATE), "wb") as stream:
         opened = csv.CSVWriter(stream, schema) if suffix == ".csv" else pq.ParquetWriter(stream, schema)

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final, NotRequired, TypedDict
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, text
 
 from infra.configuration.placements import configured
 from infra.configuration.settings import Settings
 from models.lists.rules.placement_config import PlacementError
+from models.primitives.json_types import JsonObject
 
 FRESH: Final = "fresh"
 NEVER: Final = "no lists yet"
@@ -20,43 +21,22 @@ _USERS: Final = text("""
 """)
 
 
-class PlacementRow(TypedDict):
-    """The live lists of a placement. A placement without lists has only a name and a state."""
-
-    placement: str
-    batch_id: int | None
-    subject_kind: NotRequired[str]
-    """The subject of the lists: `user` or `item`."""
-    model_version: NotRequired[int]
-    lists: NotRequired[int]
-    recommendations: NotRequired[int]
-    published_at: NotRequired[str]
-    checked_at: NotRequired[str]
-    moved_by: NotRequired[str | None]
-    """The person who rolled the lists back."""
-    hours: NotRequired[float]
-    """Hours since the lists were made, or checked to be up to date."""
-    users: NotRequired[int | None]
-    """Users who may have a list; None for lists about items."""
-    state: NotRequired[str]
-
-
-def judged(live: Iterable[PlacementRow], settings: Settings, champion_version: int | None = None) -> list[PlacementRow]:
+def judged(live: Iterable[JsonObject], settings: Settings, champion_version: int | None = None) -> list[JsonObject]:
     """Return each placement with its `state`: fresh, stale, of another version, rolled back, not configured, no lists.
+
+    A placement without lists has only a name and a state.
 
     Raises PlacementError for a configuration that cannot be used.
     """
     placements = configured(settings)
-    rows: dict[str, PlacementRow] = {row["placement"]: {**row} for row in live}
+    rows: dict[str, JsonObject] = {row["placement"]: {**row} for row in live}
     for name, row in rows.items():
         row["state"] = _state(row, placements[name].fresh_hours if name in placements else None, champion_version)
-    missing: list[PlacementRow] = [
-        {"placement": name, "batch_id": None, "state": NEVER} for name in placements if name not in rows
-    ]
-    return [*rows.values(), *missing]
+    missing = [name for name in placements if name not in rows]
+    return [*rows.values(), *({"placement": name, "batch_id": None, "state": NEVER} for name in missing)]
 
 
-def _state(row: PlacementRow, limit: float | None, champion_version: int | None) -> str:
+def _state(row: JsonObject, limit: float | None, champion_version: int | None) -> str:
     if limit is None:
         return "no longer configured; its last lists stay"
     if champion_version is not None and row["model_version"] != champion_version:

@@ -1,8 +1,7 @@
 """Reads the ledger and the quarantine."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import TypedDict, cast
+from typing import Final
 
 from sqlalchemy import BigInteger, Connection, Engine, RowMapping, func, select, true
 from sqlalchemy import cast as sql_cast
@@ -15,42 +14,7 @@ from models.ingest.check.file_names import file_name
 from models.monitoring.guidance.correction import Correction
 from models.primitives.json_types import JsonObject
 
-
-class Change(TypedDict):
-    """An undo of a batch or a dismissal of its rows."""
-
-    at: datetime
-    action: str
-    actor: str
-    reason: str
-
-
-class WaitingRows(TypedDict):
-    """The number of rows in quarantine: all of them, and by rule."""
-
-    rows: int
-    rules: dict[str, int]
-
-
-class WaitingBatch(WaitingRows):
-    """A batch with rows in quarantine."""
-
-    batch_id: str
-    source: str
-    dataset: str
-    file: str
-
-
-class QuarantinedRow(TypedDict):
-    """A row in quarantine, with its number in the file from 1."""
-
-    row_number: int
-    rule_ids: list[str]
-    payload: JsonObject
-
-
-class UnknownBatchError(TailorbirdError):
-    """The ledger does not have a batch."""
+_NONE: Final[JsonObject] = {"rows": 0, "rules": {}}
 
 
 def ledger(engine: Engine, limit: int = 50, source: str | None = None) -> list[JsonObject]:
@@ -82,20 +46,17 @@ def batch(engine: Engine, batch_id: str) -> JsonObject:
     """Return the whole record of one batch: origin, counts of rows, corrected values, and changes by people.
 
     `rules` counts the rows that broke each rule when they were read, `waiting` the rows in quarantine now.
-    Raises UnknownBatchError.
+    Raises TailorbirdError for an unknown batch.
     """
     query = select(ingest_batches).where(ingest_batches.c.batch_id == batch_id)
     with engine.connect() as connection:
         entry = connection.execute(query).mappings().first()
         if entry is None:
-            raise UnknownBatchError(f"There is no batch {batch_id!r}; `tailorbird ledger` lists them.")
+            raise TailorbirdError(f"There is no batch {batch_id!r}; `tailorbird ledger` lists them.")
         summed: JsonObject = {name: _summed(connection, batch_id, name) for name in ("rules", "cleaned")}
         summed["changes"] = _changes(connection, [batch_id]).get(batch_id, [])
     waiting_rows = next((row for row in quarantined(engine) if row["batch_id"] == batch_id), None)
-    summed["waiting"] = {
-        "rows": waiting_rows["rows"] if waiting_rows else 0,
-        "rules": waiting_rows["rules"] if waiting_rows else {},
-    }
+    summed["waiting"] = {name: waiting_rows[name] for name in ("rows", "rules")} if waiting_rows else _NONE
     failed = [finding["rule_id"] for finding in entry["quality"] or [] if not finding["passed"]]
     fields = {name: value for name, value in entry.items() if name not in ("quality", "batch_id")}
     return (
@@ -108,16 +69,16 @@ def _with_file(row: RowMapping) -> JsonObject:
     return {name: value for name, value in row.items() if name != "location"} | {"file": file_name(row["location"])}
 
 
-def _changes(connection: Connection, batches: Sequence[str]) -> dict[str, list[Change]]:
+def _changes(connection: Connection, batches: Sequence[str]) -> dict[str, list[JsonObject]]:
     """Return the undos and dismissals by batch, in order."""
     entry = audit_log.c
     query = select(entry.subject, entry.at, entry.action, entry.actor, entry.reason).where(
         entry.subject.in_(batches), entry.action.in_(("undo", "dismiss"))
     )
-    changes: dict[str, list[Change]] = {}
+    changes: dict[str, list[JsonObject]] = {}
     for row in connection.execute(query.order_by(entry.entry_id)).mappings():
-        change = Change(at=row["at"], action=row["action"], actor=row["actor"], reason=row["reason"])
-        changes.setdefault(row["subject"], []).append(change)
+        change = dict(row)
+        changes.setdefault(change.pop("subject"), []).append(change)
     return changes
 
 
@@ -130,7 +91,7 @@ def _summed(connection: Connection, batch_id: str, name: str) -> dict[str, int]:
     return {key: int(value) for key, value in connection.execute(query)}
 
 
-def quarantined(engine: Engine) -> list[WaitingBatch]:
+def quarantined(engine: Engine) -> list[JsonObject]:
     """Return the number of rows in quarantine by batch: all of them, and by rule.
 
     A row that broke two rules counts once among the rows, and once for each rule.
@@ -147,22 +108,19 @@ def quarantined(engine: Engine) -> list[WaitingBatch]:
         .order_by(func.count().desc(), entry.batch_id)
     )
     with engine.connect() as connection:
-        batches = {
-            row["batch_id"]: cast(WaitingBatch, _with_file(row) | {"rules": {}})
-            for row in connection.execute(by_batch).mappings()
-        }
+        batches = {row["batch_id"]: _with_file(row) | {"rules": {}} for row in connection.execute(by_batch).mappings()}
         for batch_id, rule_id, count in connection.execute(by_rule.order_by(func.count().desc(), rule.c.rule_id)):
             batches[batch_id]["rules"][rule_id] = count
     return list(batches.values())
 
 
 def waiting(engine: Engine, batch_id: str) -> int:
-    """Return the number of rows of a batch in quarantine. Raises UnknownBatchError."""
+    """Return the number of rows of a batch in quarantine. Raises TailorbirdError for an unknown batch."""
     conditions = quarantine.c.batch_id == batch_id, quarantine.c.replayed_at.is_(None)
     with engine.connect() as connection:
         count: int = connection.execute(select(func.count(quarantine.c.row_number)).where(*conditions)).scalar_one()
     if not count:
-        batch(engine, batch_id)  # raises UnknownBatchError for an unknown batch
+        batch(engine, batch_id)  # raises TailorbirdError for an unknown batch
     return count
 
 
@@ -172,10 +130,11 @@ def correction(engine: Engine, batch_id: str) -> Correction | None:
         return corrections(connection, [batch_id]).get(batch_id)
 
 
-def quarantined_rows(
-    engine: Engine, batch_id: str, rule_id: str | None = None, limit: int = 20
-) -> list[QuarantinedRow]:
-    """Return rows of a batch in quarantine, in the order of the file. Raises UnknownBatchError."""
+def quarantined_rows(engine: Engine, batch_id: str, rule_id: str | None = None, limit: int = 20) -> list[JsonObject]:
+    """Return rows of a batch in quarantine, in the order of the file and numbered from 1.
+
+    Raises TailorbirdError for an unknown batch.
+    """
     entry = quarantine.c
     query = select(entry.row_number, entry.rule_ids, entry.payload).where(
         entry.batch_id == batch_id, entry.replayed_at.is_(None)
@@ -185,8 +144,5 @@ def quarantined_rows(
     with engine.connect() as connection:
         rows = connection.execute(query.order_by(entry.row_number).limit(limit)).mappings().all()
     if not rows:
-        batch(engine, batch_id)  # raises UnknownBatchError for an unknown batch
-    return [
-        QuarantinedRow(row_number=row["row_number"] + 1, rule_ids=row["rule_ids"], payload=row["payload"])
-        for row in rows
-    ]
+        batch(engine, batch_id)  # raises TailorbirdError for an unknown batch
+    return [{**row, "row_number": row["row_number"] + 1} for row in rows]

@@ -1,23 +1,25 @@
 """Reads the rules of operators for commands: those that concern an item, and those that the file contradicts."""
 
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, RowMapping, select, true
 
 from infra.database.clock import database_now
 from infra.database.rule_versions import current_rules
 from infra.database.schema.offers import sold_now
+from infra.database.schema.promotion_rows import newest_promotion
 from infra.database.schema.schema import items, placements, recommendation_batches
 from models.errors import TailorbirdError
-from models.lists.rules.item_attributes import ItemAttributes
-from models.lists.rules.layer.conflicts import Conflict, conflicts
-from models.lists.rules.layer.rule_layer import NO_RULES, AnyRule, RuleLayer, words
-from models.lists.rules.layer.rule_version import RuleVersion, layer_from_json
+from models.lists.rules.compiled_rules import ItemAttributes
+from models.lists.rules.layer.rule_layer import NO_RULES, AnyRule, RuleLayer, RuleVersion, layer_from_json, words
+from models.lists.rules.layer.validation import Conflict, conflicts
 from models.lists.rules.placement_config import Placement
-from serving.queries.champion_bundle import NoChampionError, champion
+
+_UNKNOWN: Final = MappingProxyType(dict.fromkeys(("category", "brand", "price", "available")))
 
 
 class PlacementRules(NamedTuple):
@@ -63,36 +65,41 @@ def layer_over(engine: Engine, file: Mapping[str, Placement]) -> Layer:
     with engine.connect() as connection:
         current, now = current_rules(connection), database_now(connection)
         counting = current.layer.counting(now)
-        known = attributes_of(connection, sorted(counting.items))
+        rows = catalogue_rows(connection, counting.items)
     stated = [(rule, f"{words(rule)}{' (ended)' if rule.ended(now) else ''}") for rule in current.layer]
     learned, unchecked = _learned(engine) if counting.pins else (None, "")
-    return Layer(current, stated, conflicts(file, counting, known, learned), unchecked)
+    return Layer(current, stated, conflicts(file, counting, attributes(sorted(rows), rows), learned), unchecked)
 
 
 def _learned(engine: Engine) -> tuple[NDArray[np.str_] | None, str]:
     """Return the items of the champion; None without one, and if it cannot be opened here, with the reason."""
     from infra.bundles.promoted import load_promoted  # only pins need the models, whose import takes a moment
 
+    with engine.connect() as connection:
+        champion = newest_promotion(connection)
     try:
-        return load_promoted(champion(engine)).model.items, ""
-    except NoChampionError:
-        return None, ""
+        return (load_promoted(champion).model.items if champion else None), ""
     except TailorbirdError as error:
         return None, str(error)
 
 
-def attributes_of(connection: Connection, names: list[str]) -> ItemAttributes:
-    """Return the attributes of those of the items that the catalogue has; ages are not known."""
+def catalogue_rows(connection: Connection, names: Collection[str] | None = None) -> dict[str, RowMapping]:
+    """Return the rows of these items, or of all, as far as the catalogue has them."""
     columns = (items.c.item_id, items.c.category, items.c.brand, items.c.price, sold_now().label("available"))
-    found = connection.execute(select(*columns).where(items.c.item_id.in_(names))).all()
-    rows = sorted(found, key=lambda row: str(row.item_id))
+    chosen = true() if names is None else items.c.item_id.in_(names)
+    return {row["item_id"]: row for row in connection.execute(select(*columns).where(chosen)).mappings()}
+
+
+def attributes(names: Sequence[str], rows: Mapping[str, Mapping[Any, Any]]) -> ItemAttributes:
+    """Return the attributes in rows of the catalogue; ages are not known, and items without a row are not available."""
+    own = [rows.get(name, _UNKNOWN) for name in names]
     return ItemAttributes(
-        items=np.array([row.item_id for row in rows], dtype=np.str_),
-        category=np.array([row.category or "" for row in rows], dtype=np.str_),
-        brand=np.array([row.brand or "" for row in rows], dtype=np.str_),
-        price=np.array([np.nan if row.price is None else row.price for row in rows], dtype=np.float64),
-        age_days=np.full(len(rows), np.nan),
-        available=np.array([bool(row.available) for row in rows], dtype=np.bool_),
+        items=np.array(names, dtype=np.str_),
+        category=np.array([row["category"] or "" for row in own], dtype=np.str_),
+        brand=np.array([row["brand"] or "" for row in own], dtype=np.str_),
+        price=np.array([row["price"] for row in own], dtype=np.float64),  # None becomes NaN
+        age_days=np.full(len(own), np.nan),
+        available=np.array([bool(row["available"]) for row in own], dtype=np.bool_),
     )
 
 

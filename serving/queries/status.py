@@ -1,111 +1,56 @@
-"""Reads the state of the installation: sums of the ledger, what waits, champion, challenger and live lists."""
+"""Reads the state of the installation: sums of the ledger, what waits, champion, challenger, live lists and drift."""
 
-from pathlib import Path
-from typing import NotRequired, TypedDict, cast
+from typing import Final
 
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, Engine, RowMapping, func, select, text
 
 from infra.database.schema.ledger_schema import COMMITTED
 from infra.database.schema.offers import unconfirmed
-from infra.database.schema.schema import LEDGER, ingest_batches, promotions, quarantine, recommendation_batches, reviews
+from infra.database.schema.promotion_rows import newest_promotion
+from infra.database.schema.schema import LEDGER, ingest_batches, quarantine, reviews
 from infra.overview.unfinished import unfinished
 from models.ingest.check.file_names import file_name
-from serving.events.spool import FOLDER, Spool
-from serving.queries.freshness import PlacementRow, users_with_consent
+from models.primitives.json_types import JsonObject
+from serving.queries.freshness import users_with_consent
 
-_COUNTS = """
+_COUNTS: Final = """
     SELECT coalesce(sum(messages) FILTER (WHERE moved_at IS NULL), 0) AS waiting,
         coalesce(sum(messages) FILTER (WHERE outcome = 'refused'), 0) AS refused,
         extract(epoch FROM now() - min(received_at) FILTER (WHERE moved_at IS NULL))::float AS oldest_seconds
     FROM event_inbox WHERE (moved_at IS NULL OR outcome = 'refused') AND kind <> 'score'"""
+_LISTS: Final = """
+    SELECT live.placement, live.batch_id, batch.subject_kind, batch.model_version, batch.users AS lists,
+        batch.recommendations, live.published_at, live.checked_at, live.moved_by,
+        extract(epoch FROM now() - live.checked_at) / 3600 AS hours
+    FROM placements AS live JOIN recommendation_batches AS batch USING (batch_id) ORDER BY live.placement
+"""
+_BATCH: Final = """
+    SELECT batch_id AS id, batch.model_version, batch.users, batch.recommendations, batch.published_at
+    FROM recommendation_batches AS batch JOIN placements AS live USING (batch_id) WHERE live.placement = :placement
+"""
+_CALIBRATION: Final = """
+    SELECT calibration_id, model_version, window_days, windows, reference_from, reference_to, made_by, reason,
+        (calibration ->> 'limit')::float AS joint_threshold, (calibration ->> 'between')::float AS windows_between,
+        (calibration ->> 'false_alarms')::float AS false_alarm_rate
+    FROM drift_calibrations ORDER BY calibration_id DESC LIMIT 1
+"""
+_REPORTS: Final = """
+    SELECT report_id, model_version, window_from, window_to, verdict, joint, joint_threshold, drivers, signals, feed,
+        decision, reasons, request_id, page
+    FROM drift_reports ORDER BY window_to DESC, report_id DESC LIMIT :limit
+"""
 
 
-class InboxState(TypedDict):
-    """The messages of applications that are in no batch yet. Requests for lists of segments never are in one."""
+def inbox_state(connection: Connection) -> JsonObject:
+    """Return the messages of applications that are in no batch yet, with the age of the oldest.
 
-    waiting: int
-    oldest_seconds: float | None
-    """The age of the oldest one."""
-    refused: int
-    """Messages of refused batches, which stay in the inbox."""
+    Those of refused batches stay in the inbox. Requests for lists of segments never are in one.
+    """
+    return dict(connection.execute(text(_COUNTS)).mappings().one())
 
 
-class SpoolCounts(TypedDict):
-    """The messages on the disk of this host: they came while PostgreSQL was down."""
-
-    messages: int
-    dropped: int
-    """Messages that found no room."""
-    refused: int
-    """Messages that PostgreSQL refused."""
-
-
-def inbox_state(connection: Connection) -> InboxState:
-    """Return what waits in PostgreSQL."""
-    row = connection.execute(text(_COUNTS)).one()
-    return {"waiting": row.waiting, "oldest_seconds": row.oldest_seconds, "refused": row.refused}
-
-
-def spool_counts(var: Path) -> SpoolCounts:
-    """Return what waits on disk in `var`."""
-    state = Spool(var / FOLDER, 0).state()
-    return {"messages": state.messages, "dropped": state.dropped, "refused": state.refused}
-
-
-class UnfinishedRow(TypedDict):
-    """A batch whose ingest or undo is not finished; without `active` it was interrupted."""
-
-    batch_id: str
-    dataset: str
-    source: str
-    status: str
-    active: bool
-    file: str
-
-
-class ChampionRow(TypedDict):
-    """The champion: its kind, its version and its figures."""
-
-    name: str
-    version: int
-    metrics: dict[str, float]
-
-
-class ChallengerRow(TypedDict):
-    """The newest version that passed the gate and waits for a decision. Times are ISO texts."""
-
-    version: int
-    requested_at: NotRequired[str]
-    expires_at: NotRequired[str]
-
-
-class LiveBatch(TypedDict):
-    """The batch of lists that a placement shows."""
-
-    id: int
-    model_version: int
-    users: int
-    recommendations: int
-    published_at: str
-
-
-class Status(TypedDict):
-    """The state of the installation; parts that do not exist yet are None."""
-
-    ledger: dict[str, int]
-    waiting: int
-    unconfirmed: int
-    """Items that only pages have named."""
-    unfinished: list[UnfinishedRow]
-    inbox: InboxState
-    champion: ChampionRow | None
-    challenger: ChallengerRow | None
-    batch: LiveBatch | None
-    placements: list[PlacementRow]
-
-
-def status(engine: Engine, placement: str = "home") -> Status:
-    """Read the state of the installation."""
+def status(engine: Engine, placement: str = "home") -> JsonObject:
+    """Read the state of the installation. Parts that do not exist yet are None, and times are ISO texts."""
     with engine.connect() as connection:
         return {
             "ledger": _ledger(connection),
@@ -120,15 +65,7 @@ def status(engine: Engine, placement: str = "home") -> Status:
         }
 
 
-_LISTS = """
-    SELECT live.placement, live.batch_id, batch.subject_kind, batch.model_version, batch.users AS lists,
-        batch.recommendations, live.published_at, live.checked_at, live.moved_by,
-        extract(epoch FROM now() - live.checked_at) / 3600 AS hours
-    FROM placements AS live JOIN recommendation_batches AS batch USING (batch_id) ORDER BY live.placement
-"""
-
-
-def live_lists(connection: Connection, *, counts_users: bool = True) -> list[PlacementRow]:
+def live_lists(connection: Connection, *, counts_users: bool = True) -> list[JsonObject]:
     """Return the live lists of each placement.
 
     Without `counts_users`, users are counted only if the state of a placement that a person rolled back needs it.
@@ -140,7 +77,7 @@ def live_lists(connection: Connection, *, counts_users: bool = True) -> list[Pla
         row |= {name: row[name].isoformat() for name in ("published_at", "checked_at")}
         row["hours"] = round(float(row["hours"]), 2)
         row["users"] = users if row["subject_kind"] == "user" else None
-    return cast(list[PlacementRow], rows)
+    return rows
 
 
 def _ledger(connection: Connection) -> dict[str, int]:
@@ -155,50 +92,43 @@ def _waiting(connection: Connection) -> int:
     return int(connection.execute(count).scalar_one())
 
 
-def _unfinished(connection: Connection) -> list[UnfinishedRow]:
+def _unfinished(connection: Connection) -> list[JsonObject]:
+    """Return batches whose ingest or undo is not finished; one without `active` was interrupted."""
+    shown = ("batch_id", "dataset", "source", "status", "active")
     return [
-        UnfinishedRow(
-            batch_id=batch.batch_id,
-            dataset=batch.dataset,
-            source=batch.source,
-            status=batch.status,
-            active=batch.active,
-            file=file_name(batch.location),
-        )
+        {name: getattr(batch, name) for name in shown} | {"file": file_name(batch.location)}
         for batch in unfinished(connection)
     ]
 
 
-def _champion(connection: Connection) -> ChampionRow | None:
-    newest = select(promotions).order_by(promotions.c.promotion_id.desc()).limit(1)
-    row = connection.execute(newest).mappings().first()
+def _champion(connection: Connection) -> JsonObject | None:
+    row = newest_promotion(connection)
     return None if row is None else {"name": row["kind"], "version": row["model_version"], "metrics": row["metrics"]}
 
 
-def _challenger(connection: Connection) -> ChallengerRow | None:
+def _challenger(connection: Connection) -> JsonObject | None:
+    """Return the newest version that passed the gate and waits for a decision."""
     waiting = select(reviews).where(reviews.c.passed, reviews.c.decision.is_(None))
     row = connection.execute(waiting.order_by(reviews.c.review_id.desc()).limit(1)).mappings().first()
     if row is None:
         return None
-    challenger = ChallengerRow(version=row["model_version"])
-    if row["requested_at"]:
-        challenger["requested_at"] = row["requested_at"].isoformat()
-    if row["expires_at"]:
-        challenger["expires_at"] = row["expires_at"].isoformat()
-    return challenger
+    moments = {name: row[name].isoformat() for name in ("requested_at", "expires_at") if row[name]}
+    return {"version": row["model_version"], **moments}
 
 
-def _batch(connection: Connection, placement: str) -> LiveBatch | None:
-    live = text("SELECT batch_id FROM placements WHERE placement = :placement")
-    batch_id = connection.execute(live, {"placement": placement}).scalar()
-    query = select(recommendation_batches).where(recommendation_batches.c.batch_id == batch_id)
-    row = connection.execute(query).mappings().first()
-    if row is None:
-        return None
-    return LiveBatch(
-        id=row["batch_id"],
-        model_version=row["model_version"],
-        users=row["users"],
-        recommendations=row["recommendations"],
-        published_at=row["published_at"].isoformat(),
-    )
+def _batch(connection: Connection, placement: str) -> JsonObject | None:
+    row = connection.execute(text(_BATCH), {"placement": placement}).mappings().first()
+    return dict(row) | {"published_at": row["published_at"].isoformat()} if row else None
+
+
+def drift(engine: Engine, limit: int = 10) -> JsonObject:
+    """Return the newest calibration as `usual`, None before the first one, and the latest `windows` first."""
+    with engine.connect() as connection:
+        calibration = connection.execute(text(_CALIBRATION)).mappings().first()
+        rows = connection.execute(text(_REPORTS), {"limit": limit}).mappings().all()
+    return {"usual": calibration and _plain(calibration), "windows": [*map(_plain, rows)]}
+
+
+def _plain(row: RowMapping) -> JsonObject:
+    """Return a row with its times as ISO texts."""
+    return {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in row.items()}

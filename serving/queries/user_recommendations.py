@@ -1,6 +1,6 @@
 """Reads one user's published recommendations, or explains why a placement or a user has none."""
 
-from typing import Final, TypedDict, cast
+from typing import Final
 
 from sqlalchemy import Connection, Engine, text
 
@@ -11,6 +11,7 @@ from infra.overview import situation
 from models.errors import TailorbirdError
 from models.lists.rules.placement_config import PlacementError
 from models.monitoring.guidance.next_step import Stage
+from models.primitives.json_types import JsonObject
 from serving.queries.freshness import lacking_words, unconfigured_note, users_with_consent
 
 NO_CONSENT: Final = "No list is made for this user: consent is missing or was refused, or the user is suppressed."
@@ -50,20 +51,6 @@ class UnknownUserError(TailorbirdError):
     """A user id was never ingested."""
 
 
-class ListRow(TypedDict):
-    """One item of a user's published list."""
-
-    rank: int
-    item_id: str
-    title: str | None
-    score: float
-    reason: str
-    url: str | None
-    image: str | None
-    model_version: int
-    batch_id: int
-
-
 def require_user_key(connection: Connection, user_id: str) -> str:
     """Return the user's key. Raises UnknownUserError."""
     user_key = user_key_of(connection, user_id)
@@ -77,11 +64,11 @@ def consents(connection: Connection, user_key: str) -> bool:
     return connection.execute(_CONSENTED, {"key": user_key}).first() is not None
 
 
-def user_list(engine: Engine, user_id: str, placement: str = "home") -> list[ListRow]:
+def user_list(engine: Engine, user_id: str, placement: str = "home") -> list[JsonObject]:
     """Return the user's list, best first. It is empty for an unknown user, because the reader role knows no users."""
     with engine.connect() as connection:
         rows = connection.execute(_USER_LIST, {"placement": placement, "user_id": user_id})
-        return [cast(ListRow, dict(row)) for row in rows.mappings()]
+        return [dict(row) for row in rows.mappings()]
 
 
 def example_users(engine: Engine, most: int = 1, placement: str = "home") -> list[str]:
@@ -90,14 +77,10 @@ def example_users(engine: Engine, most: int = 1, placement: str = "home") -> lis
         return list(connection.execute(_EXAMPLES, {"placement": placement, "most": most}).scalars())
 
 
-class NoListsError(TailorbirdError):
-    """A placement has no lists."""
-
-
 def require_published(engine: Engine, settings: Settings, placement: str, subject: str = "user") -> None:
     """Raise an error unless a placement has lists about this subject.
 
-    Raises PlacementError for an unknown placement or another subject, and NoListsError with the next command.
+    Raises PlacementError for an unknown placement or another subject, and TailorbirdError with the next command.
     """
     with engine.connect() as connection:
         published = connection.execute(_SUBJECT, {"placement": placement}).scalar()
@@ -108,7 +91,7 @@ def require_published(engine: Engine, settings: Settings, placement: str, subjec
     if published is None:
         step = situation.step(engine, settings)
         known = f"Nothing is published in {placement!r}. " if step.stage in (Stage.DONE, Stage.UNDER_WAY) else ""
-        raise NoListsError(f"{known}{step}")
+        raise TailorbirdError(f"{known}{step}")
 
 
 def why_empty(engine: Engine, settings: Settings, user_id: str, placement: str) -> str:

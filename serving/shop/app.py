@@ -21,14 +21,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.http.safe_pages import HEADERS, PRIVATE, STORED
-from serving.shop.client.api import ShopApi
+from serving.shop import pages
+from serving.shop.api import ShopApi
+from serving.shop.calls import CallQueue
 from serving.shop.config import ShopConfig
-from serving.shop.events.call_queue import CallQueue
-from serving.shop.pages import baskets, browsing, choices
-from serving.shop.pages.page import Page, Parts
-from serving.shop.pages.rendering import compile_templates
-from serving.shop.pages.shelves import home_shelves
-from serving.shop.visits.visit import Visit
+from serving.shop.page import Page, Parts, home_shelves
+from serving.shop.rendering import compile_templates
+from serving.shop.visits import Visit
 
 _STATIC: Final = Path(__file__).parent / "static"
 _CONNECTIONS: Final = httpx.Limits(max_connections=64, max_keepalive_connections=64)
@@ -93,21 +92,21 @@ async def _first_shelves(api: ShopApi) -> None:
 
 def _routes() -> list[Route | Mount]:
     posts = {
-        "/basket/add": baskets.add,
-        "/basket/remove": baskets.remove,
-        "/basket/buy": baskets.buy,
-        "/not-interested": choices.not_interested,
-        "/privacy": choices.decide,
-        "/sign-in": choices.sign_in,
-        "/sign-out": choices.sign_out,
+        "/basket/add": pages.add,
+        "/basket/remove": pages.remove,
+        "/basket/buy": pages.buy,
+        "/not-interested": pages.not_interested,
+        "/privacy": pages.decide,
+        "/sign-in": pages.sign_in,
+        "/sign-out": pages.sign_out,
     }
     gets = {
-        "/": browsing.home,
-        "/products/{item:path}": browsing.product,
-        "/search": browsing.search,
-        "/basket": baskets.basket,
-        "/privacy": choices.privacy,
-        "/sign-in": choices.sign_in_page,
+        "/": pages.home,
+        "/products/{item:path}": pages.product,
+        "/search": pages.search,
+        "/basket": pages.basket,
+        "/privacy": pages.privacy,
+        "/sign-in": pages.sign_in_page,
         "/livez": _alive,
         "/operator{rest:path}": _operators,
     }

@@ -13,7 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from models.columns import CATEGORY_SEPARATOR
-from models.lists.rules.item_attributes import ItemAttributes
+from models.lists.rules.compiled_rules import ItemAttributes
 from models.primitives.distinct import distinct
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Catalogue:
     generation: int = field(default_factory=lambda: next(_GENERATIONS))
     _shown: dict[str, bytes] = field(default_factory=dict, repr=False)
     """JSON of the items that were shown, as far as it is the same in all answers."""
-    _of_model: "dict[int, _ModelItems]" = field(default_factory=dict, repr=False)
+    _of_model: "dict[int, ModelItems]" = field(default_factory=dict, repr=False)
     """What is known of a model's items, by the address of the array, which their attributes hold."""
 
     @classmethod
@@ -195,6 +195,12 @@ class Catalogue:
             found.update(CATEGORY_SEPARATOR.join(levels[:depth]) for depth in range(1, len(levels) + 1))
         return frozenset(found)
 
+    def has(self, kind: str, value: str) -> bool:
+        """Return whether there is such an item, category or brand."""
+        if kind == "item":
+            return value in self.by_id
+        return value in (self.brands if kind == "brand" else self.categories)
+
     @cached_property
     def titles(self) -> RepeatedTexts:
         """The titles in the order of `by_id`."""
@@ -220,25 +226,18 @@ class Catalogue:
         some = replace(self, by_id=found, times=SaleTimes.of(found.values()))
         return some._attributes_of(items, some._rows(items))
 
-    def attributes_of_model(self, items: NDArray[np.str_]) -> ItemAttributes:
-        """Return the attributes of a model's items, which several parts of a server need."""
-        return self._items_of_model(items).attributes
-
-    def titles_of_model(self, items: NDArray[np.str_]) -> NDArray[np.str_]:
-        """Return the titles of a model's items; empty ones if they are unknown."""
-        return self._items_of_model(items).titles
-
     def of_model_items(self, items: NDArray[np.str_], values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the value of each item in the order of `by_id`, by the values of a model's items; else NaN."""
         result = np.full(len(self.by_id) + 1, np.nan)
-        result[self._items_of_model(items).rows] = values
+        result[self.model_items(items).rows] = values
         return result[:-1]
 
-    def _items_of_model(self, items: NDArray[np.str_]) -> "_ModelItems":
+    def model_items(self, items: NDArray[np.str_]) -> "ModelItems":
+        """Return what is known of a model's items, which several parts of a server need."""
         known = self._of_model.get(id(items))
         if known is None:
             rows = self._rows(items)
-            known = _ModelItems(rows, self._attributes_of(items, rows), self.titles.of_rows(rows))
+            known = ModelItems(rows, self._attributes_of(items, rows), self.titles.of_rows(rows))
             self._of_model.clear()  # those of an earlier model
             self._of_model[id(items)] = known
         return known
@@ -260,7 +259,7 @@ class Catalogue:
         return np.array([row.get(name, -1) for name in items.tolist()], dtype=np.int64)
 
 
-class _ModelItems(NamedTuple):
+class ModelItems(NamedTuple):
     """What the catalogue knows of a model's items."""
 
     rows: NDArray[np.int64]

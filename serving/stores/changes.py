@@ -7,7 +7,7 @@ All moments are of the database's clock.
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
@@ -15,7 +15,6 @@ from typing import Any, Final
 import asyncpg
 
 from serving.stores.postgres import connection_options
-from serving.stores.standing import UserChanges
 
 CHANNEL: Final = "tailorbird_changes"
 _BEAT_SECONDS: Final = 1.0
@@ -24,9 +23,67 @@ _RETRY_SECONDS: Final = 0.2
 HEARTBEAT_TIMEOUT_SECONDS: Final = 5.0
 """Without a heartbeat for so long, no stored consent is used."""
 _USER: Final = "user "
+_KEPT_SECONDS: Final = 3600.0
+"""Longer than any cached value lives."""
+_MOST: Final = 200_000
+_UNDATED: Final = float("inf")
 _log: Final = logging.getLogger(__name__)
 
 Listener = Callable[[], None]
+
+
+class UserChanges:
+    """Changes of users since the process began to listen; all moments are of the database's clock."""
+
+    def __init__(self) -> None:
+        """Believe no value until the clock was read."""
+        self._since = _UNDATED
+        self._latest = 0.0
+        self._changed: dict[str, float] = {}
+        """When each user changed last, the oldest first."""
+        self._undated: set[str] = set()
+
+    def unchanged_since(self, user_key: str, read_at: float) -> bool:
+        """Return whether a value of a user, read at that moment, is from after all known changes."""
+        return read_at > self._since and read_at > self._changed.get(user_key, 0.0)
+
+    def changed(self, user_key: str) -> None:
+        """Doubt all values of the user until the change is dated."""
+        self._changed.pop(user_key, None)
+        self._changed[user_key] = _UNDATED
+        self._undated.add(user_key)
+
+    def pending(self) -> frozenset[str]:
+        """Return the users whose changes are to be dated, once."""
+        users = frozenset(self._undated)
+        self._undated.clear()
+        return users
+
+    def date(self, users: Set[str], now: float, *, restarted: bool = False) -> None:
+        """Date changes that were notified before the clock was read. `restarted`: earlier ones were missed.
+
+        If the clock went back, values from before have later moments than new ones, so none of them is believed.
+        """
+        if restarted or now < self._latest:
+            self._since = max(now, self._latest)
+        if restarted:
+            self._changed = dict.fromkeys(self._undated, _UNDATED)
+        self._latest = max(now, self._latest)
+        for user_key in users - self._undated:
+            self._changed.pop(user_key, None)
+            self._changed[user_key] = self._latest
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what no cached value is older than. If there are too many, doubt all values of that time instead."""
+        while self._changed:
+            user_key, moment = next(iter(self._changed.items()))
+            recent = moment >= self._latest - _KEPT_SECONDS
+            if moment == _UNDATED or (recent and len(self._changed) <= _MOST):
+                break
+            del self._changed[user_key]
+            if recent:
+                self._since = max(self._since, moment)
 
 
 class Changes:

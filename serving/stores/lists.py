@@ -6,15 +6,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
-from models.lists.rules.layer.rule_layer import RuleLayer
-from models.lists.rules.layer.rule_version import layer_from_json
+from models.lists.rules.layer.rule_layer import RuleLayer, layer_from_json
 from serving.http.metrics import BATCH_AGE
 from serving.stores.shared_loads import Loaded, SharedLoads, SharedReads, cache_key
-from serving.stores.standing import NOBODY, ChangedMeanwhileError, Listed, Standing
 
 if TYPE_CHECKING:
     from serving.stores.changes import Changes
@@ -34,7 +32,7 @@ _REASONS: Final = "SELECT reason_code, reason FROM batch_reasons WHERE batch_id 
 _MOST_REASONS: Final = 100_000
 """Reasons of one batch that are kept; the numbers and dates in them make many different ones."""
 _LIVE_BATCHES: Final = (
-    "SELECT live.placement, live.batch_id, batch.model_version, batch.subject_kind, batch.operator_rules, "
+    "SELECT live.placement, live.batch_id, batch.model_version, batch.operator_rules, "
     "extract(epoch FROM now() - live.checked_at)::float8 AS age "
     "FROM placements AS live JOIN recommendation_batches AS batch ON batch.batch_id = live.batch_id"
 )
@@ -46,6 +44,39 @@ Key = tuple[str, str]
 """Placement and subject."""
 _ATTEMPTS: Final = 4
 _PAUSE_SECONDS: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The consent and the exclusions of a user at one moment of the database."""
+
+    known: bool
+    """Whether the user was ever ingested."""
+    consented: bool
+    """Whether personal answers are allowed: consent is given, and the user is not suppressed."""
+    excluded: tuple[str, ...] = ()
+    """Kind and value of each exclusion, such as `item:1082185` or `category:GROCERY|TEA`."""
+
+
+NOBODY: Final = Standing(known=False, consented=False)
+"""The standing of visitors without an account, and of users that the database does not know."""
+
+
+class Listed(NamedTuple):
+    """One subject's published list, and the standing of the user at that moment."""
+
+    standing: Standing
+    batch_id: int | None
+    """None for a list that a consumer scored after an event: it was made under the present rules."""
+    model_version: int | None
+    entries: tuple[tuple[str, float, str], ...] | None
+    """Item, score and reason, best first; None if there is no list for the subject."""
+    read_at: float
+    """Epoch seconds of the database's clock."""
+
+
+class ChangedMeanwhileError(Exception):
+    """A user changed again and again while the list was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,27 +98,23 @@ class BatchCodes:
         `known` batches are in memory already.
         """
         self._requests, self._background = requests, background
-        self._batches = dict(known)
-
-    @property
-    def known(self) -> Mapping[int, CodeTexts]:
-        """Return the texts of all batches in memory."""
-        return self._batches
+        self.known = dict(known)
+        """The texts of all batches in memory."""
 
     async def load(self, batch_ids: Iterable[int]) -> None:
         """Load the texts of these batches once, and drop those of all others. Raises PostgresDownError."""
         live = set(batch_ids)
-        for batch_id in live - self._batches.keys():
+        for batch_id in live - self.known.keys():
             items, reasons = await asyncio.gather(
                 self._background.fetch(_ALL_ITEMS, batch_id), self._background.fetch(_ALL_REASONS, batch_id)
             )
-            self._batches[batch_id] = CodeTexts(_by_code(items), _by_code(reasons))
-        for batch_id in self._batches.keys() - live:
-            del self._batches[batch_id]
+            self.known[batch_id] = CodeTexts(_by_code(items), _by_code(reasons))
+        for batch_id in self.known.keys() - live:
+            del self.known[batch_id]
 
     async def resolve(self, batch_id: int, items: Sequence[int], reasons: Sequence[int]) -> tuple[list[str], list[str]]:
         """Return the item ids and the reasons of a list's codes. Raises PostgresDownError."""
-        codes = self._batches.get(batch_id) or CodeTexts()
+        codes = self.known.get(batch_id) or CodeTexts()
         ids, texts = codes.items, codes.reasons
         if missing := [code for code in items if code not in ids]:
             ids |= {row[0]: row[1] for row in await self._requests.fetch(_ITEMS, batch_id, missing)}
@@ -110,7 +137,6 @@ class LiveBatch:
 
     batch_id: int
     model_version: int
-    subject_kind: str
 
 
 class LiveBatches:
@@ -138,7 +164,7 @@ class LiveBatches:
         }
         self.rules = MappingProxyType(rules)
         self.by_placement = MappingProxyType(
-            {row["placement"]: LiveBatch(row["batch_id"], row["model_version"], row["subject_kind"]) for row in rows}
+            {row["placement"]: LiveBatch(row["batch_id"], row["model_version"]) for row in rows}
         )
         self.read = True
         for row in rows:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import asyncpg
 
 from infra.configuration import addresses
-from serving.stores.outages import CircuitBreaker, PostgresDownError
+from serving.stores.shared_loads import CircuitBreaker, PostgresDownError
 
 _PASSED_ON: Final = ("sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "options", "application_name")
 """Options of an address that asyncpg knows too; the others are libpq's own, such as its timeouts."""
@@ -36,7 +36,7 @@ class Postgres:
         `first` is a statement with its arguments that each new connection runs before requests use it. Its plan may
         take longer than a request waits: on a busy machine every request would end a connection that never gets ready.
         """
-        self._options, self._size, self._seconds = connection_options(address), size, seconds
+        self._options, self.size, self._seconds = connection_options(address), size, seconds
         self._first = first
         self.breaker = CircuitBreaker()
         self._idle: deque[asyncpg.Connection] = deque()
@@ -44,11 +44,6 @@ class Postgres:
         self._opening: set[asyncio.Task[None]] = set()
         self._used = 0
         self._closed = False
-
-    @property
-    def size(self) -> int:
-        """Return the largest number of connections."""
-        return self._size
 
     async def fetch(self, statement: str, *arguments: Any) -> Sequence[asyncpg.Record]:
         """Return the rows of one statement that reads. Raises PostgresDownError."""
@@ -67,7 +62,7 @@ class Postgres:
 
     async def warm(self) -> None:
         """Open all connections, so that no request waits for one."""
-        for _ in range(self._size - self._used):
+        for _ in range(self.size - self._used):
             self._open_one()
         await asyncio.gather(*self._opening, return_exceptions=True)
 
@@ -126,7 +121,7 @@ class Postgres:
 
     def _open_one(self) -> None:
         """Open a connection in the background: a request waits for it no longer than for a statement."""
-        if self._used < self._size and not self._closed:
+        if self._used < self.size and not self._closed:
             self._used += 1
             task = asyncio.create_task(self._open())
             self._opening.add(task)

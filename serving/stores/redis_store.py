@@ -12,8 +12,7 @@ from redis.asyncio.connection import BlockingConnectionPool
 from redis.exceptions import RedisError, ResponseError
 
 from serving.http.metrics import CACHE_REQUESTS
-from serving.stores.outages import CircuitBreaker
-from serving.stores.shared_loads import REDIS_SECONDS
+from serving.stores.shared_loads import REDIS_SECONDS, CircuitBreaker
 
 _CLAIM_MS: Final = 1500
 """A process that dies while it loads a value holds others up for so long at most."""

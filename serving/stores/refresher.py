@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
-from serving.stores.outages import PostgresDownError
+from serving.stores.shared_loads import PostgresDownError
 
 _SPACING_SECONDS: Final = 0.1
 """Changes within so short a time are read together."""

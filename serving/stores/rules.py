@@ -13,9 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from models.lists.rules.layer.applied_rules import layered
-from models.lists.rules.layer.rule_layer import NO_RULES, RuleLayer
-from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion, layer_from_json, layer_to_json
+from models.lists.rules.layer.rule_layer import (
+    NO_RULES,
+    NO_VERSION,
+    RuleLayer,
+    RuleVersion,
+    layer_from_json,
+    layer_to_json,
+    layered,
+)
 from models.lists.rules.placement_config import Placement
 
 if TYPE_CHECKING:

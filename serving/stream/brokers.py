@@ -1,12 +1,29 @@
-"""Defines what a consumer needs of the binding of a broker."""
+"""Defines what a consumer needs of the binding of a broker, and what it publishes: a user's list changed."""
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from infra.configuration import addresses
 from models.errors import TailorbirdError
-from serving.stream.rescoring.updates import Publisher
+
+EVENT: Final = "recommendation.updated"
+EXCHANGE: Final = "tailorbird.recommendations"
+"""Where brokers deliver them: an exchange of RabbitMQ, or a topic of Kafka."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """One list of a user, whole: a later one replaces it."""
+
+    user_id: str
+    """The caller's own id of a user who consents; the messages of one user belong together in their order."""
+    placement: str
+    body: bytes
+    """JSON."""
+
 
 QUEUE: Final = "tailorbird.events"
 
@@ -19,7 +36,7 @@ class BrokerDownError(TailorbirdError):
     """The broker cannot be reached."""
 
 
-class Stream(Publisher, Protocol):
+class Stream(Protocol):
     """A consumer of one queue or topic, which also publishes."""
 
     def running(self) -> AbstractAsyncContextManager[None]:
@@ -27,6 +44,9 @@ class Stream(Publisher, Protocol):
 
     async def lag(self) -> int:
         """Return the number of messages that wait in the broker. Raises BrokerDownError."""
+
+    async def publish(self, updates: Sequence[Update]) -> None:
+        """Return when the broker has confirmed all. Raises BrokerDownError."""
 
 
 def is_kafka(url: str) -> bool:

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, get_args
 
@@ -19,21 +19,18 @@ from infra.configuration.settings import Settings
 from infra.database.engine import engine
 from infra.keys.credentials import permanent_secret
 from infra.keys.fingerprints import PSEUDONYM
+from infra.keys.key_chain import Pseudonyms
 from infra.services.database_access.logins import address
 from models.errors import TailorbirdError
 from serving.collector.collector import Collector
-from serving.events.pseudonyms import Pseudonyms
 from serving.http import metrics
 from serving.stores.postgres import pool_of
 from serving.stream.brokers import QUEUE, BrokerDownError, Stream, is_kafka
-from serving.stream.delivery import Pauses, Reason, wait
-from serving.stream.message_reader import MessageReader
-from serving.stream.rescoring.updates import Publisher
-from serving.stream.settlement import Settlement, open_letters
-from serving.stream.settlement_queue import SettlementQueue
+from serving.stream.delivery import MessageReader, Pauses, Reason, wait
+from serving.stream.settlement import Settlement, SettlementQueue
 
 if TYPE_CHECKING:
-    from serving.stream.rescoring.rescoring import Rescoring
+    from serving.stream.rescoring import Rescoring
 
 _LOG: Final = logging.getLogger(__name__)
 SOURCE: Final = "stream"
@@ -44,12 +41,10 @@ _REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 _SEEN: Final = """
     INSERT INTO streams (queue, source, lag) VALUES ($1, $2, $3)
     ON CONFLICT (queue) DO UPDATE SET source = excluded.source, lag = excluded.lag, seen_at = now()"""
+_OPEN: Final = "SELECT reason, count(*) FROM identity.dead_letters WHERE replayed_at IS NULL GROUP BY reason"
+"""The letters that wait for a person."""
 _STATEMENT_SECONDS: Final = 5.0
 """The time for a statement: nobody waits for an answer."""
-
-
-class ExtraMissingError(TailorbirdError):
-    """The packages of consumers are not installed."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +60,11 @@ class ConsumerConfig:
 
 
 def run(settings: Settings, config: ConsumerConfig) -> None:
-    """Consume until SIGTERM or Ctrl-C. Raises ExtraMissingError and BrokerRefusedError."""
+    """Consume until SIGTERM or Ctrl-C. Raises TailorbirdError and BrokerRefusedError."""
     try:
         import faststream  # noqa: F401
     except ImportError:
-        raise ExtraMissingError("A consumer needs the extra `stream`: pip install 'tailorbird[stream]'.") from None
+        raise TailorbirdError("A consumer needs the extra `stream`: pip install 'tailorbird[stream]'.") from None
     if config.metrics_port:
         start_http_server(config.metrics_port, "127.0.0.1", metrics.REGISTRY)
     asyncio.run(_until_a_signal(settings, config))
@@ -115,9 +110,9 @@ async def consume(settlement: Settlement, config: ConsumerConfig, ended: asyncio
     settler.add_done_callback(lambda _: ended.set())  # a defect must not leave a consumer that stores nothing
     try:
         while not ended.is_set():
-            stream = _stream(settlement, config, queue)
+            stream, rescoring = _stream(settlement, config, queue), settlement.rescoring
             try:
-                async with stream.running(), _rescoring(settlement, stream):
+                async with stream.running(), rescoring.running(stream) if rescoring else nullcontext():
                     await Watch(settlement, config.queue, stream.lag).run(ended)
             except BrokerDownError as error:
                 if not pauses.failures:
@@ -128,10 +123,6 @@ async def consume(settlement: Settlement, config: ConsumerConfig, ended: asyncio
         (result,) = await asyncio.gather(settler, return_exceptions=True)
     if isinstance(result, Exception):
         raise result
-
-
-def _rescoring(settlement: Settlement, publisher: Publisher) -> AbstractAsyncContextManager[None]:
-    return nullcontext() if settlement.rescoring is None else settlement.rescoring.running(publisher)
 
 
 def _stream(settlement: Settlement, config: ConsumerConfig, queue: SettlementQueue) -> Stream:
@@ -173,7 +164,7 @@ class Watch:
         metrics.STREAM_LAG.labels(self._queue).set(lag)
         async with self._settlement.pool.acquire() as connection:
             await connection.execute(_SEEN, self._queue, self._settlement.reader.source, lag)
-            letters = await open_letters(connection)
+            letters = dict[str, int](await connection.fetch(_OPEN))
         for reason in _REASONS:
             metrics.DEAD_LETTERS.labels(reason).set(letters.get(reason, 0))
 
@@ -192,14 +183,13 @@ async def opened_rescoring(settings: Settings) -> AsyncIterator["Rescoring | Non
         yield None
         return
     # A consumer without live placements does without models, and their memory.
-    from serving.live.assembly import live_scorer
+    from serving.live.live_scorer import live_scorer
     from serving.model.holder import ModelHolder
-    from serving.model.promotions import NewestPromotion
+    from serving.model.sources import NewestPromotion
     from serving.stores.lists import PublishedLists
     from serving.stores.rules import LayeredPlacements
     from serving.stores.stores import Stores
-    from serving.stream.rescoring.list_scorer import ListScorer, StoredClicks
-    from serving.stream.rescoring.rescoring import Rescoring
+    from serving.stream.rescoring import ListScorer, Rescoring, StoredClicks
 
     place = address(settings, "serving")
     database, stores = engine(place), Stores(place, request_seconds=_STATEMENT_SECONDS)

@@ -5,7 +5,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import asyncpg
@@ -17,13 +17,9 @@ from faststream.kafka import KafkaBroker
 from faststream.security import BaseSecurity, SASLPlaintext
 
 from serving.events.store import GROUP
-from serving.stream.brokers import BrokerDownError
+from serving.stream.brokers import EVENT, EXCHANGE, BrokerDownError, Update
 from serving.stream.delivery import Delivery, Pauses, received
-from serving.stream.rescoring.updates import EVENT, EXCHANGE, Update
 from serving.stream.settlement import Settlement
-
-if TYPE_CHECKING:
-    from aiokafka import ConsumerRecord, TopicPartition
 
 _LOG: Final = logging.getLogger(__name__)
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # each attempt to connect would be a line
@@ -107,7 +103,8 @@ class KafkaStream(ConsumerRebalanceListener):  # type: ignore[misc]  # without t
             ends, begins = await consumer.end_offsets(parts), await consumer.beginning_offsets(parts)
         except (KafkaError, OSError) as error:
             raise BrokerDownError(f"Kafka cannot be reached: {type(error).__name__}.") from error
-        stored = await stored_offsets(self._settlement.pool, self._source, self._topic)
+        async with self._settlement.pool.acquire() as connection:
+            stored = dict[int, int](await connection.fetch(_STORED, self._source, self._topic))
         return sum(max(0, ends[one] - max(stored.get(one.partition, 0), begins[one])) for one in parts)
 
     async def publish(self, updates: Sequence[Update]) -> None:
@@ -120,20 +117,20 @@ class KafkaStream(ConsumerRebalanceListener):  # type: ignore[misc]  # without t
         except (KafkaError, FastStreamException, OSError) as error:
             raise BrokerDownError(f"Kafka did not accept an update: {type(error).__name__}.") from error
 
-    async def on_partitions_revoked(self, revoked: "set[TopicPartition]") -> None:  # noqa: ARG002 -- all of them
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002 -- all of them
         """Let the messages in work become durable, or give them up: the partitions' next consumer gets them again."""
         await self._finish()
 
-    async def on_partitions_assigned(self, assigned: "set[TopicPartition]") -> None:
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Start at the committed offsets, as the client does."""
 
-    async def _connected(self) -> "AIOKafkaConsumer":
+    async def _connected(self) -> AIOKafkaConsumer:
         await self._broker.start()
         consumer = self._subscriber.consumer
         assert consumer is not None
         return consumer
 
-    async def _consume(self, consumer: "AIOKafkaConsumer") -> None:
+    async def _consume(self, consumer: AIOKafkaConsumer) -> None:
         """Settle groups until cancelled. After an error the consumer joins again, and starts at committed offsets."""
         pauses = Pauses()
         while True:
@@ -149,15 +146,15 @@ class KafkaStream(ConsumerRebalanceListener):  # type: ignore[misc]  # without t
                 await asyncio.sleep(pauses.next())
                 consumer = await self._again(consumer)
 
-    async def _again(self, consumer: "AIOKafkaConsumer") -> "AIOKafkaConsumer":
+    async def _again(self, consumer: AIOKafkaConsumer) -> AIOKafkaConsumer:
         try:
             await self._broker.stop()
             return await self._connected()
         except (KafkaError, OSError):
             return consumer  # is closed, and so fails again after the next pause
 
-    async def _settle(self, consumer: "AIOKafkaConsumer", records: "Sequence[ConsumerRecord[Any, Any]]") -> None:
-        offsets = following(records)
+    async def _settle(self, consumer: AIOKafkaConsumer, records: Sequence[ConsumerRecord[Any, Any]]) -> None:
+        offsets = {TopicPartition(one.topic, one.partition): one.offset + 1 for one in records}  # they are in order
         await settle_whole(self._settlement, [_delivery(one) for one in records], offsets)
         await _commit(consumer, offsets)
 
@@ -172,7 +169,7 @@ class KafkaStream(ConsumerRebalanceListener):  # type: ignore[misc]  # without t
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def _commit(consumer: "AIOKafkaConsumer", offsets: "dict[TopicPartition, int]") -> None:
+async def _commit(consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
     try:
         await consumer.commit(offsets)
     except _LOST as error:
@@ -181,7 +178,7 @@ async def _commit(consumer: "AIOKafkaConsumer", offsets: "dict[TopicPartition, i
         _LOG.warning("Kafka refuses to commit offsets: %s. Messages may come again.", type(error).__name__)
 
 
-def _delivery(record: "ConsumerRecord[Any, Any]") -> Delivery:
+def _delivery(record: ConsumerRecord[Any, Any]) -> Delivery:
     """Return a delivery. Its place and time are its id if it states none: the same when it comes again."""
     headers = dict(record.headers)
     encoding = (headers.get("content-encoding") or b"").decode(errors="replace")
@@ -196,15 +193,8 @@ def _security(place: SplitResult) -> BaseSecurity:
     return SASLPlaintext(unquote(place.username), unquote(place.password or ""), ssl_context=context)
 
 
-def following(records: "Sequence[ConsumerRecord[Any, Any]]") -> "dict[TopicPartition, int]":
-    """Return the offset after the records of each partition."""
-    from aiokafka import TopicPartition
-
-    return {TopicPartition(one.topic, one.partition): one.offset + 1 for one in records}  # they are in order
-
-
 async def settle_whole(
-    settlement: Settlement, deliveries: Sequence[Delivery], offsets: "Mapping[TopicPartition, int]"
+    settlement: Settlement, deliveries: Sequence[Delivery], offsets: Mapping[TopicPartition, int]
 ) -> None:
     """Return when all deliveries are durable, and with the last of them the offsets that follow them.
 
@@ -213,7 +203,8 @@ async def settle_whole(
     """
 
     async def also(connection: asyncpg.Connection) -> None:
-        await _keep_offsets(connection, settlement.reader.source, offsets)
+        rows = sorted((place.topic, place.partition, offset) for place, offset in offsets.items())
+        await connection.execute(_KEEP, settlement.reader.source, *map(list, zip(*rows, strict=True)))
 
     pauses, pending = Pauses(), list(deliveries)
     while pending:
@@ -227,15 +218,3 @@ async def settle_whole(
             pauses.reset()
             if pending:
                 await asyncio.sleep(Pauses(pending[0].attempts - 1).next())
-
-
-async def stored_offsets(pool: asyncpg.Pool, source: str, topic: str) -> dict[int, int]:
-    """Return the next offset of each partition."""
-    async with pool.acquire() as connection:
-        return dict(await connection.fetch(_STORED, source, topic))
-
-
-async def _keep_offsets(connection: asyncpg.Connection, source: str, offsets: "Mapping[TopicPartition, int]") -> None:
-    """Store offsets, in the transaction of their messages."""
-    rows = sorted((place.topic, place.partition, offset) for place, offset in offsets.items())
-    await connection.execute(_KEEP, source, *map(list, zip(*rows, strict=True)))

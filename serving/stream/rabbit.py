@@ -13,10 +13,9 @@ from aiormq.abc import AbstractChannel
 from faststream import AckPolicy
 from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitMessage, RabbitQueue
 
-from serving.stream.brokers import BrokerDownError, BrokerRefusedError
+from serving.stream.brokers import EVENT, EXCHANGE, BrokerDownError, BrokerRefusedError, Update
 from serving.stream.delivery import DeadLetter, Delivery, received
-from serving.stream.rescoring.updates import EVENT, EXCHANGE, Update
-from serving.stream.settlement_queue import GROUP, SettlementQueue
+from serving.stream.settlement import GROUP, SettlementQueue
 
 _LOG: Final = logging.getLogger(__name__)
 for _library in ("aio_pika", "aiormq"):  # each attempt to connect would be a line
@@ -56,11 +55,6 @@ def dead_queue(name: str) -> RabbitQueue:
     return RabbitQueue(dead_name(name), queue_type=QueueType.QUORUM, durable=True, arguments=arguments)
 
 
-def dead_exchange(name: str) -> RabbitExchange:
-    """Return the exchange between the two queues."""
-    return RabbitExchange(dead_name(name), type=ExchangeType.FANOUT, durable=True)
-
-
 def dead_name(name: str) -> str:
     """Return the name of the exchange and the queue of what the broker gave up."""
     return f"{name}.dead"
@@ -84,7 +78,8 @@ class RabbitStream:
         )
         options: dict[str, Any] = {"ack_policy": AckPolicy.MANUAL, "no_reply": True}
         # The dead letters first, so that no message is given up while nobody holds it.
-        self._broker.subscriber(dead_queue(name), dead_exchange(name), channel=Channel(GROUP), **options)(self._keep)
+        between = RabbitExchange(dead_name(name), type=ExchangeType.FANOUT, durable=True)
+        self._broker.subscriber(dead_queue(name), between, channel=Channel(GROUP), **options)(self._keep)
         self._broker.subscriber(main_queue(name), channel=Channel(GROUP), **options)(self._take)
 
     @asynccontextmanager

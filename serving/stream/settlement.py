@@ -1,9 +1,12 @@
-"""Settles deliveries: one transaction stores their messages, what counts at once, and dead letters."""
+"""Settles deliveries: one transaction stores their messages, what counts at once, and dead letters.
+
+Deliveries that arrive one by one are settled in groups: while one group commits, the next one gathers.
+"""
 
 import asyncio
 import hashlib
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
@@ -14,19 +17,17 @@ from serving.collector.bodies import CallMessage, UnusableBodyError
 from serving.events.clock import CLOCK
 from serving.events.message import Receipt, RefusedMessageError
 from serving.events.store import INVALID, store
-from serving.stream.delivery import MOST_ATTEMPTS, DeadLetter, Delivery
-from serving.stream.message_reader import MessageReader
+from serving.stream.delivery import MOST_ATTEMPTS, DeadLetter, Delivery, MessageReader, Pauses
 
 if TYPE_CHECKING:
-    from serving.stream.rescoring.rescoring import Rescoring
+    from serving.stream.rescoring import Rescoring
+
 
 _KEEP: Final = """
     INSERT INTO identity.dead_letters AS letter (source, reason, detail, message_id, encoding, body, digest)
     SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::bytea[])
     ON CONFLICT (source, reason, digest) DO UPDATE
     SET times = letter.times + 1, last_at = now(), replayed_at = NULL"""
-_REPLAYED: Final = "UPDATE identity.dead_letters SET replayed_at = now() WHERE letter_id = $1"
-_OPEN: Final = "SELECT reason, count(*) FROM identity.dead_letters WHERE replayed_at IS NULL GROUP BY reason"
 _LONGEST: Final = 255
 _LOG: Final = logging.getLogger(__name__)
 PATIENCE: Final = 30.0
@@ -47,16 +48,6 @@ async def keep_letters(connection: asyncpg.Connection, source: str, letters: Seq
         ]
         columns = [*map(list, zip(*rows, strict=True)), [digest for _, digest in known]]
         await connection.execute(_KEEP, source, *columns)
-
-
-async def mark_replayed(connection: asyncpg.Connection, letter_id: int) -> None:
-    """Record that the message of a letter was stored after all."""
-    await connection.execute(_REPLAYED, letter_id)
-
-
-async def open_letters(connection: asyncpg.Connection) -> dict[str, int]:
-    """Return the number of letters that wait for a person, by reason."""
-    return {row["reason"]: row["count"] for row in await connection.fetch(_OPEN)}
 
 
 def digest_of(delivery: Delivery) -> bytes:
@@ -199,3 +190,93 @@ def _conflicts(parts: Iterable[_Part]) -> list[DeadLetter]:
 def _poison(delivery: Delivery, error: Exception) -> _Part:
     detail = f"It failed {delivery.attempts} times; the last error was {type(error).__name__}."
     return _Part(delivery, letter=DeadLetter(delivery, "poison", detail))
+
+
+GROUP: Final = 50
+"""The most messages in work, which bounds their memory. The broker gives no more at once."""
+_GATHER: Final = 0.02
+"""Seconds in which a group gathers: a transaction costs nearly the same for one message as for many."""
+_LOOKS: Final = 10
+
+
+@dataclass
+class _Waiting:
+    delivery: Delivery
+    done: "asyncio.Future[None]"
+
+
+@dataclass
+class SettlementQueue:
+    """Holds deliveries until they are durable. The broker's prefetch bounds their number."""
+
+    settlement: Settlement
+    _waiting: "deque[_Waiting]" = field(default_factory=deque)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _later: "set[asyncio.TimerHandle]" = field(default_factory=set)
+
+    async def settle(self, delivery: Delivery) -> None:
+        """Return when the delivery is durable: stored, known before, or a dead letter."""
+        one = _Waiting(delivery, asyncio.get_running_loop().create_future())
+        self._add(one)
+        await one.done
+
+    async def keep(self, letter: DeadLetter) -> None:
+        """Return when a letter of the broker is durable."""
+        pauses = Pauses()
+        while True:
+            try:
+                return await self.settlement.give_up([letter])
+            except Exception as error:  # as below
+                _LOG.warning("A dead letter waits for the database, which failed with %s.", type(error).__name__)
+                await asyncio.sleep(pauses.next())
+
+    async def run(self) -> None:
+        """Settle groups until cancelled. During an outage the same group is tried again after growing pauses."""
+        pauses = Pauses()
+        while True:
+            while not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+            for _ in range(_LOOKS):
+                if len(self._waiting) < GROUP:
+                    await asyncio.sleep(_GATHER / _LOOKS)
+            group = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
+            while not await self._is_settled(group, pauses):
+                await asyncio.sleep(pauses.next())
+            pauses.reset()
+
+    async def _is_settled(self, group: Sequence[_Waiting], pauses: Pauses) -> bool:
+        """Settle a group; returns False during an outage."""
+        try:
+            failed = await self.settlement.settle([one.delivery for one in group])
+        except Exception as error:  # asyncpg has no class for all outages
+            if not pauses.failures:
+                _LOG.warning("The database failed with %s: messages wait in the broker.", type(error).__name__)
+            return False
+        self._finish(group, failed)
+        return True
+
+    def _finish(self, group: Sequence[_Waiting], failed: Sequence[Delivery]) -> None:
+        again = {id(one.body): one for one in failed}  # the same object, of which there are no two
+        for one in group:
+            retried = again.get(id(one.delivery.body))
+            if retried is not None:
+                self._add_later(_Waiting(retried, one.done))
+            elif not one.done.done():
+                one.done.set_result(None)
+
+    def _add_later(self, one: _Waiting) -> None:
+        """Add a delivery that failed again after a pause, while others go on."""
+        seconds = Pauses(one.delivery.attempts - 1).next()
+        loop = asyncio.get_running_loop()
+
+        def add() -> None:
+            self._later.discard(handle)
+            self._add(one)
+
+        handle = loop.call_later(seconds, add)
+        self._later.add(handle)
+
+    def _add(self, one: _Waiting) -> None:
+        self._waiting.append(one)
+        self._wake.set()

@@ -12,9 +12,10 @@ from urllib.parse import quote
 
 from infra.services.http_client import request_json
 from serving.shop.config import PORT
-from serving.terminal import ledger, training
+from serving.terminal import ledger, mapping_check, training
 from serving.terminal.console import line, table
 from serving.terminal.recommendations import print_user_list
+from serving.terminal.status import print_status
 
 if TYPE_CHECKING:
     from infra.database.engine import Engine
@@ -36,6 +37,8 @@ TABLES: Final[dict[str, tuple[str, str]]] = {
 }
 """The title and the columns of each kind of rows."""
 _RESULTS: Final[dict[str, Callable[[Any], None]]] = {
+    "status": print_status,
+    "check": mapping_check.checked,
     "ledger": ledger.print_ingested,
     "ledger_batches": ledger.print_batches,
     "ledger_entry": ledger.entry,

@@ -1,12 +1,10 @@
 """Prints the settings with their origins, processes that use other values, and the rules of placements."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from models.lists.rules.layer.conflicts import Conflict
-from models.lists.rules.placement_config import Placement
-from models.lists.rules.rule_words import sentences
+from models.lists.rules.layer.validation import Conflict
+from models.lists.rules.placement_config import Placement, sentences
 from models.primitives.json_types import JsonObject
 from serving.queries.operator_rules import Layer
 from serving.terminal.console import line, table
@@ -26,20 +24,8 @@ def print_settings(rows: Sequence[Mapping[str, Any]], file: str | None) -> None:
         line("Restart what uses other values with: tailorbird up")
 
 
-@dataclass(frozen=True)
-class PlacementRules:
-    """The rules of both layers."""
-
-    file: Mapping[str, Placement]
-    operators: Layer | None
-    """None if they cannot be read."""
-    fault: str = ""
-    """Why they cannot be read."""
-
-
-def as_json(rules: PlacementRules) -> JsonObject:
-    """Return both layers and their conflicts; rules are sentences, as in the table."""
-    layer = rules.operators
+def as_json(file: Mapping[str, Placement], layer: Layer | None) -> JsonObject:
+    """Return both layers and their conflicts, as far as they are known; rules are sentences, as in the table."""
     of_operators: JsonObject | None = None
     if layer is not None:
         version = layer.version
@@ -52,7 +38,7 @@ def as_json(rules: PlacementRules) -> JsonObject:
         }
     conflicts = [] if layer is None else [_as_json(layer, conflict) for conflict in layer.conflicts]
     return {
-        "placements": {name: list(sentences(placement)) for name, placement in rules.file.items()},
+        "placements": {name: list(sentences(placement)) for name, placement in file.items()},
         "operator_rules": of_operators,
         "conflicts": conflicts,
     }
@@ -63,13 +49,13 @@ def _as_json(layer: Layer, conflict: Conflict) -> JsonObject:
     return {"placement": conflict.placement, "detail": conflict.detail, "rule": place}
 
 
-def print_rules(rules: PlacementRules) -> None:
+def print_rules(file: Mapping[str, Placement], layer: Layer | None) -> None:
     """Print both layers, as far as they are known."""
-    if rules.file:
-        rows = [{"placement": name, "rules": "; ".join(sentences(one))} for name, one in rules.file.items()]
+    if file:
+        rows = [{"placement": name, "rules": "; ".join(sentences(one))} for name, one in file.items()]
         table("Placements file", rows)
-    if rules.operators is not None:
-        _of_operators(rules.operators)
+    if layer is not None:
+        _of_operators(layer)
 
 
 def _of_operators(layer: Layer) -> None:

@@ -1,21 +1,24 @@
-"""Builds data sets, from which models learn: features at three moments, as snapshots in the lake."""
+"""Builds data sets, from which models learn: features at three moments, as snapshots in the lake; also old ones."""
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Final, cast
+from typing import Final, TypedDict, cast
 
 import duckdb
 import narwhals as nw
 import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake.exceptions import DeltaError
 from prefect import task
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 
 from infra.database.bulk_copy import copy_table
 from infra.database.schema.ledger_schema import audit_log
-from infra.database.schema.schema import datasets, segment_descriptions, segments
+from infra.database.schema.schema import datasets, segment_descriptions, segments, suppressions, users
 from infra.installation import Installation, current
 from infra.overview import situation
 from models import columns
@@ -29,20 +32,15 @@ from models.features.segments.segmentation import Segments
 from models.features.tables.registry import TABLES
 from models.primitives.json_types import JsonObject
 from tasks.datasets.check_dataset import Draft, check_acceptance, check_dataset
-from tasks.datasets.content_hash import ENGINE, content_hash
 from tasks.datasets.event_workspace import Workspace, workspace
-from tasks.datasets.load_dataset import DatasetManifest, Definition, SnapshotRecord, stored_manifest
-from tasks.datasets.snapshot_tables import keys_of, parts, stored_rows, write
+from tasks.datasets.load_dataset import DatasetManifest, Definition, SnapshotRecord, manifest_of, stored_manifest
+from tasks.datasets.snapshot_tables import COPIED, ENGINE, TablePart, content_hash, keys_of, parts, stored_rows, write
 from tasks.lake.reference_data import ReferenceData, read_reference_data
 from tasks.orchestration.progress import progress
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 
 FORMAT: Final = 6
 _SEED = 7
-
-
-class NoEventsError(TailorbirdError):
-    """The lake has no events for a data set."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ def split_by(
 ) -> JsonObject:
     """Return the values of a SplitConfig: by dates or days if any are given, else by share.
 
-    Raises SplitError if the arguments contradict each other.
+    Raises TailorbirdError if the arguments contradict each other.
     """
     given: JsonObject = {
         "validation_days": validation_days,
@@ -127,14 +125,14 @@ def build_dataset(
     """Build the data set of the present events, or find an equal one; returns its manifest.
 
     `split` and `label` are the values of a SplitConfig and a LabelConfig (by default a purchase up to the next cut).
-    Raises NoEventsError before the first ingest, and SplitError or LabelError if there is too little history for the
-    split or the labels. Raises BatchRefusedError if a check fails that `acceptance` does not name.
+    Raises TailorbirdError before the first ingest, and if there is too little history for the split or the labels.
+    Raises BatchRefusedError if a check fails that `acceptance` does not name.
     """
     installation = current()
     check_acceptance(acceptance)
     table = installation.lake.events()
     if table is None:
-        raise NoEventsError(str(situation.step(installation.engine, installation.settings)))
+        raise TailorbirdError(str(situation.step(installation.engine, installation.settings)))
     labels = LabelConfig.from_dict({"kind": columns.PURCHASE} | (label or {}))
     plan = _Plan(table.version(), read_reference_data(installation), SplitConfig.from_dict(split or {}), labels)
     definition = plan.definition()
@@ -143,13 +141,13 @@ def build_dataset(
         return existing
     files = installation.lake.event_files(plan.events_version)
     if not files or not len(plan.known.batches):
-        raise NoEventsError(str(situation.step(installation.engine, installation.settings)))
+        raise TailorbirdError(str(situation.step(installation.engine, installation.settings)))
     with workspace(installation, plan.known, files) as space:
         refunded_at = nw.col(columns.REFUNDED_AT)
         rows = space.events().filter(nw.col(columns.EVENT_TYPE) == columns.PURCHASE)
         bought = rows.filter(refunded_at.is_null())
         if not bought.select(nw.len()).collect("pyarrow").item():
-            raise NoEventsError(
+            raise TailorbirdError(
                 "The events hold no purchases to learn from. Next: `tailorbird ingest MAPPING PATH…` with a mapping "
                 "whose event_type names purchases."
             )
@@ -229,3 +227,87 @@ def segment_users(
             database.execute(delete(table).where(table.c.dataset_version == version))
             versioned = rows.append_column("dataset_version", pa.repeat(version, len(rows)))
             copy_table(database, table.name, versioned)
+
+
+class VersionGoneError(TailorbirdError):
+    """The inputs or the code of an old data set are gone."""
+
+
+class RebuiltDataset(TypedDict):
+    """The comparison of a rebuilt data set with the stored one."""
+
+    version: str
+    same: bool
+    differs: list[str]
+    """Tables with other content."""
+    users_left: int
+    """Users who were suppressed or have withdrawn consent since."""
+
+
+@task(description="Build an old data set again and compare it with the stored one.")
+@hold_pseudonym_key
+def rebuild_dataset(version: str) -> RebuiltDataset:
+    """Compute a data set again without storing it, and compare it with the stored one.
+
+    Users who were suppressed or have withdrawn consent since are left out, so the content then differs.
+    """
+    installation = current()
+    manifest = manifest_of(installation, version)
+    if manifest["format"] != FORMAT:
+        raise VersionGoneError(
+            f"{version} was built by an earlier version of Tailorbird, which computed features in another way. It "
+            "stays usable. Build a new data set with `tailorbird features`."
+        )
+    known, users_left = _known_then(installation, version)
+    moments = Cuts(*(manifest[name] for name in ("validation_from", "test_from", "as_of")))
+    with workspace(installation, known, _files(installation, manifest["events_version"])) as space:
+        stored = _digests(installation, space, manifest)
+        rebuilt = {}
+        for name, table_parts in parts(space, known, moments, LabelConfig.from_dict(manifest["label"])).items():
+            _store_rebuilt(space, f"rebuilt_{name}", table_parts)
+            rebuilt[name] = content_hash(space.connection, f"rebuilt_{name}", keys_of(name))
+    differs = [name for name, digest in rebuilt.items() if digest != stored[name]]
+    return {"version": version, "same": not differs, "differs": differs, "users_left": users_left}
+
+
+def _store_rebuilt(space: Workspace, name: str, table_parts: Sequence[TablePart]) -> None:
+    with space.cursor() as cursor:  # rows stream from the cursor into the table
+        for number, part in enumerate(table_parts):
+            rows = space.connection.from_arrow(part(cursor))
+            store = rows.insert_into if number else rows.create
+            store(name)
+
+
+def _digests(installation: Installation, space: Workspace, manifest: DatasetManifest) -> dict[str, str]:
+    """Return the digests of the manifest, or compute those of the stored tables if the hash function differs."""
+    recorded = manifest["content_hash"]
+    if manifest["hashed_by"] == ENGINE:
+        return recorded
+    stored = {name: stored_rows(installation, manifest["version"], name) for name in recorded}
+    return {name: content_hash(space.connection, rows, keys_of(name)) for name, rows in stored.items()}
+
+
+def _files(installation: Installation, events_version: int) -> list[str]:
+    try:
+        return installation.lake.event_files(events_version)
+    except DeltaError as error:
+        raise VersionGoneError(
+            f"Version {events_version} of the events cannot be read any more ({error}). Build a new data set with "
+            "`tailorbird features`."
+        ) from error
+
+
+def _known_then(installation: Installation, version: str) -> tuple[ReferenceData, int]:
+    """Return the reference data of the data set without the users who have left since, and their number."""
+    tables = {name: installation.lake.read_dataset(version, name) for name in COPIED}
+    gone = select(suppressions.c.user_key)
+    staying = select(users.c.user_key).where(users.c.consent, users.c.user_key.not_in(gone))
+    with installation.engine.connect() as connection:
+        remaining = pa.array(connection.execute(staying).scalars().all(), pa.string())
+    filtered = {
+        name: rows.filter(pc.is_in(rows[columns.USER_KEY], value_set=remaining))
+        for name, rows in tables.items()
+        if name in ("users", "user_history")
+    }
+    known = ReferenceData(**(tables | filtered), claims=installation.settings.train_on_claims == "yes")
+    return known, len(tables["users"]) - len(filtered["users"])

@@ -1,7 +1,9 @@
 """Checks a data set: ranges, row counts against the lake, nulls by source, and its groups of users."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from shlex import quote
+from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
@@ -10,13 +12,14 @@ from sqlalchemy import Table, func, select
 from expectations import datasets as promises
 from expectations.dataset_sentences import Comparison, sentence
 from infra.database.bulk_copy import read_table
-from infra.database.schema.schema import datasets, ingest_batches, items, users
+from infra.database.schema.schema import ingest_batches, items, users
 from infra.installation import Installation
 from models import columns
-from models.datasets.acceptance import Acceptance, AcceptanceRefusedError
-from models.features.segments.trait_groups import groups
+from models.datasets.acceptance import Acceptance
+from models.errors import TailorbirdError
+from models.features.segments.trait_clusters import groups
 from models.features.tables.registry import TABLES
-from tasks.datasets.load_dataset import AcceptedCheck, CheckRecord, DatasetManifest
+from tasks.datasets.load_dataset import AcceptedCheck, CheckRecord, stored_manifest
 from tasks.ingest.ledger import COMMITTED
 from tasks.lake.event_query import EventQuery, of_type
 from tasks.orchestration.run_artifacts import link_docs
@@ -69,23 +72,27 @@ def check_dataset(installation: Installation, draft: Draft, acceptance: Acceptan
 
     Raises BatchRefusedError with the page of the results if a check fails that `acceptance` does not name.
     """
-    shares, previous = groups(draft.users, _trained(draft)), _previous(installation)
+    bought = f"SELECT DISTINCT user_key FROM {draft.stored['interactions']}"
+    trained = draft.connection.sql(bought).to_arrow_table()["user_key"].combine_chunks()
+    shares = groups(draft.users, trained)
+    previous: Mapping[str, Any] = stored_manifest(installation) or {}
     lake = lake_counts(installation, draft.connection, draft.files)
     nulls = null_shares(installation, draft.connection, draft.stored)
-    before = previous.get("figures") if previous else None
-    rises = promises.null_rises(nulls, (previous.get("null_shares") if previous else None) or {})
+    before = previous.get("figures")
+    rises = promises.null_rises(nulls, previous.get("null_shares") or {})
     figures = promises.figures(_counted(draft), shares, before, lake)
     figures |= {f"null_rise_{feature}": rise for feature, (rise, _) in rises.items()}
     limits = promises.bounds(groups=shares, limits=installation.settings.dataset)
     samples = promises.sample({name: _sampled(draft, name) for name in promises.TABLES})
-    failed = _failed(
-        draft.version, BatchExpectations(promises.rules(), limits, _optional(acceptance, limits)), samples, figures
-    )
+    optional = frozenset(acceptance.checks) | frozenset(check for check in limits if promises.warns(check))
+    expected = BatchExpectations(promises.rules(), limits, optional)
+    findings = validate_batch(draft.version, "dataset", expected, samples, figures)
+    failed = {finding["rule_id"]: finding for finding in findings if not finding["passed"]}
     compared = Comparison(
         figures,
         before or {},
         lake,
-        (previous.get("lake") if previous else None) or {},
+        previous.get("lake") or {},
         {feature: source for feature, (_, source) in rises.items()},
     )
     sentences = {check: _sentence(finding, limits, compared) for check, finding in failed.items()}
@@ -105,28 +112,17 @@ def check_dataset(installation: Installation, draft: Draft, acceptance: Acceptan
     }
 
 
-def _optional(acceptance: Acceptance, limits: promises.Limited) -> frozenset[str]:
-    """Return the checks that do not refuse this data set."""
-    return frozenset(acceptance.checks) | frozenset(check for check in limits if promises.warns(check))
-
-
-def _failed(version: str, held: BatchExpectations, samples: pa.Table, figures: Figures) -> dict[str, Finding]:
-    """Return the findings of the failed checks by their names."""
-    findings = validate_batch(version, "dataset", held, samples, figures)
-    return {finding["rule_id"]: finding for finding in findings if not finding["passed"]}
-
-
 def check_acceptance(acceptance: Acceptance) -> None:
-    """Raise AcceptanceRefusedError for unknown checks, and for checks that cannot be accepted."""
+    """Raise TailorbirdError for unknown checks, and for checks that cannot be accepted."""
     known = {*promises.bounds(), *(rule.id for rule in promises.rules())}
     unknown = [check for check in acceptance.checks if check not in known and not check.startswith("group_")]
     fixed = [check for check in acceptance.checks if check in known and not promises.acceptable(check)]
     if unknown:
-        raise AcceptanceRefusedError(
+        raise TailorbirdError(
             f"No check is called {', '.join(unknown)}. Copy the name from the message of the refusal."
         )
     if fixed:
-        raise AcceptanceRefusedError(
+        raise TailorbirdError(
             f"{', '.join(fixed)} cannot be accepted: nothing can be learned from such data. Correct the data and "
             "ingest them again."
         )
@@ -141,16 +137,11 @@ def _sentence(finding: Finding, limits: promises.Limited, compared: Comparison) 
 
 def _refusal(version: str, sentences: dict[str, str], page: str) -> str:
     """Return the message with the failed checks, their limits, and possible next steps."""
-    options = " ".join(f"--accept {_argument(check)}" for check in sentences if promises.acceptable(check))
+    options = " ".join(f"--accept {quote(check)}" for check in sentences if promises.acceptable(check))
     fixed = [check for check in sentences if not promises.acceptable(check)]
     next_steps = "Correct the data and ingest them again." if fixed else _NEXT_STEPS.format(options=options)
     failures = "; ".join(sentences.values())
     return f"The data set {version} is refused: {failures}. {next_steps}{page and f' Its page: {page}'}"
-
-
-def _argument(check: str) -> str:
-    """Return a check's name as an argument of a shell."""
-    return f"'{check}'" if " " in check else check
 
 
 def _record(finding: Finding, detail: str, acceptance: Acceptance) -> AcceptedCheck:
@@ -178,23 +169,9 @@ def _counted(draft: Draft) -> dict[str, float]:
     return figures
 
 
-def _trained(draft: Draft) -> pa.Array:
-    """Return the users with purchases in the training data."""
-    bought = f"SELECT DISTINCT user_key FROM {draft.stored['interactions']}"
-    return draft.connection.sql(bought).to_arrow_table()["user_key"].combine_chunks()
-
-
 def _sampled(draft: Draft, name: str) -> pa.Table:
     rows = f"SELECT * FROM {draft.stored[name]} USING SAMPLE reservoir({SAMPLE_ROWS} ROWS) REPEATABLE (7)"
     return draft.connection.sql(rows).to_arrow_table()
-
-
-def _previous(installation: Installation) -> DatasetManifest | None:
-    """Return the manifest of the last data set, or None before the first."""
-    newest = select(datasets.c.manifest).order_by(datasets.c.created_at.desc()).limit(1)
-    with installation.engine.connect() as connection:
-        manifest: DatasetManifest | None = connection.execute(newest).scalar()
-    return manifest
 
 
 def lake_counts(

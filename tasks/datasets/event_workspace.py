@@ -20,8 +20,8 @@ import pyarrow as pa
 
 from infra.installation import Installation
 from models import columns
-from models.datasets.impression_labels import IMPRESSION
 from models.datasets.known_attributes import as_known
+from models.datasets.labels import IMPRESSION
 from models.features.expressions import Frame
 from models.primitives.arrow_sql import executed, texts
 from tasks.lake.event_query import EventQuery

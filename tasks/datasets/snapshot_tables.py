@@ -1,24 +1,26 @@
-"""Computes the tables of a data set from a workspace: features at each cut, and labels after it."""
+"""Computes the tables of a data set from a workspace: features at each cut, labels after it, and their digests."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import chain, pairwise, zip_longest
 from typing import Final
 
+import duckdb
 import pyarrow as pa
 
 from infra.installation import Installation
 from models import columns
 from models.datasets.dataset import ACTS
-from models.datasets.impression_labels import impressions
-from models.datasets.labels import LabelConfig, labels
+from models.datasets.labels import LabelConfig, impressions, labels
 from models.datasets.time_splits import Cuts
 from models.features.expressions import no_cache
 from models.features.planned_queries import MOMENT, columns_of, plan
 from models.features.tables.registry import TABLES, Build
-from models.features.tables.sequences import sequences
-from models.primitives.arrow_sql import texts
+from models.features.tables.user_features import sequences
+from models.primitives.arrow_sql import quoted, texts
 from tasks.datasets.event_workspace import CACHED, Workspace, catalogue_at
 from tasks.lake.reference_data import ReferenceData
 
@@ -52,7 +54,7 @@ def stored_rows(installation: Installation, version: str, name: str) -> str:
 def parts(space: Workspace, known: ReferenceData, moments: Cuts, label: LabelConfig) -> dict[str, list[TablePart]]:
     """Return the parts of each table of a data set, by name.
 
-    Raises LabelError if the labels' horizon ends after the next cut.
+    Raises TailorbirdError if the labels' horizon ends after the next cut.
     """
     spans = pairwise((0, *moments.all()))
     labelled = {cut: _labelled(space, cut, end, label) for cut, end in pairwise(moments.all())}
@@ -138,3 +140,35 @@ def _impressions(space: Workspace, start: int, cut: int, label: LabelConfig) -> 
     if not space.has_impressions:
         return _dated(space, NO_IMPRESSIONS, cut)
     return _dated(space, impressions(space.events(), start, cut, label).to_native().sql_query(), cut)
+
+
+ENGINE: Final = f"duckdb {duckdb.__version__}"
+"""The version of the hash function. Digests are comparable within one version only."""
+_FLOATS: Final = ("FLOAT", "DOUBLE")
+
+
+def content_hash(connection: duckdb.DuckDBPyConnection, rows: str, keys: Sequence[str] = ()) -> str:
+    """Return the digest of `rows`, which is SQL of a table.
+
+    Without `keys` every value counts exactly. With keys, floats are computed in an order that changes from run to run,
+    so their sums weighted by the key count, to seven digits.
+    """
+    kinds = {row[0]: row[1] for row in connection.execute(f"DESCRIBE SELECT * FROM {rows}").fetchall()}
+    summed = [quoted(name) for name, kind in kinds.items() if keys and kind in _FLOATS]
+    exact = [
+        f"round({quoted(name)}, 6)" if kind in _FLOATS else quoted(name)
+        for name, kind in kinds.items()
+        if quoted(name) not in summed
+    ]
+    key_columns = [quoted(key) for key in keys if key in kinds]  # an empty table may have lost its columns
+    weight = f"1 + hash({', '.join(key_columns) or '0'}) / 2.0::DOUBLE ** 64"
+    sums = "".join(f", sum(coalesce({name}::DOUBLE, -1) * weight)" for name in summed)
+    count, total, *numbers = connection.execute(
+        f"""
+        SELECT count(*), sum(hash({", ".join(exact)})::HUGEINT){sums} FROM (SELECT *, {weight} AS weight FROM {rows})
+        """
+    ).fetchall()[0]
+    if not count:
+        return hashlib.sha256(b"").hexdigest()
+    figures = [str(count), str(total), *(f"{value:.6e}" for value in numbers)]
+    return hashlib.sha256(json.dumps([list(kinds), *figures]).encode()).hexdigest()

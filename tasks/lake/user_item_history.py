@@ -9,7 +9,7 @@ from scipy import sparse
 
 from infra.installation import Installation
 from models import columns
-from models.lists.rules.rule_config import EVER
+from models.lists.rules.placement_config import EVER
 from tasks.lake.event_engine import EventEngine
 from tasks.lake.event_query import EventQuery, of_type
 from tasks.lake.reference_data import ReferenceData

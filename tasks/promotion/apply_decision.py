@@ -5,8 +5,8 @@ from infra.database.schema.schema import DEADLINE
 from infra.installation import Installation
 from infra.overview import situation
 from infra.registry.client import Registry
+from models.errors import reason_fault
 from models.gate.results import Outcome, stored_outcome
-from models.primitives.recorded_reasons import reason_fault
 from tasks.promotion.champion import current_champion, sync_aliases
 from tasks.promotion.mlflow_annotations import annotate_version
 from tasks.promotion.promote import promote, promote_again

@@ -16,9 +16,8 @@ from infra.lake import rewriting
 from infra.lake.delta_lake import DATASET_FILES, Lake
 from models import columns
 from models.primitives.arrow_sql import texts
-from tasks.datasets.content_hash import ENGINE, content_hash
 from tasks.datasets.load_dataset import DatasetManifest
-from tasks.datasets.snapshot_tables import keys_of
+from tasks.datasets.snapshot_tables import ENGINE, content_hash, keys_of
 
 _KEYS: Final = (columns.USER_KEY, "device", "known")
 """Columns with user keys, of all tables of a data set."""

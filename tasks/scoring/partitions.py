@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError, PendingRollbackError
 from infra.database.binary_copy import copy_binary
 from infra.database.binary_user_rows import NAMES, encoded_users
 from infra.database.bulk_copy import copy
-from models.lists.batch_users import BatchUsers
+from models.lists.ranked_lists import BatchUsers
 
 PARENTS: Final = {
     "recommendations": "subject",

@@ -1,52 +1,27 @@
 """Builds and publishes the lists of one placement, asks for those of a segment, and reports published batches."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Final, TypedDict
+from typing import Final, TypedDict, cast
 
-import numpy as np
 from prefect import task
-from scipy import sparse
 from sqlalchemy import text
 
 from infra.configuration import placements
 from infra.database.clock import database_now
 from infra.database.rule_versions import current_rules
-from infra.installation import Installation, current
-from models.datasets.training_data import TrainingData
+from infra.installation import current
 from models.errors import TailorbirdError
-from models.lists.item_models import BoughtWithItem, SimilarToItem
-from models.lists.list_builder import ListBuilder
-from models.lists.model_cascade import ModelCascade, ScoringModel
-from models.lists.ranked_lists import Lists
-from models.lists.rules.compiled_rules import CompiledRules
-from models.lists.rules.layer.applied_rules import layered
-from models.lists.rules.layer.rule_version import layer_to_json
-from models.lists.rules.placement_config import Placement
-from models.lists.rules.rule_warnings import notes
-from tasks.datasets.load_dataset import manifest_of, open_dataset
-from tasks.lake.shared_reads import shared_reference_data
+from models.lists.rules.layer.rule_layer import layer_to_json, layered
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.orchestration.run_artifacts import show, warn
 from tasks.orchestration.table_columns import BATCHES, SEGMENTS, Row, batch_row
 from tasks.promotion.champion import require_champion
 from tasks.scoring import batch_state
-from tasks.scoring.batch_checks import Segments
-from tasks.scoring.batch_keys import batch_spec, check_length, digest
-from tasks.scoring.batch_rows import PublishedBatch
-from tasks.scoring.publish_batch import TextCodes, Work, publish_lists
-from tasks.scoring.reads.item_attributes import catalogue_of
-from tasks.scoring.user_lists import user_lists
+from tasks.scoring.batch_state import PublishedBatch
+from tasks.scoring.batch_work import item_lists, user_lists
+from tasks.scoring.publish_batch import Work, publish_lists
 
-_FIT: Final[dict[str, Callable[[TrainingData], ScoringModel]]] = {
-    "similarity": SimilarToItem.fit,
-    "co_purchase": BoughtWithItem.fit,
-}
-_SHORTFALL: Final = {
-    "similarity": "too few items are known to be like it",
-    "co_purchase": "too little is bought together with it",
-}
 _KNOWN: Final = text("SELECT DISTINCT segment FROM segment_descriptions WHERE dataset_version = :version ORDER BY 1")
 # In the order of the keys, as consumers lock the rows.
 _ASK: Final = text("""
@@ -60,10 +35,6 @@ _ASK: Final = text("""
         occurred_at = greatest(waiting.occurred_at, excluded.occurred_at)""")
 
 
-class SegmentRefusedError(TailorbirdError):
-    """A segment cannot be scored."""
-
-
 class SegmentRequest(TypedDict):
     """What was asked for."""
 
@@ -74,19 +45,19 @@ class SegmentRequest(TypedDict):
 
 @task(task_run_name="ask for {segment}", description="A request for each user of the segment who consents.")
 def request_segment(segment: str) -> SegmentRequest:
-    """Ask for the live lists of a segment's users; returns their number. Raises SegmentRefusedError.
+    """Ask for the live lists of a segment's users; returns their number. Raises TailorbirdError.
 
     Consumers score them behind the users of events, and publish each list.
     """
     installation = current()
     live = [name for name, one in placements.configured(installation.settings).items() if one.live]
     if not live:
-        raise SegmentRefusedError("No placement has live = true, so that lists cannot be scored for a segment alone.")
+        raise TailorbirdError("No placement has live = true, so that lists cannot be scored for a segment alone.")
     values = {"version": require_champion(installation)["dataset_version"], "segment": segment}
     with installation.engine.begin() as connection:
         known = connection.execute(_KNOWN, values).scalars().all()
         if segment not in known:
-            raise SegmentRefusedError(f"The champion knows no segment {segment!r}; there are {', '.join(known)}.")
+            raise TailorbirdError(f"The champion knows no segment {segment!r}; there are {', '.join(known)}.")
         users = connection.execute(_ASK, values).rowcount
     return {"segment": segment, "users": users, "placements": live}
 
@@ -99,7 +70,8 @@ def report_batches(made: Sequence[Row | Exception]) -> list[Row]:
     batches = [batch for batch in made if not isinstance(batch, Exception)]
     errors = [error for error in made if isinstance(error, Exception)]
     show("batches", "Published lists", [batch_row(batch) for batch in batches], BATCHES)
-    ignored = [{"placement": batch["placement"], "rule": note} for batch in batches for note in _notes(batch)]
+    notes = [(batch["placement"], note) for batch in batches for note in batch["summary"].get("notes", [])]
+    ignored = [{"placement": placement, "rule": note} for placement, note in notes]
     show("ignored-rules", "Rules that match nothing, and lists that cannot be full", ignored)
     for row in ignored:
         warn(f"{row['placement']}: {row['rule']}")
@@ -115,12 +87,6 @@ def report_batches(made: Sequence[Row | Exception]) -> list[Row]:
             f"{' '.join(dict.fromkeys(map(str, errors)))} Placements with the champion's lists: {done}."
         )
     return batches
-
-
-def _notes(batch: Row) -> list[str]:
-    """Return the notes on rules of its placement that match nothing."""
-    notes: list[str] = batch["summary"].get("notes", [])
-    return notes
 
 
 @task(task_run_name="score {name}", description="The lists of a placement, published as one batch.")
@@ -144,16 +110,7 @@ def score_placement(name: str = "home", k: int | None = None) -> PublishedBatch:
         return replace(work, spec=recorded)
 
     batch = publish_lists(installation, prepare, name)
-    return {
-        "batch_id": batch["batch_id"],
-        "placement": batch["placement"],
-        "model_version": batch["model_version"],
-        "dataset_version": batch["dataset_version"],
-        "status": batch["status"],
-        "users": batch["users"],
-        "recommendations": batch["recommendations"],
-        "summary": batch["summary"],
-    }
+    return cast(PublishedBatch, {name: batch[name] for name in PublishedBatch.__annotations__})  # type: ignore[literal-required]
 
 
 def placements_to_score(names: list[str] | None) -> list[str]:
@@ -167,27 +124,3 @@ def placements_to_score(names: list[str] | None) -> list[str]:
     require_champion(installation)  # without one, each placement would fail for the same reason
     batch_state.sweep(installation.engine)
     return names or list(configured)
-
-
-def item_lists(installation: Installation, name: str, placement: Placement) -> Work:
-    """Return the work of a placement about items, from the data set that the champion was trained on."""
-    champion = require_champion(installation)
-    version = champion["dataset_version"]
-    dataset, cut = open_dataset(version), manifest_of(installation, version)["as_of"]
-    items = dataset.once(("items", cut), partial(dataset.item_ids, cut))
-    catalogue = catalogue_of(installation, items, placement, shared_reference_data(installation))
-    rules = CompiledRules.of(placement, catalogue)
-    check_length(name, placement.k, rules)
-    spec = batch_spec(name, placement, champion, digest(placement, rules, version))
-
-    def lists(texts: TextCodes) -> Iterator[Lists]:
-        data = dataset.once(("known at", cut), partial(dataset.training_data, cut))
-        method = str(placement.method)
-        cascade = ModelCascade((_FIT[method](data),))
-        builder = ListBuilder(cascade, None, rules, shortfall=_SHORTFALL[method])
-        itself = sparse.eye_array(len(items), dtype=bool, format="csr")
-        for part in builder.build(items, itself):
-            yield part.coded(texts.codes)
-
-    segments = Segments(["all items"], np.zeros(len(items), dtype=np.int64))
-    return Work(placement, spec, items, items, rules.allowed, lists, segments, notes=notes(placement, catalogue))

@@ -206,7 +206,7 @@ def measure_costs(builder: ListBuilder, folder: Path) -> dict[str, float]:
 
 
 def make_lists(builder: ListBuilder, keys: NDArray[np.str_]) -> list[Lists]:
-    """Make the lists of users (sorted keys) as `tasks.scoring.user_lists` does, with the codes of their reasons."""
+    """Make the lists of users (sorted keys) as `tasks.scoring` does, with the codes of their reasons."""
     codes = TextCodes()
     return [ranked.coded(codes.codes) for ranked in builder.build(keys)]
 

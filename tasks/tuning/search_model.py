@@ -166,7 +166,7 @@ def search_models(
 
 
 def searchable(kinds: Sequence[str]) -> list[Mapping[str, Parameter]]:
-    """Return the search spaces of these models. Raises SearchError for an empty space and UnknownModelError."""
+    """Return the search spaces of these models. Raises SearchError for an empty space and TailorbirdError."""
     spaces = {kind: catalog.model_type(kind).space for kind in kinds}
     empty = [kind for kind, space in spaces.items() if not space]
     if empty:

@@ -22,8 +22,7 @@ from infra.database.schema.schema import items, users
 from infra.installation import Installation
 from infra.keys.identity import remember
 from infra.services.database_access.logins import address
-from models.lists.rules.placement_config import Placement, placements
-from models.lists.rules.rule_config import KINDS, Rules
+from models.lists.rules.placement_config import KINDS, Placement, Rules, placements
 from tasks.scoring import batch_state
 from tests.database_roles import create_roles
 from tests.published import Entries, published, shelf

@@ -22,9 +22,9 @@ from expectations.datasets import (
 )
 from expectations.rules import flags
 from expectations.suites import judge
-from models.datasets.limits import DatasetLimits
+from models.datasets.acceptance import DatasetLimits
 from models.features.definitions import Feature
-from models.features.segments.trait_groups import Group, groups
+from models.features.segments.trait_clusters import Group, groups
 from tasks.quality.suites import BatchExpectations, Candidate, judge_batches, refusal
 
 FEATURES = (

@@ -14,7 +14,7 @@ from tasks.promotion.champion import CHALLENGER, CHAMPION
 from tasks.promotion.mlflow_annotations import NOTE
 from tasks.promotion.review_requests import Decision, DecisionRefusedError
 from tasks.reconciler.reconcile import reconcile_once
-from tasks.scoring.roll_back_model import roll_back_model
+from tasks.scoring.roll_back import roll_back_model
 
 if TYPE_CHECKING:
     from conftest import Desk, Shop

@@ -18,7 +18,7 @@ from tasks.promotion.champion import CHAMPION, sync_aliases
 from tasks.promotion.promote import restore
 from tasks.promotion.review_requests import Decision
 from tasks.reconciler.reconcile import reconcile_once
-from tasks.scoring.roll_back_model import _pair
+from tasks.scoring.roll_back import _pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,9 +16,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     monkeypatch.setattr(running, "flow", lambda *_: flow)
     monkeypatch.setattr(running, "finish", lambda *_: None)
     monkeypatch.setattr("infra.installation.current", lambda: None)
-    monkeypatch.setattr(
-        "tasks.scoring.roll_back_model.rollback_effect", lambda _: "Version 1 becomes the champion again."
-    )
+    monkeypatch.setattr("tasks.scoring.roll_back.rollback_effect", lambda _: "Version 1 becomes the champion again.")
     return calls
 
 

@@ -156,5 +156,5 @@ def test_a_search_that_cannot_begin_names_the_reason(stocked: Shop) -> None:
     output = stocked.run("search", "--model", "als", "--dataset", "nope", code=1)
     assert "There is no data set 'nope'" in output
     assert "Traceback" not in output
-    with pytest.raises(catalog.UnknownModelError, match="There is no model 'nothing'; choose one of"):
+    with pytest.raises(catalog.TailorbirdError, match="There is no model 'nothing'; choose one of"):
         searchable(["own_frequency", "nothing"])

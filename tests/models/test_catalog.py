@@ -144,12 +144,12 @@ def test_settings_are_taken_over_the_defaults() -> None:
 
 
 def test_an_unknown_model_is_refused_with_those_there_are() -> None:
-    with pytest.raises(catalog.UnknownModelError, match=r"'magic'.*most_popular"):
+    with pytest.raises(catalog.TailorbirdError, match=r"'magic'.*most_popular"):
         catalog.config("magic")
 
 
 def test_an_unknown_setting_is_refused_with_those_there_are() -> None:
-    with pytest.raises(catalog.UnknownSettingError, match=r"no setting depth; it has: due_exponent, half_life_days"):
+    with pytest.raises(catalog.TailorbirdError, match=r"no setting depth; it has: due_exponent, half_life_days"):
         catalog.config("own_frequency", {"depth": 3})
 
 

@@ -13,6 +13,8 @@ import pytest
 from sqlalchemy import Engine
 
 from infra.database.engine import engine as engine_of
+from infra.services.embedded_postgres import EmbeddedPostgres
+from tests.serving.events.inbox_database import InboxDatabase
 from tests.serving.made_up_shop import stock
 
 
@@ -90,3 +92,16 @@ def stocked(database: str) -> Iterator[tuple[str, Engine]]:
     engine.dispose()
     yield database, engine
     engine.dispose()
+
+
+@pytest.fixture
+def inbox(database: str, postgres: EmbeddedPostgres, tmp_path: Path) -> Iterator[InboxDatabase]:
+    """Return a database with an inbox, which a test can take away."""
+    made = InboxDatabase(database, postgres, tmp_path / "spool")
+    yield made
+    made.come_back()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"

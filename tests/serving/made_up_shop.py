@@ -15,9 +15,10 @@ from models.lists.rules.placement_config import Placement
 from models.recommenders.baselines.most_popular import Config, MostPopular
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
 from serving.answers.answer import Answer
-from serving.answers.interfaces import LiveScorer, LoadedModel
+from serving.answers.interfaces import LiveScorer
 from serving.answers.request import ListRequest, Visitor
 from serving.answers.service import AnswerService
+from serving.model.loaded_model import LoadedModel
 from serving.stores.rules import LayeredPlacements
 from serving.stores.stores import Stores
 from tests.published import published, shelf
@@ -149,3 +150,14 @@ async def until(condition: Callable[[], Any], seconds: float = 5.0) -> float:
             if met:
                 return clock() - started
             await asyncio.sleep(0.01)
+
+
+async def becomes(
+    service: AnswerService, asked: ListRequest, holds: Callable[[Answer], bool], seconds: float = 5.0
+) -> float:
+    """Wait for an answer to a request for which something holds; return the seconds."""
+
+    async def is_there() -> bool:
+        return holds(await service.recommend(asked))
+
+    return await until(is_there, seconds)

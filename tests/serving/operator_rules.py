@@ -5,8 +5,15 @@ from datetime import UTC, datetime
 from sqlalchemy import Engine
 
 from infra.database.rule_versions import add_version, current_rules
-from models.lists.rules.layer.rule_layer import NO_RULES, AnyRule, HiddenItem, ItemBoost, PinnedItem, RuleLayer
-from models.lists.rules.layer.rule_version import attributed
+from models.lists.rules.layer.rule_layer import (
+    NO_RULES,
+    AnyRule,
+    HiddenItem,
+    ItemBoost,
+    PinnedItem,
+    RuleLayer,
+    attributed,
+)
 
 SINCE = datetime(2026, 11, 29, tzinfo=UTC)
 

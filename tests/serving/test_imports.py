@@ -24,13 +24,6 @@ def run(program: str) -> tuple[subprocess.CompletedProcess[str], set[str]]:
     return done, set(json.loads(done.stderr.rpartition("LOADED ")[2]))
 
 
-@pytest.mark.parametrize("module", ["serving.queries.user_recommendations", "serving.queries.status", "flows.__main__"])
-def test_modules_that_answer_are_loaded_without_heavy_libraries(module: str) -> None:
-    done, loaded = run(f"import {module}")
-    assert done.returncode == 0, done.stderr
-    assert not HEAVY & loaded
-
-
 def test_an_api_starts_without_what_only_collected_calls_and_documents_need() -> None:
     modules = "serving.api.startup.loaded_once, serving.api.startup.installation"
     done, loaded = run(f"from serving.api.gate.workers import prepare; prepare(); import {modules}")

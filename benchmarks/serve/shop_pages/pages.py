@@ -15,8 +15,7 @@ from infra.keys.credentials import secret
 from infra.services.database_access.logins import OPERATOR_PAGE
 from serving.api.operators.pages.page import COOKIE as OPERATOR_COOKIE
 from serving.api.operators.pages.page import HOME, SIGN_IN
-from serving.shop.visits.cookie import COOKIE, written
-from serving.shop.visits.visit import Visit
+from serving.shop.visits import COOKIE, Visit, written
 
 _PATH: Final = f"{HOME}/placements/{PLACEMENT}"
 _SEARCH: Final = "milk"

@@ -1,8 +1,11 @@
 """Rows of `reviews`, `promotions` and `search_results`, as queries return them."""
 
 from datetime import datetime
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, cast
 
+from sqlalchemy import ColumnElement, Connection, select
+
+from infra.database.schema.schema import promotions
 from models.primitives.json_types import JsonObject
 
 
@@ -78,6 +81,13 @@ class Promotion(TypedDict):
     restored_promotion_id: int | None
     promoted_at: datetime
     alias_synced_at: datetime | None
+
+
+def newest_promotion(connection: Connection, *conditions: ColumnElement[bool]) -> Promotion | None:
+    """Return the newest promotion that meets the conditions, which without any is the champion's; None without one."""
+    query = select(promotions).where(*conditions).order_by(promotions.c.promotion_id.desc()).limit(1)
+    row = connection.execute(query).mappings().first()
+    return cast(Promotion, dict(row)) if row else None
 
 
 class SearchResult(TypedDict):

@@ -8,8 +8,9 @@ import pyarrow.compute as pc
 
 from models.columns import OCCURRED_AT
 from models.datasets.dataset import Dataset
-from models.datasets.time_splits import Fold, SplitError, rolling_origin
+from models.datasets.time_splits import Fold, rolling_origin
 from models.datasets.training_data import TrainingData
+from models.errors import TailorbirdError
 from models.evaluation.comparison.leaderboard import GAIN, leaderboard_order
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.metrics.user_averages import LOW, NEW, split_prefixes
@@ -24,10 +25,10 @@ Figures = dict[str, float]
 def cross_validation_folds(dataset: Dataset, folds: int, horizon_days: int | None = None) -> tuple[Fold, ...]:
     """Return folds that end where the test weeks begin; by default each is as long as these.
 
-    Raises SplitError if the history is too short, or with fewer than two folds, which have no deviation.
+    Raises TailorbirdError if the history is too short, or with fewer than two folds, which have no deviation.
     """
     if folds < 2:
-        raise SplitError("A cross-validation needs at least 2 folds.")
+        raise TailorbirdError("A cross-validation needs at least 2 folds.")
     cuts = dataset.cuts
     horizon = horizon_days or max(1, (cuts.as_of - cuts.test_from) // DAY)
     return rolling_origin(pc.min(dataset.interactions[OCCURRED_AT]).as_py(), cuts.test_from, folds, horizon)

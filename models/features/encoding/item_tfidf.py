@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.columns import CATEGORY
-from models.features.encoding.tags import Tags
+from models.features.encoding.encoder import Tags
 from models.primitives.state import State
 
 _WORD: Final = r"(?u)\b[^\W\d_]\w+\b"

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.primitives.arrow import pa, pc
-
-if TYPE_CHECKING:
-    from models.primitives.arrow_types import ArrowColumn
+from models.primitives.arrow_types import ArrowColumn, pa, pc
 
 _NUMBER: Final = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
@@ -48,7 +45,7 @@ def readable(traits: pa.Table) -> pa.Table:
 
 
 def _ranges(values: ArrowColumn) -> ArrowColumn:
-    from models.features.encoding.tags import fifths  # imports SciPy, which an ingest does not need
+    from models.features.encoding.encoder import fifths
 
     numbers = np.asarray(values, dtype=np.float64)
     finite = np.isfinite(numbers)

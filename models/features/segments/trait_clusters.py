@@ -1,4 +1,4 @@
-"""Group users with similar traits by k-means on the encoded traits."""
+"""Group users by traits: by each value, and those with similar traits by k-means on the encoded traits."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.features.encoding.encoder import Encoder, Scaled
-from models.features.encoding.tags import one_hot
+from models.columns import USER_KEY
+from models.features.encoding.encoder import Encoder, Scaled, one_hot, vocabulary
 from models.features.encoding.traits import known, readable
 from models.features.segments import trait_pooling
 from models.features.segments.trait_pooling import TraitGroups
-from models.primitives.arrow import pa
+from models.primitives.arrow_types import ArrowColumn, pa, pc
 from models.primitives.state import State
 
 UNKNOWN: Final = "unknown"
@@ -157,3 +157,36 @@ def _distinctive(names: NDArray[np.str_], shares: NDArray[np.float64], usual: ND
     apart = [place for place in order if shares[place] - usual[place] >= _LEAST_DIFFERENCE]
     traits = [f"{names[p]} ({shares[p]:.0%} against {usual[p]:.0%})" for p in apart]
     return ", ".join(traits) or "like all others"
+
+
+@dataclass(frozen=True)
+class Group:
+    """The users with one value of a trait."""
+
+    trait: str
+    value: str | None
+    """None: the trait is not known."""
+    users: int
+    """The number of users who may be served."""
+    trained: int
+    """The number of users whose behaviour the model learns from."""
+
+
+def groups(users: pa.Table, trained: ArrowColumn) -> list[Group]:
+    """Return the groups of every trait of `users` (one row each, `user_key` and traits as text or numbers).
+
+    `trained` is an Arrow array of user keys. Groups are ordered by trait and value, users without a value last.
+    """
+    learned = np.asarray(pc.is_in(users[USER_KEY], value_set=trained.cast(users[USER_KEY].type)))
+    values = readable(trait_pooling.grouped(users, trait_pooling.fit(users)))
+    return [group for name in sorted(values.column_names) for group in _of_trait(name, values[name], learned)]
+
+
+def _of_trait(trait: str, values: ArrowColumn, learned: NDArray[np.bool_]) -> list[Group]:
+    names, codes = vocabulary(values)
+    # Code -1, for no value, becomes the last position.
+    place = np.where(codes < 0, len(names), codes)
+    counts = np.bincount(place, minlength=len(names) + 1).tolist()
+    trained = np.bincount(place[learned], minlength=len(names) + 1).tolist()
+    rows = zip([*names.tolist(), None], counts, trained, strict=True)
+    return [Group(trait, value, users, known) for value, users, known in rows if users]

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 
 from models.columns import CATEGORY_SEPARATOR, USER_KEY
 from models.features.encoding.traits import as_numbers, is_number
-from models.primitives.arrow import pa, pc
-
-if TYPE_CHECKING:
-    from models.primitives.arrow_types import ArrowColumn
+from models.primitives.arrow_types import ArrowColumn, pa, pc
 
 MOST_VALUES: Final = 32
 """The largest number of groups of one trait."""

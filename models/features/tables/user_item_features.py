@@ -5,9 +5,7 @@ import narwhals as nw
 from models.columns import ITEM_ID, USER_KEY
 from models.features.definitions import PAIR_FEATURES
 from models.features.expressions import Frame, Materialize, days_before, indicator, no_cache, orders
-from models.features.tables.catalogue_features import DEPARTMENT, departments, numbered
-from models.features.tables.item_features import repurchase_gaps
-from models.features.tables.user_item_history import history
+from models.features.tables.item_features import DEPARTMENT, departments, history, numbered, repurchase_gaps
 
 
 def pair_features(events: Frame, items: Frame, now: int, materialize: Materialize = no_cache) -> Frame:

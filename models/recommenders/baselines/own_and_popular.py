@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from models.datasets.interaction_matrix import decay
 from models.errors import NoHistoryError
 from models.evaluation.metrics.ranking import accuracy
-from models.primitives.csr import entries
-from models.primitives.state import State, part_of, under
+from models.primitives.state import State, entries, part_of, under
 from models.recommenders.baselines import most_popular, own_frequency
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.baselines.own_frequency import OwnFrequency

@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.datasets.interaction_matrix import decay
-from models.primitives.csr import entries
 from models.primitives.distinct import distinct
-from models.primitives.pair_table import Lookup
-from models.primitives.state import State
+from models.primitives.state import Lookup, State, entries
 from models.primitives.time import DAY
 from models.recommenders.explanations.sentences import DUE, NONE, bought
 from models.recommenders.search_space import Float, Parameter

@@ -13,7 +13,7 @@ from models.columns import USER_KEY
 from models.errors import NoHistoryError
 from models.features.segments.segmentation import DEMOGRAPHIC, KINDS, Segments
 from models.features.segments.trait_clusters import UNKNOWN, Demographics
-from models.primitives.arrow import pa, pc
+from models.primitives.arrow_types import pa, pc
 from models.primitives.state import State
 from models.primitives.vocabulary import index_of
 from models.recommenders.baselines.most_popular import popularity, popularity_by

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns import CATEGORY_SEPARATOR
-from models.primitives.csr import places
 from models.primitives.distinct import distinct
+from models.primitives.state import places
 from models.primitives.time import DAY
 from models.recommenders.explanations.sentences import CATEGORY_DAYS, LARGEST_SHARE
 

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.datasets.interaction_matrix import baskets, profiles, rows
-from models.primitives.csr import parts, whole
-from models.primitives.state import State
+from models.primitives.state import State, parts, whole
 from models.recommenders.explanations.item import reasons_of, shortened, strongest_own, titles_of
 from models.recommenders.search_space import Choice, Float, Parameter
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.primitives.csr import entries, stored_columns
+from models.primitives.state import entries, stored_columns
 from models.recommenders.explanations.item import unit
 from models.recommenders.explanations.sentences import TOGETHER
 from models.recommenders.protocols import Recommender

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.features.encoding.tags import Tags
-from models.primitives.arrow import pa
+from models.features.encoding.encoder import Tags
+from models.primitives.arrow_types import pa
 from models.primitives.state import State
 
 

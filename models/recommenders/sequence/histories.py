@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.columns import EVENT_TYPE, ITEM_ID, OCCURRED_AT, USER_KEY
-from models.primitives.arrow import pa, pc
-from models.primitives.csr import entries
-from models.primitives.state import State
+from models.primitives.arrow_types import pa, pc
+from models.primitives.state import State, entries
 
 if TYPE_CHECKING:
     from models.datasets.cold_start import InOrder

@@ -12,9 +12,7 @@ from scipy import sparse
 from models.columns import TITLE
 from models.datasets.cold_start import ExtendedItems
 from models.errors import TailorbirdError
-from models.primitives.csr import entries, parts, whole
-from models.primitives.pair_table import Lookup
-from models.primitives.state import State
+from models.primitives.state import Lookup, State, entries, parts, whole
 from models.primitives.vocabulary import NO_INDEX, index_of
 from models.recommenders.explanations.item import shortened, titles_of
 from models.recommenders.lightfm.tag_factors import TagFactors
@@ -246,7 +244,7 @@ class SequenceModel:
 
         New items have the vectors of their tags.
         """
-        tags = index_of(self.tags.rules.names, data.item_tag_names)
+        tags = index_of(self.tags.rules.names, data.item_tag_rules.names)
         tagged = data.item_tags[:, np.flatnonzero(tags >= 0)]
         vectors: NDArray[np.float32] = tagged @ self.tags.factors[tags[tags >= 0]]
         vectors[np.diff(tagged.indptr) == 0] = np.nan

@@ -11,12 +11,19 @@ from fastapi import APIRouter
 
 from infra.keys.api_keys import COLLECT
 from models.primitives.json_types import JsonObject
-from serving.api.gate.call import Call, Handler, Incoming, Reply
 from serving.api.gate.routes import INCOMING, add_hot_route
 from serving.api.requests import problems
 from serving.api.requests.problems import Problem, ProblemError
-from serving.collector.bodies import MOST_BYTES, BodyTooLargeError, UnusableBodyError, calls_of, parsed, unpacked
-from serving.collector.call_intake import QuotaSpentError
+from serving.api.state import Call, Handler, Incoming, Reply
+from serving.collector.bodies import (
+    MOST_BYTES,
+    BodyTooLargeError,
+    QuotaSpentError,
+    UnusableBodyError,
+    calls_of,
+    parsed,
+    unpacked,
+)
 from serving.events.clock import CLOCK
 from serving.events.message import RefusedMessageError
 from serving.events.spool import SpoolFullError
@@ -46,13 +53,6 @@ def quota_spent(now: datetime) -> Problem:
     return Problem(429, "quota-spent", detail, headers={"retry-after": seconds})
 
 
-def unusable(error: Exception) -> Problem:
-    """Return the problem of a body without usable calls."""
-    if isinstance(error, BodyTooLargeError):
-        return Problem(413, "body-too-large", str(error))
-    return Problem(400, "unreadable-body", str(error))
-
-
 def _endpoint(kind: str | None) -> Handler:
     async def take(call: Call) -> Reply:
         """Store calls; they are durable when the answer arrives."""
@@ -72,8 +72,10 @@ def _endpoint(kind: str | None) -> Handler:
             await intake.take(sent, key, len(body))
         except QuotaSpentError:
             raise ProblemError(quota_spent(CLOCK.now())) from None
+        except BodyTooLargeError as error:
+            raise ProblemError(Problem(413, "body-too-large", str(error))) from None
         except (UnusableBodyError, RefusedMessageError) as error:
-            raise ProblemError(unusable(error)) from None
+            raise ProblemError(Problem(400, "unreadable-body", str(error))) from None
         except SpoolFullError:
             raise ProblemError(NOT_DURABLE) from None
         return _TAKEN

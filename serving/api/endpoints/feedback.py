@@ -12,18 +12,13 @@ from starlette.responses import Response
 from models.ingest import placeholder_ids
 from models.ingest.batch_limits import Limits
 from models.ingest.currencies import CODES
-from serving.api.gate.call import call_of, response
 from serving.api.gate.routes import SCOPE
-from serving.api.replies.lists import visitor
-from serving.api.replies.messages import accepted, new_message_id
-from serving.api.replies.protocol import Accepted, AcceptedMany
-from serving.api.requests.bodies import Amount, Body, Flag, Moment
-from serving.api.requests.ids import Id
-from serving.api.requests.list_query import PLACEMENT_PATTERN
-from serving.api.state import State
+from serving.api.replies.document import Accepted, AcceptedMany
+from serving.api.replies.lists import accepted, visitor
+from serving.api.requests.values import Amount, Body, Flag, Id, Moment, PlacementName, random_id
+from serving.api.state import State, call_of, response
 from serving.events.clock import CLOCK
-from serving.events.message import Message
-from serving.events.messages import FEEDBACK, NOT_INTERESTED, Feedback, Sender, feedback_message
+from serving.events.message import FEEDBACK, NOT_INTERESTED, Message, Sender, feedback_message
 
 MOST_MESSAGES = 500
 _KINDS = sorted(FEEDBACK.keys() - {"impression", "refund"})
@@ -33,6 +28,8 @@ _FIRST: Final = datetime(1990, 1, 1, tzinfo=UTC)
 _AHEAD: Final = timedelta(days=1)
 router = APIRouter(tags=["feedback"])
 _WRITES = {SCOPE: "write"}
+_ABOUT_VISITORS: Final = {"user", "session", "consent", "message_id"}
+"""Fields that are no part of an act."""
 
 
 def _ensured(holds: Callable[[Any], bool], fault: str) -> AfterValidator:
@@ -82,7 +79,7 @@ class FeedbackBody(Body):
     message_id: Id | None = Field(default=None, description="Your id of this message, so that a repetition is one.")
     occurred_at: ActMoment | None = Field(default=None, description="With a time zone; by default now.")
     recommendation_id: Annotated[str, Field(pattern="^[A-Za-z0-9-]{1,64}$")] | None = None
-    placement: Annotated[str, Field(pattern=PLACEMENT_PATTERN)] | None = None
+    placement: PlacementName | None = None
     position: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
     quantity: Annotated[Amount, Field(gt=0, le=_LIMITS.highest_quantity)] | None = None
     value: Annotated[Amount, Field(gt=0, le=_LIMITS.highest_value)] | None = None
@@ -106,22 +103,6 @@ class FeedbackBatch(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"messages": [_EXAMPLE]}]})
 
     messages: Annotated[tuple[FeedbackBody, ...], Field(min_length=1, max_length=MOST_MESSAGES)]
-
-
-def act_of(body: FeedbackBody) -> Feedback:
-    """Return the act without the visitor."""
-    return Feedback(
-        body.kind,
-        body.item_id,
-        body.occurred_at,
-        body.recommendation_id,
-        body.placement,
-        body.position,
-        body.quantity,
-        body.value,
-        body.currency,
-        body.rating,
-    )
 
 
 @router.post("/v1/feedback", response_model=Accepted, status_code=202, openapi_extra=_WRITES)
@@ -158,4 +139,5 @@ def _message(state: State, body: FeedbackBody) -> Message:
     earlier_key = None if body.session is None else pseudonyms.of(body.session)
     keys = acting.user_key, acting.session_key, body.user, body.consent, earlier_key
     sender = Sender(pseudonyms.key_version, *keys)
-    return feedback_message(act_of(body), sender, body.message_id or new_message_id())
+    act = body.model_dump(exclude=_ABOUT_VISITORS, exclude_none=True)
+    return feedback_message(act, sender, body.message_id or random_id())

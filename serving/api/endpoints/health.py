@@ -6,8 +6,8 @@ import orjson
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
-from serving.api.gate.call import Call, Reply
 from serving.api.gate.routes import OPEN, add_hot_route
+from serving.api.state import Call, Reply
 from serving.http import metrics
 
 router = APIRouter(tags=["health"])

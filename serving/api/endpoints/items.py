@@ -1,38 +1,44 @@
-"""Endpoints of items: lists about them, and updates of the catalogue."""
+"""Endpoints of items: lists about them, the catalogue, and its updates."""
 
 import unicodedata
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
+import orjson
 from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
 from models.columns import CATEGORY_SEPARATOR
-from serving.answers.answer import Answer
-from serving.answers.request import ListRequest
-from serving.api.gate.call import Call, Reply, call_of, response
+from serving.answers.catalogue_search import CatalogueQuery, FoundItem
 from serving.api.gate.routes import SCOPE, add_hot_route, path_parameters
-from serving.api.replies.lists import Answered, batched, list_reply, list_request
-from serving.api.replies.messages import accepted, new_message_id
-from serving.api.replies.protocol import Accepted, AcceptedMany, BatchedLists, RecommendationList
-from serving.api.requests.bodies import Amount, Body, Flag, LongText, ShortText
-from serving.api.requests.ids import Id
-from serving.api.requests.list_query import (
+from serving.api.replies.document import Accepted, AcceptedMany, BatchedLists, RecommendationList
+from serving.api.replies.lists import Answered, accepted, batched, list_request, listed, next_page
+from serving.api.requests.values import (
     CONSENT,
     FILTERS,
-    MOST_ITEMS,
+    ITEM,
     PAGING,
     PLACEMENT,
-    PLACEMENT_PATTERN,
     SESSION,
     USER,
+    WORDS,
+    Amount,
+    Body,
+    Flag,
+    Id,
     ListQuery,
+    LongText,
+    PageSize,
+    PlacementName,
     QueryParser,
+    ShortText,
+    random_id,
 )
-from serving.api.state import Kind
-from serving.events.messages import ItemChange, item_message
+from serving.api.state import Call, Reply, call_of, response
+from serving.events.message import Message, item_message
 
 MOST_CHANGES = 500
 router = APIRouter(tags=["items"])
@@ -85,8 +91,8 @@ class ItemBatch(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"items": ["995242", "1082185"], "k": 5}]})
 
     items: Annotated[tuple[Id, ...], Field(min_length=1, max_length=100)]
-    placement: Annotated[str, Field(pattern=PLACEMENT_PATTERN)] | None = None
-    k: Annotated[int, Field(strict=True, ge=1, le=MOST_ITEMS)] | None = None
+    placement: PlacementName | None = None
+    k: PageSize | None = None
 
 
 class ItemUpdate(Body):
@@ -136,31 +142,16 @@ class ItemUpdates(Body):
     items: Annotated[tuple[NamedItemUpdate, ...], Field(min_length=1, max_length=MOST_CHANGES)]
 
 
-def item_change(item: str, update: ItemUpdate) -> ItemChange:
-    """Return the change of an item."""
-    return ItemChange(item, **update.values())
-
-
 async def similar(call: Call) -> Reply:
     """Return items that are similar to an item."""
-    return await _list(call, "similarity", "/v1/items/{}/similar")
+    ask = partial(call.state.parts.answers.similar, call.value)
+    return await listed(call, _PARSER, "similarity", ask, "/v1/items/{}/similar")
 
 
 async def goes_with(call: Call) -> Reply:
     """Return items that go well with an item."""
-    return await _list(call, "co_purchase", "/v1/items/{}/goes-with")
-
-
-async def _list(call: Call, kind: Kind, path: str) -> Reply:
-    query = _PARSER.parse(call.query)
-    request = list_request(call.state, query, query.user, kind)
-    answer = await _answer(call, call.value, request, kind)
-    return list_reply(call, answer, request.visitor, query, request.k, path)
-
-
-async def _answer(call: Call, item: str, request: ListRequest, kind: Kind) -> Answer:
-    answers = call.state.parts.answers
-    return await (answers.similar(item, request) if kind == "similarity" else answers.goes_with((item,), request))
+    ask = partial(call.state.parts.answers.goes_with, (call.value,))
+    return await listed(call, _PARSER, "co_purchase", ask, "/v1/items/{}/goes-with")
 
 
 add_hot_route(router, f"{_ITEM}/similar", similar, _PARAMETERS, RecommendationList)
@@ -170,20 +161,23 @@ add_hot_route(router, f"{_ITEM}/goes-with", goes_with, _PARAMETERS, Recommendati
 @router.post("/v1/batch/similar", response_model=BatchedLists)
 async def similar_to_many(batch: ItemBatch, request: Request) -> Response:
     """Return similar items for each of several items."""
-    return await _many(batch, call_of(request), "similarity")
+    call = call_of(request)
+    wanted = list_request(call.state, ListQuery(batch.placement, k=batch.k), None, "similarity")
+
+    async def one(item: str) -> Answered:
+        return await call.state.parts.answers.similar(item, wanted), wanted.visitor
+
+    return response(await batched(call, batch.items, one))
 
 
 @router.post("/v1/batch/goes-with", response_model=BatchedLists)
 async def goes_with_many(batch: ItemBatch, request: Request) -> Response:
     """Return items that go well, for each of several items. For a whole basket, call `/v1/baskets/goes-with`."""
-    return await _many(batch, call_of(request), "co_purchase")
-
-
-async def _many(batch: ItemBatch, call: Call, kind: Kind) -> Response:
-    wanted = list_request(call.state, ListQuery(batch.placement, k=batch.k), None, kind)
+    call = call_of(request)
+    wanted = list_request(call.state, ListQuery(batch.placement, k=batch.k), None, "co_purchase")
 
     async def one(item: str) -> Answered:
-        return await _answer(call, item, wanted, kind), wanted.visitor
+        return await call.state.parts.answers.goes_with((item,), wanted), wanted.visitor
 
     return response(await batched(call, batch.items, one))
 
@@ -194,28 +188,64 @@ _WRITES = {SCOPE: "write", "parameters": path_parameters(_ITEM)}
 @router.put(_ITEM, response_model=Accepted, status_code=202, openapi_extra=_WRITES)
 async def put_item(update: ItemUpdate, request: Request) -> Response:
     """Add an item to the catalogue, or change its values."""
-    return await _update(update, call_of(request), adds=True)
+    call = call_of(request)
+    return response(await accepted(call, _message(call, call.value, update), adds=True))
 
 
 @router.patch(_ITEM, response_model=Accepted, status_code=202, openapi_extra=_WRITES)
 async def change_item(update: ItemUpdate, request: Request) -> Response:
     """Change values of an item that the catalogue has: price, stock, or whether it is hidden."""
-    return await _update(update, call_of(request))
+    call = call_of(request)
+    return response(await accepted(call, _message(call, call.value, update)))
 
 
 @router.patch("/v1/items", response_model=AcceptedMany, status_code=202, openapi_extra={SCOPE: "write"})
 async def change_items(updates: ItemUpdates, request: Request) -> Response:
     """Change values of several items that the catalogue has. If it lacks one, nothing is stored."""
     call = call_of(request)
-    version = call.state.pseudonyms.key_version
-    messages = (
-        item_message(item_change(one.item_id, one), version, one.message_id or new_message_id())
-        for one in updates.items
-    )
+    messages = (_message(call, one.item_id, one) for one in updates.items)
     return response(await accepted(call, *messages, many=True))
 
 
-async def _update(update: ItemUpdate, call: Call, *, adds: bool = False) -> Response:
+def _message(call: Call, item: str, update: ItemUpdate) -> Message:
     version = call.state.pseudonyms.key_version
-    message = item_message(item_change(call.value, update), version, update.message_id or new_message_id())
-    return response(await accepted(call, message, adds=adds))
+    return item_message({"item_id": item} | update.values(), version, update.message_id or random_id())
+
+
+_SEARCH = (WORDS, ITEM, *PAGING, *FILTERS)
+_SEARCH_PARSER = QueryParser(_SEARCH)
+_PAGE: Final = 20
+
+
+async def find_items(call: Call) -> Reply:
+    """Return items of the catalogue: best sellers first, or those that `item` names, in this order.
+
+    Named items are returned even if they cannot be bought now; unknown ones are left out. Other items can be bought,
+    and the beginning of each word of `q` occurs in their titles, without regard to case and accents.
+    """
+    query = _SEARCH_PARSER.parse(call.query)
+    k = query.k or _PAGE
+    wanted = CatalogueQuery(k + 1, query.offset, query.q or "", query.items, query.filters)
+    found = await call.state.parts.answers.find(wanted)
+    is_last = query.items or len(found) <= k
+    target, headers = (None, ()) if is_last else next_page("/v1/items", query, query.offset + k)
+    shown = found if query.items else found[:k]
+    return Reply(orjson.dumps({"next": target, "items": [_stated(one) for one in shown]}), headers=headers)
+
+
+def _stated(found: FoundItem) -> dict[str, object]:
+    item = found.item
+    return {
+        "item_id": item.item_id,
+        "title": item.title,
+        "url": item.url,
+        "image": item.image,
+        "price": item.price,
+        "currency": item.currency,
+        "category": item.category or None,
+        "brand": item.brand or None,
+        "available": found.available,
+    }
+
+
+add_hot_route(router, "/v1/items", find_items, _SEARCH, CatalogueItems)

@@ -1,5 +1,6 @@
 """The endpoint of slots."""
 
+from dataclasses import replace
 from html import escape
 from urllib.parse import urlsplit
 
@@ -7,13 +8,12 @@ from fastapi import APIRouter
 
 from serving.answers.answer import Answer, RankedItem
 from serving.answers.request import ListRequest
-from serving.api.gate.call import HTML, Call, Reply
 from serving.api.gate.routes import add_hot_route
+from serving.api.replies.document import RecommendationList
 from serving.api.replies.lists import list_reply, list_request, shown
-from serving.api.replies.protocol import RecommendationList
-from serving.api.requests.list_query import CONSENT, CONTEXT, FILTERS, FORMAT, PAGING, SESSION, USER, QueryParser
 from serving.api.requests.problems import Fault, RefusedRequestError, unknown_placement
-from serving.api.state import USERS, Kind, kind_of
+from serving.api.requests.values import CONSENT, CONTEXT, FILTERS, FORMAT, PAGING, SESSION, USER, QueryParser
+from serving.api.state import HTML, USERS, Call, Kind, Reply, kind_of
 
 router = APIRouter(tags=["slots"])
 _PARAMETERS = (FORMAT, *PAGING, USER, SESSION, CONSENT, CONTEXT, *FILTERS)
@@ -31,12 +31,12 @@ async def slot(call: Call) -> Reply:
     if placement is None:
         raise unknown_placement(sorted(call.state.placements))
     kind = kind_of(placement)
-    request = list_request(call.state, query.of_placement(call.value), query.user, kind)
+    request = list_request(call.state, replace(query, placement=call.value), query.user, kind)
     answer = await _answer(call, request, kind)
     if query.format == "html":
         name = shown(call, answer, request.visitor, query.consent, query.offset)
         return Reply(fragment(answer, name).encode(), media_type=HTML)
-    return list_reply(call, answer, request.visitor, query, request.k, "/v1/slots/{}")
+    return list_reply(call, answer, request, query, "/v1/slots/{}")
 
 
 async def _answer(call: Call, request: ListRequest, kind: Kind) -> Answer:

@@ -7,28 +7,30 @@ from pydantic import ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.api.gate.call import Call, Reply, call_of, response
 from serving.api.gate.routes import SCOPE, add_hot_route, path_parameters
-from serving.api.replies.lists import Answered, batched, list_reply, list_request, visitor
-from serving.api.replies.messages import accepted, new_message_id
-from serving.api.replies.protocol import Accepted, BatchedLists, RecommendationList
-from serving.api.requests.bodies import Body, Flag, ShortText
-from serving.api.requests.ids import Id
-from serving.api.requests.list_query import (
+from serving.api.replies.document import Accepted, BatchedLists, RecommendationList
+from serving.api.replies.lists import Answered, accepted, batched, list_request, listed, visitor
+from serving.api.requests.problems import Fault, RefusedRequestError
+from serving.api.requests.values import (
     CONSENT,
     CONTEXT,
     FILTERS,
     MOST_CONTEXT,
-    MOST_ITEMS,
     PAGING,
     PLACEMENT,
-    PLACEMENT_PATTERN,
     SESSION,
+    Body,
+    Flag,
+    Id,
     ListQuery,
+    PageSize,
+    PlacementName,
     QueryParser,
+    ShortText,
+    random_id,
 )
-from serving.api.requests.problems import Fault, RefusedRequestError
-from serving.events.messages import Sender, UserChange, user_message
+from serving.api.state import Call, Reply, call_of, response
+from serving.events.message import Sender, user_message
 
 MOST_USERS = 100
 router = APIRouter(tags=["users"])
@@ -42,8 +44,8 @@ class UserBatch(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"users": ["1", "2"], "placement": "home", "k": 10}]})
 
     users: Annotated[tuple[Id, ...], Field(min_length=1, max_length=MOST_USERS)]
-    placement: Annotated[str, Field(pattern=PLACEMENT_PATTERN)] | None = None
-    k: Annotated[int, Field(strict=True, ge=1, le=MOST_ITEMS)] | None = None
+    placement: PlacementName | None = None
+    k: PageSize | None = None
     context: Annotated[tuple[Id, ...], Field(max_length=MOST_CONTEXT)] = ()
 
 
@@ -75,30 +77,23 @@ class UserUpdate(Body):
     exclusions: Annotated[tuple[Exclusion, ...], Field(max_length=100)] = ()
 
 
-def user_change(update: UserUpdate, allowed: tuple[str, ...]) -> UserChange:
-    """Return the change. Raises RefusedRequestError for traits that are not allowed."""
+def _require_allowed(update: UserUpdate, allowed: tuple[str, ...]) -> None:
+    """Raise RefusedRequestError for traits that are not allowed."""
     if unknown := sorted(set(update.traits) - set(allowed)):
         known = ", ".join(allowed) or "none"
         detail = f"{len(unknown)} traits are not on the allow-list TAILORBIRD_USER_TRAITS, which has {known}."
         raise RefusedRequestError([Fault("/traits", detail)])
-    return UserChange(update.traits, [(one.kind, one.value) for one in update.exclusions])
 
 
 async def recommendations(call: Call) -> Reply:
     """Return a user's list of a placement."""
-    return await _list(call, call.value, "/v1/users/{}/recommendations")
+    ask = call.state.parts.answers.recommend
+    return await listed(call, _PARSER, "user", ask, "/v1/users/{}/recommendations", call.value)
 
 
 async def visitor_recommendations(call: Call) -> Reply:
     """Return a list for a visitor without an account, by session and context items."""
-    return await _list(call, None, "/v1/recommendations")
-
-
-async def _list(call: Call, user: str | None, path: str) -> Reply:
-    query = _PARSER.parse(call.query)
-    request = list_request(call.state, query, user, "user")
-    answer = await call.state.parts.answers.recommend(request)
-    return list_reply(call, answer, request.visitor, query, request.k, path)
+    return await listed(call, _PARSER, "user", call.state.parts.answers.recommend, "/v1/recommendations")
 
 
 add_hot_route(router, "/v1/users/{user}/recommendations", recommendations, _PARAMETERS, RecommendationList)
@@ -130,8 +125,9 @@ async def update_user(update: UserUpdate, request: Request) -> Response:
     A withdrawal of consent counts at once. Traits have to be on the allow-list `TAILORBIRD_USER_TRAITS`.
     """
     call = call_of(request)
-    change = user_change(update, call.state.traits)
+    _require_allowed(update, call.state.traits)
     key = visitor(call.state, call.value, None, None).user_key
     sender = Sender(call.state.pseudonyms.key_version, key, None, call.value, update.consent)
-    message = user_message(change, sender, update.message_id or new_message_id(), call.state.traits)
+    exclusions = [(one.kind, one.value) for one in update.exclusions]
+    message = user_message(update.traits, exclusions, sender, update.message_id or random_id())
     return response(await accepted(call, message))

@@ -7,11 +7,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.keys.api_keys import ApiKey
 from infra.keys.api_keys import Scope as KeyScope
-from serving.api.gate.call import CALL, Call, Headers, Incoming, Reply
 from serving.api.gate.keyring import TokenBucket
-from serving.api.gate.reading import (
+from serving.api.gate.routes import (
     ClientGoneError,
     Head,
+    Operation,
+    RouteTable,
     check_type,
     cors_headers,
     is_preflight,
@@ -20,12 +21,11 @@ from serving.api.gate.reading import (
     read_head,
     replay,
 )
-from serving.api.gate.routes import Operation, RouteTable
 from serving.api.requests import problems
-from serving.api.requests.ids import RefusedIdError, decoded_id, request_id
 from serving.api.requests.problems import Fault, Problem, ProblemError, RefusedRequestError
-from serving.http import metrics
-from serving.http.half_closing import IS_LAST
+from serving.api.requests.values import decoded_id, request_id
+from serving.api.state import CALL, Call, Headers, Incoming, Reply
+from serving.http import IS_LAST, metrics
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -52,13 +52,12 @@ _SAFE: Final[Headers] = (
 class _Request:
     """What is known of a request so far, for its metrics, its log and its headers."""
 
-    __slots__ = ("address", "bucket", "key", "key_id", "request_id", "template")
+    __slots__ = ("address", "bucket", "key", "request_id", "template")
 
     def __init__(self, given_id: bytes, address: str) -> None:
         self.request_id = request_id(given_id)
         self.address = address
         self.template = _UNKNOWN
-        self.key_id = ""
         self.bucket: TokenBucket | None = None
         self.key: ApiKey | None = None
 
@@ -128,7 +127,8 @@ class Gate:
         operation, segment = await self._operation(scope, head, request)
         if operation is None:
             return preflight(head, self._state.origins)
-        await self._check_key(operation, head, request)
+        if operation.scope is not None:
+            _check_scope(await self._find_key(head.authorization, head.api_key, request), operation.scope)
         value = "" if segment is None else _decoded(segment)
         method, content = scope["method"], b""
         if method in _WITH_BODY and not operation.is_incoming:
@@ -158,7 +158,7 @@ class Gate:
         if match is None:
             if other := problems.OTHER_LIBRARIES.get(raw_path.rstrip(b"/")):
                 raise ProblemError(other)
-            await self._check_any_key(head, request)
+            await self._find_key(head.authorization, head.api_key, request)
             raise ProblemError(problems.NO_ROUTE)
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         operation = match.operations.get(method)
@@ -166,15 +166,9 @@ class Gate:
         if operation is None:
             if method == "OPTIONS" and is_preflight(head, self._state.origins):
                 return None, None
-            await self._check_any_key(head, request)
+            await self._find_key(head.authorization, head.api_key, request)
             raise ProblemError(problems.wrong_method(sorted(match.operations)))
         return operation, match.segment
-
-    async def _check_key(self, operation: Operation, head: Head, request: _Request) -> None:
-        """Raise ProblemError unless the key is valid, has the scope, and may send another request."""
-        if operation.scope is None:
-            return
-        _check_scope(await self._check_any_key(head, request), operation.scope)
 
     def _incoming(self, scope: Scope, receive: Receive, head: Head, request: _Request) -> Incoming:
         async def read(most: int) -> bytes:
@@ -198,9 +192,6 @@ class Gate:
 
         return Incoming(head, read, scope["scheme"], admit, lambda: request.bucket)
 
-    async def _check_any_key(self, head: Head, request: _Request) -> ApiKey:
-        return await self._find_key(head.authorization, head.api_key, request)
-
     async def _find_key(self, authorization: bytes, api_key: bytes, request: _Request) -> ApiKey:
         """Return the key of a request. Raises ProblemError without a valid one, or if it may not send more now."""
         keyring = self._state.keyring
@@ -213,8 +204,7 @@ class Gate:
                 raise ProblemError(problems.KEYS_UNKNOWN)
             metrics.REFUSED_KEYS.labels("key").inc()
             raise ProblemError(problems.NO_KEY)
-        key, bucket = found
-        request.key, request.key_id, request.bucket = key, key.key_id, bucket
+        request.key, request.bucket = key, bucket = found
         if not bucket.take():
             metrics.SHED.labels("rate").inc()
             raise ProblemError(problems.rate_exceeded(bucket.seconds_left()))
@@ -266,7 +256,7 @@ class Gate:
                 route=request.template,
                 status=status,
                 ms=round(seconds * 1000, 2),
-                key_id=request.key_id,
+                key_id="" if request.key is None else request.key.key_id,
             )
 
 
@@ -301,7 +291,7 @@ def _known_method(method: str) -> str:
 def _decoded(segment: bytes) -> str:
     try:
         return decoded_id(segment)
-    except RefusedIdError as error:
+    except ValueError as error:
         raise RefusedRequestError([Fault("path", str(error))]) from None
 
 

@@ -1,12 +1,22 @@
-"""Writes logs as lines of JSON: requests by their route template, never by their path, and errors without values."""
+"""Writes logs as lines of JSON without paths or values, and opens traces if the environment names an exporter."""
 
+import asyncio
 import logging
+import os
 import sys
 import traceback
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TextIO
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 import orjson
+
+from models.errors import TailorbirdError
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 Detail = Literal["errors", "all"]
 _SLOW_SECONDS: Final = 1.0
@@ -78,3 +88,51 @@ def format_logs() -> None:
 def _names_no_path(record: logging.LogRecord) -> bool:
     """Return whether a record of uvicorn is none of its lines about WebSockets, which hold the path."""
     return "WebSocket %s" not in str(record.msg)
+
+
+_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_SECONDS: Final = 2.0
+"""An end waits so long for the last spans, and an answer for its own."""
+Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
+
+
+def until_sent(provider: "TracerProvider", lifespan: Lifespan | None) -> Lifespan:
+    """Return the life of a server, at the end of which the last spans are sent."""
+
+    @asynccontextmanager
+    async def life(app: Any) -> AsyncIterator[None]:
+        try:
+            async with nullcontext() if lifespan is None else lifespan(app):
+                yield
+        finally:
+            sending = Thread(target=provider.shutdown, name="last spans", daemon=True)
+            sending.start()
+            await asyncio.to_thread(sending.join, _SECONDS)
+
+    return life
+
+
+def configured_traces(*, at_once: bool = False) -> "TracerProvider | None":
+    """Return what the environment asks for; None without an endpoint. Raises TailorbirdError without the exporter.
+
+    A thread sends spans in groups; with `at_once` each answer waits for its spans, because no thread runs after it.
+    """
+    if not any(os.environ.get(name) for name in _VARIABLES) or os.environ.get("OTEL_SDK_DISABLED") == "true":
+        return None
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    except ImportError:
+        raise TailorbirdError(
+            f"{_VARIABLES[0]} is set, and the exporter is not installed. Install `tailorbird[traces]`, or unset the "
+            "variable."
+        ) from None
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+
+    provider = TracerProvider(resource=Resource.create({"service.name": "tailorbird-api"}))
+    if at_once:
+        provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(timeout=_SECONDS)))
+    else:
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return provider

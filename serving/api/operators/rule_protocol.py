@@ -5,14 +5,11 @@ from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from models.lists.rules.layer.rule_layer import BoostKind, HiddenItem, ItemBoost, PinnedItem, RuleLayer
-from models.lists.rules.layer.rule_version import RuleVersion
+from models.lists.rules.layer.rule_layer import BoostKind, HiddenItem, ItemBoost, PinnedItem, RuleLayer, RuleVersion
 from models.lists.rules.layer.validation import HIGHEST_FACTOR, LOWEST_FACTOR, MOST_RULES
-from serving.answers.answer import Answer, Source
-from serving.api.replies.protocol import Item
-from serving.api.requests.bodies import Body, Moment, ShortText
-from serving.api.requests.ids import Id
-from serving.api.requests.list_query import MOST_CONTEXT, MOST_ITEMS, PLACEMENT_PATTERN
+from serving.answers.answer import Source
+from serving.api.replies.document import Item
+from serving.api.requests.values import MOST_CONTEXT, Body, Id, Moment, PageSize, PlacementName, ShortText
 
 _STORED: Final[dict[str, JsonValue]] = {"author": "ann", "since": "2026-11-29T10:00:00Z"}
 _RULES: Final[dict[str, JsonValue]] = {
@@ -23,7 +20,7 @@ _RULES: Final[dict[str, JsonValue]] = {
 LARGEST_VERSION: Final = 2**31 - 2
 
 
-Placed = Annotated[str, Field(pattern=PLACEMENT_PATTERN, description="The placement.")]
+Placed = Annotated[PlacementName, Field(description="The placement.")]
 Comment = Annotated[ShortText, Field(description="Why the rules change.")]
 Number = Annotated[int, Field(strict=True, ge=0, le=LARGEST_VERSION)]
 _END: Final = "The moment at which the rule ends, with its zone; without it the rule stays."
@@ -112,7 +109,7 @@ class PreviewRequest(Body):
     session: Id | None = None
     item: Id | None = Field(default=None, description="The subject, for placements about items.")
     context: Annotated[tuple[Id, ...], Field(max_length=MOST_CONTEXT)] = ()
-    k: Annotated[int, Field(strict=True, ge=1, le=MOST_ITEMS)] | None = None
+    k: PageSize | None = None
     rules: RulesBody | None = Field(default=None, description="The edited layer; without it only the current list.")
 
 
@@ -190,17 +187,6 @@ class PreviewedList(BaseModel):
     model_version: int | None
     batch_id: int | None
     items: list[Item]
-
-    @classmethod
-    def of(cls, answer: Answer) -> Self:
-        """Return the model of an answer."""
-        return cls(
-            source=answer.source,
-            degraded=answer.degraded,
-            model_version=answer.model_version,
-            batch_id=answer.batch_id,
-            items=[Item(**item._asdict()) for item in answer.items],
-        )
 
 
 class PreviewedLists(BaseModel):

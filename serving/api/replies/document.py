@@ -1,17 +1,121 @@
-"""Builds the OpenAPI document."""
+"""The models of answers, and the OpenAPI document that describes them."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from infra.configuration.version import package_version
-from serving.api.gate.reading import MOST_BYTES
-from serving.api.gate.routes import OPEN, SCOPE
-from serving.api.replies.protocol import ProblemDocument
+from serving.answers.answer import Source
+from serving.api.gate.routes import MOST_BYTES, OPEN, SCOPE
 from serving.api.requests import problems
 from serving.api.requests.problems import MEDIA_TYPE, Fault, Problem
+
+_ITEM: Final[dict[str, JsonValue]] = {
+    "item_id": "995242",
+    "rank": 1,
+    "score": 0.9055,
+    "reason": "You bought this on 22 days, about every 17 days, last on 29 December",
+    "title": "Fluid milk white only",
+    "url": "https://shop.example/995242",
+    "image": "https://shop.example/995242.jpg",
+    "price": 2.5,
+    "currency": "USD",
+}
+_LIST: Final[dict[str, JsonValue]] = {
+    "recommendation_id": "0f8fad5bd9cb469fa16570867728950e",
+    "placement": "home",
+    "model_version": 3,
+    "batch_id": 12,
+    "source": "table",
+    "degraded": False,
+    "next": "/v1/users/1/recommendations?k=1&offset=1",
+    "items": [_ITEM],
+}
+
+
+class Item(BaseModel):
+    """One place of a list."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_ITEM]})
+
+    item_id: str = Field(description="The item, by the id that your systems use.")
+    rank: int = Field(description="The place, from 1; later pages continue the count.")
+    score: float = Field(description="Higher is better; comparable within one list.")
+    reason: str = Field(description="Why the item is here, in a form that can be counted in the data.")
+    title: str | None = None
+    url: str | None = None
+    image: str | None = None
+    price: float | None = None
+    currency: str | None = None
+
+
+class RecommendationList(BaseModel):
+    """A ranked list and its origin."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_LIST]})
+
+    recommendation_id: str = Field(description="Names this answer. Send it back with feedback.")
+    placement: str
+    model_version: int | None = Field(description="The version of the model; null if no model was used.")
+    batch_id: int | None = Field(description="The published batch; null for items that no batch lists.")
+    source: Source = Field(
+        description="The part that answered: `live`, `cache` and `table` as usual; `last_good`, `segment` and "
+        "`popular` if those did not have the list."
+    )
+    degraded: bool = Field(description="Whether a part that should have answered did not.")
+    next: str | None = Field(default=None, description="The next page; null on the last one.")
+    items: list[Item]
+
+
+class BatchedList(RecommendationList):
+    """The list of one user or item of a batch request."""
+
+    id: str = Field(description="The user or item of the request.")
+
+
+class BatchedLists(BaseModel):
+    """Lists in the order of the request."""
+
+    lists: list[BatchedList]
+
+
+class Accepted(BaseModel):
+    """What was made durable."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"message_id": "order-17-view-3", "status": "stored"}]})
+
+    message_id: str = Field(description="Names the message. Repeating a request with the same id has one effect.")
+    status: str = Field(
+        description="`stored` in the database, `spooled` on disk while the database is away, or `duplicate`."
+    )
+
+
+class AcceptedMany(BaseModel):
+    """What was made durable, in the order of the request."""
+
+    messages: list[Accepted]
+
+
+class FaultOf(BaseModel):
+    """One fault of a request."""
+
+    place: str = Field(description="A parameter, or a pointer into the body.")
+    detail: str
+
+
+class ProblemDocument(BaseModel):
+    """An error as RFC 9457 describes it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = Field(description="What happened, and what to do.")
+    request_id: str = Field(description="Finds the request in the server's log.")
+    faults: list[FaultOf] = Field(default=[], description="All faults of a refused request.")
+
 
 _DESCRIPTION: Final = """
 Recommendations in milliseconds, whatever is down.
@@ -80,13 +184,11 @@ def _complete(operation: dict[str, Any], path: str, method: str) -> None:
     if not is_open:
         operation["description"] = f"{operation.get('description', '')}\n\nThe key needs the scope `{scope}`."
     parameters = operation.setdefault("parameters", [])
-    parameters.append(_request_id())
+    parameters.append(_REQUEST_ID_HEADER)
     answers = operation["responses"]
     answers.pop("422", None)
-    named = {
-        name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-Id", "RateLimit", "RateLimit-Policy")
-    }
-    own = {"X-Request-Id": named["X-Request-Id"]} if is_open else named
+    always = ("X-Request-Id",) if is_open else ("X-Request-Id", "RateLimit", "RateLimit-Policy")
+    own = {name: _reference(name) for name in always}
     for answer in answers.values():
         answer["headers"] = dict(own)
         if any(parameter["name"] == "offset" for parameter in parameters):
@@ -121,7 +223,6 @@ def _error(problem: Problem, headers: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-_ALWAYS: Final = ("X-Request-Id", "RateLimit", "RateLimit-Policy")
 _NAMES: Final = {name.lower(): name for name in _HEADERS}
 
 
@@ -134,12 +235,11 @@ def _header(name: str) -> dict[str, Any]:
     return {"description": text, "schema": {"type": "string"}, "example": example}
 
 
-def _request_id() -> dict[str, Any]:
-    return {
-        "name": "X-Request-Id",
-        "in": "header",
-        "required": False,
-        "description": "An id of yours for the request: letters, digits, `.`, `-` and `_`. Others are replaced.",
-        "schema": {"type": "string"},
-        "example": _REQUEST_ID,
-    }
+_REQUEST_ID_HEADER: Final[Mapping[str, Any]] = {
+    "name": "X-Request-Id",
+    "in": "header",
+    "required": False,
+    "description": "An id of yours for the request: letters, digits, `.`, `-` and `_`. Others are replaced.",
+    "schema": {"type": "string"},
+    "example": _REQUEST_ID,
+}

@@ -1,4 +1,4 @@
-"""Reads requests for lists from parameters, writes answers as JSON, and logs that they were shown."""
+"""Writes answers: lists as JSON, which are logged as shown, and receipts for what callers state."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,14 +7,23 @@ from urllib.parse import quote
 
 import orjson
 
+from models.columns import ITEM_ID
+from models.ingest import placeholder_ids
 from serving.answers.answer import Answer
 from serving.answers.request import ListRequest, Visitor
-from serving.api.gate.call import Call, Headers, Reply
-from serving.api.requests.ids import recommendation_id
-from serving.api.requests.list_query import DEEPEST, MOST_ITEMS, ListQuery
-from serving.api.requests.problems import Fault, Problem, ProblemError, RefusedRequestError, unknown_placement
-from serving.api.state import Kind, State, kind_of
-from serving.events.shown_answer import ShownAnswer
+from serving.api.requests.problems import (
+    Fault,
+    Problem,
+    ProblemError,
+    RefusedRequestError,
+    unknown_items,
+    unknown_placement,
+)
+from serving.api.requests.values import DEEPEST, MOST_ITEMS, ListQuery, QueryParser, random_id
+from serving.api.state import Call, Headers, Kind, Reply, State, kind_of
+from serving.events.impressions import ShownAnswer
+from serving.events.message import Message, RefusedMessageError
+from serving.events.spool import SpoolFullError
 
 _USED_BY: Final[dict[Kind, str]] = {
     "user": "/v1/users/{user}/recommendations",
@@ -22,6 +31,7 @@ _USED_BY: Final[dict[Kind, str]] = {
     "co_purchase": "/v1/items/{item}/goes-with",
 }
 Answered = tuple[Answer, Visitor]
+Ask = Callable[[ListRequest], Awaitable[Answer]]
 
 
 def visitor(state: State, user: str | None, session: str | None, consent: bool | None) -> Visitor:
@@ -64,31 +74,45 @@ def placement_name(state: State, given: str | None, kind: Kind) -> str:
     return given
 
 
-def list_reply(call: Call, answer: Answer, seen_by: Visitor, query: ListQuery, k: int, path: str) -> Reply:
+async def listed(call: Call, parser: QueryParser, kind: Kind, ask: Ask, path: str, user: str | None = None) -> Reply:
+    """Return the list that a request asks for, of the user of the path or of the parameters."""
+    query = parser.parse(call.query)
+    request = list_request(call.state, query, user or query.user, kind)
+    return list_reply(call, await ask(request), request, query, path)
+
+
+def list_reply(call: Call, answer: Answer, request: ListRequest, query: ListQuery, path: str) -> Reply:
     """Return an answer with the link to its next page. `path` is a template with `{}` for the id."""
-    shown_as = shown(call, answer, seen_by, query.consent, query.offset)
-    following = query.offset + k
-    if len(answer.item_ids) < k or following > DEEPEST:
+    shown_as = shown(call, answer, request.visitor, query.consent, query.offset)
+    if len(answer.item_ids) < request.k:
         return Reply(body(answer, shown_as))
-    target = f"{path.format(quote(call.value, safe=''))}?{query.rest}{'&' if query.rest else ''}offset={following}"
-    headers: Headers = ((b"link", f'<{target}>; rel="next"'.encode()),)
+    target, headers = next_page(path.format(quote(call.value, safe="")), query, query.offset + request.k)
     return Reply(body(answer, shown_as, target), headers=headers)
+
+
+def next_page(path: str, query: ListQuery, following: int) -> tuple[str | None, Headers]:
+    """Return the address of the page that begins there, with its header; None if that is too deep."""
+    if following > DEEPEST:
+        return None, ()
+    target = f"{path}?{query.rest}{'&' if query.rest else ''}offset={following}"
+    return target, ((b"link", f'<{target}>; rel="next"'.encode()),)
 
 
 def body(answer: Answer, shown_as: str, following: str | None = None) -> bytes:
     """Return an answer as JSON. Its items were serialised once for all requests."""
     degraded = "true" if answer.degraded else "false"
+    link = "null" if following is None else f'"{following}"'  # percent-encoded, so that nothing is to be escaped
     start = (
         f'{{"recommendation_id":"{shown_as}","placement":"{answer.placement}",'
         f'"model_version":{_number(answer.model_version)},"batch_id":{_number(answer.batch_id)},'
-        f'"source":"{answer.source}","degraded":{degraded},"next":{_text(following)},"items":'
+        f'"source":"{answer.source}","degraded":{degraded},"next":{link},"items":'
     )
     return b"%b%b}" % (start.encode(), answer.items_json)
 
 
 def shown(call: Call, answer: Answer, seen_by: Visitor, consent: bool | None, offset: int = 0) -> str:
     """Log an answer; return its recommendation id."""
-    name = recommendation_id()
+    name = random_id()
     call.state.parts.impressions.log(
         ShownAnswer(
             name,
@@ -111,11 +135,6 @@ def _number(value: int | None) -> str:
     return "null" if value is None else str(value)
 
 
-def _text(link: str | None) -> str:
-    """Return a percent-encoded link as JSON: it holds nothing to escape."""
-    return "null" if link is None else f'"{link}"'
-
-
 async def batched(call: Call, ids: Sequence[str], one: Callable[[str], Awaitable[Answered]]) -> Reply:
     """Return the lists of all ids. Each is an answer of its own, with a recommendation id of its own.
 
@@ -129,3 +148,42 @@ async def batched(call: Call, ids: Sequence[str], one: Callable[[str], Awaitable
         for given, (answer, seen_by) in zip(ids, answers, strict=True)
     )
     return Reply(b'{"lists":[%b]}' % b",".join(lists))
+
+
+_ACCEPTED = 202
+_WORDS = frozenset(placeholder_ids.ITEMS)
+_NO_ITEM = "The item's id is a word for no item. Send the id that your catalogue has."
+
+
+async def accepted(call: Call, *messages: Message, many: bool = False, adds: bool = False) -> Reply:
+    """Return the receipt when the messages are durable. Raises ProblemError.
+
+    Without `adds` they may be about known items alone: an act on another item would not count.
+    """
+    items: list[str] = [one.payload.get(ITEM_ID, "") for one in messages]
+    if words := [Fault(f"message {place}", _NO_ITEM) for place, item in enumerate(items) if item in _WORDS]:
+        raise RefusedRequestError(words)
+    unknown = frozenset() if adds else await call.state.parts.answers.unknown_items(set(items) - {""})
+    if unknown:
+        raise ProblemError(unknown_items([place for place, item in enumerate(items) if item in unknown]))
+    if call.bucket is not None:
+        call.bucket.charge(len(messages) - 1)
+    try:
+        receipts = await call.state.parts.events.write(*messages)
+    except RefusedMessageError as error:
+        raise RefusedRequestError([Fault("body", str(error))]) from None
+    except SpoolFullError:
+        raise ProblemError(_NO_ROOM) from None
+    if "conflict" in receipts:
+        detail = "Another message has this message_id. Repeat a message without changes, or give it an id of its own."
+        raise ProblemError(Problem(409, "message-id-used", detail))
+    stated = [
+        {"message_id": message.message_id, "status": receipt}
+        for message, receipt in zip(messages, receipts, strict=True)
+    ]
+    return Reply(orjson.dumps({"messages": stated} if many else stated[0]), _ACCEPTED)
+
+
+_NO_ROOM = Problem(
+    503, "no-room", "The message could not be made durable. Send it again later.", headers={"retry-after": "5"}
+)

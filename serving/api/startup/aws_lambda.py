@@ -21,22 +21,13 @@ _DEFAULT_STAGE: Final = "$default"
 _TEXTS: Final = ["text/", "application/json", "application/problem+json"]
 
 
-class NoAdapterError(TailorbirdError):
-    """The translator of events is not installed."""
-
-
-class OtherEventError(TailorbirdError):
-    """An event is no request, or has another format."""
-
-
 class LambdaFunction:
     """The handler: an application that was opened, and its event loop, which runs during events alone."""
 
     def __init__(self) -> None:
-        """Load the bundle of the settings. Raises NoAdapterError, NoApiKeyError and NoBundleError."""
+        """Load the bundle of the settings. Raises TailorbirdError without a key, a bundle or the adapter."""
         from serving.api.assembly import build_app
-        from serving.api.gate.request_log import format_logs
-        from serving.api.gate.traces import configured_traces
+        from serving.api.gate.request_log import configured_traces, format_logs
         from serving.api.startup.standalone import bundle_state, opened_bundle
 
         format_logs()
@@ -48,9 +39,9 @@ class LambdaFunction:
         self._loop.run_until_complete(self._opened.enter_async_context(opened_bundle(state, folder)))
 
     def __call__(self, event: Event, context: Any) -> Event:
-        """Return the answer to an event with a request. Raises OtherEventError."""
+        """Return the answer to an event with a request. Raises TailorbirdError for other events."""
         if event.get("version") != _FORMAT or "rawPath" not in event:
-            raise OtherEventError(
+            raise TailorbirdError(
                 f"The event is no request in the payload format {_FORMAT}. Choose that format in the integration of "
                 "API Gateway, and send no other events."
             )
@@ -64,12 +55,12 @@ class LambdaFunction:
 
 
 def _adapter(app: Any) -> Any:
-    """Return the translator of events for an application. Raises NoAdapterError."""
+    """Return the translator of events for an application. Raises TailorbirdError if it is not installed."""
     try:
         from mangum import Mangum
         from mangum.handlers import HTTPGateway
     except ImportError:
-        raise NoAdapterError("Mangum is not installed. Install `tailorbird[serverless]`.") from None
+        raise TailorbirdError("Mangum is not installed. Install `tailorbird[serverless]`.") from None
 
     class HttpEvent(HTTPGateway):
         """An event of the payload format 2.0."""

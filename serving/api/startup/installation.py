@@ -17,29 +17,25 @@ from infra.keys import trust
 from infra.keys.api_keys import METRICS_KEY, STANDALONE, ApiKey, all_scopes, hash_of
 from infra.keys.credentials import IDENTITY, permanent_secret, secret
 from infra.keys.fingerprints import PSEUDONYM
+from infra.keys.key_chain import Pseudonyms
 from infra.services.database_access.logins import OPERATOR_COOKIES, OPERATOR_PAGE, address
 from serving.answers.service import AnswerService
 from serving.api.assembly import build_app
-from serving.api.gate.keyring import Keyring
-from serving.api.gate.recorded_keys import FILE, RecordedKeys
-from serving.api.gate.request_log import format_logs
-from serving.api.gate.traces import configured_traces
+from serving.api.gate.keyring import FILE, Keyring, RecordedKeys
+from serving.api.gate.request_log import configured_traces, format_logs
 from serving.api.startup.loaded_once import Shared
 from serving.api.startup.warming import drained, model_loaded, reload_failed, settle, warm
 from serving.api.state import Operators, Parts, State, state_of
-from serving.collector.call_intake import CallIntake
+from serving.collector.bodies import CallIntake
 from serving.events.impressions import ImpressionLog
-from serving.events.pseudonyms import Pseudonyms
-from serving.events.spool import FOLDER, NoSpool, Spool
+from serving.events.spool import FOLDER, Spool
 from serving.events.writer import EventWriter
 from serving.http import metrics
-from serving.live.assembly import live_scorer
+from serving.live.live_scorer import live_scorer
 from serving.model.holder import ModelHolder
-from serving.model.promotions import NewestPromotion
-from serving.model.sources import COPY_FOLDER, ChampionCopy
-from serving.operations.previews import Previews
+from serving.model.sources import COPY_FOLDER, ChampionCopy, NewestPromotion
 from serving.operations.report_reader import ReportReader
-from serving.operations.rule_changes import RuleChanges
+from serving.operations.rule_changes import Previews, RuleChanges
 from serving.operations.sign_ins import FOLDER as SIGN_INS
 from serving.operations.sign_ins import SignIns
 from serving.stores.postgres import Postgres, pool_of
@@ -50,7 +46,6 @@ from serving.stores.stores import Stores
 
 if TYPE_CHECKING:
     from serving.collector.collector import Collector
-    from serving.events.writer import EventWriter
 
 _LOG: Final = logging.getLogger(__name__)
 _KEY_SECONDS: Final = 0.5
@@ -83,49 +78,51 @@ async def _opened(settings: Settings, state: State, shared: Shared, _app: Any) -
     await asyncio.to_thread(_compare, database, settings)
     stores = _stores(settings, place, shared)
     placements = LayeredPlacements(state.placements, stores.rules)
-    models = _models(settings, database, shared)
-    opening = asyncio.create_task(asyncio.to_thread(models.open))  # while the stores read the catalogue
-    async with (
-        live_scorer(models, placements, stores, shared.aligned) as live,
-        _keys(settings, state.keyring, place, stores),
-        stores.running(),
-        event_writer(settings, place) as (writer, impressions),
-        call_writer(place) as calls,
-    ):
-        await opening
-        answers = AnswerService(models, placements, stores, live, settings.cache_seconds, shared.prebuilt)
-        await warm(live, state.placements)
-        async with answers.running(), counting(writer, calls):
-            intake = _intake(settings, state.pseudonyms, calls)
-            ready = partial(_readiness, models, answers)
-            changes = RuleChanges(database, stores.rules, state.placements, lambda: stores.catalogue.current, models)
-            previews = Previews(answers, live, stores.rules, changes)
-            reports = ReportReader(database, settings, state.placements)
-            operators = Operators(changes, previews, reports, _sign_ins(settings))
-            state.parts = Parts(answers, writer, impressions, ready, intake, operators)
-            settle()
-            with drained(state):
-                yield
-
-
-def _sign_ins(settings: Settings) -> SignIns:
-    return SignIns(secret(settings, OPERATOR_PAGE), secret(settings, OPERATOR_COOKIES), settings.var / SIGN_INS)
-
-
-def _stores(settings: Settings, place: str, shared: Shared) -> Stores:
-    redis = None if settings.redis_url is None else settings.redis_url.get_secret_value()
-    copy = settings.var / RULES_FILE
-    return Stores(place, redis, settings.cache_seconds, rules_copy=copy, catalogue=shared.catalogue, codes=shared.codes)
-
-
-def _models(settings: Settings, database: Engine, shared: Shared) -> ModelHolder:
-    return ModelHolder(
+    models = ModelHolder(
         NewestPromotion(database),
         ChampionCopy(settings.var / COPY_FOLDER),
         known=shared.model,
         on_loaded=model_loaded,
         on_failure=reload_failed,
     )
+    opening = asyncio.create_task(asyncio.to_thread(models.open))  # while the stores read the catalogue
+    async with (
+        live_scorer(models, placements, stores, shared.aligned) as live,
+        _keys(settings, state.keyring, place, stores),
+        stores.running(),
+        _writer(place, Spool(settings.var / FOLDER, settings.spool_mb * _MEGABYTE)) as writer,
+        _impression_log(writer, settings.impressions_share) as impressions,
+        _writer(place) as calls,  # calls are never on disk: their senders repeat them
+    ):
+        await opening
+        prepared = settings.cache_seconds, shared.best, shared.titles
+        answers = AnswerService(models, placements, stores, live, *prepared)
+        await warm(live, state.placements)
+        async with answers.running(), _counting(writer, calls):
+            intake = _intake(settings, state.pseudonyms, calls)
+            sign_ins = SignIns(
+                secret(settings, OPERATOR_PAGE), secret(settings, OPERATOR_COOKIES), settings.var / SIGN_INS
+            )
+            changes = RuleChanges(database, stores.rules, state.placements, lambda: stores.catalogue.current, models)
+            previews = Previews(answers, live, stores.rules, changes)
+            reports = ReportReader(database, settings, state.placements)
+            state.parts = Parts(
+                answers,
+                writer,
+                impressions,
+                lambda: {"model": models.current() is not None, "fallback": answers.upkeep.best is not None},
+                intake,
+                Operators(changes, previews, reports, sign_ins),
+            )
+            settle()
+            with drained(state):
+                yield
+
+
+def _stores(settings: Settings, place: str, shared: Shared) -> Stores:
+    redis = None if settings.redis_url is None else settings.redis_url.get_secret_value()
+    copy = settings.var / RULES_FILE
+    return Stores(place, redis, settings.cache_seconds, rules_copy=copy, catalogue=shared.catalogue, codes=shared.codes)
 
 
 def _compare(database: Engine, settings: Settings) -> None:
@@ -155,7 +152,7 @@ async def _keys(settings: Settings, keyring: Keyring, place: str, stores: Stores
         await database.close()
 
 
-def _intake(settings: Settings, pseudonyms: Pseudonyms, calls: "EventWriter") -> CallIntake:
+def _intake(settings: Settings, pseudonyms: Pseudonyms, calls: EventWriter) -> CallIntake:
     open_collector = partial(_collector, settings, pseudonyms)
     if settings.collect_mapping:
         open_collector()  # so that a mapping with faults stops the start
@@ -170,31 +167,11 @@ def _collector(settings: Settings, pseudonyms: Pseudonyms) -> "Collector":
     return Collector.of(collect_mapping(settings, "collector"), pseudonyms, signatures)
 
 
-def _readiness(models: ModelHolder, answers: AnswerService) -> dict[str, bool]:
-    return {"model": models.current() is not None, "fallback": answers.upkeep.ready}
-
-
 @asynccontextmanager
-async def event_writer(settings: Settings, place: str) -> AsyncIterator[tuple[EventWriter, ImpressionLog]]:
-    """Open the writer of messages, and the log of shown answers, which uses it; at the end all becomes durable."""
+async def _writer(place: str, spool: Spool | None = None) -> AsyncIterator[EventWriter]:
+    """Open a writer of messages; at the end all of them become durable."""
     pool = await pool_of(place, _CONNECTIONS)
-    writer = EventWriter(pool, Spool(settings.var / FOLDER, settings.spool_mb * _MEGABYTE))
-    impressions = ImpressionLog(writer, settings.impressions_share)
-    await writer.start()
-    await impressions.start()
-    try:
-        yield writer, impressions
-    finally:
-        await impressions.close()
-        await writer.close()
-        pool.terminate()
-
-
-@asynccontextmanager
-async def call_writer(place: str) -> AsyncIterator[EventWriter]:
-    """Open the writer of calls, which are never on disk: their senders repeat them."""
-    pool = await pool_of(place, _CONNECTIONS)
-    writer = EventWriter(pool, NoSpool())
+    writer = EventWriter(pool, spool)
     await writer.start()
     try:
         yield writer
@@ -204,23 +181,34 @@ async def call_writer(place: str) -> AsyncIterator[EventWriter]:
 
 
 @asynccontextmanager
-async def counting(writer: "EventWriter", calls: "EventWriter") -> AsyncIterator[None]:
+async def _impression_log(writer: EventWriter, share: float) -> AsyncIterator[ImpressionLog]:
+    """Open the log of shown answers; at the end all of them become durable."""
+    impressions = ImpressionLog(writer, share)
+    await impressions.start()
+    try:
+        yield impressions
+    finally:
+        await impressions.close()
+
+
+@asynccontextmanager
+async def _counting(writer: EventWriter, calls: EventWriter) -> AsyncIterator[None]:
     """Count messages, impressions and calls meanwhile, and once more at the end."""
     seen: Counter[tuple[str, str]] = Counter()
     try:
         async with meanwhile(_repeat(writer, calls, seen)):
             yield
     finally:
-        copy(writer, calls, seen)
+        _count(writer, calls, seen)
 
 
-async def _repeat(writer: "EventWriter", calls: "EventWriter", seen: Counter[tuple[str, str]]) -> None:
+async def _repeat(writer: EventWriter, calls: EventWriter, seen: Counter[tuple[str, str]]) -> None:
     while True:
-        copy(writer, calls, seen)
+        _count(writer, calls, seen)
         await asyncio.sleep(_COUNT_SECONDS)
 
 
-def copy(writer: "EventWriter", calls: "EventWriter", seen: Counter[tuple[str, str]]) -> None:
+def _count(writer: EventWriter, calls: EventWriter, seen: Counter[tuple[str, str]]) -> None:
     """Add what was counted since the last copy."""
     own = writer.counts
     kinds = {"message": own.messages, "impressions": own.impressions, "call": calls.counts.messages}

@@ -15,16 +15,14 @@ from models.primitives.threads import limit_this_thread
 from models.ranking.xgboost_library import xgboost
 from serving.answers.best_sellers import BestSellers
 from serving.answers.catalogue_search import TitleIndex, TitleWords
-from serving.answers.service import Prebuilt
 from serving.live.prepared_rules import ModelCatalogue
 from serving.model.holder import ModelHolder
 from serving.model.loaded_model import LoadedModel
-from serving.model.promotions import NewestPromotion
-from serving.model.sources import COPY_FOLDER, ChampionCopy
+from serving.model.sources import COPY_FOLDER, ChampionCopy, NewestPromotion
 from serving.stores.catalogue import CatalogueReader, KnownCatalogue
 from serving.stores.lists import BatchCodes, CodeTexts
-from serving.stores.outages import PostgresDownError
 from serving.stores.postgres import Postgres
+from serving.stores.shared_loads import PostgresDownError
 
 _LOG: Final = logging.getLogger(__name__)
 _SECONDS: Final = 5.0
@@ -40,7 +38,8 @@ class Shared:
     catalogue: KnownCatalogue | None = None
     aligned: ModelCatalogue | None = None
     """The catalogue in the order of the model's items."""
-    prebuilt: Prebuilt = field(default_factory=Prebuilt)
+    best: BestSellers | None = None
+    titles: TitleIndex | None = None
     codes: Mapping[int, CodeTexts] = field(default_factory=dict)
     """The texts of the codes of live batches."""
 
@@ -51,7 +50,7 @@ def load_once(settings: Settings) -> Shared:
     limit_this_thread()  # after the import of all libraries that would start threads of their own
     place = address(settings, "serving")
     with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(_read, place)  # while arrays are decompressed
+        reading = pool.submit(asyncio.run, _read(place))  # while arrays are decompressed
         database = engine(place)
         models = ModelHolder(NewestPromotion(database), ChampionCopy(settings.var / COPY_FOLDER))
         models.refresh()
@@ -65,23 +64,19 @@ def load_once(settings: Settings) -> Shared:
     except Exception:
         _LOG.exception("Best sellers could not be built; each worker tries it again.")
         return Shared(model, catalogue, aligned, codes=codes)
-    return Shared(model, catalogue, aligned, Prebuilt(best, TitleIndex.of(words, best.sales, best.digest)), codes)
+    return Shared(model, catalogue, aligned, best, TitleIndex.of(words, best.sales, model.digest), codes)
 
 
-def _read(place: str) -> tuple[KnownCatalogue | None, TitleWords | None, Mapping[int, CodeTexts]]:
-    known, codes = asyncio.run(_stored(place))
-    return known, None if known is None else TitleWords.of(known.catalogue), codes
-
-
-async def _stored(place: str) -> tuple[KnownCatalogue | None, Mapping[int, CodeTexts]]:
-    """Return the catalogue, and the texts of the codes of live batches, as far as the database answers."""
+async def _read(place: str) -> tuple[KnownCatalogue | None, TitleWords | None, Mapping[int, CodeTexts]]:
+    """Return the catalogue, its words, and the texts of the codes of live batches, as far as the database answers."""
     postgres = Postgres(place, 1, _SECONDS)
     reader, codes = CatalogueReader(postgres), BatchCodes(postgres, postgres)
     try:
         await reader.refresh()
         await codes.load(row[0] for row in await postgres.fetch(_LIVE))
     except PostgresDownError:
-        return reader.known if reader.read else None, codes.known
+        pass
     finally:
         await postgres.close()
-    return reader.known, codes.known
+    known = reader.known if reader.read else None
+    return known, None if known is None else TitleWords.of(known.catalogue), codes.known

@@ -15,7 +15,7 @@ from serving.answers.request import ListRequest, Visitor
 from serving.http import metrics
 from serving.model.holder import ReloadFailure
 from serving.model.loaded_model import LoadedModel
-from serving.stores.standing import NOBODY
+from serving.stores.lists import NOBODY
 
 if TYPE_CHECKING:
     from serving.api.state import State

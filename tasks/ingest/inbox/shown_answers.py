@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from infra.database.bulk_copy import insert_new
 from infra.database.schema.serving_schema import served_answers
 from models import columns
-from models.datasets.impression_labels import IMPRESSION, SHOWN_AT
+from models.datasets.labels import IMPRESSION, SHOWN_AT
 from tasks.ingest.inbox.rows import ANSWERS, InboxRow
 
 _SINGLE: Final = "impressions"

@@ -7,8 +7,7 @@ from sqlalchemy import Engine, func, insert, select, update
 
 from infra.database.schema.ledger_schema import audit_log
 from infra.database.schema.schema import ingest_batches, quarantine
-from models.errors import TailorbirdError
-from models.primitives.recorded_reasons import reason_fault
+from models.errors import TailorbirdError, reason_fault
 
 DISMISSED = "dismissed"
 

@@ -16,9 +16,8 @@ from infra.database.schema.schema import datasets, ingest_batches, placements, r
 from infra.installation import Installation, current
 from infra.locks import advisory_locks
 from models import columns
-from models.errors import TailorbirdError
+from models.errors import TailorbirdError, reason_fault
 from models.ingest.check.file_names import file_name
-from models.primitives.recorded_reasons import reason_fault
 from tasks.ingest import ledger
 from tasks.ingest.rows import repeated_events as undo_events
 from tasks.ingest.rows.repeated_events import UndoDetail

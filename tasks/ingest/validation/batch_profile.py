@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models import columns
-from models.datasets.impression_labels import IMPRESSION
+from models.datasets.labels import IMPRESSION
 from tasks.ingest.validation import row_triage
 from tasks.quality.chunk_profile import ChunkProfile, Counts
 

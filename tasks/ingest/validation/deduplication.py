@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from infra.lake.delta_lake import Lake
 from models import columns
-from models.datasets.impression_labels import IMPRESSION
+from models.datasets.labels import IMPRESSION
 from models.primitives.arrow_sql import query, texts
 from models.primitives.distinct import distinct
 

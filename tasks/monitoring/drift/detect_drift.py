@@ -13,6 +13,7 @@ from sqlalchemy import Engine, text
 from infra.database.schema.ledger_schema import COMMITTED, REFUSED
 from infra.installation import Installation, current
 from infra.locks.advisory_locks import locked
+from infra.overview.situation import NoChampionError
 from models.errors import TailorbirdError
 from models.monitoring.drift.calibration.calibrate import (
     Calibration,
@@ -34,7 +35,7 @@ from tasks.monitoring.drift.event_sample import EventReader, EventSample, open_e
 from tasks.monitoring.drift.publish_report import Window
 from tasks.monitoring.drift.reports import DriftReport, emit_feed_alert, emit_waiting_orders, newest_report, reports_of
 from tasks.orchestration.run_artifacts import log_info
-from tasks.promotion.champion import Champion, NoChampionError, require_champion
+from tasks.promotion.champion import Champion, require_champion
 
 _LOCK: Final = "drift"
 _SEED = 7

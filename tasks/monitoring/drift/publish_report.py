@@ -35,7 +35,7 @@ from tasks.promotion.champion import promotion
 from tasks.reports.audit_page import cell
 from tasks.reports.plots.drift import plot_distributions, plot_signals
 from tasks.reports.review_page import Plot, environment
-from tasks.scoring.reads.user_segments import segments_of
+from tasks.scoring.batch_work import segments_of
 
 _FILE: Final = "drift.html"
 _SIGNALS: Final = (

@@ -11,8 +11,7 @@ from infra.installation import current
 from models.lists.ranked_lists import Lists
 from models.lists.rules.placement_config import Placement
 from tasks.scoring import batch_state
-from tasks.scoring.batch_checks import Segments
-from tasks.scoring.publish_batch import TextCodes, Work, publish_lists
+from tasks.scoring.publish_batch import Segments, TextCodes, Work, publish_lists
 from tests.faults.storm.stop import Stop
 
 USERS, K, ITEMS, CHUNK = 240, 5, 40, 30

@@ -13,7 +13,7 @@ from infra.services import environment as service_environment
 from infra.services.endpoints import endpoints
 from infra.services.processes import Command
 from infra.supervisor import commands as servers
-from models.datasets.limits import DatasetLimits
+from models.datasets.acceptance import DatasetLimits
 from models.gate.thresholds import GateThresholds
 from models.monitoring.drift.monitor_settings import DriftMonitorConfig
 

@@ -1,7 +1,7 @@
 import pytest
 
-from models.datasets.acceptance import Acceptance, AcceptanceRefusedError
-from models.datasets.limits import DatasetLimits
+from models.datasets.acceptance import Acceptance, DatasetLimits
+from models.errors import TailorbirdError
 
 
 def test_checks_are_accepted_once_each_with_a_reason_and_a_name() -> None:
@@ -11,7 +11,7 @@ def test_checks_are_accepted_once_each_with_a_reason_and_a_name() -> None:
 
 
 def test_no_check_is_accepted_without_a_reason() -> None:
-    with pytest.raises(AcceptanceRefusedError, match="such as --reason"):
+    with pytest.raises(TailorbirdError, match="such as --reason"):
         Acceptance.of(["a"], "  ")
 
 

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.datasets.impression_labels import impressions
-from models.datasets.labels import LabelConfig
+from models.datasets.labels import LabelConfig, impressions
 
 DAY, HOUR = 86_400, 3600
 CUT = 100 * DAY

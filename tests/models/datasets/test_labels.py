@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.datasets.labels import LabelConfig, LabelError, labels
+from models.datasets.labels import LabelConfig, labels
+from models.errors import TailorbirdError
 
 DAY = 86_400
 CUT = 100 * DAY
@@ -98,7 +99,7 @@ def test_engagement_that_sums_to_zero_gives_no_label(engine: Engine) -> None:
 def test_training_at_a_moment_ignores_later_arrivals(engine: Engine) -> None:
     config, now = LabelConfig("click", horizon_days=7), CUT + 8 * DAY
     assert [row[1] for row in result(labels(engine(HISTORY), CUT, config, known_at=now))] == ["tea"]
-    with pytest.raises(LabelError, match="cut earlier"):
+    with pytest.raises(TailorbirdError, match="cut earlier"):
         labels(engine(HISTORY), CUT, config, known_at=CUT + 7 * DAY - 1)
 
 
@@ -129,7 +130,7 @@ def test_nothing_outside_cut_and_horizon_changes_a_label(inside: list[Row], othe
     ],
 )
 def test_an_invalid_config_is_refused(wrong: dict[str, object], message: str) -> None:
-    with pytest.raises(LabelError, match=message):
+    with pytest.raises(TailorbirdError, match=message):
         LabelConfig(**wrong)
 
 
@@ -144,7 +145,7 @@ def test_by_default_engagement_weighs_as_the_feature_of_that_name_does() -> None
 
 
 def test_a_horizon_is_required_or_set_by_the_caller() -> None:
-    with pytest.raises(LabelError, match="need horizon_days"):
+    with pytest.raises(TailorbirdError, match="need horizon_days"):
         LabelConfig().horizon  # noqa: B018
     assert LabelConfig().until(3 * DAY).horizon == 3 * DAY
     assert LabelConfig(horizon_days=7).until(3 * DAY).horizon == 7 * DAY

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from models.datasets.interaction_matrix import profiles, rows
-from models.datasets.training_data import TrainingData, build, item_ids, position_of
+from models.datasets.training_data import TrainingData, build, item_ids
 from models.errors import NoHistoryError
 from models.primitives.vocabulary import index_of
 
@@ -71,10 +71,10 @@ def test_the_order_of_the_rows_does_not_matter() -> None:
 
 def test_tags_stand_in_the_order_of_users_and_items_and_unknown_values_give_none() -> None:
     data = built()
-    user_tags = dict(zip(data.user_tag_names.tolist(), data.user_tags.toarray().T.tolist(), strict=True))
+    user_tags = dict(zip(data.user_tag_rules.names.tolist(), data.user_tags.toarray().T.tolist(), strict=True))
     assert user_tags["age=65+"] == [0, 1]
     assert data.user_tags.toarray()[0].sum() == 0
-    item_tags = dict(zip(data.item_tag_names.tolist(), data.item_tags.toarray().T.tolist(), strict=True))
+    item_tags = dict(zip(data.item_tag_rules.names.tolist(), data.item_tags.toarray().T.tolist(), strict=True))
     assert item_tags == {
         "category=DAIRY": [0, 1],
         "category=DAIRY|MILK": [0, 1],
@@ -107,13 +107,6 @@ def test_positions_are_found_and_strangers_are_minus_one() -> None:
     assert built().user_index(np.array(["bea", "zoe", "ann"])).tolist() == [1, -1, 0]
     assert built().item_index(pa.chunked_array([["milk"], ["future"]])).tolist() == [1, -1]
     assert index_of(np.array(["b", "a"]), np.array([], dtype=np.str_)).tolist() == []
-
-
-@pytest.mark.parametrize(("word", "place"), [("a", 1), ("b", 0), ("c", -1), ("", -1)])
-def test_the_position_of_one_word_is_the_one_that_it_has_among_several(word: str, place: int) -> None:
-    vocabulary = np.array(["b", "a"])
-    assert position_of(vocabulary, word) == index_of(vocabulary, np.array([word]))[0] == place
-    assert position_of(np.array([], dtype=np.str_), word) == -1
 
 
 def test_an_empty_history_is_refused_with_advice() -> None:

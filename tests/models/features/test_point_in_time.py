@@ -12,7 +12,7 @@ import pytest
 from models.columns import EVENT_TYPES
 from models.features import definitions
 from models.features.tables.registry import TABLES
-from models.features.tables.sequences import sequences
+from models.features.tables.user_features import sequences
 
 DAY = 86_400
 NOW = 100 * DAY

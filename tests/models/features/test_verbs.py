@@ -82,8 +82,7 @@ def test_definitions_use_listed_verbs_only(path: Path) -> None:
 
 def test_the_definitions_are_found() -> None:
     result = {path.stem for path in DEFINITIONS}
-    assert {"user_features", "session_features", "catalogue_features", "item_features"} <= result
-    assert {"user_item_history", "user_item_features", "sequences", "expressions"} <= result
+    assert {"user_features", "user_item_features", "item_features", "expressions"} <= result
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ from scipy import sparse
 
 from models.lists.absence import Absence, Order, reason_of
 from models.lists.constrained_selection import select
-from models.lists.rules.caps import Cap
-from models.lists.rules.compiled_rules import CompiledRules
+from models.lists.rules.compiled_rules import Cap, CompiledRules
 from models.retrieval.candidate_sources import DenseSource
 
 N = 40

@@ -1,6 +1,6 @@
 import numpy as np
 
-from models.lists.candidate_streams import candidates, keys
+from models.lists.slot_filling import candidates, keys
 
 
 def test_keys_put_candidates_in_order_and_give_them_back() -> None:

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
-import models.lists.rules.caps
 import models.lists.slot_filling
 from models.lists.constrained_selection import Selection, select
-from models.lists.rules.compiled_rules import CompiledRules, ItemAttributes
+from models.lists.rules.compiled_rules import Cap, CompiledRules, ItemAttributes
 from models.lists.rules.placement_config import placements
 from models.retrieval.candidate_sources import DenseSource
 from models.retrieval.source_protocols import CandidateSource, ScopedSource, TopCandidates
@@ -180,14 +179,8 @@ def test_lists_are_those_of_filling_place_after_place(case: Case) -> None:
 def test_lists_are_the_same_whatever_the_chunks_and_the_sizes_of_blocks(case: Case, size: int) -> None:
     whole = chosen(case)
     with pytest.MonkeyPatch.context() as patch:
-        for module, name, value in (
-            (models.lists.slot_filling, "_CELLS", 5),
-            (models.lists.slot_filling, "_PILOT", 1),
-            (models.lists.slot_filling, "_GROWTH", 2),
-            (models.lists.slot_filling, "_MARKS", 1),
-            (models.lists.rules.caps, "_STRIP", 2),
-        ):
-            patch.setattr(module, name, value)
+        for name, value in {"_CELLS": 5, "_PILOT": 1, "_GROWTH": 2, "_MARKS": 1, "_STRIP": 2}.items():
+            patch.setattr(models.lists.slot_filling, name, value)
         same(chosen(case), whole)
         for start in range(0, len(case.scores), size):
             part = slice(start, start + size)
@@ -255,7 +248,7 @@ def test_only_lists_that_are_not_certain_look_deeper_and_no_deeper_than_they_mus
     # The best 300 of one user are of one kind.
     group[np.argsort(-scores[3])[:300]] = 0
     shelf = Counting(scores)
-    rules = everything(10_000, 10, caps=(models.lists.rules.caps.Cap(group, 2),))
+    rules = everything(10_000, 10, caps=(Cap(group, 2),))
     selected = chosen(Case(scores, rules, np.zeros(scores.shape, dtype=bool), None), shelf)
     assert not selected.short.any()
     assert shelf.asked == [(list(range(40)), 11), ([3], 44), ([3], 176), ([3], 704)]
@@ -268,7 +261,7 @@ def test_a_sample_of_users_under_caps_decides_the_depth_for_the_others() -> None
     group = np.where(np.arange(n) < 500, 0, -1).astype(np.int32)
     shelf = Counting(scores)
     selected = chosen(
-        Case(scores, everything(n, 10, caps=(models.lists.rules.caps.Cap(group, 5),)), np.zeros((m, n), bool), None),
+        Case(scores, everything(n, 10, caps=(Cap(group, 5),)), np.zeros((m, n), bool), None),
         shelf,
     )
     assert not selected.short.any()
@@ -300,7 +293,7 @@ def test_a_pin_keeps_its_place_and_moves_up_in_a_list_that_is_too_short_for_it()
 
 def test_caps_hold_for_pins_too_and_count_them() -> None:
     scores = np.arange(6, 0, -1).astype(np.float32)[None]
-    cap = models.lists.rules.caps.Cap(np.array([0, 0, 0, 0, -1, 1], dtype=np.int32), 2)
+    cap = Cap(np.array([0, 0, 0, 0, -1, 1], dtype=np.int32), 2)
     rules = everything(6, 5, pins=((0, 3), (1, 2), (2, 1)), caps=(cap,))
     selected = select(DenseSource(scores), 1, rules)
     assert selected.items.tolist() == [[3, 2, 4, 5, -1]]

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 
 from models.datasets.training_data import TrainingData
-from models.lists.item_models import SimilarItems
+from models.lists.item_models import latent_vectors
 from models.retrieval.candidate_sources import FactorSource
 
 TITLES = ["Green tea", "Black tea", "Garden hose", "Garden rake", ""]
@@ -16,42 +16,42 @@ def shop(small) -> TrainingData:
 
 
 def test_items_of_the_same_words_are_like_each_other_and_others_are_not(small) -> None:
-    alike = SimilarItems.fit(shop(small), 7)
-    likeness = alike.vectors[:4] @ alike.vectors[:4].T
+    alike = latent_vectors(shop(small), 7)
+    likeness = alike[:4] @ alike[:4].T
     np.testing.assert_allclose(np.diag(likeness), 1, rtol=1e-5)
     assert likeness[0, 1] > 2 * likeness[0, 2]
     assert likeness[2, 3] > 2 * likeness[1, 3]
 
 
 def test_few_dimensions_keep_who_is_like_whom(data: TrainingData) -> None:
-    whole, few = (SimilarItems.fit(data, 7, dimensions) for dimensions in (10_000, 8))
-    assert few.vectors.shape == (len(data.items), 8)
-    assert few.vectors.dtype == np.float32
+    whole, few = (latent_vectors(data, 7, dimensions) for dimensions in (10_000, 8))
+    assert few.shape == (len(data.items), 8)
+    assert few.dtype == np.float32
     for result in (whole, few):
-        likeness = result.vectors @ result.vectors.T
+        likeness = result @ result.T
         np.fill_diagonal(likeness, -np.inf)
         nearest = likeness.argmax(axis=1)
         assert (data.item_categories[nearest] == data.item_categories).mean() > 0.9
 
 
 def test_the_same_seed_gives_the_same_vectors(data: TrainingData) -> None:
-    np.testing.assert_array_equal(SimilarItems.fit(data, 7, 8).vectors, SimilarItems.fit(data, 7, 8).vectors)
+    np.testing.assert_array_equal(latent_vectors(data, 7, 8), latent_vectors(data, 7, 8))
 
 
 def test_an_item_of_which_nothing_is_known_is_like_nothing(small) -> None:
     data = shop(small)
     tags = data.item_tags.tolil()
     tags[4] = 0
-    alike = SimilarItems.fit(replace(data, item_tags=tags.tocsr()), 7)
-    assert np.isnan(alike.vectors[4]).all()
-    assert np.isfinite(alike.vectors[:4]).all()
+    alike = latent_vectors(replace(data, item_tags=tags.tocsr()), 7)
+    assert np.isnan(alike[4]).all()
+    assert np.isfinite(alike[:4]).all()
 
 
 def test_items_without_titles_and_tags_have_no_similar_ones(small) -> None:
     bare = shop(small)
     rules = replace(bare.item_tag_rules, names=np.empty(0, dtype=np.str_))
     no_items = {"item_titles": np.full(len(TITLES), ""), "item_tags": bare.item_tags[:, :0], "item_tag_rules": rules}
-    vectors = SimilarItems.fit(replace(bare, **no_items), 7).vectors
+    vectors = latent_vectors(replace(bare, **no_items), 7)
     everything = np.arange(len(TITLES))
     result = FactorSource(vectors, vectors).restrict_to(everything.astype(np.int32)).fetch(everything, 3)
     assert (result.items == -1).all()

@@ -9,8 +9,7 @@ from scipy import sparse
 
 from models.datasets.training_data import TrainingData
 from models.lists.constrained_selection import Selection, select
-from models.lists.model_adapters import Filler, candidate_source_for, reasons_of
-from models.lists.model_cascade import ScoringModel
+from models.lists.model_cascade import Filler, ScoringModel, candidate_source_for, reasons_of
 from models.lists.rules.compiled_rules import CompiledRules
 from models.recommenders.als import ImplicitALS
 from models.recommenders.baselines.own_frequency import OwnFrequency

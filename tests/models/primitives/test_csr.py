@@ -1,7 +1,7 @@
 import numpy as np
 from scipy import sparse
 
-from models.primitives.csr import entries
+from models.primitives.state import entries
 
 
 def test_the_entries_of_some_rows_come_row_by_row_and_an_unknown_row_has_none() -> None:

@@ -1,6 +1,6 @@
 import numpy as np
 
-from models.primitives.pair_table import Lookup
+from models.primitives.state import Lookup
 
 
 def of(rows: list[int], columns: list[int], values: list[float]) -> Lookup:

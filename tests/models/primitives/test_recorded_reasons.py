@@ -2,7 +2,7 @@ from itertools import product
 
 import pytest
 
-from models.primitives.recorded_reasons import reason_fault
+from models.errors import reason_fault
 
 
 @pytest.mark.parametrize("reason", ["", " ", "…", "...", "-", "?!", "„…“", "\u200b", "\x00"])

@@ -3,8 +3,8 @@ import pyarrow as pa
 import pytest
 
 from models.datasets.training_data import TrainingData, build
+from models.features.encoding.encoder import Tags
 from models.features.encoding.item_tfidf import ItemVectors, Weights
-from models.features.encoding.tags import Tags
 from models.recommenders.content_based import Config, ContentBased
 
 DAY = 86_400

@@ -1,15 +1,17 @@
 import random
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from models.lists.rules.placement_config import Placement
-from models.lists.rules.rule_config import Pin, Rules, Selector
-from serving.answers.best_sellers import BestSellers
+from models.lists.rules.placement_config import Pin, Placement, Rules, Selector
+from serving.answers.best_sellers import BestSellers, Upkeep
 from serving.answers.request import Filters
 from serving.stores.catalogue import Catalogue
-from tests.serving.made_up_shop import ANN, BOB, ITEMS, NEW, PLACEMENTS, champion
+from serving.stores.rules import LayeredPlacements
+from tests.serving.made_up_shop import ANN, BOB, ITEMS, NEW, PLACEMENTS, Holder, champion
 
 MODEL = champion()
 CATALOGUE = Catalogue.of_model(MODEL.bundle.model.items, MODEL.bundle.available)
@@ -136,3 +138,30 @@ def test_for_one_user_the_same_lists_are_built_and_no_others() -> None:
     everything = BEST.under(pinned).lists["home"]
     assert BEST.under(pinned, BOB).lists["home"] == {name: everything[name] for name in ("", "group_1")}
     assert BEST.under(pinned, "").lists["home"] == {"": everything[""]}
+
+
+def upkeep(holder: Holder, placements: dict[str, Placement], catalogue: Catalogue = CATALOGUE) -> Upkeep:
+    stores: Any = SimpleNamespace(catalogue=SimpleNamespace(current=catalogue, read=True))
+    return Upkeep(holder, LayeredPlacements(placements), stores, BEST)
+
+
+@pytest.mark.anyio
+async def test_a_worker_uses_what_was_built_under_the_same_champion_catalogue_and_placements() -> None:
+    own = upkeep(Holder(MODEL), PLACEMENTS)
+    await own.refresh()
+    assert own.best is not None
+    assert own.best.builder is BEST.builder
+    assert all(own.best.lists[name] is BEST.lists[name] for name in BEST.lists)
+
+
+@pytest.mark.anyio
+async def test_a_worker_builds_what_changed_since() -> None:
+    changed = {name: one.model_copy(update={"k": one.k + 1}) for name, one in PLACEMENTS.items()}
+    for own in (
+        upkeep(Holder(champion(2, reverse=True)), PLACEMENTS),
+        upkeep(Holder(MODEL), PLACEMENTS, Catalogue.of(CATALOGUE.by_id, 1.0)),
+        upkeep(Holder(MODEL), changed),
+    ):
+        await own.refresh()
+        assert own.best is not None
+        assert not any(own.best.lists[name] is BEST.lists[name] for name in BEST.lists)

@@ -41,11 +41,6 @@ def replace_item(catalogue: Catalogue, name: str, values: dict[str, object]) -> 
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def stock() -> Stock:
     return Stock(Catalogue.of({name: item(name, title) for name, title in TITLES.items()}, 0.0))
 

@@ -13,7 +13,7 @@ from serving.answers.answer import Answer
 from serving.answers.request import ListRequest, Visitor
 from serving.answers.service import AnswerService
 from tests.serving.faulty_postgres import FaultyPostgres
-from tests.serving.made_up_shop import ANN, BOB, ITEMS, NEW, serving, until, write
+from tests.serving.made_up_shop import ANN, BOB, ITEMS, NEW, becomes, serving, until, write
 from tests.serving.operator_rules import pin, store
 
 HOME, ANONYMOUS = ListRequest("home", Visitor(ANN), 3), ListRequest("home", Visitor(), 3)
@@ -54,23 +54,14 @@ def test_a_server_that_stops_degrades_answers_and_its_return_is_noticed(
         bob, seconds = await timed(service.recommend(ListRequest("home", Visitor(BOB), 3)))
         assert (bob.source, bob.degraded, bob.personal) == ("popular", True, False)
         assert seconds < 1
-
-        async def is_general() -> bool:
-            return not (await service.recommend(HOME)).personal
-
-        assert await until(is_general) < HEARTBEAT_TIMEOUT_SECONDS + 1
+        assert await becomes(service, HOME, lambda one: not one.personal) < HEARTBEAT_TIMEOUT_SECONDS + 1
         answer, seconds = await timed(service.recommend(HOME))
         assert (answer.source, answer.degraded, [item.item_id for item in answer.items]) == ("popular", True, ITEMS[:3])
         assert seconds < 0.2
         similar = await service.similar("item-00", SIMILAR)
         assert (similar.source, similar.degraded) == ("cache", True)
         await asyncio.to_thread(server.start)
-
-        async def is_back() -> bool:
-            again = await service.recommend(HOME)
-            return again.personal and not again.degraded and again.items == before.items
-
-        assert await until(is_back, 10) < 10
+        await becomes(service, HOME, lambda one: (one.degraded, one.items) == (False, before.items), 10)
 
     run(stocked[0], scenario)
 
@@ -93,12 +84,7 @@ def test_a_server_that_hangs_costs_no_request_more_than_a_moment(
                 return not answer.personal
 
             assert await until(is_general) < HEARTBEAT_TIMEOUT_SECONDS + 1
-
-        async def is_back() -> bool:
-            answer = await service.recommend(HOME)
-            return answer.personal and not answer.degraded
-
-        assert await until(is_back, 10) < 10
+        await becomes(service, HOME, lambda one: one.personal and not one.degraded, 10)
 
     run(stocked[0], scenario, seconds=0.1)
 
@@ -137,11 +123,7 @@ def test_a_service_that_starts_without_a_database_answers_and_finds_it_later(
             answer = await service.recommend(HOME)
             assert (answer.source, answer.degraded, len(answer.items)) == ("popular", True, 3)
             await asyncio.to_thread(server.start)
-
-            async def is_back() -> bool:
-                return (await service.recommend(HOME)).source in {"table", "cache"}
-
-            assert await until(is_back, 15) < 15
+            await becomes(service, HOME, lambda one: one.source in {"table", "cache"}, 15)
 
     asyncio.run(main())
 
@@ -153,11 +135,7 @@ def test_rules_of_operators_count_while_the_database_is_away(
 
     async def scenario(service: AnswerService) -> None:
         await asyncio.to_thread(server.stop, signal.SIGINT)
-
-        async def is_degraded() -> bool:
-            return (await service.recommend(ListRequest("home", Visitor(NEW), 3))).degraded
-
-        await until(is_degraded)
+        await becomes(service, ListRequest("home", Visitor(NEW), 3), lambda one: one.degraded)
         answer = await service.recommend(ANONYMOUS)
         assert [item.item_id for item in answer.items] == ["item-01", "item-09", "item-02"]
         await asyncio.to_thread(server.start)

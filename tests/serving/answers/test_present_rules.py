@@ -8,30 +8,29 @@ from datetime import datetime
 import numpy as np
 from sqlalchemy import Engine
 
-from models.lists.rules.layer.rule_layer import HiddenItem, ItemBoost, RuleLayer
-from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion, layer_to_json
+from models.lists.rules.layer.rule_layer import NO_VERSION, HiddenItem, ItemBoost, RuleLayer, RuleVersion, layer_to_json
 from serving.answers.answer import Entry, Listing
+from serving.answers.chain import PresentRules, Search
 from serving.answers.interfaces import Hidden
-from serving.answers.present_rules import PresentRules
 from serving.answers.request import ListRequest, RankRequest, Visitor
-from serving.answers.search import Search
 from serving.answers.selection import Selection
 from serving.answers.service import AnswerService
 from serving.stores.catalogue import Catalogue
+from serving.stores.lists import Standing
 from serving.stores.rules import LayeredPlacements
-from serving.stores.standing import Standing
 from tests.published import published, shelf
+from tests.serving.answers.live_scorer import LiveScorer
 from tests.serving.made_up_shop import (
     ANN,
     ITEMS,
     NEW,
     PLACEMENTS,
     Holder,
+    becomes,
     champion,
     ids,
     request,
     run,
-    until,
     write,
 )
 from tests.serving.operator_rules import boost, pin, store
@@ -39,38 +38,18 @@ from tests.serving.operator_rules import boost, pin, store
 TABLE = ["item-20", "item-21", "item-22"]
 
 
-class Scorer:
+class Scorer(LiveScorer):
     """A live scorer that only knows what the rules hide because of events."""
 
     def __init__(self, *hidden: str) -> None:
+        super().__init__()
         self.hides = Hidden(frozenset(hidden), complete=True)
 
     def wanted(self, _request: ListRequest) -> bool:
         return False
 
-    async def hidden(self, _request: ListRequest) -> Hidden:
-        return self.hides
-
     async def recommend(self, _request: ListRequest, _standing: Standing) -> Listing | None:
         return None
-
-    async def similar(self, _item: str, _request: ListRequest, _standing: Standing) -> Listing | None:
-        return None
-
-    async def goes_with(self, _items: tuple[str, ...], _request: ListRequest, _standing: Standing) -> Listing | None:
-        return None
-
-    async def rank(self, request: RankRequest, _standing: Standing) -> Listing | None:
-        return Listing(tuple(Entry(name, 1.0, "live") for name in request.items), 1)
-
-
-async def becomes(service: AnswerService, asked: ListRequest, wanted: list[str]) -> float:
-    """Wait for an answer with these items; return the seconds."""
-
-    async def is_there() -> bool:
-        return ids(await service.recommend(asked)) == wanted
-
-    return await until(is_there)
 
 
 def test_pin_hide_and_boost_count_in_published_lists_until_they_are_undone(stocked: tuple[str, Engine]) -> None:
@@ -89,7 +68,7 @@ def test_pin_hide_and_boost_count_in_published_lists_until_they_are_undone(stock
             ((), TABLE),
         ):
             await asyncio.to_thread(store, engine, *rules)
-            assert await becomes(service, request(), wanted) < 2
+            assert await becomes(service, request(), lambda one, wanted=wanted: ids(one) == wanted) < 2
         pinned = await service.recommend(request())
         assert [item.rank for item in pinned.items] == [1, 2, 3]
 
@@ -141,7 +120,7 @@ def test_a_batch_that_was_made_under_a_pin_loses_it_when_it_is_undone(stocked: t
     async def scenario(service: AnswerService) -> None:
         assert ids(await service.recommend(request())) == TABLE
         await asyncio.to_thread(store, engine)
-        await becomes(service, request(), ["item-22", "item-21"])
+        await becomes(service, request(), lambda one: ids(one) == ["item-22", "item-21"])
 
     run(stocked, scenario)
 
@@ -221,6 +200,6 @@ def test_a_pin_skips_visitors_who_excluded_the_item(stocked: tuple[str, Engine])
         assert ids(await service.recommend(request())) == ["item-05", *TABLE[:2]]
         exclude = "INSERT INTO exclusions (user_key, kind, value) VALUES (:key, 'item', 'item-05')"
         await asyncio.to_thread(write, engine, exclude, key=ANN)
-        await becomes(service, request(), TABLE)
+        await becomes(service, request(), lambda one: ids(one) == TABLE)
 
     run(stocked, scenario, live=Scorer())

@@ -6,11 +6,11 @@ import weakref
 
 from models.lists.rules.layer.rule_layer import NO_RULES, PinnedItem, RuleLayer
 from serving.answers.answer import Answer
+from serving.answers.chain import StoredAnswers
 from serving.answers.remembered_answers import RememberedAnswers, State
 from serving.answers.request import Filters, ListRequest, Visitor
 from serving.answers.selection import HiddenItems
 from serving.answers.service import AnswerService
-from serving.answers.stored_answers import StoredAnswers
 from tests.serving.made_up_shop import ITEMS, PLACEMENTS, Holder, champion
 
 NOW = State(1, 1, 1, NO_RULES)

@@ -8,7 +8,7 @@ from serving.answers.answer import Answer, Entry, Listing
 from serving.answers.request import Filters
 from serving.answers.selection import Selection, page
 from serving.stores.catalogue import Catalogue, Item
-from serving.stores.standing import NOBODY, Standing
+from serving.stores.lists import NOBODY, Standing
 
 
 def item(name: str, **values: object) -> Item:

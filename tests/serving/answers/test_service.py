@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,18 +9,18 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from serving.answers.answer import Entry, Listing
 from serving.answers.catalogue_search import CatalogueQuery
-from serving.answers.interfaces import Hidden, LiveUnavailableError
+from serving.answers.interfaces import Hidden
 from serving.answers.request import Filters, ListRequest, RankRequest, Visitor
 from serving.answers.service import AnswerService
-from serving.live.assembly import live_scorer
+from serving.live.live_scorer import live_scorer
 from serving.model.holder import ModelHolder
 from serving.model.sources import BundleFolder, ChampionCopy
+from serving.stores.lists import NOBODY
 from serving.stores.rules import LayeredPlacements
-from serving.stores.standing import NOBODY, Standing
 from serving.stores.stores import Stores
 from tests.published import published, shelf
+from tests.serving.answers.live_scorer import LiveScorer
 from tests.serving.bundle_folders import write_bundle
 from tests.serving.made_up_shop import (
     ANN,
@@ -32,6 +31,7 @@ from tests.serving.made_up_shop import (
     NEW,
     PLACEMENTS,
     Holder,
+    becomes,
     champion,
     ids,
     request,
@@ -42,41 +42,6 @@ from tests.serving.made_up_shop import (
 )
 
 ANONYMOUS = Visitor()
-
-
-class Scorer:
-    """A live scorer that shows the last items, and wants requests with a context."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[ListRequest, Standing]] = []
-        self.overloaded = False
-        self.hides = Hidden(frozenset(), complete=True)
-
-    async def hidden(self, _request: ListRequest) -> Hidden:
-        return self.hides
-
-    def wanted(self, request: ListRequest) -> bool:
-        return bool(request.context)
-
-    async def recommend(self, request: ListRequest, standing: Standing) -> Listing | None:
-        self.asked.append((request, standing))
-        if self.overloaded:
-            raise LiveUnavailableError
-        chosen = [name for name in reversed(ITEMS) if name not in request.context]
-        return Listing(tuple(Entry(name, 1.0, "live") for name in chosen), 1)
-
-    async def similar(self, item: str, request: ListRequest, standing: Standing) -> Listing | None:
-        assert item in ITEMS
-        return await self.recommend(request, standing)
-
-    async def goes_with(self, items: tuple[str, ...], request: ListRequest, standing: Standing) -> Listing | None:
-        assert set(items) <= set(ITEMS)
-        return await self.recommend(request, standing)
-
-    async def rank(self, request: RankRequest, _standing: Standing) -> Listing | None:
-        if self.overloaded:
-            raise LiveUnavailableError
-        return Listing(tuple(Entry(name, 1.0, "live") for name in reversed(request.items)), 1)
 
 
 def test_each_source_answers_for_those_it_is_for(stocked: tuple[str, Engine]) -> None:
@@ -178,7 +143,7 @@ def test_pages_and_filters_narrow_answers(stocked: tuple[str, Engine]) -> None:
 
 
 def test_live_scores_answer_what_no_batch_knows(stocked: tuple[str, Engine]) -> None:
-    scorer = Scorer()
+    scorer = LiveScorer()
 
     async def scenario(service: AnswerService) -> None:
         basket = await service.recommend(request(None, context=("item-29",)))
@@ -241,7 +206,7 @@ def test_of_a_published_due_list_only_what_was_bought_since_is_missing(
 
 
 def test_best_sellers_leave_out_what_the_rules_hide_and_report_if_that_is_unknown(stocked: tuple[str, Engine]) -> None:
-    scorer = Scorer()
+    scorer = LiveScorer()
     scorer.overloaded = True
 
     async def scenario(service: AnswerService) -> None:
@@ -262,10 +227,10 @@ def test_best_sellers_leave_out_what_the_rules_hide_and_report_if_that_is_unknow
 
 @pytest.mark.parametrize("with_redis", [False, True])
 def test_withdrawn_consent_holds_within_a_second_in_every_process(
-    stocked: tuple[str, Engine], with_redis: bool, request_of_fixture: Callable[[], Any]
+    stocked: tuple[str, Engine], with_redis: bool, redis: Any
 ) -> None:
     database, engine = stocked
-    redis_url = request_of_fixture().url if with_redis else None
+    redis_url = redis.url if with_redis else None
 
     async def main() -> None:
         async with serving(database, redis_url) as one, serving(database, redis_url) as other:
@@ -273,23 +238,12 @@ def test_withdrawn_consent_holds_within_a_second_in_every_process(
                 assert (await service.recommend(request())).personal
             await asyncio.to_thread(write, engine, "UPDATE users SET consent = false WHERE user_key = :key", key=ANN)
             for service in (one, other):
-
-                async def is_general(service: AnswerService = service) -> bool:
-                    return not (await service.recommend(request())).personal
-
-                assert await until(is_general) < 1
+                assert await becomes(service, request(), lambda answer: not answer.personal) < 1
             assert (await other.recommend(request(BOB))).source in {"table", "cache"}
             await asyncio.to_thread(write, engine, "UPDATE users SET consent = true WHERE user_key = :key", key=ANN)
-            async with asyncio.timeout(1):
-                while not (await one.recommend(request())).personal:
-                    await asyncio.sleep(0.01)
+            await becomes(one, request(), lambda answer: answer.personal, 1)
 
     asyncio.run(main())
-
-
-@pytest.fixture
-def request_of_fixture(request: pytest.FixtureRequest) -> Callable[[], Any]:
-    return lambda: request.getfixturevalue("redis")
 
 
 def test_suppressions_and_exclusions_of_a_user_hold_within_a_second(stocked: tuple[str, Engine]) -> None:
@@ -297,19 +251,11 @@ def test_suppressions_and_exclusions_of_a_user_hold_within_a_second(stocked: tup
         await service.recommend(request())
         exclude = "INSERT INTO exclusions (user_key, kind, value) VALUES (:key, 'item', 'item-20')"
         await asyncio.to_thread(write, stocked[1], exclude, key=ANN)
-
-        async def is_hidden() -> bool:
-            return ids(await service.recommend(request())) == ["item-21", "item-22"]
-
-        assert await until(is_hidden) < 1
+        assert await becomes(service, request(), lambda answer: ids(answer) == ["item-21", "item-22"]) < 1
         suppress = "INSERT INTO suppressions (user_key, reason) VALUES (:key, 'erased')"
         await asyncio.to_thread(write, stocked[1], suppress, key=ANN)
-
-        async def is_general() -> bool:
-            answer = await service.recommend(request())
-            return not answer.personal and ids(answer) == ITEMS[:3]
-
-        assert await until(is_general) < 1
+        assert await becomes(service, request(), lambda answer: ids(answer) == ITEMS[:3]) < 1
+        assert not (await service.recommend(request())).personal
 
     run(stocked, scenario)
 
@@ -329,63 +275,28 @@ def test_an_item_that_the_visitor_hides_is_gone_from_the_next_answer(stocked: tu
 
 
 def test_new_lists_a_rollback_and_a_hidden_item_show_within_ten_seconds(stocked: tuple[str, Engine]) -> None:
-    from tasks.scoring import batch_state  # its own imports take a second
-
     engine = stocked[1]
 
     async def scenario(service: AnswerService) -> None:
         old = await service.recommend(request())
         new = [("item-11", 0.5, "new"), ("item-12", 0.4, "new")]
         await asyncio.to_thread(published, engine, {ANN: new}, shelf("second", version=2, k=2))
-
-        async def shows_new() -> bool:
-            return ids(await service.recommend(request())) == ["item-11", "item-12"]
-
-        assert await until(shows_new, 10) < 10
+        await becomes(service, request(), lambda answer: ids(answer) == ["item-11", "item-12"], 10)
         hide = "UPDATE items SET in_stock = false WHERE item_id = 'item-11'"
         await asyncio.to_thread(write, engine, hide)
-
-        async def hides() -> bool:
-            return ids(await service.recommend(request())) == ["item-12"]
-
-        assert await until(hides, 10) < 10
+        await becomes(service, request(), lambda answer: ids(answer) == ["item-12"], 10)
         move = "UPDATE placements SET batch_id = :batch WHERE placement = 'home'"
         await asyncio.to_thread(write, engine, move, batch=old.batch_id)
-
-        async def shows_old() -> bool:
-            return ids(await service.recommend(request())) == ids(old)
-
-        assert await until(shows_old, 10) < 10
+        await becomes(service, request(), lambda answer: ids(answer) == ids(old), 10)
         await asyncio.to_thread(write, engine, "DELETE FROM items WHERE item_id = 'item-20'")
+        await becomes(service, request(), lambda answer: ids(answer) == ["item-21", "item-22"], 10)
 
-        async def lacks_deleted() -> bool:
-            return ids(await service.recommend(request())) == ["item-21", "item-22"]
-
-        assert await until(lacks_deleted, 10) < 10
-
-    assert batch_state is not None
     run(stocked, scenario)
-
-
-def test_a_promotion_changes_best_sellers(stocked: tuple[str, Engine]) -> None:
-    holder = Holder(champion())
-
-    async def scenario(service: AnswerService) -> None:
-        assert ids(await service.recommend(request(None))) == ITEMS[:3]
-        holder.model = champion(2, reverse=True)
-
-        async def follows() -> bool:
-            answer = await service.recommend(request(None))
-            return (answer.model_version, ids(answer)) == (2, ITEMS[:-4:-1])
-
-        assert await until(follows, 10) < 10
-
-    run(stocked, scenario, holder=holder)
 
 
 def test_before_any_model_is_loaded_answers_are_empty_or_from_the_table(stocked: tuple[str, Engine]) -> None:
     async def scenario(service: AnswerService) -> None:
-        assert not service.upkeep.ready
+        assert service.upkeep.best is None
         assert (await service.recommend(request())).source == "table"
         general = await service.recommend(request(None))
         assert (general.items, general.degraded) == ((), True)
@@ -395,7 +306,7 @@ def test_before_any_model_is_loaded_answers_are_empty_or_from_the_table(stocked:
 
 def test_a_bundle_alone_answers_without_any_store() -> None:
     async def main() -> None:
-        service = AnswerService(Holder(champion()), PLACEMENTS, None, Scorer())
+        service = AnswerService(Holder(champion()), PLACEMENTS, None, LiveScorer())
         async with service.running():
             assert (await service.recommend(request(BOB))).source == "live"
             general = await service.recommend(request(None))
@@ -406,32 +317,6 @@ def test_a_bundle_alone_answers_without_any_store() -> None:
             assert (await plain.recommend(request(BOB))).source == "segment"
 
     asyncio.run(main())
-
-
-def test_ten_times_the_traffic_on_a_cold_hot_key_is_one_query(
-    stocked: tuple[str, Engine], redis: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from serving.stores.postgres import Postgres
-
-    database, engine = stocked
-    read: list[str] = []
-    original = Postgres.fetch
-
-    async def counting(self: Any, statement: str, *arguments: Any) -> Any:
-        if "served_lists" in statement:
-            read.extend(arguments[1])
-        return await original(self, statement, *arguments)
-
-    monkeypatch.setattr(Postgres, "fetch", counting)
-
-    async def main() -> None:
-        async with serving(database, redis.url) as one, serving(database, redis.url) as other:
-            answers = await asyncio.gather(*(s.recommend(request()) for s in (one, other) for _ in range(500)))
-            assert {tuple(ids(answer)) for answer in answers} == {("item-20", "item-21", "item-22")}
-            assert read.count(ANN) == 1
-
-    asyncio.run(main())
-    assert engine is not None
 
 
 def test_values_that_another_program_wrote_into_redis_are_replaced(stocked: tuple[str, Engine], redis: Any) -> None:

@@ -26,11 +26,6 @@ class Shop:
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def shop(anyio_backend: str) -> AsyncIterator[Shop]:  # noqa: ARG001 -- runs in its loop
     made = {name: new_key(name) for name in ("read", "write", "admin")}
     answers, events = FakeAnswers(), FakeEvents()

@@ -5,24 +5,25 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, ClassVar, NoReturn
 
-from models.lists.rules.layer.conflicts import Conflict
-from models.lists.rules.layer.rule_layer import NO_RULES, RuleLayer
-from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion, attributed
-from models.lists.rules.layer.validation import faults
+from models.lists.rules.layer.rule_layer import NO_RULES, NO_VERSION, RuleLayer, RuleVersion, attributed
+from models.lists.rules.layer.validation import Conflict, faults
 from models.lists.rules.placement_config import Placement
 from serving.answers.request import ListRequest
-from serving.operations.previews import Preview
 from serving.operations.reports import (
     Alert,
+    Author,
     ChampionReport,
     DriftWindow,
     LedgerEntry,
+    OutdatedVersionError,
+    Paging,
     PlacementReport,
+    RefusedLayerError,
+    UnknownVersionError,
     VersionReport,
 )
-from serving.operations.requests import Author, OutdatedVersionError, Paging, RefusedLayerError, UnknownVersionError
-from serving.operations.rule_changes import History
-from serving.stores.outages import PostgresDownError
+from serving.operations.rule_changes import History, Preview
+from serving.stores.shared_loads import PostgresDownError
 
 NOW = datetime(2026, 11, 29, 10, tzinfo=UTC)
 MLFLOW, REPORT, DOCS = (f"http://pages.example/{name}" for name in ("mlflow", "report", "docs"))

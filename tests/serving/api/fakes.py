@@ -12,16 +12,16 @@ from infra.configuration.collect_mapping import collect_mapping
 from infra.configuration.placements import configured
 from infra.configuration.settings import Settings
 from infra.keys.api_keys import ApiKey, Scope, all_scopes, create_secret, hash_of
+from infra.keys.key_chain import Pseudonyms
 from serving.answers.answer import Answer, RankedItem
 from serving.answers.catalogue_search import CatalogueQuery, FoundItem
 from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.api.gate.keyring import Keyring
 from serving.api.state import Operators, Parts, State
-from serving.collector.call_intake import CallIntake
+from serving.collector.bodies import CallIntake
 from serving.collector.collector import Collector
+from serving.events.impressions import ShownAnswer
 from serving.events.message import Message, Receipt
-from serving.events.pseudonyms import Pseudonyms
-from serving.events.shown_answer import ShownAnswer
 from serving.operations.sign_ins import SignIns
 from serving.stores.catalogue import Item
 from tests.serving.api.fake_operators import MemoryPreviews, MemoryReports, MemoryRules

@@ -8,7 +8,7 @@ import pytest
 from models.ingest import placeholder_ids
 from serving.answers.request import Visitor
 from serving.api.gate.request_log import RequestLog
-from serving.api.requests.ids import RefusedIdError, checked_id, decoded_id
+from serving.api.requests.values import checked_id, decoded_id
 from tests.serving.api.conftest import Shop
 from tests.serving.api.fakes import of, of_device
 
@@ -78,5 +78,5 @@ async def test_ids_are_decoded_once() -> None:
     assert decoded_id(b"..") == ".."
     assert decoded_id(b"%2541") == "%41"
     assert checked_id("x" * 256) == "x" * 256
-    with pytest.raises(RefusedIdError, match="257 characters"):
+    with pytest.raises(ValueError, match="257 characters"):
         checked_id("x" * 257)

@@ -7,7 +7,7 @@ import pytest
 
 from serving.answers.answer import Answer, RankedItem
 from serving.api.endpoints.slots import fragment
-from serving.api.replies.protocol import RecommendationList
+from serving.api.replies.document import RecommendationList
 from tests.serving.api.conftest import Shop
 
 pytestmark = pytest.mark.anyio

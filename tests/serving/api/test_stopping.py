@@ -5,7 +5,6 @@ import re
 import signal
 from pathlib import Path
 
-import httpx
 import pytest
 
 from infra.keys.api_keys import create_secret
@@ -45,14 +44,3 @@ async def test_sigterm_under_load_loses_no_request_that_was_read(
     asked = {kind: count for kind, count in clients.asked_to_close.items() if kind != "pool"}
     assert asked == {"serial": 2, "pipelined": 2, "slow body": 1}
     assert min(answers.values()) >= 1
-
-
-@pytest.mark.faults
-def test_two_workers_count_together(tmp_path: Path) -> None:
-    _, key = create_secret()
-    with serving("tests.serving.api.serve_fake:app", {"FAKE_KEY": key}, tmp_path / "log", "--workers", "2") as server:
-        for _ in range(40):
-            assert httpx.get(f"{server.address}/v1/popular", headers={"x-api-key": key}).status_code == 200
-        text = httpx.get(f"{server.address}/metrics", headers={"x-api-key": key}).text
-        line = next(one for one in text.splitlines() if 'seconds_count{method="GET",route="/v1/popular"' in one)
-        assert float(line.rpartition(" ")[2]) == 40

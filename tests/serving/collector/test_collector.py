@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.keys.key_chain import Pseudonyms
 from models.ingest.segment.segment_mapping import SegmentMapping
 from models.primitives.json_types import JsonObject
 from serving.collector.bodies import MOST_CALL_BYTES, CallMessage, SentCalls, calls_of, parsed
 from serving.collector.collector import Collector
-from serving.events.pseudonyms import Pseudonyms
 from tests.serving.api.fakes import PSEUDONYM_KEY
 
 RECEIVED = datetime(2026, 11, 29, 12, tzinfo=UTC)

@@ -12,8 +12,7 @@ from sqlalchemy import create_engine, text
 
 from infra.database.engine import engine
 from infra.services.embedded_postgres import EmbeddedPostgres
-from serving.events.message import Message
-from serving.events.messages import Feedback, Sender, feedback_message
+from serving.events.message import Message, Sender, feedback_message
 from serving.events.spool import Spool
 from serving.events.writer import EventWriter
 
@@ -26,7 +25,7 @@ def click(number: int | None = None, item: str = "cup", **sender: Any) -> Messag
     """A click of a user who agrees."""
     number = next(_NUMBERS) if number is None else number
     known = {"user_key": f"key of {number % 7}", "consent": True} | sender
-    return feedback_message(Feedback("click", item), Sender(1, **known), f"m{number}")
+    return feedback_message({"kind": "click", "item_id": item}, Sender(1, **known), f"m{number}")
 
 
 class InboxDatabase:

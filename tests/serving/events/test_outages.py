@@ -9,38 +9,36 @@ from serving.events.spool import Spool, SpoolFullError
 from serving.events.writer import EventWriter
 from tests.serving.events.inbox_database import InboxDatabase, click, until
 
+pytestmark = pytest.mark.anyio
 
-def test_messages_wait_on_disk_and_return_in_order(inbox: InboxDatabase) -> None:
-    async def work(writer: EventWriter) -> None:
+
+async def test_messages_wait_on_disk_and_return_in_order(inbox: InboxDatabase) -> None:
+    async with inbox.writer() as writer:
         await writer.write(click(0))
         inbox.go_away()
         for number in range(1, 40):
             assert await writer.write(click(number)) == ["spooled"]
-        assert writer.spool.state().messages == 39
+        assert writer.spool.state()["messages"] == 39
         inbox.come_back()
         await until(lambda: writer.available and writer.spool.is_empty())
         assert await writer.write(click(40)) == ["stored"]
         assert writer.counts.replayed == 39
-
-    inbox.run(work)
     assert inbox.ids() == [f"m{number}" for number in range(41)]
 
 
-def test_a_full_spool_refuses_counts_and_keeps_what_it_has(inbox: InboxDatabase) -> None:
-    async def work(writer: EventWriter) -> None:
+async def test_a_full_spool_refuses_counts_and_keeps_what_it_has(inbox: InboxDatabase) -> None:
+    async with inbox.writer(3000) as writer:
         inbox.go_away()
         spooled = 0
-        while writer.spool.state().size + 300 < 3_000:
+        while sum(one.stat().st_size for one in writer.spool.folder.glob("*.jsonl")) + 300 < 3_000:
             spooled += len(await writer.write(click(spooled)))
         with pytest.raises(SpoolFullError, match="again later"):
             await writer.write(click(98), click(99))
         assert spooled > 3
-        assert writer.counts.messages["dropped"] == writer.spool.state().dropped == 2
+        assert writer.counts.messages["dropped"] == writer.spool.state()["dropped"] == 2
         inbox.come_back()
         await until(lambda: writer.available)
         assert len(inbox.ids()) == spooled
-
-    inbox.run(work, limit=3_000)
 
 
 def test_a_spool_whose_folder_cannot_be_made_refuses_like_a_full_one(tmp_path: Path) -> None:
@@ -84,24 +82,20 @@ def test_a_replay_that_was_cut_short_is_repeated_without_a_double(inbox: InboxDa
     assert inbox.ids() == [f"m{number}" for number in range(5)]
 
 
-def test_messages_that_the_database_refuses_or_the_disk_damaged_are_kept_apart(inbox: InboxDatabase) -> None:
-    async def work(writer: EventWriter) -> None:
+async def test_messages_that_the_database_refuses_or_the_disk_damaged_are_kept_apart(inbox: InboxDatabase) -> None:
+    async with inbox.writer() as writer:
         inbox.go_away()
         await writer.write(click(1), replace(click(2), kind="nonsense"), click(3))  # type: ignore[arg-type]
         with (inbox.folder / "open.jsonl").open("ab") as file:
             file.write(b"00000000 {}\n")
         inbox.come_back()
         await until(writer.spool.is_empty)
-        assert writer.spool.state().refused == 2
-
-    inbox.run(work)
+        assert writer.spool.state()["refused"] == 2
     assert inbox.ids() == ["m1", "m3"]
 
 
-def test_files_of_the_spool_are_private(inbox: InboxDatabase) -> None:
-    async def work(writer: EventWriter) -> None:
+async def test_files_of_the_spool_are_private(inbox: InboxDatabase) -> None:
+    async with inbox.writer() as writer:
         inbox.go_away()
         await writer.write(click(1, user_id="77"))
-
-    inbox.run(work)
     assert {path.stat().st_mode & 0o077 for path in [inbox.folder, *inbox.folder.iterdir()]} == {0}

@@ -7,63 +7,40 @@ from typing import Any
 
 import pytest
 
-from serving.events import statements
+from serving.events import store
 from serving.events.clock import DatabaseClock
-from serving.events.message import Message, RefusedMessageError
-from serving.events.messages import (
-    Feedback,
-    ItemChange,
-    Sender,
-    UserChange,
-    feedback_message,
-    item_message,
-    user_message,
-)
-from serving.events.profiles import latest_items, latest_items_of_all
+from serving.events.message import Message, RefusedMessageError, Sender, feedback_message, user_message
 from serving.events.spool import SpoolFullError
-from serving.events.writer import EventWriter
+from serving.live.visitor_facts import latest_items, latest_items_of_all
 from tests.serving.events.inbox_database import InboxDatabase, click
 
-
-def test_a_receipt_means_that_the_message_is_in_the_inbox(inbox: InboxDatabase) -> None:
-    async def work(writer: EventWriter) -> None:
-        assert await writer.write(click(1)) == ["stored"]
-        assert inbox.ids() == ["m1"]
-
-    inbox.run(work)
+pytestmark = pytest.mark.anyio
 
 
-def test_the_same_message_twice_has_one_effect_and_other_content_is_a_conflict(inbox: InboxDatabase) -> None:
-    async def work(writer: EventWriter) -> None:
+async def test_the_same_message_twice_has_one_effect_and_other_content_is_a_conflict(inbox: InboxDatabase) -> None:
+    async with inbox.writer() as writer:
         first = click(1)
         assert await writer.write(first, replace(first), click(1, item="pan")) == ["stored", "duplicate", "conflict"]
         assert await writer.write(click(1)) == ["duplicate"]
         assert await writer.write(click(1, item="pan")) == ["conflict"]
         assert writer.counts.messages == {"stored": 1, "duplicate": 2, "conflict": 2}
-
-    inbox.run(work)
     assert inbox.ids() == ["m1"]
 
 
-def test_callers_at_the_same_time_share_transactions(inbox: InboxDatabase) -> None:
-    async def work(writer: EventWriter) -> None:
+async def test_callers_at_the_same_time_share_transactions(inbox: InboxDatabase) -> None:
+    async with inbox.writer() as writer:
         receipts = await asyncio.gather(*(writer.write(click(number)) for number in range(300)))
         assert receipts == [["stored"]] * 300
-
-    inbox.run(work)
     transactions = inbox.rows("SELECT count(DISTINCT xmin::text) AS n, count(*) AS rows FROM event_inbox")[0]
     assert transactions.rows == 300
     assert transactions.n < 30
 
 
-def test_the_calls_of_page_keys_are_summed_over_all_processes(inbox: InboxDatabase) -> None:
-    async def work(writer: EventWriter) -> None:
-        async with inbox.writer() as other:
-            calls = [replace(click(number), charged=(f"key-{number % 3}", 100 + number)) for number in range(300)]
-            await asyncio.gather(*((writer, other)[number % 2].write(call) for number, call in enumerate(calls)))
-            await writer.write(calls[0], calls[0], click(300))  # repeated calls count, and others do not
-
-    inbox.run(work)
+async def test_the_calls_of_page_keys_are_summed_over_all_processes(inbox: InboxDatabase) -> None:
+    async with inbox.writer() as writer, inbox.writer() as other:
+        calls = [replace(click(number), charged=(f"key-{number % 3}", 100 + number)) for number in range(300)]
+        await asyncio.gather(*((writer, other)[number % 2].write(call) for number, call in enumerate(calls)))
+        await writer.write(calls[0], calls[0], click(300))  # repeated calls count, and others do not
     today, used = (
         datetime.now(UTC).date(),
         inbox.rows("SELECT day, key_id, calls, bytes FROM key_usage ORDER BY key_id"),
@@ -73,7 +50,7 @@ def test_the_calls_of_page_keys_are_summed_over_all_processes(inbox: InboxDataba
     assert used == [(today, f"key-{key}", len(own), sum(own)) for key, own in enumerate(sizes)]
 
 
-def test_visitors_are_known_from_an_earlier_day_by_their_first_agreement_or_their_first_user(
+async def test_visitors_are_known_from_an_earlier_day_by_their_first_agreement_or_their_first_user(
     inbox: InboxDatabase,
 ) -> None:
     inbox.rows(
@@ -84,8 +61,7 @@ def test_visitors_are_known_from_an_earlier_day_by_their_first_agreement_or_thei
         "INSERT INTO aliases (anonymous_key, user_key, batch_id, occurred_at) VALUES "
         "('known device', 'u', '', now() - interval '2 days'), ('device of today', 'known', '', now())"
     )
-
-    async def work(writer: EventWriter) -> None:
+    async with inbox.writer() as writer:
         assert not await writer.any_is_new({"known", "known device"})
         for new in ("today", "device of today", "nobody", None):
             assert await writer.any_is_new({"known", new}), new
@@ -94,11 +70,9 @@ def test_visitors_are_known_from_an_earlier_day_by_their_first_agreement_or_thei
             await writer.any_is_new({"known"})
         inbox.come_back()
 
-    inbox.run(work)
 
-
-def test_an_unusable_text_is_refused_to_its_caller_alone(inbox: InboxDatabase) -> None:
-    async def work(writer: EventWriter) -> None:
+async def test_an_unusable_text_is_refused_to_its_caller_alone(inbox: InboxDatabase) -> None:
+    async with inbox.writer() as writer:
         good, *bad = await asyncio.gather(
             writer.write(click(1)),
             writer.write(click(2, item="a\0b")),
@@ -108,63 +82,54 @@ def test_an_unusable_text_is_refused_to_its_caller_alone(inbox: InboxDatabase) -
         assert good == ["stored"]
         assert all(isinstance(one, RefusedMessageError) for one in bad)
         assert await writer.write(click(4, item="\\u0000 '; DROP 🙂 \u202e")) == ["stored"]
-
-    inbox.run(work)
     assert inbox.ids() == ["m1", "m4"]
 
 
 def test_not_interested_hides_the_item_at_once(inbox: InboxDatabase) -> None:
-    act = feedback_message(Feedback("not_interested", "cup"), Sender(1, "ann"), "m1")
-    gone = feedback_message(Feedback("not_interested", "cup"), Sender(1, "eve"), "m2")
+    act = feedback_message({"kind": "not_interested", "item_id": "cup"}, Sender(1, "ann"), "m1")
+    gone = feedback_message({"kind": "not_interested", "item_id": "cup"}, Sender(1, "eve"), "m2")
     inbox.rows("INSERT INTO suppressions (user_key, reason) VALUES ('eve', 'left')")
     inbox.run(lambda writer: writer.write(act, gone))
     assert inbox.rows("SELECT user_key, kind, value FROM exclusions") == [("ann", "item", "cup")]
     assert inbox.rows("SELECT payload ->> 'event_type' FROM event_inbox WHERE user_key = 'ann'") == [("dislike",)]
 
 
-def test_withdrawn_consent_counts_before_the_receipt(inbox: InboxDatabase) -> None:
+async def test_withdrawn_consent_counts_before_the_receipt(inbox: InboxDatabase) -> None:
     inbox.rows(
         "INSERT INTO users (user_key, attributes, consent, consent_source, batch_id) "
         """VALUES ('ann', '{"age": "30"}', true, 'form', 'b1')"""
     )
-
-    async def work(writer: EventWriter) -> None:
+    async with inbox.writer() as writer:
         await writer.write(click(1, user_key="ann", consent=None))
         assert (await latest_items(writer.pool, "ann", None)).items == ("cup",)
-        no = user_message(UserChange({"age": "40"}), Sender(1, "ann", consent=False), "m2", ["age"])
+        no = user_message({"age": "40"}, (), Sender(1, "ann", consent=False), "m2")
         assert await writer.write(no) == ["stored"]
         assert (await latest_items(writer.pool, "ann", None)).items == ()
         await writer.write(click(3, user_key="ann", consent=True))
         assert (await latest_items(writer.pool, "ann", None)).items == ()
-
-    inbox.run(work)
     assert inbox.rows("SELECT consent, attributes, refused_at = consent_at FROM users") == [(False, {}, True)]
 
 
-def test_an_unknown_user_who_agrees_or_refuses_is_known_from_then_on(inbox: InboxDatabase) -> None:
-    async def work(writer: EventWriter) -> None:
+async def test_an_unknown_user_who_agrees_or_refuses_is_known_from_then_on(inbox: InboxDatabase) -> None:
+    async with inbox.writer() as writer:
         for number, (key, agrees) in enumerate({"ann": True, "bob": False}.items()):
             sender = Sender(1, key, user_id=f"raw {key}", consent=agrees)
-            await writer.write(user_message(UserChange(), sender, f"m{number}", ()))
-
-    inbox.run(work)
+            await writer.write(user_message({}, (), sender, f"m{number}"))
     assert inbox.rows("SELECT user_key, consent FROM users ORDER BY 1") == [("ann", True), ("bob", False)]
     assert inbox.rows("SELECT user_key, user_id FROM identity.users") == [("ann", "raw ann")]
 
 
-def test_an_older_answer_about_consent_changes_nothing(inbox: InboxDatabase) -> None:
-    async def work(writer: EventWriter) -> None:
-        no = user_message(UserChange(), Sender(1, "ann", consent=False), "m1", ())
-        yes = user_message(UserChange(), Sender(1, "ann", consent=True), "m2", ())
+async def test_an_older_answer_about_consent_changes_nothing(inbox: InboxDatabase) -> None:
+    async with inbox.writer() as writer:
+        no = user_message({}, (), Sender(1, "ann", consent=False), "m1")
+        yes = user_message({}, (), Sender(1, "ann", consent=True), "m2")
         await writer.write(no)
         await writer.write(replace(yes, received_at=no.received_at.replace(year=2020)))
-
-    inbox.run(work)
     assert inbox.rows("SELECT consent FROM users") == [(False,)]
 
 
-def test_profiles_hold_the_latest_items_of_visitors_with_consent(inbox: InboxDatabase) -> None:
-    async def work(writer: EventWriter) -> None:
+async def test_profiles_hold_the_latest_items_of_visitors_with_consent(inbox: InboxDatabase) -> None:
+    async with inbox.writer() as writer:
         device = {"user_key": None, "session_key": "device", "consent": True}
         for number in range(60):
             await writer.write(click(number, item=f"item {number}", **device))
@@ -175,14 +140,12 @@ def test_profiles_hold_the_latest_items_of_visitors_with_consent(inbox: InboxDat
         assert len(found) == 49
         assert (await latest_items(writer.pool, "unknown", None)).items == ()
 
-    inbox.run(work)
 
-
-def test_purchases_are_known_as_such_and_no_number_of_clicks_displaces_them(inbox: InboxDatabase) -> None:
+async def test_purchases_are_known_as_such_and_no_number_of_clicks_displaces_them(inbox: InboxDatabase) -> None:
     def act(number: int, kind: str, item: str, **sender: Any) -> Message:
-        return feedback_message(Feedback(kind, item), Sender(1, consent=True, **sender), f"m{number}")
+        return feedback_message({"kind": kind, "item_id": item}, Sender(1, consent=True, **sender), f"m{number}")
 
-    async def work(writer: EventWriter) -> None:
+    async with inbox.writer() as writer:
         device: dict[str, Any] = {"session_key": "device"}
         await writer.write(act(0, "click", "cup", **device), act(1, "purchase", "cup", **device))
         await writer.write(*(act(number, "view", f"item {number}", **device) for number in range(2, 80)))
@@ -192,53 +155,37 @@ def test_purchases_are_known_as_such_and_no_number_of_clicks_displaces_them(inbo
         read = await latest_items(writer.pool, None, "device")
         assert read.bought == {"cup", "pan"}
         assert (len(read.items), read.items[0], read.items[-1]) == (51, "cup", "pan")
-        await writer.pool.execute(statements.JOIN, ["device"], ["ann"], [False], [False])
+        await writer.pool.execute(store.JOIN, ["device"], ["ann"], [False], [False])
         assert await latest_items(writer.pool, "ann", None) == read
         inbox.rows("UPDATE session_profiles SET kinds = '{}'")  # of an earlier version
         assert await latest_items(writer.pool, "ann", None) == read._replace(bought=frozenset())
         await writer.write(act(122, "purchase", "pot", user_key="ann"))
         assert (await latest_items(writer.pool, "ann", None)).bought == {"pot"}
 
-    inbox.run(work)
 
-
-def test_profiles_of_several_visitors_are_read_together(inbox: InboxDatabase) -> None:
-    async def work(writer: EventWriter) -> None:
+async def test_profiles_of_several_visitors_are_read_together(inbox: InboxDatabase) -> None:
+    async with inbox.writer() as writer:
         await writer.write(click(1, item="pan", user_key=None, session_key="device", consent=True))
         await writer.write(click(2, item="cup", user_key="ann"))
         asked = [("ann", None), (None, None), ("unknown", "device"), ("ann", "device")]
         found = await latest_items_of_all(writer.pool, asked)
         assert [one.items for one in found] == [("cup",), (), ("pan",), ("pan", "cup")]
 
-    inbox.run(work)
 
-
-def test_a_profile_that_expired_is_not_read_and_starts_again(inbox: InboxDatabase) -> None:
-    async def work(writer: EventWriter) -> None:
+async def test_a_profile_that_expired_is_not_read_and_starts_again(inbox: InboxDatabase) -> None:
+    async with inbox.writer() as writer:
         await writer.write(click(1, user_key="ann"))
         inbox.rows("UPDATE session_profiles SET expires_at = now() - interval '1 second'")
         assert (await latest_items(writer.pool, "ann", None)).items == ()
         await writer.write(click(2, item="pan", user_key="ann"))
         assert (await latest_items(writer.pool, "ann", None)).items == ("pan",)
 
-    inbox.run(work)
 
-
-def test_updates_state_only_given_values_and_allowed_traits() -> None:
-    item = item_message(ItemChange("cup", price=2.5, hidden=False), 1, "m1")
-    assert item.payload == {"item_id": "cup", "price": 2.5, "hidden": False}
-    change = UserChange({"age": "30", "email": "a@b.example"}, [("brand", "Acme")])
-    user = user_message(change, Sender(1, "ann"), "m2", ["age"])
-    assert user.payload == {"traits": {"age": "30"}, "exclusions": [{"kind": "brand", "value": "Acme"}]}
-
-
-def test_times_of_receipt_are_by_the_clock_of_the_database(inbox: InboxDatabase) -> None:
-    async def work(writer: EventWriter) -> None:
+async def test_times_of_receipt_are_by_the_clock_of_the_database(inbox: InboxDatabase) -> None:
+    async with inbox.writer() as writer:
         clock = DatabaseClock(ahead=timedelta(days=-400))
         await clock.compare(writer.pool)
         assert abs((clock.now() - await writer.pool.fetchval("SELECT now()")).total_seconds()) < 5
-
-    inbox.run(work)
 
 
 def test_a_message_from_the_future_counts_as_of_now(inbox: InboxDatabase) -> None:
@@ -247,14 +194,14 @@ def test_a_message_from_the_future_counts_as_of_now(inbox: InboxDatabase) -> Non
     assert inbox.rows("SELECT received_at <= now() FROM event_inbox") == [(True,)]
 
 
-def test_profiles_are_in_order_of_time_whatever_the_order_of_arrival(inbox: InboxDatabase) -> None:
+async def test_profiles_are_in_order_of_time_whatever_the_order_of_arrival(inbox: InboxDatabase) -> None:
     now = datetime.now(UTC)
 
     def act(number: int, minutes: float, user: str = "ann") -> Message:
-        acted = Feedback("click", f"item {minutes:g}", now - timedelta(minutes=minutes))
+        acted = {"kind": "click", "item_id": f"item {minutes:g}", "occurred_at": now - timedelta(minutes=minutes)}
         return feedback_message(acted, Sender(1, user, consent=True), f"m{number}")
 
-    async def work(writer: EventWriter) -> None:
+    async with inbox.writer() as writer:
         await writer.write(act(1, 3), act(2, 5))
         await writer.write(act(3, 4))
         await writer.write(act(4, 1))
@@ -266,8 +213,6 @@ def test_profiles_are_in_order_of_time_whatever_the_order_of_arrival(inbox: Inbo
             await writer.write(one)
         assert (await latest_items(writer.pool, "bob", None)).items == tuple(f"item {age}" for age in range(50, 0, -1))
         await writer.write(act(8, 26 * 60, "eve"))
-
-    inbox.run(work)
     (row,) = inbox.rows("SELECT expires_at > now() + interval '23 hours' FROM session_profiles WHERE subject = 'ann'")
     assert row[0]
     assert inbox.rows("SELECT FROM session_profiles WHERE subject = 'eve'") == []

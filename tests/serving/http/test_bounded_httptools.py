@@ -15,11 +15,6 @@ from serving.http.bounded_httptools import LARGEST_HEAD, BoundedHttpToolsProtoco
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def _app(scope: Any, _: Any, send: Any) -> None:
     status = 414 if len(scope["query_string"]) > 32_768 else 200
     await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"2")]})

@@ -11,20 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.lists.rules.layer.applied_rules import layered
-from models.lists.rules.layer.rule_layer import HiddenItem
+from models.lists.rules.layer.rule_layer import HiddenItem, layered
 from models.lists.rules.placement_config import Placement
-from serving.answers.answer import Entry, Listing
+from serving.answers.answer import Listing
 from serving.answers.interfaces import Hidden, LiveUnavailableError
 from serving.answers.request import Filters, ListRequest, RankRequest, Visitor
-from serving.events.profiles import LatestItems
 from serving.live.live_scorer import LiveListScorer
 from serving.live.prepared_rules import ModelCatalogue, Prepared, RuleCache
-from serving.live.visitor_facts import NO_FACTS, BatchFacts, batch_facts
+from serving.live.visitor_facts import NO_FACTS, BatchFacts, LatestItems
 from serving.model.holder import ModelHolder
 from serving.model.sources import BundleFolder
 from serving.stores.catalogue import Catalogue, Item
-from serving.stores.standing import NOBODY, Standing
+from serving.stores.lists import NOBODY, Standing
 from tests.infra.golden_bundles import FOLDER, PUBLIC_KEY
 from tests.models.trainable import NEEDS_TORCH, TRAINABLE
 from tests.serving.bundle_folders import write_bundle
@@ -333,23 +331,6 @@ def test_rules_are_prepared_again_for_another_batch_and_not_while_the_batch_cann
     assert prepared(BatchFacts(2)) is first  # requests use the earlier ones meanwhile
     assert prepared(BatchFacts(2)) is not first
     rules.close()
-
-
-def test_the_rows_of_the_database_become_facts() -> None:
-    everybody = {"batch_id": 7, "user_key": "", "hidden": ["a"], "due": [], "clicks": [], "traits": None}
-    ann = {"batch_id": 7, "user_key": "ann", "hidden": [], "due": ["b"], "clicks": ["c"], "traits": '{"age": "30"}'}
-    assert batch_facts([]) == BatchFacts()
-    assert batch_facts([everybody]) == BatchFacts(7, ("a",))
-    assert batch_facts([ann, everybody]) == BatchFacts(7, ("a",), (), ("b",), ("c",), {"age": "30"})
-
-
-def test_an_entry_states_item_score_and_reason(models: dict[str, ModelHolder]) -> None:
-    scorer = LiveListScorer(models["als"], SHELVES)
-    listing = asyncio.run(scorer.recommend(ListRequest("home", Visitor("u000"), 1), NOBODY))
-    assert listing is not None
-    assert isinstance(listing.entries[0], Entry)
-    assert listing.entries[0].score > 0
-    scorer.close()
 
 
 def test_changed_rules_count_in_the_next_list(models: dict[str, ModelHolder]) -> None:

@@ -10,15 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import insert
 
 from infra.bundles.bundle import load
 from infra.bundles.manifest import sha256
-from infra.database.engine import engine
-from infra.database.schema.schema import promotions
 from serving.model.holder import ModelHolder
-from serving.model.promotions import NewestPromotion
-from serving.model.sources import BundleFolder, Candidate, ChampionCopy
+from serving.model.sources import Candidate, ChampionCopy
 from tests.serving.bundle_folders import write_bundle
 
 
@@ -189,12 +185,6 @@ def test_only_the_last_two_champions_are_kept(folders: Path) -> None:
     assert len([path for path in (folders / "copy").iterdir() if path.is_dir()]) == 2
 
 
-def test_without_any_champion_there_is_none_and_no_failure(folders: Path) -> None:
-    holder = ModelHolder(Listed(), ChampionCopy(folders / "copy"))
-    assert holder.open() is None
-    assert (holder.current(), holder.failures) == (None, 0)
-
-
 def test_a_notified_promotion_is_loaded_in_the_background(folders: Path) -> None:
     source = Listed(folders / "first")
     holder = ModelHolder(source, poll_seconds=60)
@@ -209,25 +199,6 @@ def test_a_notified_promotion_is_loaded_in_the_background(folders: Path) -> None
         assert holder.current().model_version == 2  # type: ignore[union-attr]
     finally:
         holder.stop()
-
-
-def test_a_bundle_folder_needs_no_promotion(folders: Path) -> None:
-    opened = ModelHolder(BundleFolder(folders / "first")).open()
-    assert opened is not None
-    assert (opened.model_version, opened.promotion_id) == (None, None)
-
-
-def test_the_newest_promotion_of_the_database_names_the_bundle(folders: Path, database: str) -> None:
-    source = NewestPromotion(engine(database))
-    assert source.newest() is None
-    row = {"model_version": 4, "kind": "als", "metrics": {}, "dataset_version": "v1", "run_id": "run 1"}
-    row |= {"actor": "ann", "reason": "fine", "previous_promotion_id": 0, "bundle": str(folders / "first")}
-    digest = load(folders / "first").digest
-    with engine(database).begin() as connection:
-        connection.execute(insert(promotions).values(row | {"digest": digest}))
-    opened = ModelHolder(source).open()
-    assert opened is not None
-    assert (opened.model_version, opened.digest) == (4, digest)
 
 
 def test_a_source_that_hangs_is_not_waited_for_if_there_is_a_copy(folders: Path, monkeypatch: Any) -> None:

@@ -23,15 +23,6 @@ class Pairs:
         return rows, items.astype(np.int64), items.astype(np.float32) / 2
 
 
-class Everything:
-    """A model that scores all items."""
-
-    users = np.array(KEYS)
-
-    def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
-        return np.outer(users, np.ones(4)).astype(np.float32)
-
-
 def listed(ranked: RankedUsers, user: int) -> tuple[list[int], list[float]]:
     items, scores = ranked.of(user)
     return items.tolist(), scores.tolist()
@@ -55,9 +46,3 @@ def test_the_users_who_were_ranked_first_are_forgotten_first(monkeypatch: pytest
     for user in (0, 1, 2, 1, 0):
         ranked.of(user)
     assert model.asked == [[0], [1], [2], [0]]
-
-
-def test_all_items_are_candidates_of_a_model_that_scores_them() -> None:
-    ranked = RankedUsers(Everything())  # type: ignore[arg-type]
-    ranked.rank(KEYS)
-    assert listed(ranked, 2) == ([0, 1, 2, 3], [2.0, 2.0, 2.0, 2.0])

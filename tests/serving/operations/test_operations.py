@@ -11,8 +11,7 @@ from sqlalchemy import Engine, text
 
 from infra.configuration.placements import configured
 from infra.configuration.settings import load
-from models.lists.rules.layer.rule_layer import NO_RULES, HiddenItem, RuleLayer
-from models.lists.rules.layer.rule_version import NO_VERSION
+from models.lists.rules.layer.rule_layer import NO_RULES, NO_VERSION, HiddenItem, RuleLayer
 from models.recommenders.item_based.item_evidence import ItemEvidence
 from serving.answers.answer import Answer
 from serving.answers.request import Filters, ListRequest, Visitor
@@ -20,16 +19,9 @@ from serving.answers.service import AnswerService
 from serving.live.live_scorer import LiveListScorer
 from serving.live.visitor_facts import StoredUsers
 from serving.model.loaded_model import LoadedModel
-from serving.operations.previews import Previews
 from serving.operations.report_reader import ReportReader
-from serving.operations.requests import (
-    Author,
-    OutdatedVersionError,
-    Paging,
-    RefusedLayerError,
-    UnknownVersionError,
-)
-from serving.operations.rule_changes import MOST_RULES, RuleChanges
+from serving.operations.reports import Author, OutdatedVersionError, Paging, RefusedLayerError, UnknownVersionError
+from serving.operations.rule_changes import MOST_RULES, Previews, RuleChanges
 from serving.stores.catalogue import Catalogue
 from serving.stores.postgres import Postgres
 from serving.stores.rules import LayeredPlacements, RuleReader
@@ -37,6 +29,8 @@ from serving.stores.stores import Stores
 from tests.published import published, shelf
 from tests.serving.made_up_shop import ANN, BOB, NEW, PLACEMENTS, Holder, champion, write
 from tests.serving.operator_rules import boost, pin, store
+
+pytestmark = pytest.mark.anyio
 
 ANNA = Author("anna", "a test", "key")
 LAYER = RuleLayer((pin("item-05"),), (HiddenItem(item="item-20"),), (boost("item-22", 2.0),))
@@ -83,8 +77,10 @@ def ids(answer: Answer | None) -> list[str]:
 HOME = ListRequest("home", Visitor(ANN), 3)
 
 
-def test_a_stored_version_counts_in_the_next_answer_and_an_undo_in_the_one_after(stocked: tuple[str, Engine]) -> None:
-    async def scenario(opened: Office) -> None:
+async def test_a_stored_version_counts_in_the_next_answer_and_an_undo_in_the_one_after(
+    stocked: tuple[str, Engine],
+) -> None:
+    async with office(*stocked) as opened:
         assert ids(await opened.service.recommend(HOME)) == TABLE
         stored = await opened.changes.save(LAYER, 0, ANNA)
         assert (stored.version, stored.layer.pins[0].author) == (1, "anna")
@@ -98,15 +94,12 @@ def test_a_stored_version_counts_in_the_next_answer_and_an_undo_in_the_one_after
         assert current == again
         assert [(one.version, one.author, one.restores) for one in versions] == [(3, "anna", 1), (2, "bob", 0)]
 
-    run(stocked, scenario)
 
-
-def test_a_page_of_versions_is_bounded_by_their_rules(stocked: tuple[str, Engine]) -> None:
+async def test_a_page_of_versions_is_bounded_by_their_rules(stocked: tuple[str, Engine]) -> None:
     many = [HiddenItem(item=f"item {number}") for number in range(MOST_RULES // 4)]
     for rules in ([], many, many, many, many, many, many[:1]):
         store(stocked[1], *rules)
-
-    async def scenario(opened: Office) -> None:
+    async with office(*stocked) as opened:
         pages: list[list[int]] = []
         while not pages or pages[-1][-1] > 1:
             current, versions = await opened.changes.history(200, sum(map(len, pages)))
@@ -116,20 +109,15 @@ def test_a_page_of_versions_is_bounded_by_their_rules(stocked: tuple[str, Engine
         assert [one.version for one in (await opened.changes.history(2, 0)).versions] == [7, 6]
         assert (await opened.changes.history(2, 7)).versions == []
 
-    run(stocked, scenario)
 
-
-def test_a_pin_of_an_item_newer_than_the_champion_is_a_conflict(stocked: tuple[str, Engine]) -> None:
+async def test_a_pin_of_an_item_newer_than_the_champion_is_a_conflict(stocked: tuple[str, Engine]) -> None:
     columns = "item_id, title, category, brand, price, currency, attributes, available, batch_id"
     write(stocked[1], f"INSERT INTO items ({columns}) VALUES ('new', 'New', '', '', 1, 'EUR', '{{}}', true, 'b')")
-
-    async def scenario(opened: Office) -> None:
+    async with office(*stocked) as opened:
         found = await opened.changes.conflicts(RuleLayer((pin("new"), pin("item-05", 2))))
         assert [(one.placement, one.detail.partition(";")[0]) for one in found] == [
             ("home", "'new' is pinned to place 1, and it is newer than the champion")
         ]
-
-    run(stocked, scenario)
 
 
 def test_a_change_that_this_server_cannot_read_at_once_is_stored(stocked: tuple[str, Engine]) -> None:
@@ -139,8 +127,8 @@ def test_a_change_that_this_server_cannot_read_at_once_is_stored(stocked: tuple[
     assert (stored.version, nowhere.current) == (1, NO_VERSION)
 
 
-def test_of_two_changes_of_one_version_the_second_is_refused(stocked: tuple[str, Engine]) -> None:
-    async def scenario(opened: Office) -> None:
+async def test_of_two_changes_of_one_version_the_second_is_refused(stocked: tuple[str, Engine]) -> None:
+    async with office(*stocked) as opened:
         results = await asyncio.gather(*(opened.changes.save(LAYER, 0, ANNA) for _ in range(4)), return_exceptions=True)
         assert sorted(type(result).__name__ for result in results) == [*["OutdatedVersionError"] * 3, "RuleVersion"]
         with pytest.raises(OutdatedVersionError, match="current version is 1"):
@@ -148,17 +136,13 @@ def test_of_two_changes_of_one_version_the_second_is_refused(stocked: tuple[str,
         with pytest.raises(UnknownVersionError):
             await opened.changes.undo(1, 1, ANNA)
 
-    run(stocked, scenario)
 
-
-def test_rules_are_checked_against_the_catalogue(stocked: tuple[str, Engine]) -> None:
-    async def scenario(opened: Office) -> None:
+async def test_rules_are_checked_against_the_catalogue(stocked: tuple[str, Engine]) -> None:
+    async with office(*stocked) as opened:
         with pytest.raises(RefusedLayerError) as refused:
             await opened.changes.save(RuleLayer((pin("unheard"),)), 0, ANNA)
         assert refused.value.faults[0].place == "/pins/0/item"
         assert (await opened.changes.current()).version == 0
-
-    run(stocked, scenario)
 
 
 ASKED = [
@@ -173,11 +157,11 @@ ASKED = [
 """A published list, one with a filter, a newcomer, best sellers, a live list, and lists of items."""
 
 
-def test_a_preview_is_the_answer_after_saving(stocked: tuple[str, Engine]) -> None:
+async def test_a_preview_is_the_answer_after_saving(stocked: tuple[str, Engine]) -> None:
     pins = pin("item-05"), pin("item-07", 2, "similar-items")
     layer = RuleLayer(pins, (HiddenItem(item="item-20"), HiddenItem(item="item-01")), (boost("item-22", 2.0),))
+    async with office(*stocked) as opened:
 
-    async def scenario(opened: Office) -> None:
         async def answers() -> list[Answer]:
             await opened.service.upkeep.refresh()
             return [
@@ -187,6 +171,9 @@ def test_a_preview_is_the_answer_after_saving(stocked: tuple[str, Engine]) -> No
 
         before = await answers()
         made = [await opened.previews.preview(one, item, layer) for one, item in ASKED]
+        with pytest.raises(RefusedLayerError):
+            await opened.previews.preview(HOME, None, RuleLayer((pin("unheard"),)))
+        assert (await opened.changes.current()).version == 0, "a preview changes nothing"
         await opened.changes.save(layer, 0, ANNA)
         after = await answers()
         for shown, current, edited in zip(made, before, after, strict=True):
@@ -197,28 +184,9 @@ def test_a_preview_is_the_answer_after_saving(stocked: tuple[str, Engine]) -> No
         again = [await opened.previews.preview(one, item, None) for one, item in ASKED]
         assert [one.current.items for one in again] == [one.items for one in after]
 
-    run(stocked, scenario)
-
-
-def test_a_preview_shows_both_lists_and_changes_nothing(stocked: tuple[str, Engine]) -> None:
-    async def scenario(opened: Office) -> None:
-        made = await opened.previews.preview(HOME, None, LAYER)
-        assert (ids(made.current), ids(made.edited)) == (TABLE, ["item-05", "item-22", "item-21"])
-        general = await opened.previews.preview(ListRequest("home", Visitor(), 3), None, LAYER)
-        assert ids(general.edited)[:2] == ["item-05", "item-00"]
-        about = ListRequest("similar-items", Visitor(), 3)
-        similar = await opened.previews.preview(about, "item-00", RuleLayer((pin("item-07", 1, "similar-items"),)))
-        assert (ids(similar.current), ids(similar.edited)[0]) == (["item-20", "item-21"], "item-07")
-        with pytest.raises(RefusedLayerError):
-            await opened.previews.preview(HOME, None, RuleLayer((pin("unheard"),)))
-        assert (await opened.changes.current()).version == 0
-        assert ids(await opened.service.recommend(HOME)) == TABLE
-
-    run(stocked, scenario)
-
 
 @pytest.mark.usefixtures("own_var")
-def test_reports_read_the_tables_as_the_serving_role_may(
+async def test_reports_read_the_tables_as_the_serving_role_may(
     stocked: tuple[str, Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = stocked[1]
@@ -246,25 +214,21 @@ def test_reports_read_the_tables_as_the_serving_role_may(
         write(engine, statement)
     settings = load()
     reader = ReportReader(engine, settings, configured(settings))
-
-    async def read() -> None:
-        home, similar, email = await reader.placements()
-        assert (home.placement, home.k, home.lists, home.answers, home.state) == ("home", 3, 1, {"table": 1}, "fresh")
-        assert home.operator_rules == ["item 'item-20' is hidden in all placements, by ann on 2026-11-29"]
-        assert similar.state.startswith("no longer configured")
-        assert (email.placement, email.batch_id, email.state) == ("email", None, "no lists yet")
-        both = await reader.champion()
-        assert both.champion is not None
-        assert both.challenger is not None
-        assert (both.champion.version, both.champion.metrics, both.challenger.version) == (1, {"ndcg_10": 0.2}, 2)
-        (batch,) = await reader.ledger(Paging(5, 0))
-        assert (batch.file, batch.status) == ("a.csv", "refused")
-        (window,) = await reader.drift(Paging(5, 0))
-        assert (window.joint, window.page, window.model_page) == (1.5, "http://mlflow.example/report", None)
-        alerts = await reader.alerts(Paging(5, 0))
-        assert sorted(alert.kind for alert in alerts) == ["ingest-refused", "retrain-failed", "review-waits"]
-        assert await reader.alerts(Paging(5, 3)) == []
-
-    asyncio.run(read())
+    home, similar, email = await reader.placements()
+    assert (home.placement, home.k, home.lists, home.answers, home.state) == ("home", 3, 1, {"table": 1}, "fresh")
+    assert home.operator_rules == ["item 'item-20' is hidden in all placements, by ann on 2026-11-29"]
+    assert similar.state.startswith("no longer configured")
+    assert (email.placement, email.batch_id, email.state) == ("email", None, "no lists yet")
+    both = await reader.champion()
+    assert both.champion is not None
+    assert both.challenger is not None
+    assert (both.champion.version, both.champion.metrics, both.challenger.version) == (1, {"ndcg_10": 0.2}, 2)
+    (batch,) = await reader.ledger(Paging(5, 0))
+    assert (batch.file, batch.status) == ("a.csv", "refused")
+    (window,) = await reader.drift(Paging(5, 0))
+    assert (window.joint, window.page, window.model_page) == (1.5, "http://mlflow.example/report", None)
+    alerts = await reader.alerts(Paging(5, 0))
+    assert sorted(alert.kind for alert in alerts) == ["ingest-refused", "retrain-failed", "review-waits"]
+    assert await reader.alerts(Paging(5, 3)) == []
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM operator_rules")).scalar_one() == 1

@@ -11,9 +11,9 @@ from infra.bundles import bundle
 from infra.database.schema.schema import items, promotions, suppressions, users
 from infra.installation import Installation
 from infra.keys.identity import remember
+from infra.overview.situation import NoChampionError
 from models.recommenders.baselines.most_popular import Config, MostPopular
 from serving.queries.basket_recommendations import UnknownProductError, basket_recommendations
-from serving.queries.champion_bundle import NoChampionError
 from serving.queries.user_recommendations import UnknownUserError
 from tests.published import published, shelf
 
@@ -88,11 +88,6 @@ def test_items_that_go_with_all_of_a_basket_come_first_and_nothing_of_it_comes_b
     assert names(basket_recommendations(store, ["bread", "tea", "tea"])) == ["jam", "butter", "milk", "cups"]
 
 
-def test_a_product_without_lists_goes_with_nothing(store: Engine) -> None:
-    assert basket_recommendations(store, ["milk"]) == []
-    assert basket_recommendations(store, ["cups"]) == []
-
-
 def test_items_that_a_user_likes_move_up_for_that_user(store: Engine, installation: Installation) -> None:
     promote(installation, {"cups": 9, "jam": 5})
     assert names(basket_recommendations(store, ["tea"], "ann")) == ["cups", "milk", "jam"]
@@ -120,8 +115,3 @@ def test_unknown_items_and_users_are_refused_by_name(store: Engine, installation
     promote(installation, {})
     with pytest.raises(UnknownUserError, match="'bob'"):
         basket_recommendations(store, ["tea"], "bob")
-
-
-def test_lists_of_another_placement_can_be_asked(store: Engine) -> None:
-    published(store, {"tea": [("bread", 2.0, "often")]}, shelf("run", "pairs", 1, 1, "item"))
-    assert names(basket_recommendations(store, ["tea"], placement="pairs")) == ["bread"]

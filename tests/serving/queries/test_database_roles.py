@@ -11,27 +11,24 @@ from sqlalchemy import Engine, text
 
 from infra.bundles.manifest import BundleRefusedError
 from infra.configuration.placements import configured
+from infra.configuration.settings import load
 from infra.database.engine import engine
 from infra.installation import Installation
 from infra.lake import compaction
-from infra.overview.situation import step
+from infra.overview.situation import require_champion, step
 from infra.services.database_access import logins
 from infra.services.database_access.grants import OPERATOR, READER, SERVING, Role
 from models.lists.rules.layer.rule_layer import HiddenItem
 from serving.answers.service import UNKNOWN_ITEMS
-from serving.api.gate.keyring import Keyring
-from serving.api.gate.recorded_keys import RecordedKeys
-from serving.events.messages import ItemChange, item_message
-from serving.events.statements import ANY_IS_NEW
-from serving.events.store import store
+from serving.api.gate.keyring import Keyring, RecordedKeys
+from serving.events.message import item_message
+from serving.events.store import ANY_IS_NEW, store
 from serving.operations.report_reader import ReportReader
-from serving.operations.requests import Paging
+from serving.operations.reports import Paging
 from serving.queries import ledger
 from serving.queries.basket_recommendations import basket_recommendations
-from serving.queries.champion_bundle import champion
-from serving.queries.drift import drift
 from serving.queries.explain import explain
-from serving.queries.status import status
+from serving.queries.status import drift, status
 from serving.queries.user_recommendations import UnknownUserError, example_users, require_user_key, user_list, why_empty
 from serving.stores.postgres import Postgres, connection_options
 from tests.database_roles import create_roles
@@ -82,7 +79,7 @@ def test_queries_that_need_consent_or_the_champion_are_answered_to_serving(role:
         assert require_user_key(connection, "raw")
         with pytest.raises(UnknownUserError):
             require_user_key(connection, "nobody")
-    assert champion(role(SERVING))["digest"] == "d"
+    assert require_champion(role(SERVING), load())["digest"] == "d"
     for query in (
         lambda: basket_recommendations(role(SERVING), ["i"], "raw"),
         lambda: explain(role(SERVING), "raw", "i"),
@@ -122,7 +119,7 @@ def test_rules_and_reports_of_operators_are_those_of_the_serving_role(role: Role
 def test_the_api_finds_waiting_items_counts_the_use_of_keys_and_knows_visitors_by_the_serving_role(
     role: Roles, installation: Installation
 ) -> None:
-    put = item_message(ItemChange("waits", title="T"), 1, "m")
+    put = item_message({"item_id": "waits", "title": "T"}, 1, "m")
     call = replace(click(1), charged=("key", 5))
     settings = installation.settings
 

@@ -12,11 +12,11 @@ from infra.database.engine import engine
 from infra.database.schema.schema import exclusions, items, placements, promotions, suppressions, users
 from infra.keys.identity import remember
 from models.datasets.dataset import Dataset
-from models.lists.rules.layer.rule_layer import HiddenItem
-from models.lists.rules.layer.rule_version import layer_to_json
+from models.errors import TailorbirdError
+from models.lists.rules.layer.rule_layer import HiddenItem, layer_to_json
 from models.lists.rules.placement_config import PlacementError
 from models.ranking.two_stage import LogisticRegression, RegressionConfig
-from serving.queries.explain import NoListsError, UnknownItemError, explain
+from serving.queries.explain import explain
 from serving.queries.user_recommendations import UnknownUserError, user_list
 from serving.terminal import recommendations
 from tasks.scoring import batch_state
@@ -154,24 +154,16 @@ def test_a_user_who_withdrew_or_is_suppressed_has_no_list_and_is_not_explained(s
 def test_users_items_and_placements_that_do_not_exist_are_refused_by_name(shop: Engine, model) -> None:
     with pytest.raises(UnknownUserError, match="'nobody' was ever ingested"):
         explain(shop, "nobody", ranked(model)[0])
-    with pytest.raises(UnknownItemError, match="No catalogue names an item 'nothing'"):
+    with pytest.raises(TailorbirdError, match="No catalogue names an item 'nothing'"):
         explain(shop, "raw u000", "nothing")
     with pytest.raises(PlacementError, match="There is no placement 'basket'; there are home"):
         explain(shop, "raw u000", ranked(model)[0], "basket")
-    with pytest.raises(NoListsError, match="Next: `tailorbird"):
+    with pytest.raises(TailorbirdError, match="Next: `tailorbird"):
         explain(shop, "raw u000", ranked(model)[0], "email")
     with shop.begin() as connection:
         connection.execute(delete(placements))
-    with pytest.raises(NoListsError):
+    with pytest.raises(TailorbirdError):
         explain(shop, "raw u000", ranked(model)[0])
-
-
-def test_lists_about_items_are_nobodys(shop: Engine, model) -> None:
-    published(
-        shop, {"i1": [(ranked(model)[0], 1.0, "alike")]}, batch_state.BatchSpec("alike", "run", 1, "v1", 1, "item")
-    )
-    with pytest.raises(PlacementError, match="The lists of 'alike' are about items"):
-        explain(shop, "raw u000", ranked(model)[0], "alike")
 
 
 def test_rules_of_operators_about_an_item_are_named_with_their_author(shop: Engine, model: LogisticRegression) -> None:

@@ -11,8 +11,9 @@ from sqlalchemy import Engine, insert, text
 from infra.database.engine import engine
 from infra.database.schema.schema import items, users
 from infra.keys.identity import remember
+from models.errors import TailorbirdError
 from serving.queries import export_lists as module
-from serving.queries.export_lists import ExportRefusedError, export_lists
+from serving.queries.export_lists import export_lists
 from tests.published import published, shelf
 
 TITLE = 'A "cup", =1+1'
@@ -66,9 +67,9 @@ def test_lists_about_items_name_the_item_that_they_are_for(filled: Engine, tmp_p
 def test_an_export_that_cannot_be_written_is_refused_in_a_sentence_and_leaves_no_file(
     filled: Engine, tmp_path: Path
 ) -> None:
-    with pytest.raises(ExportRefusedError, match=r"ends neither with \.csv nor with \.parquet"):
+    with pytest.raises(TailorbirdError, match=r"ends neither with \.csv nor with \.parquet"):
         export_lists(filled, "email", tmp_path / "email.txt")
-    with pytest.raises(ExportRefusedError, match="nowhere has no published lists"):
+    with pytest.raises(TailorbirdError, match="nowhere has no published lists"):
         export_lists(filled, "nowhere", tmp_path / "nowhere.csv")
     with filled.begin() as connection:
         connection.execute(text("DELETE FROM users"))

@@ -55,12 +55,6 @@ def test_lists_of_a_placement_that_was_taken_out_of_the_file_have_a_state_of_the
     assert [(row["placement"], row["state"]) for row in missing] == [(n, NEVER) for n in ("home", "email", "new")]
 
 
-def test_a_file_that_cannot_be_used_is_reported(settings: Settings) -> None:
-    Path(settings.placements).write_text("[home]\nfresh_hours = 0\n")
-    with pytest.raises(PlacementError, match=r"home\.fresh_hours"):
-        judged([], settings)
-
-
 def test_the_rest_of_the_status_is_shown_all_the_same(
     settings: Settings, installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

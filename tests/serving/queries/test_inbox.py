@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from infra.database.engine import engine
 from serving.events.spool import FOLDER, Spool, SpoolFullError
-from serving.queries.status import inbox_state, spool_counts
+from serving.queries.status import inbox_state
 from serving.terminal.status import print_status
 from tests.serving.events.inbox_database import click
 
@@ -39,12 +39,12 @@ def test_requests_for_lists_are_no_events_that_wait(database: str) -> None:
 
 
 def test_messages_on_disk_and_dropped_ones_are_counted(tmp_path: Path) -> None:
-    assert spool_counts(tmp_path) == {"messages": 0, "dropped": 0, "refused": 0}
+    assert Spool(tmp_path / FOLDER, 0).state() == {"messages": 0, "dropped": 0, "refused": 0}
     spool = Spool(tmp_path / FOLDER, 500)
     spool.append([click(1)])
     with pytest.raises(SpoolFullError):
         spool.append([click(2), click(3)])
-    assert spool_counts(tmp_path) == {"messages": 1, "dropped": 2, "refused": 0}
+    assert Spool(tmp_path / FOLDER, 0).state() == {"messages": 1, "dropped": 2, "refused": 0}
 
 
 def test_status_shows_what_waits(capsys: pytest.CaptureFixture[str]) -> None:

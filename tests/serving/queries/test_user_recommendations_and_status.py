@@ -145,11 +145,6 @@ def test_a_list_shows_everything_about_each_recommendation(filled: Engine) -> No
     assert json.loads(json.dumps(user_list(filled, "raw"))) == user_list(filled, "raw")
 
 
-def test_a_known_user_without_a_list_has_an_empty_shelf(filled: Engine) -> None:
-    assert user_list(filled, "listless") == []
-    assert user_list(filled, "raw", "basket") == []
-
-
 @pytest.mark.parametrize(
     "withdrawal",
     [

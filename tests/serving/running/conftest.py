@@ -30,8 +30,3 @@ def shop(
         with chosen(url, folder / "var"), running(url, folder, redis_server, faulty) as shop:
             yield shop
         next(databases, None)
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 
 import pytest
 
@@ -15,66 +15,33 @@ pytestmark = pytest.mark.anyio
 RATE = 40
 
 
-@contextmanager
-def redis_stopped(shop: RunningShop) -> Iterator[None]:
-    shop.redis.stop()
-    yield
-    shop.redis.start()
+def nothing() -> None:
+    """Do nothing."""
 
 
 @contextmanager
-def redis_paused(shop: RunningShop) -> Iterator[None]:
-    shop.redis.pause()
-    yield
-    shop.redis.go_on()
-
-
-@contextmanager
-def redis_flushed(shop: RunningShop) -> Iterator[None]:
-    shop.redis.ask("FLUSHALL")
-    yield
-
-
-@contextmanager
-def redis_full(shop: RunningShop) -> Iterator[None]:
-    shop.redis.ask("CONFIG SET maxmemory 1")
-    yield
-    shop.redis.ask("CONFIG SET maxmemory 0")
-
-
-@contextmanager
-def postgres_stopped(shop: RunningShop) -> Iterator[None]:
-    shop.postgres.stop(signal.SIGINT)
-    yield
-    shop.postgres.start()
-
-
-@contextmanager
-def postgres_crashed(shop: RunningShop) -> Iterator[None]:
-    shop.postgres.stop(signal.SIGQUIT)
-    yield
-    shop.postgres.start()
-
-
-@contextmanager
-def postgres_restarted(shop: RunningShop) -> Iterator[None]:
-    shop.postgres.stop(signal.SIGINT)
-    shop.postgres.start()
-    yield
-
-
-@contextmanager
-def postgres_paused(shop: RunningShop) -> Iterator[None]:
-    with shop.postgres.paused():
+def failing(shop: RunningShop, fault: str) -> Iterator[None]:
+    """Let a dependency fail meanwhile."""
+    redis, postgres = shop.redis, shop.postgres
+    begins, ends = {
+        "redis stopped": (redis.stop, redis.start),
+        "redis paused": (redis.pause, redis.go_on),
+        "redis flushed": (lambda: redis.ask("FLUSHALL"), nothing),
+        "redis full": (lambda: redis.ask("CONFIG SET maxmemory 1"), lambda: redis.ask("CONFIG SET maxmemory 0")),
+        "postgres stopped": (lambda: postgres.stop(signal.SIGINT), postgres.start),
+        "postgres crashed": (lambda: postgres.stop(signal.SIGQUIT), postgres.start),
+        "postgres restarted": (lambda: (postgres.stop(signal.SIGINT), postgres.start()), nothing),
+        "postgres paused": (nothing, nothing),
+    }[fault]
+    with postgres.paused() if fault == "postgres paused" else nullcontext():
+        begins()
         yield
+        ends()
 
 
-Fault = Callable[[RunningShop], "contextmanager[None]"]
-OF_REDIS = (redis_stopped, redis_paused, redis_flushed, redis_full)
-OF_POSTGRES = (postgres_stopped, postgres_crashed, postgres_restarted, postgres_paused)
-SHORT = (redis_paused, postgres_crashed)
+SHORT = ("redis paused", "postgres crashed")
 """The suite has these; the storms have all."""
-ALL = [pytest.param(one, marks=() if one in SHORT else pytest.mark.faults) for one in (*OF_REDIS, *OF_POSTGRES)]
+LONG = ("redis stopped", "redis flushed", "redis full", "postgres stopped", "postgres restarted", "postgres paused")
 
 
 class Traffic:
@@ -147,20 +114,20 @@ async def usual(traffic: Traffic) -> None:
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("fault", ALL)
-async def test_a_dependency_that_fails_costs_no_answer_and_no_message(shop: RunningShop, fault: Fault) -> None:
+@pytest.mark.parametrize("fault", [*SHORT, *(pytest.param(one, marks=pytest.mark.faults) for one in LONG)])
+async def test_a_dependency_that_fails_costs_no_answer_and_no_message(shop: RunningShop, fault: str) -> None:
     async with busy(shop) as traffic:
         await usual(traffic)
-        failing = fault(shop)
-        await asyncio.to_thread(failing.__enter__)
+        failure = failing(shop, fault)
+        await asyncio.to_thread(failure.__enter__)
         try:
             for number in range(20):
                 assert "items" in await asked(traffic, USERS[number])
                 await asyncio.sleep(0.05)
-            if fault in (postgres_stopped, postgres_crashed, postgres_paused):
+            if fault in ("postgres stopped", "postgres crashed", "postgres paused"):
                 await _degraded(traffic)
         finally:
-            await asyncio.to_thread(failing.__exit__, None, None, None)
+            await asyncio.to_thread(failure.__exit__, None, None, None)
         await usual(traffic)
     await _stored(shop, traffic)
 

@@ -85,8 +85,3 @@ def storefront() -> Iterator[Storefront]:
     config = ShopConfig("http://api", key, collect_key, b"secret", ("1", "2"), ("testserver",), False, 5.0)
     with TestClient(shop_app(config, network), raise_server_exceptions=False) as browser:
         yield Storefront(browser, network, answers, events, config)
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from serving.shop.events import call_queue, calls
-from serving.shop.events.call_queue import CallQueue
-from serving.shop.visits.visit import Visit
+from serving.shop import calls
+from serving.shop.calls import CallQueue
+from serving.shop.visits import Visit
 
 pytestmark = pytest.mark.anyio
 
@@ -48,19 +48,8 @@ def queue_to(receive: Callable[..., Any], **options: int) -> CallQueue:
     return CallQueue(client, "key", **options)
 
 
-async def test_calls_of_a_moment_are_one_request() -> None:
-    receiver = Receiver()
-    queue = queue_to(receiver)
-    async with queue.running():
-        for number in range(3):
-            queue.put(call(number))
-        assert await queue.sent(5)
-    assert receiver.batches == [["m0", "m1", "m2"]]
-    assert queue.lost == 0
-
-
 async def test_a_batch_is_sent_again_until_it_is_durable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(call_queue, "_FIRST_WAIT", 0.001)
+    monkeypatch.setattr(calls, "_FIRST_WAIT", 0.001)
     receiver = Receiver(503, 429)
     queue = queue_to(receiver)
     async with queue.running():
@@ -127,8 +116,8 @@ async def test_of_a_batch_that_is_too_large_only_the_call_is_lost_that_is_too_la
 async def test_at_the_end_answers_about_consent_go_first_although_the_collector_was_down_and_slow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(call_queue, "_LAST_SECONDS", 0.5)
-    monkeypatch.setattr(call_queue, "_LONGEST_WAIT", 60.0)
+    monkeypatch.setattr(calls, "_LAST_SECONDS", 0.5)
+    monkeypatch.setattr(calls, "_LONGEST_WAIT", 60.0)
     receiver = Receiver(503)
     queue = queue_to(receiver)
     for number in range(150):
@@ -144,7 +133,7 @@ async def test_at_the_end_answers_about_consent_go_first_although_the_collector_
 async def test_a_refusal_that_is_lost_at_the_end_is_counted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(call_queue, "_LAST_SECONDS", 0.1)
+    monkeypatch.setattr(calls, "_LAST_SECONDS", 0.1)
     receiver = Receiver()
     receiver.go_on.clear()
     queue = queue_to(receiver)
@@ -153,13 +142,3 @@ async def test_a_refusal_that_is_lost_at_the_end_is_counted(
         queue.put(refusal())
     assert queue.lost == 2
     assert "2 calls are lost (2 so far; answers about consent: 1): the shop ends." in caplog.text
-
-
-async def test_calls_that_still_wait_at_the_end_are_sent() -> None:
-    receiver = Receiver()
-    async with queue_to(receiver).running() as _:
-        pass
-    queue = queue_to(receiver)
-    async with queue.running():
-        queue.put(call(7))
-    assert receiver.batches == [["m7"]]

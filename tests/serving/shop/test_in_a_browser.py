@@ -1,18 +1,15 @@
 """A browser in the storefront: before the real API with its database, as in the demo."""
 
-import asyncio
 import shutil
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -26,9 +23,6 @@ from infra.services.database_access.logins import OPERATOR_PAGE
 from infra.services.embedded_postgres import EmbeddedPostgres
 from serving.shop.app import shop_app
 from serving.shop.config import ShopConfig
-from serving.shop.events import calls
-from serving.shop.events.call_queue import CallQueue
-from serving.shop.visits.visit import Visit
 from tests.conftest import fresh_database
 from tests.installations import chosen
 from tests.published import published, shelf
@@ -303,28 +297,6 @@ def test_a_hostile_title_is_text_and_runs_nothing(visitor: Visitor) -> None:
     assert visitor.page.get_by_role("heading", level=1).inner_text() == HOSTILE
 
 
-def test_events_beyond_the_limit_of_the_collector_arrive_in_parts(api: Collecting) -> None:
-    visit = Visit.new().agreeing()
-    longs = [calls.viewed(visit, AGENT, "i01") for _ in range(100)]
-    for one in longs:
-        one["properties"]["name"] = "x" * 10_000
-    longs[70]["properties"]["name"] = "x" * 600_000
-
-    async def send() -> int:
-        async with httpx.AsyncClient(base_url=api.server.address) as client:
-            queue = CallQueue(client, api.write_key)
-            for one in longs:
-                queue.put(one)
-            async with queue.running():
-                assert await queue.sent(SECONDS)
-        return queue.lost
-
-    with ThreadPoolExecutor(1) as thread:  # the driver of the browser has an event loop in this one
-        assert thread.submit(lambda: asyncio.run(send())).result() == 1
-    stored = {row.message_id for row in api.api.rows("SELECT message_id FROM event_inbox WHERE source = 'web'")}
-    assert stored >= {one["messageId"] for at, one in enumerate(longs) if at != 70}
-
-
 def sign_in(visitor: Visitor, name: str = "Ann") -> None:
     """Open the first page of operators."""
     visitor.open("/operator")  # of the shop, which leads to the API
@@ -393,35 +365,3 @@ def test_an_operator_previews_a_pin_saves_it_sees_it_in_the_shop_and_undoes_it(v
     until(lambda: visitor.reloaded()[FOR_EVERYBODY][0] != "i08")
     assert page.evaluate("window.owned") is None
     assert found == []
-
-
-def test_the_page_of_operators_fits_a_phone_and_works_with_the_keyboard(visitor: Visitor) -> None:
-    page = visitor.page
-    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
-    sign_in(visitor)
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.innerText") == "Skip to the content"
-    page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.id") == "main"
-    for path in ("", "/placements/similar-items", "/history"):
-        visitor.manage(path)
-        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
-        assert visitor.faults() == []
-    visitor.manage("/placements/home")
-    page.get_by_label("Find a product").fill("script")
-    with page.expect_navigation():
-        page.keyboard.press("Enter")
-    page.get_by_role("radio").first.focus()
-    for _ in range(20):
-        page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.innerText") == "Add to the draft":
-            break
-    with page.expect_navigation():
-        page.keyboard.press("Enter")
-    assert f"Add: Pin “{HOSTILE}” (item i06) to place 1" in page.inner_text("main")
-    assert visitor.faults() == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    assert page.evaluate("window.owned") is None
-    visitor.press("Sign out")
-    visitor.manage("/history")
-    assert page.get_by_role("heading", name="Sign in as an operator").is_visible()

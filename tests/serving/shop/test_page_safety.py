@@ -5,7 +5,7 @@ import re
 import pytest
 
 from serving.http.safe_pages import POLICY
-from serving.shop.visits.cookie import COOKIE
+from serving.shop.visits import COOKIE
 from tests.serving.shop.conftest import Storefront
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}"
@@ -107,7 +107,7 @@ def test_a_missing_page_is_answered_with_a_page_of_its_own(storefront: Storefron
 def test_a_defect_has_a_page_without_details_and_as_safe_as_others(
     storefront: Storefront, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.shop.pages.browsing.home_shelves", lambda _: [None])
+    monkeypatch.setattr("serving.shop.pages.home_shelves", lambda _: [None])
     answer = storefront.browser.get("/")
     assert answer.status_code == 500
     assert "This is a defect of the shop." in answer.text

@@ -1,17 +1,16 @@
 """The pages of the storefront, over HTTP."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import orjson
 import pytest
 
 from serving.answers.answer import Answer, Source
 from serving.answers.request import ListRequest
-from serving.shop.client.answers import Shelf, Wanted
-from serving.shop.pages.rendering import why
-from serving.shop.visits.cookie import COOKIE
-from serving.shop.visits.visit import Visit
+from serving.shop.visits import COOKIE
 from tests.serving.shop.conftest import Storefront
 
 ORDER = "0123456789abcdef"
@@ -113,16 +112,21 @@ def test_best_sellers_are_not_called_personal_after_an_agreement(storefront: Sto
     assert "what your household bought" not in text
 
 
-@pytest.mark.parametrize("path", ["/", "/products/item-40", "/basket"])
-def test_a_page_shows_each_title_once(storefront: Storefront, path: str) -> None:
+def offer_variants(storefront: Storefront, number: Callable[[Any], int]) -> None:
+    """Give pairs of items, by a number of each, the same title."""
     made = storefront.answers.recommend
 
     async def of_variants(request: ListRequest) -> Answer:
         found = await made(request)
-        named = [item._replace(title=f"Title {int(item.item_id[5:]) // 2}") for item in found.items]
+        named = [item._replace(title=f"Title {number(item) // 2}") for item in found.items]
         return replace(found, items_json=orjson.dumps([item._asdict() for item in named]))
 
     storefront.answers.recommend = of_variants  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("path", ["/", "/products/item-40", "/basket"])
+def test_a_page_shows_each_title_once(storefront: Storefront, path: str) -> None:
+    offer_variants(storefront, lambda item: int(item.item_id[5:]))
     storefront.agree()
     storefront.post("/sign-in", household="1")
     storefront.post("/basket/add", pick="0 item-50")
@@ -146,21 +150,6 @@ def test_a_second_browser_of_a_household_takes_back_no_refusal_of_the_first(stor
     assert {one.kind for one in later} == {"call", "event"}
     assert {one.consent for one in later} == {None}
     assert {one.consent for one in storefront.events.shown if one.user_key} == {None}
-
-
-@pytest.mark.parametrize(
-    ("source", "words"),
-    [
-        ("table", "what your household bought"),
-        ("live", "what your household bought"),
-        ("segment", "traits that are stored about your household"),
-        ("popular", "It depends on no person"),
-    ],
-)
-def test_each_shelf_states_what_it_depends_on(source: str, words: str) -> None:
-    shelf = Shelf("id", "home", (), source, 3, None, degraded=False)
-    sentences = why(shelf, Wanted("For you", "/v1/slots/home"), Visit.new().agreeing().signed_in("1"))
-    assert words in sentences[1]
 
 
 def test_a_withdrawal_counts_on_the_next_page_and_in_the_recommender(storefront: Storefront) -> None:
@@ -258,14 +247,7 @@ def test_after_a_sign_out_the_next_person_is_asked_about_personal_shelves(storef
 
 def test_similar_products_of_one_title_are_shown_once(storefront: Storefront) -> None:
     storefront.offer(*(f"item-{number}" for number in range(1, 21)))
-    made = storefront.answers.recommend
-
-    async def of_variants(request: ListRequest) -> Answer:
-        found = await made(request)
-        named = [item._replace(title=f"Title {item.rank // 2}") for item in found.items]
-        return replace(found, items_json=orjson.dumps([item._asdict() for item in named]))
-
-    storefront.answers.recommend = of_variants  # type: ignore[method-assign]
+    offer_variants(storefront, lambda item: item.rank)
     page = storefront.get("/products/item-30")
     similar = page.partition("Similar products</h2>")[2]
     assert shown(similar) == [f"item-{number}" for number in range(10, 21, 2)]
@@ -327,11 +309,6 @@ def test_a_slow_shelf_is_left_out_and_the_others_are_shown(
     text = storefront.get()
     assert titles(text) == ["For you", "Popular at the moment", "Best sellers"]
     assert "Some shelves are older, or missing." in text
-
-
-def test_a_degraded_shelf_states_it(storefront: Storefront) -> None:
-    storefront.answers.degraded = True
-    assert "a simpler list takes the place of the usual one" in storefront.get()
 
 
 def test_an_installation_without_a_placement_has_no_shelf_for_it(storefront: Storefront) -> None:

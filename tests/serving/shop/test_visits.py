@@ -6,8 +6,17 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from serving.shop.visits.cookie import COOKIE, NOTE_COOKIE, known_visit, written
-from serving.shop.visits.visit import CONSENT_SECONDS, MOST_HIDDEN, MOST_LINES, Line, Visit
+from serving.shop.visits import (
+    CONSENT_SECONDS,
+    COOKIE,
+    MOST_HIDDEN,
+    MOST_LINES,
+    NOTE_COOKIE,
+    Line,
+    Visit,
+    known_visit,
+    written,
+)
 
 SECRET = b"secret"
 

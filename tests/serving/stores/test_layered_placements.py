@@ -3,8 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from models.lists.rules.layer.rule_layer import HiddenItem, RuleLayer
-from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion
+from models.lists.rules.layer.rule_layer import NO_VERSION, HiddenItem, RuleLayer, RuleVersion
 from models.lists.rules.placement_config import Placement
 from serving.stores.rules import LayeredPlacements
 from tests.serving.operator_rules import pin

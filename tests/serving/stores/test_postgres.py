@@ -2,40 +2,39 @@
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
 from sqlalchemy import make_url
 
-from serving.stores.outages import PostgresDownError
 from serving.stores.postgres import Postgres, connection_options
+from serving.stores.shared_loads import PostgresDownError
+
+pytestmark = pytest.mark.anyio
 
 HOLD = "SELECT pg_sleep($1)"
 
 
-def run(url: str, scenario: Callable[[Postgres], Awaitable[None]], size: int = 2, seconds: float = 3.0) -> None:
-    async def main() -> None:
-        postgres = Postgres(url, size, seconds)
-        try:
-            await scenario(postgres)
-        finally:
-            await postgres.close()
-
-    asyncio.run(main())
+@asynccontextmanager
+async def opened(url: str, size: int = 2, seconds: float = 3.0) -> AsyncIterator[Postgres]:
+    postgres = Postgres(url, size, seconds)
+    try:
+        yield postgres
+    finally:
+        await postgres.close()
 
 
-def test_connections_are_bounded_and_used_again(database: str) -> None:
-    async def scenario(postgres: Postgres) -> None:
+async def test_connections_are_bounded_and_used_again(database: str) -> None:
+    async with opened(database) as postgres:
         own = "SELECT pg_backend_pid(), pg_sleep(0.01)"
         rows = await asyncio.gather(*(postgres.fetch(own) for _ in range(12)))
         assert len({row[0][0] for row in rows}) == 2
 
-    run(database, scenario)
 
-
-def test_a_statement_that_takes_too_long_ends_at_the_limit_and_its_connection_is_replaced(database: str) -> None:
-    async def scenario(postgres: Postgres) -> None:
+async def test_a_statement_that_takes_too_long_ends_at_the_limit_and_its_connection_is_replaced(database: str) -> None:
+    async with opened(database, seconds=0.5) as postgres:
         await postgres.warm()
         clock = asyncio.get_running_loop().time
         started = clock()
@@ -44,10 +43,8 @@ def test_a_statement_that_takes_too_long_ends_at_the_limit_and_its_connection_is
         assert clock() - started < 2
         assert [row[0] for row in await postgres.fetch("SELECT 7")] == [7]
 
-    run(database, scenario, seconds=0.5)
 
-
-def test_a_connection_in_an_impossible_state_is_replaced(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_in_an_impossible_state_is_replaced(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torn: list[asyncpg.Connection] = []
 
     async def fetch(connection: asyncpg.Connection, *_: object) -> None:
@@ -56,16 +53,14 @@ def test_a_connection_in_an_impossible_state_is_replaced(database: str, monkeypa
         monkeypatch.undo()
         raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
 
-    async def scenario(postgres: Postgres) -> None:
+    async with opened(database) as postgres:
         monkeypatch.setattr(asyncpg.Connection, "fetch", fetch)
         assert [row[0] for row in await postgres.fetch("SELECT 7")] == [7]
         assert torn[0].is_closed()
 
-    run(database, scenario)
 
-
-def test_a_connection_that_was_closed_while_idle_is_replaced(database: str) -> None:
-    async def scenario(postgres: Postgres) -> None:
+async def test_a_connection_that_was_closed_while_idle_is_replaced(database: str) -> None:
+    async with opened(database) as postgres:
         await postgres.warm()
         others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() " + (
             "AND datname = current_database()"
@@ -73,11 +68,9 @@ def test_a_connection_that_was_closed_while_idle_is_replaced(database: str) -> N
         await postgres.fetch(others)
         assert [(await postgres.fetch("SELECT 7"))[0][0] for _ in range(4)] == [7] * 4
 
-    run(database, scenario)
 
-
-def test_a_request_that_is_cancelled_leaves_no_connection_behind(database: str) -> None:
-    async def scenario(postgres: Postgres) -> None:
+async def test_a_request_that_is_cancelled_leaves_no_connection_behind(database: str) -> None:
+    async with opened(database) as postgres:
         for _ in range(6):
             task = asyncio.create_task(postgres.fetch(HOLD, 30.0))
             await asyncio.sleep(0.02)
@@ -85,11 +78,9 @@ def test_a_request_that_is_cancelled_leaves_no_connection_behind(database: str) 
             await asyncio.gather(task, return_exceptions=True)
         assert (await postgres.fetch("SELECT 7"))[0][0] == 7
 
-    run(database, scenario)
 
-
-def test_a_closed_port_is_reported_at_once() -> None:
-    async def scenario(postgres: Postgres) -> None:
+async def test_a_closed_port_is_reported_at_once() -> None:
+    async with opened("postgresql://nobody@127.0.0.1:9/none") as postgres:
         clock = asyncio.get_running_loop().time
         started = clock()
         for _ in range(20):
@@ -98,33 +89,26 @@ def test_a_closed_port_is_reported_at_once() -> None:
         assert clock() - started < 1
         assert postgres.breaker.is_open
 
-    run("postgresql://nobody@127.0.0.1:9/none", scenario)
 
-
-def test_a_server_that_accepts_and_stays_silent_costs_the_limit_a_few_times(database: str) -> None:
-    async def scenario(postgres: Postgres) -> None:
-        clock = asyncio.get_running_loop().time
-        seconds = []
-        for _ in range(20):
-            started = clock()
-            with pytest.raises(PostgresDownError):
-                await postgres.fetch("SELECT 1")
-            seconds.append(clock() - started)
-        assert max(seconds) < 0.3
-        assert sum(one > 0.05 for one in seconds) <= 4
-
+async def test_a_server_that_accepts_and_stays_silent_costs_the_limit_a_few_times() -> None:
+    clock, seconds = asyncio.get_running_loop().time, []
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        run(f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/none", scenario, seconds=0.1)
-    assert database
+        address = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
+        async with opened(address, seconds=0.1) as postgres:
+            for _ in range(20):
+                started = clock()
+                with pytest.raises(PostgresDownError):
+                    await postgres.fetch("SELECT 1")
+                seconds.append(clock() - started)
+    assert max(seconds) < 0.3
+    assert sum(one > 0.05 for one in seconds) <= 4
 
 
-def test_a_refused_statement_does_not_end_the_connection(database: str, caplog: pytest.LogCaptureFixture) -> None:
-    async def scenario(postgres: Postgres) -> None:
+async def test_a_refused_statement_does_not_end_the_connection(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with opened(database, size=1) as postgres:
         with pytest.raises(PostgresDownError):
             await postgres.fetch("SELECT $1::int / 0", 12345)
         assert (await postgres.fetch("SELECT 7"))[0][0] == 7
-
-    run(database, scenario, size=1)
     assert "DivisionByZeroError" in caplog.text
     assert "12345" not in caplog.text
 

@@ -8,8 +8,7 @@ from sqlalchemy import text
 
 from infra.database.clock import database_now
 from infra.database.engine import engine as engine_of
-from models.lists.rules.layer.rule_layer import AnyRule, HiddenItem
-from models.lists.rules.layer.rule_version import NO_VERSION
+from models.lists.rules.layer.rule_layer import NO_VERSION, AnyRule, HiddenItem
 from serving.stores.postgres import Postgres
 from serving.stores.rules import RuleReader
 from tests.serving.operator_rules import boost, pin, store

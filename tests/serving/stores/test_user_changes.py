@@ -1,7 +1,6 @@
 import pytest
 
-from serving.stores import standing
-from serving.stores.standing import UserChanges
+from serving.stores.changes import UserChanges
 
 
 def listening(now: float) -> UserChanges:
@@ -58,7 +57,7 @@ def test_if_the_clock_goes_back_nothing_holds_until_it_caught_up() -> None:
 
 
 def test_of_too_many_changes_the_oldest_are_replaced_by_a_later_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(standing, "_MOST", 2)
+    monkeypatch.setattr("serving.stores.changes._MOST", 2)
     changes = listening(100.0)
     for moment, name in enumerate(("ann", "bob", "eve"), 110):
         changes.changed(name)

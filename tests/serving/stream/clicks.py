@@ -8,11 +8,10 @@ from typing import Any
 
 import asyncpg
 
+from infra.keys.key_chain import Pseudonyms
 from models.ingest.segment.segment_mapping import SegmentMapping
 from serving.collector.collector import Collector
-from serving.events.pseudonyms import Pseudonyms
-from serving.stream.delivery import Delivery
-from serving.stream.message_reader import MessageReader
+from serving.stream.delivery import Delivery, MessageReader
 from serving.stream.settlement import Settlement
 from tests.serving.api.fakes import PSEUDONYM_KEY
 from tests.serving.events.inbox_database import InboxDatabase

@@ -1,14 +1,11 @@
 """A RabbitMQ node and a Kafka for the session, and settlements in a database that a test can take away."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from benchmarks.stream.rabbit_server import RabbitServer, is_installed, rabbit_server
-from infra.services.embedded_postgres import EmbeddedPostgres
-from tests.serving.events.inbox_database import InboxDatabase
 
 if TYPE_CHECKING:
     from tests.serving.stream.kafka_broker import KafkaBroker
@@ -32,10 +29,3 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator["KafkaBroker"]:
     with kafka_broker(tmp_path_factory.mktemp("kafka")) as broker:
         shorten_sessions()
         yield broker
-
-
-@pytest.fixture
-def inbox(database: str, postgres: EmbeddedPostgres, tmp_path: Path) -> Iterator[InboxDatabase]:
-    made = InboxDatabase(database, postgres, tmp_path / "spool")
-    yield made
-    made.come_back()

@@ -12,7 +12,7 @@ from benchmarks.stream.rabbit_server import RabbitServer
 from flows.commands import streams
 from infra.installation import Installation
 from models.errors import TailorbirdError
-from serving.queries.dead_letters import NoSuchLetterError, dismiss, letters_naming
+from serving.queries.dead_letters import dismiss, letters_naming
 from tests.serving.stream.clicks import click
 
 
@@ -82,7 +82,7 @@ def test_letters_of_a_user_are_found_packed_or_broken_and_those_of_others_are_no
                 values,
             )
     assert letters_naming(installation.engine, "Zoë") == [1, 2, 5, 6]
-    with pytest.raises(NoSuchLetterError, match="There is no dead letter 99"):
+    with pytest.raises(TailorbirdError, match="There is no dead letter 99"):
         dismiss(installation.engine, [1, 99])
     assert dismiss(installation.engine, [1, 2]) == [1, 2]
     assert letters_naming(installation.engine, "Zoë") == [5, 6]

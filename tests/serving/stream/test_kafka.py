@@ -11,11 +11,12 @@ import pytest
 
 from serving.http import metrics
 from serving.stream.consumer import ConsumerConfig, consume
-from serving.stream.delivery import HEAD_BYTES
 from serving.stream.settlement import Settlement
 from tests.serving.events.inbox_database import InboxDatabase, until
 from tests.serving.stream.clicks import REFUSES, click, letters, settlement_of
 from tests.serving.stream.kafka_broker import KafkaBroker, aiokafka, binding, broker_with_disk, free_port
+
+pytestmark = pytest.mark.anyio
 
 SECONDS = 60
 
@@ -45,116 +46,91 @@ def stored_offsets(inbox: InboxDatabase) -> int:
     return int(inbox.rows("SELECT coalesce(sum(next_offset), 0) AS n FROM stream_offsets")[0].n)
 
 
-def test_two_consumers_store_repeated_shuffled_and_late_messages_once(kafka: KafkaBroker, inbox: InboxDatabase) -> None:
+async def test_two_consumers_store_repeated_shuffled_and_late_messages_once(
+    kafka: KafkaBroker, inbox: InboxDatabase
+) -> None:
     clicks = [click(number, user=f"user {number % 9}", minutes=number % 4000) for number in range(400)]
     bad = [b"{", click(1, "another"), b"[]"]
     bodies = clicks + clicks[::3]
     random.Random(1).shuffle(bodies)  # noqa: S311
+    topic, published = await kafka.topic(), 0
 
-    async def work() -> None:
-        topic, published = await kafka.topic(), 0
+    async def publish(bodies: Sequence[bytes]) -> None:
+        nonlocal published
+        published += len(bodies)
+        await kafka.publish(topic, bodies)
 
-        async def publish(bodies: Sequence[bytes]) -> None:
-            nonlocal published
-            published += len(bodies)
-            await kafka.publish(topic, bodies)
-
-        await publish(bodies[:200])
-        async with consuming(kafka, inbox, topic) as first:
-            async with consuming(kafka, inbox, topic) as second:  # coming and leaving, each is a rebalancing
-                while not (first.counts and second.counts):
-                    await publish(random.Random(published).sample(bodies, 40))  # noqa: S311
-                    await asyncio.sleep(0.05)
-            await publish(bodies[200:])
-            await eventually(lambda: len(inbox.ids()) == len(clicks))
-            await publish(bad)
-            await eventually(lambda: len(letters(inbox)) == len(bad))
-        assert await committed(kafka, topic) == stored_offsets(inbox) == published
-        assert inbox.rows("SELECT queue, source FROM streams") == [(topic, "bus")]
-        assert f'tailorbird_stream_lag_messages{{queue="{topic}"}}' in metrics.exposition().decode()
-
-    asyncio.run(work())
+    await publish(bodies[:200])
+    async with consuming(kafka, inbox, topic) as first:
+        async with consuming(kafka, inbox, topic) as second:  # coming and leaving, each is a rebalancing
+            while not (first.counts and second.counts):
+                await publish(random.Random(published).sample(bodies, 40))  # noqa: S311
+                await asyncio.sleep(0.05)
+        await publish(bodies[200:])
+        await eventually(lambda: len(inbox.ids()) == len(clicks))
+        await publish(bad)
+        await eventually(lambda: len(letters(inbox)) == len(bad))
+    assert await committed(kafka, topic) == stored_offsets(inbox) == published
+    assert inbox.rows("SELECT queue, source FROM streams") == [(topic, "bus")]
+    assert f'tailorbird_stream_lag_messages{{queue="{topic}"}}' in metrics.exposition().decode()
     assert sorted(inbox.ids()) == sorted(f"m{number}" for number in range(len(clicks)))
     assert [reason for reason, _, _ in letters(inbox)] == ["id_conflict", "malformed", "malformed"]
 
 
-def test_messages_whose_offsets_were_not_committed_come_again_and_count_once(
+async def test_messages_whose_offsets_were_not_committed_come_again_and_count_once(
     kafka: KafkaBroker, inbox: InboxDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def never(*_: Any) -> None:
         """Fail to commit, as a consumer that is killed before."""
 
-    async def work() -> None:
-        topic = await kafka.topic()
-        await kafka.publish(topic, [click(0, messageId=None), click(1), b"{"])
-        with monkeypatch.context() as patch:
-            patch.setattr(binding, "_commit", never)
-            async with consuming(kafka, inbox, topic) as settlement:
-                await eventually(lambda: settlement.counts.total() == 3)
-        assert (await committed(kafka, topic), stored_offsets(inbox)) == (0, 3)
+    topic = await kafka.topic()
+    await kafka.publish(topic, [click(0, messageId=None), click(1), b"{"])
+    with monkeypatch.context() as patch:
+        patch.setattr(binding, "_commit", never)
         async with consuming(kafka, inbox, topic) as settlement:
-            await eventually(lambda: settlement.counts == {"duplicate": 2, "malformed": 1})
-        assert await committed(kafka, topic) == 3
-
-    asyncio.run(work())
+            await eventually(lambda: settlement.counts.total() == 3)
+    assert (await committed(kafka, topic), stored_offsets(inbox)) == (0, 3)
+    async with consuming(kafka, inbox, topic) as settlement:
+        await eventually(lambda: settlement.counts == {"duplicate": 2, "malformed": 1})
+    assert await committed(kafka, topic) == 3
     assert len(inbox.ids()) == 2
     assert letters(inbox) == [("malformed", 2, b"{")]
 
 
-def test_poison_is_a_dead_letter_and_no_offset_commits_before_it(kafka: KafkaBroker, inbox: InboxDatabase) -> None:
+async def test_poison_is_a_dead_letter_and_no_offset_commits_before_it(
+    kafka: KafkaBroker, inbox: InboxDatabase
+) -> None:
     inbox.rows(REFUSES)
-
-    async def work() -> None:
-        topic = await kafka.topic()
-        odd = [("name", b"\xff"), ("content-encoding", b"")]
-        await kafka.publish(topic, [click(1), click(0, messageId="poison"), click(2)], odd, key=b"ann")
-        async with consuming(kafka, inbox, topic):
-            await eventually(lambda: len(inbox.ids()) == 2)
-            assert (await committed(kafka, topic), stored_offsets(inbox)) == (0, 0)
-            await eventually(lambda: bool(letters(inbox)))
-        assert (await committed(kafka, topic), stored_offsets(inbox)) == (3, 3)
-
-    asyncio.run(work())
+    topic = await kafka.topic()
+    odd = [("name", b"\xff"), ("content-encoding", b"")]
+    await kafka.publish(topic, [click(1), click(0, messageId="poison"), click(2)], odd, key=b"ann")
+    async with consuming(kafka, inbox, topic):
+        await eventually(lambda: len(inbox.ids()) == 2)
+        assert (await committed(kafka, topic), stored_offsets(inbox)) == (0, 0)
+        await eventually(lambda: bool(letters(inbox)))
+    assert (await committed(kafka, topic), stored_offsets(inbox)) == (3, 3)
     assert [reason for reason, _, _ in letters(inbox)] == ["poison"]
 
 
-def test_a_large_message_leaves_its_head_and_those_behind_it_are_stored(
-    kafka: KafkaBroker, inbox: InboxDatabase
-) -> None:
-    async def work() -> None:
-        topic = await kafka.topic()
-        await kafka.publish(topic, [b"x" * 700_000, click(1)], key=b"ann")
-        async with consuming(kafka, inbox, topic):
-            await eventually(lambda: inbox.ids() == ["m1"])
-        assert await committed(kafka, topic) == stored_offsets(inbox) == 2
-
-    asyncio.run(work())
-    assert letters(inbox) == [("too_large", 1, b"x" * HEAD_BYTES)]
-
-
-def test_messages_in_work_during_an_outage_are_given_up_when_their_partitions_move(
+async def test_messages_in_work_during_an_outage_are_given_up_when_their_partitions_move(
     kafka: KafkaBroker, inbox: InboxDatabase, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(binding, "_FINISH_SECONDS", 0.2)
-
-    async def work() -> None:
-        topic = await kafka.topic()
-        async with consuming(kafka, inbox, topic):
-            await eventually(lambda: bool(inbox.rows("SELECT FROM streams")))
-            inbox.go_away()
-            await kafka.publish(topic, [click(number) for number in range(50)])
-            await eventually(lambda: "messages wait in the broker" in caplog.text)
-            async with consuming(kafka, inbox, topic) as second:
-                await eventually(lambda: "go back to Kafka" in caplog.text)
-                assert await committed(kafka, topic) == 0
-                inbox.come_back()
-                await eventually(lambda: len(inbox.ids()) == 50 and second.counts.total() > 0)
-        assert await committed(kafka, topic) == stored_offsets(inbox) == 50
-
-    asyncio.run(work())
+    topic = await kafka.topic()
+    async with consuming(kafka, inbox, topic):
+        await eventually(lambda: bool(inbox.rows("SELECT FROM streams")))
+        inbox.go_away()
+        await kafka.publish(topic, [click(number) for number in range(50)])
+        await eventually(lambda: "messages wait in the broker" in caplog.text)
+        async with consuming(kafka, inbox, topic) as second:
+            await eventually(lambda: "go back to Kafka" in caplog.text)
+            assert await committed(kafka, topic) == 0
+            inbox.come_back()
+            await eventually(lambda: len(inbox.ids()) == 50 and second.counts.total() > 0)
+    assert await committed(kafka, topic) == stored_offsets(inbox) == 50
 
 
-def test_a_consumer_goes_on_after_its_broker_was_killed_and_after_an_error_of_the_client(
+async def test_a_consumer_goes_on_after_its_broker_was_killed_and_after_an_error_of_the_client(
     inbox: InboxDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port, getmany, errors = free_port(), aiokafka.AIOKafkaConsumer.getmany, [aiokafka.errors.KafkaError()]
@@ -179,9 +155,7 @@ def test_a_consumer_goes_on_after_its_broker_was_killed_and_after_an_error_of_th
             await stack.aclose()
         assert consumer.counts["stored"] == 60
 
-    async def main() -> None:
-        async with stack:
-            await work()
-
     stack = AsyncExitStack()
-    asyncio.run(main())
+
+    async with stack:
+        await work()

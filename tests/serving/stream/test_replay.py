@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from infra.database.engine import engine
-from serving.queries.dead_letters import NoSuchLetterError, Selection, letter_rows, letters_to_replay, whole_letter
+from models.errors import TailorbirdError
+from serving.queries.dead_letters import Selection, letter_rows, letters_to_replay
 from serving.stream.delivery import DeadLetter, received
 from serving.stream.replay import replay
 from serving.stream.settlement import Settlement
@@ -62,16 +63,8 @@ def test_letters_are_chosen_by_source_reason_and_number(kept: InboxDatabase) -> 
     assert [row["reason"] for row in letter_rows(database, Selection(reason="broker"))] == ["broker", "broker"]
     assert letter_rows(database, Selection(source="elsewhere")) == []
     assert replayed(kept, Selection(ids=(2,))) == {2: "duplicate"}
-    with pytest.raises(NoSuchLetterError, match="No dead letter waits with the number 2"):
+    with pytest.raises(TailorbirdError, match="No dead letter waits with the number 2"):
         replayed(kept, Selection(ids=(1, 2)))
-
-
-def test_a_letter_shows_what_its_sender_wrote(kept: InboxDatabase) -> None:
-    shown = whole_letter(engine(kept.url), 4)
-    assert (shown["reason"], shown["body"], shown["message_id"], shown["times"]) == ("malformed", "{", "m9", 1)
-    assert shown["detail"] == "The body is no valid JSON."
-    with pytest.raises(NoSuchLetterError, match="There is no dead letter 6"):
-        whole_letter(engine(kept.url), 6)
 
 
 def test_a_letter_that_is_delivered_again_after_its_replay_waits_again(kept: InboxDatabase) -> None:

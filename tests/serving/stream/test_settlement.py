@@ -5,15 +5,18 @@ import gzip
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import asyncpg
 import pytest
 
+from serving.stream.consumer import Watch
 from serving.stream.delivery import HEAD_BYTES, MOST_ATTEMPTS, Delivery, received
-from serving.stream.settlement import Settlement
-from serving.stream.settlement_queue import SettlementQueue
+from serving.stream.settlement import Settlement, SettlementQueue
 from tests.serving.events.inbox_database import InboxDatabase
 from tests.serving.stream.clicks import AGREED, KEYS, REFUSES, click, delivery, letters, settlement_of
+
+pytestmark = pytest.mark.anyio
 
 
 def settled(inbox: InboxDatabase, work: Callable[[Settlement], Awaitable[None]]) -> None:
@@ -29,14 +32,12 @@ def profile(inbox: InboxDatabase, user: str) -> list[str]:
     return list(rows[0]._mapping["items"]) if rows else []
 
 
-def test_deliveries_have_one_effect_in_whatever_order_and_however_often_they_come(inbox: InboxDatabase) -> None:
-    async def work(settlement: Settlement) -> None:
+async def test_deliveries_have_one_effect_in_whatever_order_and_however_often_they_come(inbox: InboxDatabase) -> None:
+    async with settlement_of(inbox) as settlement:
         first, second, late = click(1, "cup", minutes=2), click(2, "pan", minutes=1), click(3, "old", minutes=3000)
         assert await settlement.settle([delivery(second), delivery(first), delivery(second), delivery(late)]) == []
         assert await settlement.settle([delivery(first), delivery(late)]) == []
         assert settlement.counts == {"stored": 3, "duplicate": 3}
-
-    settled(inbox, work)
     assert sorted(inbox.ids()) == ["m1", "m2", "m3"]
     assert profile(inbox, "ann") == ["cup", "pan"]
     assert inbox.rows("SELECT DISTINCT source, kind FROM event_inbox") == [("bus", "call")]
@@ -44,13 +45,11 @@ def test_deliveries_have_one_effect_in_whatever_order_and_however_often_they_com
     assert letters(inbox) == []
 
 
-def test_an_id_with_another_content_is_a_dead_letter_beside_what_is_stored(inbox: InboxDatabase) -> None:
-    async def work(settlement: Settlement) -> None:
+async def test_an_id_with_another_content_is_a_dead_letter_beside_what_is_stored(inbox: InboxDatabase) -> None:
+    async with settlement_of(inbox) as settlement:
         await settlement.settle([delivery(click(1)), delivery(click(1, "pan")), delivery(click(2))])
         await settlement.settle([delivery(click(1, "pan"))])
         assert settlement.counts == {"stored": 2, "id_conflict": 2}
-
-    settled(inbox, work)
     assert letters(inbox) == [("id_conflict", 2, click(1, "pan"))]
     assert inbox.ids() == ["m1", "m2"]
 
@@ -65,49 +64,40 @@ def test_an_id_with_another_content_is_a_dead_letter_beside_what_is_stored(inbox
         b"[" * 100_000,
     ],
 )
-def test_a_message_that_is_no_call_is_a_dead_letter_at_once(inbox: InboxDatabase, body: bytes) -> None:
-    async def work(settlement: Settlement) -> None:
+async def test_a_message_that_is_no_call_is_a_dead_letter_at_once(inbox: InboxDatabase, body: bytes) -> None:
+    async with settlement_of(inbox) as settlement:
         assert await settlement.settle([delivery(body, message_id="a\0b"), delivery(click(7))]) == []
-
-    settled(inbox, work)
     assert letters(inbox) == [("malformed", 1, body)]
     assert inbox.ids() == ["m7"]
     (detail,) = inbox.rows("SELECT detail FROM identity.dead_letters")[0]
     assert not any(value in detail for value in ("shout", "m1", "xx", "Product"))
 
 
-def test_batches_gzip_and_ids_of_the_broker_are_read(inbox: InboxDatabase) -> None:
+async def test_batches_gzip_and_ids_of_the_broker_are_read(inbox: InboxDatabase) -> None:
     nameless = json.dumps({"type": "track", "event": "Product Clicked", "userId": "bob", "context": AGREED}).encode()
     batch = json.dumps({"batch": [json.loads(click(number)) for number in (1, 2)]}).encode()
-
-    async def work(settlement: Settlement) -> None:
+    async with settlement_of(inbox) as settlement:
         given = [delivery(gzip.compress(batch), encoding="gzip"), delivery(nameless, message_id="from-the-broker")]
         assert await settlement.settle(given) == []
-
-    settled(inbox, work)
     assert inbox.ids() == ["m1", "m2", "from-the-broker"]
 
 
-def test_a_message_that_asks_for_a_segment_waits_for_the_reconciler_once(inbox: InboxDatabase) -> None:
+async def test_a_message_that_asks_for_a_segment_waits_for_the_reconciler_once(inbox: InboxDatabase) -> None:
     asked = {"type": "score", "messageId": "s1", "segment": "Regulars"}
     bodies = [json.dumps(one).encode() for one in (asked, asked, {**asked, "segment": "Guests"}, {"type": "score"})]
-
-    async def work(settlement: Settlement) -> None:
+    async with settlement_of(inbox) as settlement:
         assert await settlement.settle([*map(delivery, bodies)]) == []
-
-    settled(inbox, work)
     assert inbox.rows("SELECT kind, payload FROM event_inbox") == [("score", {"segment": "Regulars"})]
     assert letters(inbox) == [("id_conflict", 1, bodies[2]), ("malformed", 1, bodies[3])]
 
 
-def test_a_message_that_postgres_refuses_is_poison_after_five_attempts_and_holds_up_no_other(
+async def test_a_message_that_postgres_refuses_is_poison_after_five_attempts_and_holds_up_no_other(
     inbox: InboxDatabase,
 ) -> None:
     inbox.rows(REFUSES)
     poison = click(0, messageId="poison")
     attempts = []
-
-    async def work(settlement: Settlement) -> None:
+    async with settlement_of(inbox) as settlement:
         given = [delivery(click(1)), delivery(poison), delivery(click(2)), delivery(click(3))]
         failed: list[Delivery] = await settlement.settle(given)
         assert inbox.ids() == ["m1", "m2", "m3"]
@@ -115,38 +105,31 @@ def test_a_message_that_postgres_refuses_is_poison_after_five_attempts_and_holds
             attempts.append(failed[0].attempts)
             assert letters(inbox) == []
             failed = await settlement.settle(failed)
-
-    settled(inbox, work)
     assert attempts == [*range(1, MOST_ATTEMPTS)]
     assert letters(inbox) == [("poison", 1, poison)]
 
 
-def test_a_message_whose_acknowledgement_fails_has_no_effect_at_all(inbox: InboxDatabase) -> None:
+async def test_a_message_whose_acknowledgement_fails_has_no_effect_at_all(inbox: InboxDatabase) -> None:
     async def fail(_: asyncpg.Connection) -> None:
         raise ConnectionError
 
-    async def work(settlement: Settlement) -> None:
+    async with settlement_of(inbox) as settlement:
         with pytest.raises(ConnectionError):
             await settlement.settle([delivery(click(1)), delivery(b"{")], fail)
         assert not settlement.counts
-
-    settled(inbox, work)
     assert inbox.ids() == []
     assert letters(inbox) == []
     assert profile(inbox, "ann") == []
 
 
-def test_a_message_that_is_too_large_leaves_its_head_and_its_hash(inbox: InboxDatabase) -> None:
+async def test_a_message_that_is_too_large_leaves_its_head_and_its_hash(inbox: InboxDatabase) -> None:
     whole = click(1, pad="x" * 600_000)
-
-    async def work(settlement: Settlement) -> None:
+    async with settlement_of(inbox) as settlement:
         cut = [received(whole, "one", ""), received(whole, "one", ""), received(whole[:-1], "one", "gzip")]
         assert max(len(one.body) for one in cut) == HEAD_BYTES
         assert await settlement.settle([*cut, delivery(click(2))]) == []
         assert await settlement.settle([received(whole, "one", "")]) == []
         assert settlement.counts == {"stored": 1, "too_large": 4}
-
-    settled(inbox, work)
     assert inbox.ids() == ["m2"]
     assert letters(inbox) == [("too_large", 2, whole[:HEAD_BYTES]), ("too_large", 1, whole[:HEAD_BYTES])]
     (detail,) = inbox.rows("SELECT detail FROM identity.dead_letters ORDER BY letter_id")[0]
@@ -155,7 +138,7 @@ def test_a_message_that_is_too_large_leaves_its_head_and_its_hash(inbox: InboxDa
     assert "cannot be replayed" in detail
 
 
-def test_groups_are_bounded_by_bytes_and_what_is_acknowledged_comes_with_the_last(
+async def test_groups_are_bounded_by_bytes_and_what_is_acknowledged_comes_with_the_last(
     inbox: InboxDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = {"batch": [json.loads(click(number)) for number in range(8)]}
@@ -166,17 +149,15 @@ def test_groups_are_bounded_by_bytes_and_what_is_acknowledged_comes_with_the_las
     async def note(connection: asyncpg.Connection) -> None:
         stored.append(await connection.fetchval("SELECT count(DISTINCT xmin::text) FROM event_inbox"))
 
-    async def work(settlement: Settlement) -> None:
+    async with settlement_of(inbox) as settlement:
         given = [delivery(click(number)) for number in range(100, 110)]
         assert await settlement.settle([delivery(small, encoding="gzip"), *given], note) == []
-
-    settled(inbox, work)
     assert len(inbox.ids()) == 18
     assert stored[0] > 1, "several transactions"
     assert len(stored) == 1
 
 
-def test_a_group_that_takes_too_long_is_stored_in_parts_and_is_not_repeated(
+async def test_a_group_that_takes_too_long_is_stored_in_parts_and_is_not_repeated(
     inbox: InboxDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inbox.rows("""
@@ -188,18 +169,15 @@ def test_a_group_that_takes_too_long_is_stored_in_parts_and_is_not_repeated(
     async def note(connection: asyncpg.Connection) -> None:
         acknowledged.append(await connection.fetchval("SELECT count(*) FROM event_inbox"))
 
-    async def work(settlement: Settlement) -> None:
+    async with settlement_of(inbox) as settlement:
         assert await settlement.settle([delivery(click(number)) for number in range(30)], note) == []
         assert settlement.counts == {"stored": 30}
-
-    settled(inbox, work)
     assert acknowledged == [30]
 
 
-def test_a_queue_waits_for_the_database_and_tries_poison_again_beside_the_others(inbox: InboxDatabase) -> None:
+async def test_a_queue_waits_for_the_database_and_tries_poison_again_beside_the_others(inbox: InboxDatabase) -> None:
     inbox.rows(REFUSES)
-
-    async def work(settlement: Settlement) -> None:
+    async with settlement_of(inbox) as settlement:
         queue = SettlementQueue(settlement)
         running = asyncio.create_task(queue.run())
         inbox.go_away()
@@ -211,7 +189,23 @@ def test_a_queue_waits_for_the_database_and_tries_poison_again_beside_the_others
         async with asyncio.timeout(20):
             await asyncio.gather(*waiting, bad)
         running.cancel()
-
-    settled(inbox, work)
     assert len(inbox.ids()) == 20
     assert [reason for reason, _, _ in letters(inbox)] == ["poison"]
+
+
+async def test_a_watch_ends_even_if_the_client_of_the_broker_loses_a_cancellation(inbox: InboxDatabase) -> None:
+    ended, asked = asyncio.Event(), asyncio.Event()
+
+    async def lag() -> int:
+        asked.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.1)
+        return 3
+
+    async with settlement_of(inbox) as settlement:
+        watching = asyncio.create_task(Watch(settlement, "q", lag).run(ended))
+        await asked.wait()
+        ended.set()
+        watching.cancel()
+        await asyncio.wait_for(watching, 10)
+    assert inbox.rows("SELECT queue, source, lag FROM streams") == [("q", "bus", 3)]

@@ -57,29 +57,6 @@ def test_long_names_of_files_leave_ledger_and_quarantine_readable(
     assert sum(line.strip() == BATCH["batch_id"] for line in lines) == 3, "an id is whole, so that it can be copied"
 
 
-def test_an_empty_ledger_names_the_next_command(capsys: pytest.CaptureFixture[str]) -> None:
-    screen.show("ledger_batches", [])
-    assert "tailorbird ingest" in capsys.readouterr().out
-
-
-@pytest.mark.usefixtures("narrow")
-def test_rows_that_wait_are_counted_apart_from_broken_rules(capsys: pytest.CaptureFixture[str]) -> None:
-    names = {name: BATCH[name] for name in ("batch_id", "source", "dataset", "file")}
-    screen.show("quarantine", [{**names, "rows": 2, "rules": {"item_id_missing": 2, "value_not_positive": 1}}])
-    shown = capsys.readouterr().out
-    assert "2 rows wait in quarantine" in shown
-    assert "transactions.parquet (events of complete_journey): 2 rows wait" in shown
-    assert "item_id_missing: 2" in shown
-
-
-def test_values_of_a_row_are_shown_one_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    payload = {"event_id": "o2", "quantity": 0.0, "rating": None, "payload_hash": "5f1d"}
-    screen.show("rows", [{"row_number": 3, "rule_ids": ["quantity_not_positive"], "payload": payload}])
-    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    assert lines[:4] == ["Row 3: quantity_not_positive", "event_id: o2", "quantity: 0.0", "What helps:"]
-    assert lines[4].startswith("quantity_not_positive: Usually it is a return or a voided line")
-
-
 def test_a_row_of_a_csv_file_is_named_by_its_line_first(capsys: pytest.CaptureFixture[str]) -> None:
     screen.show("rows", [{"row_number": 3, "rule_ids": ["id_conflict"], "payload": {"event_id": "o2", "line": 4}}])
     shown = capsys.readouterr().out
@@ -112,40 +89,3 @@ def test_a_batch_that_was_undone_before_is_marked_in_the_ledger(capsys: pytest.C
         "ledger_batches", [BATCH | {"status": "undone", "detail": "Undone by ann: a wrong file.", "changes": [change]}]
     )
     assert capsys.readouterr().out.count("Undone") == 1
-
-
-def test_an_undo_names_what_was_made_from_it(capsys: pytest.CaptureFixture[str]) -> None:
-    counts = {"events_removed": 12, "events_kept": 0, "items_removed": 3, "items_changed": 1, "users_removed": 0}
-    counts |= {"users_changed": 0, "quarantined_removed": 0, "refusals_kept": 2}
-    report = {
-        "batches": [BATCH | counts],
-        "datasets": ["v3-20240601-ab"],
-        "champion": 2,
-        "placements": ["home"],
-    }
-    screen.show("undo", report)
-    shown = capsys.readouterr().out
-    for words in ("12 events go", "2 refusals of consent stay", "v3-20240601-ab", "version 2", "home"):
-        assert words in shown
-
-
-def test_an_undo_that_changes_nothing_reports_it_and_asks_for_no_work(capsys: pytest.CaptureFixture[str]) -> None:
-    counts = dict.fromkeys(("events_removed", "items_removed", "items_changed", "users_removed", "users_changed"), 0)
-    counts |= {"events_kept": 5, "quarantined_removed": 0, "refusals_kept": 0}
-    report = {"batches": [BATCH | counts], "datasets": [], "champion": None, "placements": []}
-    screen.show("undo", report)
-    shown = " ".join(capsys.readouterr().out.split())
-    assert "5 events stay, because other batches have them too" in shown
-    assert "No event, item or user changed, so nothing has to be made again." in shown
-    screen.show("undo", report | {"batches": [BATCH | counts | {"events_kept": 0}]})
-    assert "transactions.parquet (events of complete_journey) is undone; there is nothing to remove." in " ".join(
-        capsys.readouterr().out.split()
-    )
-
-
-def test_unreadable_cells_are_shown_by_key_and_column(capsys: pytest.CaptureFixture[str]) -> None:
-    cells = [{"key": "value", "column": "price", "value": "aa aaaaaaa"}]
-    payload = {"line": 5, "unreadable": cells, "suggestions": []}
-    screen.show("rows", [{"row_number": 4, "rule_ids": ["value_unreadable"], "payload": payload}])
-    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    assert lines[1:3] == ["unreadable: value (column price) is 'aa aaaaaaa'", "What helps:"]

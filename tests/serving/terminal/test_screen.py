@@ -1,12 +1,10 @@
 import io
 import re
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
 
-from models.recommenders.kinds import DEFAULTS
 from serving.terminal import recommendations, screen
 from serving.terminal.status import print_status
 
@@ -67,7 +65,9 @@ PRODUCED = {
         "batches", [LISTS | {"status": HOSTILE, "summary": {"short": {HOSTILE: 1}, "notes": [HOSTILE]}}]
     ),
     "features": lambda: screen.show(
-        "dataset", {"version": HOSTILE, "rows": {HOSTILE: 1}, "traits": [HOSTILE]} | dict.fromkeys(CUTS, 1_700_000_000)
+        "dataset",
+        {"version": HOSTILE, "rows": {HOSTILE: 1}, "traits": [HOSTILE], "warnings": [HOSTILE]}
+        | dict.fromkeys(CUTS, 1_700_000_000),
     ),
     "features rebuilt": lambda: screen.show("dataset", {"version": HOSTILE, "same": True}),
     "audit": lambda: screen.show(
@@ -89,6 +89,9 @@ PRODUCED = {
         "rollback",
         {"from": 2, "to": 1, "batches": {HOSTILE: 3, "email": None}, "next": HOSTILE}
         | {"lists": {name: {"now": 4, "before": 5} for name in (HOSTILE, "email")}},
+    ),
+    "rollback recommendations": lambda: screen.show(
+        "rollback", {"from": 2, "batch_id": 1, "users": 1, "users_before": 2, "model_version": 1, "next": HOSTILE}
     ),
     "any other result": lambda: screen.show("compact", {HOSTILE: HOSTILE}),
 }
@@ -125,17 +128,6 @@ def test_the_status_warns_when_schedules_do_not_start(runs: bool, capsys: pytest
     assert ("Schedules and requests do not start now. Run `tailorbird up`" in out) == (not runs)
 
 
-def test_the_status_prints_figures_under_the_version_that_has_them(capsys: pytest.CaptureFixture[str]) -> None:
-    champion = {"name": "two_stage", "version": 1, "metrics": {"ndcg_at_10": 0.25}}
-    challenger = {"version": 2, "requested_at": "2026-01-01T04:30:00+00:00"}
-    report = {"services": {"postgres": True}, "placements": [], "ledger": None}
-    print_status(report | {"champion": champion, "challenger": challenger})
-    first, figures, second = capsys.readouterr().out.splitlines()[-3:]
-    assert first.startswith("champion: name two_stage, version 1")
-    assert figures.startswith("  NDCG@10 0.25")
-    assert second.startswith("challenger: version 2, asked 2026-01-01 04:30 UTC")
-
-
 def test_the_status_names_runs_outdated_settings_and_users_without_a_list(capsys: pytest.CaptureFixture[str]) -> None:
     home = {"placement": "home", "batch_id": 3, "model_version": 2, "lists": 20, "users": 30, "moved_by": None}
     print_status(
@@ -166,16 +158,6 @@ def test_a_table_loses_no_value_and_breaks_no_word_however_narrow_the_terminal_i
         assert word in words
 
 
-@pytest.mark.parametrize(
-    ("user", "words"), [(None, "by its fit, the best first"), ("ann", "the preferences of ann alike")]
-)
-def test_basket_recommendations_name_what_they_are_ordered_by(
-    user: str | None, words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    recommendations.print_basket_recommendations([{"rank": 1, "item_id": "cup", "title": "Cup", "fit": 0.5}], user)
-    assert words in " ".join(capsys.readouterr().out.split())
-
-
 def test_prices_have_two_digits_and_the_currency_that_is_known(capsys: pytest.CaptureFixture[str]) -> None:
     tube = {"rank": 1, "item_id": "tube", "title": "Tube", "fit": 0.5, "price": 36.99, "currency": "PLN"}
     others = [{**tube, "price": 1234.5, "currency": None}, {**tube, "price": None}]
@@ -201,18 +183,6 @@ def test_figures_and_their_intervals_are_whole_at_80_columns(
     assert sum("(0.4297, 0.4497)" in line and "(-0.2463, -0.2263)" in line for line in lines) == len(models)
 
 
-@pytest.mark.parametrize(
-    ("models", "command"),
-    [(DEFAULTS, "tailorbird review"), (["als", "item_knn"], "tailorbird review --model als --model item_knn")],
-)
-def test_after_training_the_next_command_compares_what_was_trained(
-    models: Sequence[str], command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    figures = dict.fromkeys(("ndcg_at_10", "recall_at_10", "hit_rate_at_10", "coverage_at_10"), 0.4)
-    screen.show("runs", {"ladder": [{"model": model} | figures for model in models], "runs": models})
-    assert f"compare them with `{command}`." in " ".join(capsys.readouterr().out.split())
-
-
 @pytest.mark.parametrize(("trained", "tables"), [([], 1), (["als"], 2)])
 def test_a_review_shows_the_verdict_first_and_tables_that_train_has_not_shown(
     trained: list[str], tables: int, capsys: pytest.CaptureFixture[str]
@@ -226,22 +196,6 @@ def test_a_review_shows_the_verdict_first_and_tables_that_train_has_not_shown(
     places = [shown.index(part) for part in parts]
     assert places == sorted(places)
     assert shown.count("each model against the best above it") == tables
-
-
-def test_one_remark_on_many_files_takes_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    line = ENTRY | {"dataset": "events", "status": "committed", "consent": "given", "detail": "Read as UTF-16."}
-    screen.show("ledger", [line | {"file": f"/data/{n}.csv"} for n in range(16)])
-    shown = capsys.readouterr().out
-    assert shown.count("Read as UTF-16.") == 1
-    assert "0.csv, 1.csv, 2.csv and 13 more: Read as UTF-16." in shown
-
-
-def test_odd_prices_without_a_batch_name_the_check_with_mapping_and_file(capsys: pytest.CaptureFixture[str]) -> None:
-    odd = {"items": 1, "example": {"item_id": "7", "why": "its price is 0"}, "batch": None}
-    remarks = {"odd_prices": odd | {"check": "tailorbird check shop.toml /data/a.csv"}}
-    line = ENTRY | {"dataset": "events", "status": "committed", "consent": "given", "file": "a.csv"}
-    screen.show("ledger", [line | remarks])
-    assert "  tailorbird check shop.toml /data/a.csv\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -261,9 +215,3 @@ def test_a_list_names_the_places_whose_scores_compare(
     shown = " ".join(capsys.readouterr().out.split())
     assert words in shown
     assert bool(words) == ("Scores" in shown)
-
-
-def test_windows_without_newer_events_are_not_judged_yet(capsys: pytest.CaptureFixture[str]) -> None:
-    usual = {"window_days": 14, "reference_to": "2026-11-01T19:02:01Z"}
-    screen.show("drift", {"usual": usual, "windows": [], "note": ""})
-    assert "the first 14 whole days (UTC) since 2026-11-01 are not over" in " ".join(capsys.readouterr().out.split())

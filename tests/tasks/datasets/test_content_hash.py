@@ -1,7 +1,7 @@
 import duckdb
 import pytest
 
-from tasks.datasets.content_hash import content_hash
+from tasks.datasets.snapshot_tables import content_hash
 
 ROWS = "(VALUES ('a', 1, 0.5), ('b', 2, NULL), ('c', NULL, 1.25)) AS rows (name, n, x)"
 

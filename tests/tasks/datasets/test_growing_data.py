@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import text
 
 from infra.installation import current
-from models.datasets.acceptance import Acceptance, AcceptanceRefusedError
+from models.datasets.acceptance import Acceptance
+from models.errors import TailorbirdError
 from tasks.datasets.build_dataset import build_dataset, split_by
 from tasks.datasets.load_dataset import newest_version, stored_manifest
 from tasks.ingest.events.ingest_events import ingest_events
@@ -79,7 +80,7 @@ def test_the_limits_are_settings(stage: Any, monkeypatch: pytest.MonkeyPatch) ->
     ("check", "reason"), [("no_such_check", "No check is called no_such_check"), ("users", "users cannot be accepted")]
 )
 def test_a_check_that_cannot_be_accepted_is_named_before_anything_is_built(check: str, reason: str) -> None:
-    with pytest.raises(AcceptanceRefusedError, match=reason):
+    with pytest.raises(TailorbirdError, match=reason):
         build_dataset.fn(SHARES, None, Acceptance.of([check], "why not", "ann"))
 
 

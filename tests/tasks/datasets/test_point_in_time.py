@@ -174,8 +174,8 @@ def learned(dataset: Dataset, people: dict[str, str], cut: int) -> dict[str, Any
         "titles": dict(zip(items, data.item_titles.tolist(), strict=True)),
         "categories": dict(zip(items, data.item_categories.tolist(), strict=True)),
         "available": dict(zip(items, data.available.tolist(), strict=True)),
-        "item tags": tags(data.item_tags, data.item_tag_names, items),
-        "user tags": tags(data.user_tags, data.user_tag_names, users),
+        "item tags": tags(data.item_tags, data.item_tag_rules.names, items),
+        "user tags": tags(data.user_tags, data.user_tag_rules.names, users),
     }
     if cut > EARLIER:
         past = dataset.training_data(EARLIER)

@@ -6,8 +6,7 @@ import pyarrow as pa
 import pytest
 
 from infra.installation import Installation
-from models.datasets.impression_labels import impressions
-from models.datasets.labels import LabelConfig
+from models.datasets.labels import LabelConfig, impressions
 from models.features.planned_queries import columns_of
 from tasks.datasets.event_workspace import Workspace
 from tasks.datasets.snapshot_tables import NO_IMPRESSIONS, TablePart, write

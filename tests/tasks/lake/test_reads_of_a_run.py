@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import event
 
 from tasks.lake.shared_reads import shared_reads
-from tasks.scoring.reads.champion_bundle import one_bundle
+from tasks.scoring.batch_work import one_bundle
 from tasks.scoring.score_placement import score_placement
 from tests.tasks.shelves import placing
 

@@ -11,7 +11,7 @@ from infra.keys.identity import pseudonym
 from models.lists.rules.placement_config import Placement
 from tasks.ingest.events.ingest_events import ingest_segment
 from tasks.lake.user_item_history import due, fully_refunded, hidden, item_ages
-from tasks.scoring.reads.item_attributes import catalogue_of
+from tasks.scoring.batch_work import catalogue_of
 from tests.tasks.ingest.events.test_ingest_segment import bought, call, on, viewed, write
 
 ITEMS = np.array(["cup", "jug", "lid", "pan", "pot"])

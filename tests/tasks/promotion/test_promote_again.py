@@ -21,7 +21,7 @@ from tasks.promotion.mlflow_annotations import NOTE, ROLLED_BACK
 from tasks.promotion.promote import promote_again
 from tasks.promotion.review_requests import Decision, DecisionRefusedError, review_of
 from tasks.reconciler.mlflow_requests import apply_mlflow_tags, apply_moved_alias
-from tasks.scoring.roll_back_model import roll_back_model, rollback_effect
+from tasks.scoring.roll_back import roll_back_model, rollback_effect
 
 YES, AGAIN = Decision(True, "ann", "better", "command"), Decision(True, "bob", "the rollback was a slip", "command")
 FIRST, SECOND = 1, 2

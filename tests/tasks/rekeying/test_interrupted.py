@@ -18,8 +18,7 @@ from infra.lake.delta_lake import Lake
 from infra.locks import advisory_locks, usage_lock
 from infra.locks.usage_lock import WorkRunsError
 from serving.queries.user_recommendations import user_list
-from tasks.datasets.build_dataset import build_dataset
-from tasks.datasets.rebuild_dataset import rebuild_dataset
+from tasks.datasets.build_dataset import build_dataset, rebuild_dataset
 from tasks.ingest.events import event_batch
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.reference.ingest_items import ingest_items
@@ -32,7 +31,7 @@ from tests.tasks.rekeying.stores import holding, keys_of, person, started
 from tests.tasks.stopped_steps import KilledError, ends_at
 
 STEPS: tuple[tuple[Any, str], ...] = (
-    (pseudonym_key_rotation, "_sync"),
+    (pseudonym_key_rotation, "synchronise"),
     (pseudonym_key_rotation, "record"),
     (rewriting, "rewrite"),
     (rewriting, "purge"),
@@ -81,7 +80,7 @@ def test_a_rotation_that_is_stopped_again_and_again_ends_like_one_that_never_was
 @pytest.mark.parametrize(
     ("step", "moment", "generations"),
     [
-        ((pseudonym_key_rotation, "_sync"), 1, 2),
+        ((pseudonym_key_rotation, "synchronise"), 1, 2),
         ((pseudonym_key_rotation, "record"), 1, 2),
         ((rotate, "complete_rotation"), 1, 2),
         ((pseudonym_key_rotation, "end_rotation"), 0, 2),

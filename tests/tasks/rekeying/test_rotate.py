@@ -19,8 +19,7 @@ from infra.keys.renamed_users import OtherKeyError, column_with_present_keys
 from models import columns
 from serving.queries.explain import explain
 from serving.queries.user_recommendations import user_list
-from tasks.datasets.build_dataset import build_dataset, split_by
-from tasks.datasets.rebuild_dataset import rebuild_dataset
+from tasks.datasets.build_dataset import build_dataset, rebuild_dataset, split_by
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.ingest.reference.ingest_items import ingest_items

@@ -12,8 +12,15 @@ from infra.installation import Installation
 from models.lists.ranked_lists import Lists
 from models.lists.rules.placement_config import Placement
 from tasks.scoring import batch_state
-from tasks.scoring.batch_checks import BatchUnsoundError, ListStatistics, Segments, check_lists
-from tasks.scoring.publish_batch import TextCodes, Work, publish_lists
+from tasks.scoring.publish_batch import (
+    BatchUnsoundError,
+    ListStatistics,
+    Segments,
+    TextCodes,
+    Work,
+    check_lists,
+    publish_lists,
+)
 from tests.published import coded, loaded, shelf, tables
 
 SUBJECTS, K, N = 20, 3, 8

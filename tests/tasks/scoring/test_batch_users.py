@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from infra.installation import current
 from models.datasets.cold_start import NewUsers
-from models.lists.batch_users import BatchUsers
+from models.lists.ranked_lists import BatchUsers
 from tasks.scoring import batch_state, partitions
 from tasks.scoring.score_placement import score_placement
 from tests.published import loaded, shelf

@@ -17,8 +17,8 @@ from infra.configuration.settings import load
 from serving.queries import explain as explaining
 from serving.queries.explain import explain
 from tasks.lake.shared_reads import release_shared_reads, shared_reads
-from tasks.scoring.reads.single_user import lookups
 from tasks.scoring.score_placement import score_placement
+from tasks.scoring.single_user import available_lookups
 from tests.tasks.shelves import Entry, Place, due_now, lists, placing, purchases
 
 USERS = 2
@@ -84,7 +84,7 @@ class Recount:
         self.scores = dict(zip(model.items.tolist(), scores.tolist(), strict=True))
 
     def why(self, item: str) -> str:
-        result = explain(self.stage.here.engine, self.user, item, "home", lookups)
+        result = explain(self.stage.here.engine, self.user, item, "home", available_lookups)
         return str(result["why"])
 
     def boosted(self, item: str) -> float:

@@ -24,11 +24,11 @@ from serving.answers.request import ListRequest, Visitor
 from serving.live.live_scorer import LiveListScorer
 from serving.live.visitor_facts import NO_FACTS, StoredUsers
 from serving.model.holder import ModelHolder
-from serving.model.promotions import NewestPromotion
+from serving.model.sources import NewestPromotion
 from serving.stores.catalogue import CatalogueReader
+from serving.stores.lists import Standing
 from serving.stores.postgres import Postgres
 from serving.stores.rules import FixedRules, LayeredPlacements
-from serving.stores.standing import Standing
 from tasks.scoring.score_placement import score_placement
 from tests.models.trainable import SETTINGS, marked
 from tests.serving.operator_rules import pin, store

@@ -12,8 +12,8 @@ from infra.database.schema.schema import items
 from infra.installation import Installation
 from models.lists.rules.placement_config import Placement
 from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.scoring.reads import item_attributes as catalogues
-from tasks.scoring.reads.item_attributes import catalogue_of, titles_not_for_sale
+from tasks.scoring import batch_work
+from tasks.scoring.batch_work import catalogue_of, titles_not_for_sale
 
 MAPPING = """consent = "given"
 consent_note = "a test"
@@ -89,7 +89,7 @@ def test_only_what_can_be_bought_now_is_recommended(
     installation: Installation, ingest: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ingest()
-    monkeypatch.setattr(catalogues, "fully_refunded", lambda _here, names, *_: np.zeros(len(names), dtype=bool))
+    monkeypatch.setattr(batch_work, "fully_refunded", lambda _here, names, *_: np.zeros(len(names), dtype=bool))
     known = np.array(list("abcdefg"), dtype=np.str_)
 
     assert known[catalogue_of(installation, known, Placement()).available].tolist() == ["a", "f"]

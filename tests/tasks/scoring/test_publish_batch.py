@@ -14,8 +14,7 @@ from infra.installation import Installation
 from models.lists.ranked_lists import Lists
 from models.lists.rules.placement_config import Placement
 from tasks.scoring import batch_state
-from tasks.scoring.batch_checks import Segments
-from tasks.scoring.publish_batch import TextCodes, Work, publish_lists
+from tasks.scoring.publish_batch import Segments, TextCodes, Work, publish_lists
 from tests.published import tables
 
 KEYS = np.array(["ann", "bob", "cleo", "dan"])

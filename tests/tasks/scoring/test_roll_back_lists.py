@@ -10,7 +10,7 @@ from infra.installation import Installation
 from infra.locks.advisory_locks import LockHeldError, locked
 from models.errors import TailorbirdError
 from tasks.scoring import batch_state
-from tasks.scoring.roll_back_lists import roll_back_lists
+from tasks.scoring.roll_back import roll_back_lists
 from tests.published import published, shelf
 
 KEYS = ("ann", "bob", "cleo")

@@ -7,8 +7,7 @@ from sqlalchemy import Engine, insert
 
 from infra.database.schema.schema import users
 from tasks.scoring import batch_state
-from tasks.scoring.roll_back_lists import roll_back_lists
-from tasks.scoring.roll_back_model import roll_back_model
+from tasks.scoring.roll_back import roll_back_lists, roll_back_model
 from tests.published import published, shelf
 
 

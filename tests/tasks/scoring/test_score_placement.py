@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from infra.installation import Installation, current
 from models.errors import TailorbirdError
-from tasks.scoring.score_placement import SegmentRefusedError, report_batches, request_segment
+from tasks.scoring.score_placement import report_batches, request_segment
 from tests.serving.bundle_folders import promote
 
 PEOPLE = {"ann": True, "bob": False, "eve": True}
@@ -54,13 +54,13 @@ def test_users_of_a_segment_who_consent_are_asked_for_if_a_placement_is_live(
                 "INSERT INTO segment_descriptions VALUES ('v1', 'rfm', :rfm, 1, '', '') ON CONFLICT DO NOTHING",
             ):
                 connection.execute(text(statement), values)
-    with pytest.raises(SegmentRefusedError, match="No placement has live = true"):
+    with pytest.raises(TailorbirdError, match="No placement has live = true"):
         request_segment.fn("Regulars")
     file = tmp_path / "placements.toml"
     file.write_text("[home]\nlive = true\n[email]\n")
     monkeypatch.setenv("TAILORBIRD_PLACEMENTS", str(file))
     current.cache_clear()
-    with pytest.raises(SegmentRefusedError, match="knows no segment 'Nobody'; there are Guests, Regulars"):
+    with pytest.raises(TailorbirdError, match="knows no segment 'Nobody'; there are Guests, Regulars"):
         request_segment.fn("Nobody")
     assert request_segment.fn("Regulars") == {"segment": "Regulars", "users": 1, "placements": ["home"]}
     with installation.engine.connect() as connection:

@@ -14,8 +14,8 @@ from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import build_cascade
 from models.lists.ranked_lists import Lists
 from models.lists.rules.compiled_rules import CompiledRules
+from tasks.scoring.batch_work import user_lists
 from tasks.scoring.publish_batch import TextCodes
-from tasks.scoring.user_lists import user_lists
 from tasks.training.train_model import K, make_lists, measure_costs
 
 

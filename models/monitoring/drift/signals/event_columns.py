@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns import CATEGORY_SEPARATOR, EVENT_TYPES, PURCHASE
-from models.features.tables.session_features import ENGAGEMENT
+from models.features.tables.user_features import ENGAGEMENT
 
 Ints = NDArray[np.signedinteger[Any]]
 Floats = NDArray[np.float64]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from models.primitives.csr import places
+from models.primitives.state import places
 from models.primitives.time import DAY
 from models.recommenders.epochs import Epoch, EpochWatch
 from models.recommenders.sequence.histories import Ordered

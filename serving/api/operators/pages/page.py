@@ -12,13 +12,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from serving.api.gate.call import Call, call_of
-from serving.api.operators.answering import operators
 from serving.api.operators.pages.rules import key, moment, words
+from serving.api.operators.router import operators
 from serving.api.requests.problems import ProblemError
-from serving.api.state import Operators
+from serving.api.state import Call, Operators, call_of
 from serving.http.safe_pages import HEADERS, PRIVATE, form_token, read_form, templates
-from serving.operations.requests import Author
+from serving.operations.reports import Author
 from serving.operations.sign_ins import KEY, SECONDS, Operator
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The page of one placement: its rules, a draft of changes, a preview of both, and the steps of an edit."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -9,34 +9,37 @@ from urllib.parse import quote
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from models.lists.rules.layer.conflicts import Conflict
-from models.lists.rules.layer.rule_layer import NO_RULES, AnyRule, RuleLayer
-from models.lists.rules.layer.rule_version import NO_VERSION, RuleVersion
+from models.lists.rules.layer.rule_layer import NO_RULES, NO_VERSION, AnyRule, RuleLayer, RuleVersion
+from models.lists.rules.layer.validation import Conflict
 from serving.answers.catalogue_search import CatalogueQuery
-from serving.api.operators.answering import answered
 from serving.api.operators.pages.page import DEEPEST, DOWN, HOME, OperatorPage, Show, go
 from serving.api.operators.pages.rules import (
+    ACTS,
     MOST_CHANGES,
     Change,
     Draft,
+    RuleError,
+    Typed,
+    choices,
     item_of,
     key,
     read_draft,
+    refusal,
     rule_at,
     with_words,
     words,
 )
-from serving.api.operators.pages.typed import ACTS, RuleError, Typed, choices, refusal
+from serving.api.operators.router import answered
 from serving.api.replies.lists import list_request
-from serving.api.requests.list_query import ListQuery
 from serving.api.requests.problems import ProblemError
+from serving.api.requests.values import ListQuery
 from serving.api.state import USERS, kind_of
 from serving.http.safe_pages import FORGED
 from serving.operations.reports import PlacementReport
 from serving.stores.catalogue import Item
 
 if TYPE_CHECKING:
-    from serving.operations.previews import Preview
+    from serving.operations.rule_changes import Preview
 
 _FOUND: Final = 8
 _LONGEST_LIST: Final = 50
@@ -127,9 +130,10 @@ async def placement(page: OperatorPage) -> Response:
     return await _shown(page, view)
 
 
-async def titles_of(page: OperatorPage, items: Sequence[str]) -> dict[str, str]:
-    """Return the titles of items, as far as the catalogue has them."""
-    found = await page.call.state.parts.answers.find(CatalogueQuery(len(items), items=tuple(items))) if items else ()
+async def titles_of(page: OperatorPage, rules: Iterable[AnyRule]) -> dict[str, str]:
+    """Return the titles of the items that rules are about, as far as the catalogue has them."""
+    items = tuple({item: None for rule in rules if (item := item_of(rule)) is not None})
+    found = await page.call.state.parts.answers.find(CatalogueQuery(len(items), items=items)) if items else ()
     return {one.item.item_id: one.item.title or one.item.item_id for one in found}
 
 
@@ -150,7 +154,7 @@ async def _load(page: OperatorPage, view: View) -> None:
     if view.report is None:
         raise HTTPException(404, "There is no such placement.")
     rules = *view.draft.added, *view.own_rules, *(view.others.removed if view.others else ())
-    view.titles |= await titles_of(page, list({item: None for rule in rules if (item := item_of(rule)) is not None}))
+    view.titles |= await titles_of(page, rules)
 
 
 async def _others(page: OperatorPage, view: View) -> Change:
@@ -176,7 +180,7 @@ async def _look(page: OperatorPage, view: View, added: AnyRule | None = None) ->
     query = ListQuery(view.name, k=min(max(report.k, 1), _LONGEST_LIST))
     try:
         asked = list_request(page.call.state, query, user or None, kind)
-        with answered("/rules"):
+        with answered():
             view.preview = await page.parts.previews.preview(asked, None if kind == USERS else item, edited)
             view.draft_conflicts = () if edited is None else await page.parts.changes.conflicts(edited)
     except ProblemError as error:

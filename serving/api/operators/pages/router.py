@@ -1,25 +1,99 @@
-"""The addresses of the pages of operators: overview, sign-in and style here, rules in the other modules."""
+"""The pages of operators and their addresses: history, overview, sign-in and style; `placement` has that of rules."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, TypeVar
 
 from fastapi import APIRouter
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.api.gate.call import Call, Reply
+from models.lists.rules.layer.rule_layer import NO_VERSION
 from serving.api.gate.routes import INCOMING, OPEN, SCOPE, add_hot_route
-from serving.api.operators.answering import answered
-from serving.api.operators.pages import history, placement
-from serving.api.operators.pages.page import COOKIE, HOME, SIGN_IN, OperatorPage, Show, go, open_page, signed_in
+from serving.api.operators.pages import placement
+from serving.api.operators.pages.page import (
+    COOKIE,
+    DEEPEST,
+    HOME,
+    SIGN_IN,
+    OperatorPage,
+    Show,
+    go,
+    is_number,
+    open_page,
+    signed_in,
+)
+from serving.api.operators.pages.placement import titles_of
+from serving.api.operators.pages.rules import Change, refusal
+from serving.api.operators.router import answered
 from serving.api.requests.problems import ProblemError
+from serving.api.state import Call, Reply
 from serving.http.safe_pages import STORED
-from serving.operations.reports import ChampionReport
-from serving.operations.requests import Paging
+from serving.operations.reports import ChampionReport, Paging
 
 router = APIRouter()
+_HISTORY: Final = f"{HOME}/history"
+_PAGE: Final = 20
+_NO_COMMENT: Final = "State in a few words why."
+_MEANWHILE: Final = "Another version was stored meanwhile. Look at it, then decide again."
+
+
+async def history(page: OperatorPage) -> Response:
+    """Show versions with author, time and comment, the latest first."""
+    return await _versions(page, _offset(page.request.query_params.get("offset", "")))
+
+
+async def undo(page: OperatorPage) -> Response:
+    """Make the rules of an earlier version current again."""
+    fields = await page.form()
+    offset, comment = _offset(fields.get("offset", "")), fields.get("comment", "").strip()
+    target, version = (_number(fields.get(name, "")) for name in ("target", "version"))
+    status, why = 422, refusal(comment) if comment else _NO_COMMENT
+    if not why:
+        try:
+            with answered():
+                stored = await page.parts.changes.undo(version, target, page.author(comment))
+            return go(f"{_HISTORY}?saved={stored.version}")
+        except ProblemError as error:
+            faults = " ".join(fault.detail for fault in error.problem.faults)
+            status, why = error.problem.status, faults or error.problem.detail
+            if status == 409:
+                why = _MEANWHILE
+    return await _versions(page, offset, status, {"comment": why, "target": str(target), "typed": comment})
+
+
+async def _versions(
+    page: OperatorPage, offset: int, status: int = 200, errors: Mapping[str, str] | None = None
+) -> Response:
+    stored, steps, titles, following = None, list[Change](), dict[str, str](), None
+    try:
+        with answered():
+            stored = await page.parts.changes.history(_PAGE + 1, offset)
+        # Before the first version there were no rules.
+        versions = [*stored.versions, NO_VERSION] if stored.is_last else stored.versions
+        steps = [Change.between(before, after) for after, before in pairwise(versions)]
+        end = offset + len(steps)  # fewer versions are read at once if they have many rules
+        following = None if stored.is_last or end > DEEPEST else end
+        titles = await titles_of(page, (rule for version in stored.versions for rule in version.layer))
+    except ProblemError as error:
+        status = error.problem.status
+    known = {"current": stored and stored.current, "steps": steps, "titles": titles, "errors": errors or {}}
+    return await page.show("history.html", status, offset=offset, following=following, size=_PAGE, **known)
+
+
+def _number(text: str) -> int:
+    if not is_number(text):
+        raise HTTPException(400, "The form names no version.")
+    return int(text)
+
+
+def _offset(text: str) -> int:
+    return min(int(text), DEEPEST) if is_number(text) else 0
+
+
 _PLACEMENT: Final = f"{HOME}/placements/{{placement}}"
 _FILES: Final = {"operator.css": b"text/css; charset=utf-8", "icon.svg": b"image/svg+xml"}
 _LAST: Final = Paging(10, 0)
@@ -114,10 +188,10 @@ def _add(path: str, endpoint: Callable[[Request], Awaitable[Response]], *methods
     router.add_api_route(path, endpoint, methods=[*methods], openapi_extra=extra, include_in_schema=False)
 
 
-_pages: dict[str, Show] = {HOME: overview, history.PATH: history.history, _PLACEMENT: placement.placement}
+_pages: dict[str, Show] = {HOME: overview, _HISTORY: history, _PLACEMENT: placement.placement}
 _forms: dict[str, Show] = {
     f"{HOME}/sign-out": sign_out,
-    f"{history.PATH}/undo": history.undo,
+    f"{_HISTORY}/undo": undo,
     **{f"{_PLACEMENT}/{name}": step for name, step in placement.STEPS.items()},
 }
 for _path, _show in _pages.items():

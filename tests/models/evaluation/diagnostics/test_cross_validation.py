@@ -4,7 +4,7 @@ import pytest
 
 from models import catalog
 from models.datasets.dataset import Dataset
-from models.datasets.time_splits import SplitError
+from models.errors import TailorbirdError
 from models.evaluation.diagnostics.cross_validation import (
     cross_validation_folds,
     folds_table,
@@ -33,9 +33,9 @@ def test_folds_end_where_the_test_weeks_begin_and_are_as_long(dataset: Dataset) 
 
 
 def test_too_few_folds_and_too_little_history_are_refused(dataset: Dataset) -> None:
-    with pytest.raises(SplitError, match="at least 2 folds"):
+    with pytest.raises(TailorbirdError, match="at least 2 folds"):
         cross_validation_folds(dataset, 1)
-    with pytest.raises(SplitError, match="fewer folds"):
+    with pytest.raises(TailorbirdError, match="fewer folds"):
         cross_validation_folds(dataset, 6)
 
 

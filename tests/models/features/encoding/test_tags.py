@@ -1,6 +1,6 @@
 import pyarrow as pa
 
-from models.features.encoding.tags import Tags, category_level, one_hot
+from models.features.encoding.encoder import Tags, category_level, one_hot
 
 
 def tagged(column: str, values: list[object], kind: pa.DataType | None = None) -> list[list[str]]:

@@ -4,8 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.features.segments.rfm import GRID, MEANINGS, PROSPECT, Rfm
-from models.features.segments.segmentation import Segments
+from models.features.segments.segmentation import GRID, MEANINGS, PROSPECT, Rfm, Segments
 from models.features.segments.trait_clusters import Demographics
 
 

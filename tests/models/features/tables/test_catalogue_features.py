@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from models.features.expressions import sold
-from models.features.tables.catalogue_features import catalogue_features, departments, mean_prices
+from models.features.tables.item_features import catalogue_features, departments, mean_prices
 
 NOW = 100
 EVENTS = [

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from models.features.tables.catalogue_features import catalogue_features
+from models.features.tables.item_features import catalogue_features
 from models.features.tables.user_features import brands, departments, price_levels
 
 NOW = 1_000

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from models.features.tables.registry import TABLES
-from models.features.tables.sequences import sequences
+from models.features.tables.user_features import sequences
 
 EVENTS = [
     ("ann", "milk", "purchase", 10, 11, "s1", 1.0, 2.0),

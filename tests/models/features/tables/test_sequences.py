@@ -1,6 +1,6 @@
 from typing import Any
 
-from models.features.tables.sequences import LENGTH, sequences
+from models.features.tables.user_features import LENGTH, sequences
 
 NOW = 1_000
 

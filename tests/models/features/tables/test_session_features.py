@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from models.columns import EVENT_TYPES
-from models.features.tables.session_features import ENGAGEMENT, visits
+from models.features.tables.user_features import ENGAGEMENT, visits
 
 HOUR = 3600
 DAY = 24 * HOUR

@@ -3,8 +3,7 @@ from typing import Any
 
 import pytest
 
-from models.lists.rules.placement_config import Placement, PlacementError, placements
-from models.lists.rules.rule_config import Promote
+from models.lists.rules.placement_config import Placement, PlacementError, Promote, placements
 
 EMAIL = """
 [email]

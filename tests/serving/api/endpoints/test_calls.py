@@ -186,12 +186,6 @@ async def test_senders_that_are_slow_take_no_place_of_others(shop: Shop, key: st
     assert [(await one).status_code for one in slow] == [200] * 4
 
 
-async def test_one_unusable_call_does_not_cost_the_others(shop: Shop, key: str) -> None:
-    batch = [CLICK, 5, {**CLICK, "messageId": "n", "properties": {"name": "x" * 40_000}}]
-    assert (await post(shop, "/v1/batch", {"batch": batch}, **basic(key))).status_code == 200
-    assert [one.payload.get("fault") for one in shop.events.messages] == [None, "not_an_object", "too_large"]
-
-
 @pytest.mark.usefixtures("key")
 async def test_measurements_of_libraries_are_taken_and_dropped(shop: Shop) -> None:
     assert (await post(shop, "/v1/m", {"series": []}, origin=ORIGIN)).status_code == 200

@@ -11,8 +11,8 @@ import pytest
 
 from infra.keys.api_keys import ApiKey, all_scopes, hash_of
 from serving.api.gate.keyring import Keyring
-from serving.api.gate.reading import MOST_BYTES
 from serving.api.gate.request_log import RequestLog
+from serving.api.gate.routes import MOST_BYTES
 from tests.serving.api.conftest import Shop
 from tests.serving.api.fakes import FakeAnswers, new_key
 

@@ -11,10 +11,9 @@ from sqlalchemy import text
 
 from infra.database.engine import engine
 from infra.keys.recorded_api_keys import NewKey, create_key, list_keys, revoke_key, rotate_key
-from serving.api.gate.keyring import Keyring
-from serving.api.gate.recorded_keys import RecordedKeys
-from serving.stores.outages import PostgresDownError
+from serving.api.gate.keyring import Keyring, RecordedKeys
 from serving.stores.postgres import Postgres
+from serving.stores.shared_loads import PostgresDownError
 
 pytestmark = pytest.mark.anyio
 

@@ -1,23 +1,20 @@
 """Spans reach a receiver of OTLP over HTTP."""
 
-import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Queue
 from threading import Thread
 
-import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from starlette.types import ASGIApp, Message
+from starlette.testclient import TestClient
 
+from models.errors import TailorbirdError
 from serving.api.assembly import build_app
-from serving.api.gate.traces import NoExporterError, configured_traces
+from serving.api.gate.request_log import configured_traces
 from tests.serving.api.fakes import new_key, state_of
 
-pytestmark = pytest.mark.anyio
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 ROUTE = "/v1/users/{user}/recommendations"
 
@@ -43,27 +40,14 @@ def received(monkeypatch: pytest.MonkeyPatch) -> Iterator["Queue[tuple[str, byte
         server.shutdown()
 
 
-@asynccontextmanager
-async def started(app: ASGIApp) -> AsyncIterator[None]:
-    """Start an application and end it, as a server does."""
-    sent: asyncio.Queue[Message] = asyncio.Queue()
-    answers: asyncio.Queue[Message] = asyncio.Queue()
-    life = asyncio.ensure_future(app({"type": "lifespan"}, sent.get, answers.put))
-    await sent.put({"type": "lifespan.startup"})
-    assert (await answers.get())["type"] == "lifespan.startup.complete"
-    yield
-    await sent.put({"type": "lifespan.shutdown"})
-    await life
-
-
 @pytest.mark.parametrize("at_once", [True, False], ids=["before each answer", "at the end"])
-async def test_the_receiver_gets_spans_that_name_the_template_and_no_id(
+def test_the_receiver_gets_spans_that_name_the_template_and_no_id(
     received: "Queue[tuple[str, bytes]]", at_once: bool
 ) -> None:
     text, key = new_key("read")
     app = build_app(state_of([key]), traces=configured_traces(at_once=at_once))
-    async with started(app), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop") as client:
-        answer = await client.get("/v1/users/secret-77/recommendations", headers={"x-api-key": text})
+    with TestClient(app) as client:
+        answer = client.get("/v1/users/secret-77/recommendations", headers={"x-api-key": text})
         assert received.empty() is not at_once
     path, body = received.get(timeout=10)
     export = ExportTraceServiceRequest.FromString(body).resource_spans[0]
@@ -88,5 +72,5 @@ def test_a_missing_exporter_is_named_and_without_an_endpoint_nothing_is_traced(
     assert configured_traces() is None
     monkeypatch.delenv("OTEL_SDK_DISABLED")
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
-    with pytest.raises(NoExporterError, match=r"Install `tailorbird\[traces\]`, or unset"):
+    with pytest.raises(TailorbirdError, match=r"Install `tailorbird\[traces\]`, or unset"):
         configured_traces()

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from serving.api.replies.protocol import RecommendationList
-from serving.api.startup.aws_lambda import LambdaFunction, NoAdapterError, OtherEventError
-from serving.api.startup.standalone import NoApiKeyError, NoBundleError
+from models.errors import TailorbirdError
+from serving.api.replies.document import RecommendationList
+from serving.api.startup.aws_lambda import LambdaFunction
 from tests.infra.golden_bundles import FOLDER, PUBLIC_KEY
 from tests.serving.api.startup.lambda_events import DOCUMENTED, FUNCTION_URL, KEY, event, with_body
 
@@ -128,7 +128,7 @@ def test_head_is_answered_without_a_body_and_html_as_text(function: LambdaFuncti
 
 def test_another_format_and_an_event_without_a_request_are_named(function: LambdaFunction) -> None:
     for sent in ({**DOCUMENTED, "version": "1.0"}, {"version": "2.0", "source": "aws.events"}, {}):
-        with pytest.raises(OtherEventError, match=r"payload format 2\.0"):
+        with pytest.raises(TailorbirdError, match=r"payload format 2\.0"):
             function(sent, None)
 
 
@@ -136,13 +136,15 @@ def test_a_missing_key_bundle_or_package_is_named_at_the_start(
     tmp_path: Path, own_var: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TAILORBIRD_SECRET_API_KEY", "short")
-    with pytest.raises(NoApiKeyError):
+    with pytest.raises(TailorbirdError, match="TAILORBIRD_SECRET_API_KEY to a key of at least 32 letters"):
         LambdaFunction()
     monkeypatch.setenv("TAILORBIRD_SECRET_API_KEY", KEY)
+    with pytest.raises(TailorbirdError, match="TAILORBIRD_BUNDLE to the folder of a bundle"):
+        LambdaFunction()
     monkeypatch.setenv("TAILORBIRD_BUNDLE", str(tmp_path / "nothing"))
-    with pytest.raises(NoBundleError, match="TAILORBIRD_BUNDLE"):
+    with pytest.raises(TailorbirdError, match="TAILORBIRD_BUNDLE"):
         LambdaFunction()
     monkeypatch.setitem(sys.modules, "mangum", None)
-    with pytest.raises(NoAdapterError, match=r"tailorbird\[serverless\]"):
+    with pytest.raises(TailorbirdError, match=r"tailorbird\[serverless\]"):
         LambdaFunction()
     assert own_var.is_absolute()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from uvicorn import Config
 
-from serving.api.startup.balanced_connections import BalancedServer, OpenConnections, _Listener
+from serving.api.startup.forked_workers import BalancedServer, OpenConnections, _Listener
 
 FORK = multiprocessing.get_context("fork")
 
@@ -51,17 +51,6 @@ def accepted(one: socket.socket | ExhaustedOnce, is_ahead: Callable[[], bool]) -
         return taken.empty()
 
     return asyncio.run(work())
-
-
-def test_a_worker_with_more_connections_than_another_lets_it_go_first() -> None:
-    numbers = OpenConnections(FORK)
-    numbers.state(0, 3)
-    assert not numbers.is_ahead(0)  # alone
-    numbers.state(1, 2)
-    assert numbers.is_ahead(0)
-    assert not numbers.is_ahead(1)
-    numbers.state(1, 3)
-    assert not numbers.is_ahead(0)
 
 
 def test_the_place_of_a_worker_that_died_is_free_and_holds_nobody_back() -> None:

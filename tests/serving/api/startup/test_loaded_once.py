@@ -26,11 +26,11 @@ def test_everything_is_built_from_one_champion_and_one_catalogue(installation: I
     assert shared.model is not None
     assert shared.catalogue is not None
     assert shared.aligned is not None
-    assert shared.prebuilt.best is not None
-    assert shared.prebuilt.titles is not None
+    assert shared.best is not None
+    assert shared.titles is not None
     catalogue = shared.catalogue.catalogue
-    assert shared.prebuilt.titles.titles.names == names
-    assert (shared.prebuilt.titles.digest, shared.prebuilt.titles.titles.generation) == (digest, catalogue.generation)
+    assert shared.titles.titles.names == names
+    assert (shared.titles.digest, shared.titles.titles.generation) == (digest, catalogue.generation)
     assert shared.aligned.made_from == (digest, catalogue.generation)
-    assert (shared.prebuilt.best.model, shared.prebuilt.best.catalogue) == (shared.model, catalogue)
-    assert set(shared.prebuilt.best.placements) >= {"home"}
+    assert (shared.best.model, shared.best.catalogue) == (shared.model, catalogue)
+    assert set(shared.best.placements) >= {"home"}

@@ -13,21 +13,12 @@ from infra.configuration.collect_mapping import collect_mapping
 from infra.installation import Installation
 from infra.keys.api_keys import KeyKind
 from infra.keys.identity import pseudonym
+from infra.keys.key_chain import Pseudonyms
 from models.primitives.json_types import JsonObject
 from serving.collector.bodies import CallMessage, SentCalls
 from serving.collector.collector import UNSIGNED, Collector, Signatures
-from serving.events.message import Message, Receipt
-from serving.events.messages import (
-    Feedback,
-    ItemChange,
-    Sender,
-    UserChange,
-    feedback_message,
-    item_message,
-    user_message,
-)
-from serving.events.pseudonyms import Pseudonyms
-from serving.events.shown_answer import ShownAnswer, message_of
+from serving.events.impressions import ShownAnswer, message_of
+from serving.events.message import Message, Receipt, Sender, feedback_message, item_message, user_message
 from serving.events.store import store
 from tasks.ingest.inbox.claims import Dataset, Due
 from tasks.ingest.inbox.move_inbox import move_inbox
@@ -66,7 +57,7 @@ class Api:
 
     def act(self, user: str | None, item: str, kind: str = "click", **stated: Any) -> Message:
         who = {name: stated.pop(name) for name in ("session", "consent") if name in stated}
-        return feedback_message(Feedback(kind, item, **stated), self.sender(user, **who), self.id())
+        return feedback_message({"kind": kind, "item_id": item, **stated}, self.sender(user, **who), self.id())
 
     def shown(self, user: str | None, recommendation_id: str, *items: str, **stated: Any) -> Message:
         key = None if user is None else self.key(user)
@@ -81,10 +72,10 @@ class Api:
         return Message(recommendation_id, "impressions", payload, datetime.now(UTC), 1, key, consent=consent)
 
     def item(self, item: str, **values: Any) -> Message:
-        return item_message(ItemChange(item, **values), 1, self.id())
+        return item_message({"item_id": item, **values}, 1, self.id())
 
     def user(self, user: str, consent: bool | None = None, **traits: str) -> Message:
-        return user_message(UserChange(traits), self.sender(user, consent=consent), self.id(), list(traits))
+        return user_message(traits, (), self.sender(user, consent=consent), self.id())
 
     def id(self) -> str:
         self.number += 1

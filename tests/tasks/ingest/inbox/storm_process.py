@@ -10,8 +10,7 @@ import asyncpg
 
 from infra.installation import current
 from infra.keys.identity import pseudonym
-from serving.events.message import Message
-from serving.events.messages import Feedback, Sender, feedback_message
+from serving.events.message import Message, Sender, feedback_message
 from serving.events.spool import Spool, SpoolFullError
 from serving.events.writer import EventWriter
 
@@ -19,7 +18,7 @@ from serving.events.writer import EventWriter
 def click(number: int, key: bytes) -> Message:
     user = f"user {number % 50}"
     sender = Sender(1, pseudonym(user, key), None, user, True)
-    return feedback_message(Feedback("click", "cup"), sender, f"m{number}")
+    return feedback_message({"kind": "click", "item_id": "cup"}, sender, f"m{number}")
 
 
 async def send(address: str, spool: Path, receipts: Path, key: bytes) -> None:

@@ -12,9 +12,8 @@ from sqlalchemy import text
 
 from infra.locks import advisory_locks
 from models.columns import LEDGER
-from models.datasets.impression_labels import impressions
-from models.datasets.labels import LabelConfig
-from serving.events.shown_answer import ShownAnswer, message_of
+from models.datasets.labels import LabelConfig, impressions
+from serving.events.impressions import ShownAnswer, message_of
 from tasks.ingest.events import event_batch
 from tasks.ingest.inbox import claims, event_chunks
 from tasks.ingest.inbox.move_inbox import move_events, move_inbox

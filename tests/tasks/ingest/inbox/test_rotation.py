@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from infra.keys.identity import pseudonym
-from serving.events.messages import UserChange, user_message
+from serving.events.message import user_message
 from tasks.rekeying.rotate import rotate_pseudonym_key
 from tests.tasks.ingest.inbox.api import Api
 from tests.tasks.rekeying.stores import started
@@ -62,7 +62,7 @@ def hides(api: Api, user: str) -> Any:
 
 
 def states(api: Api, user: str) -> Any:
-    return user_message(UserChange(exclusions=[("item", "cup")]), api.sender(user, consent=True), api.id(), [])
+    return user_message({}, [("item", "cup")], api.sender(user, consent=True), api.id())
 
 
 @pytest.mark.parametrize("late", [hides, states])

@@ -67,7 +67,7 @@ def test_every_receipt_is_one_event_whatever_is_killed(
     engine(url).dispose()
     acknowledged = receipts.read_text().split("\n")[:-1]
     left = Spool(spool, 2**24)
-    assert left.state().dropped == left.state().refused == 0
+    assert left.state()["dropped"] == left.state()["refused"] == 0
     subprocess.run([sys.executable, "-c", _REPLAY, address, str(spool)], env=environment, check=True)
     end = time.monotonic() + 60
     # The transaction of a killed mover may hold rows for some seconds: a move passes over them.

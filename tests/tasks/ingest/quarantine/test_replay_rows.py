@@ -120,5 +120,5 @@ def test_an_infinite_number_keeps_nothing_else_from_being_tried_again(
 
 
 def test_an_unknown_batch_is_reported(installation: Installation) -> None:
-    with pytest.raises(ledger.UnknownBatchError, match="There is no batch 'nothing'"):
+    with pytest.raises(ledger.TailorbirdError, match="There is no batch 'nothing'"):
         ledger.quarantined_rows(installation.engine, "nothing")

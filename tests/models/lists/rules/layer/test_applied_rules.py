@@ -8,13 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.lists.list_builder import lists_of_scores
-from models.lists.rules.compiled_rules import CompiledRules
-from models.lists.rules.item_attributes import ItemAttributes
-from models.lists.rules.layer.applied_rules import Ranked, RuleChange, layered, pins, reranked
-from models.lists.rules.layer.rule_layer import NO_RULES, HiddenItem, ItemBoost, PinnedItem, RuleLayer, words
-from models.lists.rules.layer.rule_version import attributed, layer_from_json, layer_to_json
-from models.lists.rules.placement_config import Placement, placements
-from models.lists.rules.rule_words import sentences
+from models.lists.rules.compiled_rules import CompiledRules, ItemAttributes
+from models.lists.rules.layer.rule_layer import (
+    NO_RULES,
+    HiddenItem,
+    ItemBoost,
+    PinnedItem,
+    Ranked,
+    RuleChange,
+    RuleLayer,
+    attributed,
+    layer_from_json,
+    layer_to_json,
+    layered,
+    pins,
+    reranked,
+    words,
+)
+from models.lists.rules.placement_config import Placement, placements, sentences
 from models.recommenders.explanations.sentences import PICKED
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)

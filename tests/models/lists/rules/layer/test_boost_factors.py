@@ -5,10 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.lists.rules.compiled_rules import CompiledRules
-from models.lists.rules.item_attributes import ItemAttributes
-from models.lists.rules.layer.applied_rules import layered
-from models.lists.rules.layer.rule_layer import ItemBoost, RuleLayer
+from models.lists.rules.compiled_rules import CompiledRules, ItemAttributes
+from models.lists.rules.layer.rule_layer import ItemBoost, RuleLayer, layered
 from models.lists.rules.placement_config import Placement
 
 PATHS = ["", "A", "A|B", "A|B|C", "AB", "A|", "B"]

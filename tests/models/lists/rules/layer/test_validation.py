@@ -4,10 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.lists.rules.item_attributes import ItemAttributes
-from models.lists.rules.layer.conflicts import conflicts
+from models.lists.rules.compiled_rules import ItemAttributes
 from models.lists.rules.layer.rule_layer import NO_RULES, BoostKind, HiddenItem, ItemBoost, PinnedItem, RuleLayer
-from models.lists.rules.layer.validation import MOST_RULES, faults
+from models.lists.rules.layer.validation import MOST_RULES, conflicts, faults
 from models.lists.rules.placement_config import Placement, placements
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)

@@ -17,12 +17,22 @@ from models.lists.rules.layer.rule_layer import AnyRule, HiddenItem, ItemBoost, 
 from serving.api.assembly import build_app
 from serving.api.operators.pages.page import COOKIE
 from serving.api.operators.pages.placement import moves
-from serving.api.operators.pages.rules import MOST_CHANGES, Draft, key, layer_of, read_draft, rule_at, with_words
-from serving.api.operators.pages.typed import RuleError, Typed, choices
+from serving.api.operators.pages.rules import (
+    MOST_CHANGES,
+    Draft,
+    RuleError,
+    Typed,
+    choices,
+    key,
+    layer_of,
+    read_draft,
+    rule_at,
+    with_words,
+)
 from serving.api.state import State
 from serving.http.safe_pages import POLICY
 from serving.operations import sign_ins
-from serving.operations.previews import Preview
+from serving.operations.rule_changes import Preview
 from serving.operations.sign_ins import SignIns
 from serving.stores.catalogue import Item
 from tests.serving.api.fake_operators import DOCS, MLFLOW, REPORT, DownParts, MemoryRules
@@ -372,15 +382,11 @@ def test_a_draft_keeps_its_changes_in_a_signed_field_and_is_limited() -> None:
 @pytest.mark.parametrize(
     ("given", "field"),
     [
-        ({"about": ""}, "about"),
         ({"about": "colour:red"}, "about"),
         ({"about": "brand:A", "act": "hide"}, "about"),
         ({"act": "delete"}, "act"),
-        ({"place": "0"}, "place"),
-        ({"place": "000010"}, "place"),
         ({"place": "1001"}, "place"),
         ({"place": "\N{ARABIC-INDIC DIGIT ONE}"}, "place"),
-        ({"act": "boost", "factor": "much"}, "factor"),
         ({"act": "boost", "factor": "inf"}, "factor"),
         ({"until": "tomorrow"}, "until"),
         ({"until": "2026-12-24T23:00+01:00"}, "until"),

@@ -1,1 +1,0 @@
-"""Calls the public API within a short time, and remembers the last good answers."""

@@ -1,1 +1,0 @@
-"""What a browser remembers of its visitor: choices, basket and sign-in."""

@@ -1,1 +1,0 @@
-"""Reads what lists are decided from: the champion, segments and consent."""
