@@ -1,13 +1,12 @@
 """Puts routers, errors and the gate together."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import orjson
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from serving.api.endpoints.calls import router as calls
@@ -23,8 +22,8 @@ from serving.api.gate.routes import RouteTable, add_hot_route
 from serving.api.operators.pages.router import router as pages
 from serving.api.operators.router import router as operators
 from serving.api.replies.document import document
-from serving.api.requests.problems import INTERNAL, MEDIA_TYPE, UNREADABLE, Fault, ProblemError, RefusedRequestError
-from serving.api.state import Call, Reply, State, call_of
+from serving.api.requests.problems import UNREADABLE, Fault, ProblemError, RefusedRequestError
+from serving.api.state import Call, Reply, State
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -38,7 +37,6 @@ def build_app(state: State, lifespan: Lifespan | None = None, traces: "TracerPro
     routers = users, items, baskets, slots, listings, feedback, calls, operators, pages, health, own
     for router in routers:
         app.include_router(router)
-    app.add_exception_handler(ProblemError, _problem)
     app.add_exception_handler(RequestValidationError, _refused)
     app.add_exception_handler(HTTPException, _unreadable)
     return Gate(
@@ -64,22 +62,16 @@ def _described(app: FastAPI) -> APIRouter:
     return router
 
 
-async def _problem(request: Request, error: Exception) -> Response:
-    problem = error.problem if isinstance(error, ProblemError) else INTERNAL
-    headers = dict(problem.headers)
-    return Response(problem.body(call_of(request).request_id), problem.status, headers, MEDIA_TYPE)
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    """Answer for a body that its model refuses. The values of the body are not repeated."""
+async def _refused(_: Request, error: Exception) -> NoReturn:
+    """Raise the problem of a body that its model refuses; the gate answers. The values of the body are not repeated."""
     found = error.errors() if isinstance(error, RequestValidationError) else []
     faults = [Fault(_pointer(one["loc"]), _sentence(str(one["msg"]))) for one in found] or [Fault("body", "Refused.")]
-    return await _problem(request, RefusedRequestError(faults))
+    raise RefusedRequestError(faults)
 
 
-async def _unreadable(request: Request, _: Exception) -> Response:
-    """Answer for a body that is no JSON at all."""
-    return await _problem(request, ProblemError(UNREADABLE))
+async def _unreadable(_: Request, error: Exception) -> NoReturn:
+    """Raise the problem of a body that is no JSON at all."""
+    raise ProblemError(UNREADABLE) from error
 
 
 def _pointer(place: tuple[str | int, ...]) -> str:
