@@ -15,9 +15,9 @@ from models.lists.candidate_streams import FallbackStream, ModelStream, Stream, 
 from models.lists.rules.compiled_rules import CompiledRules, Group
 from models.lists.slot_filling import OpenLists
 from models.primitives.vocabulary import NO_INDEX
-from models.retrieval.source_protocols import CandidateSource as CandidateSource
-from models.retrieval.source_protocols import ScopedSource as ScopedSource
-from models.retrieval.source_protocols import TopCandidates as TopCandidates
+from models.retrieval.candidate_sources import CandidateSource as CandidateSource
+from models.retrieval.candidate_sources import ScopedSource as ScopedSource
+from models.retrieval.candidate_sources import TopCandidates as TopCandidates
 
 Fallback = NDArray[np.float32] | CandidateSource
 _NO_SCORE = np.float32(-np.inf)

@@ -11,9 +11,14 @@ from models.lists.model_cascade import ScoringModel
 from models.primitives.pair_table import Lookup
 from models.primitives.vocabulary import NO_INDEX
 from models.recommenders.explanations.sentences import PICKED
-from models.retrieval.candidate_sources import DenseSource, Factored, FactorSource, PairSource
-from models.retrieval.exact_top_k import products
-from models.retrieval.source_protocols import CandidateSource
+from models.retrieval.candidate_sources import (
+    CandidateSource,
+    DenseSource,
+    Factored,
+    FactorSource,
+    PairSource,
+    products,
+)
 
 Rows = NDArray[np.int64]
 SourceOfRows = Callable[[Rows], CandidateSource]

@@ -1,15 +1,9 @@
 """Locate the entries of some rows of a CSR matrix."""
 
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-
-from models.primitives.state import State
-
-_PARTS: Final = ("data", "indices", "indptr")
 
 
 class Entries(NamedTuple):
@@ -42,13 +36,3 @@ def places(groups: NDArray[Any]) -> NDArray[np.int64]:
     """Return the position of each element within its group ([n]), from ascending `groups` [n]."""
     position: NDArray[np.int64] = np.arange(len(groups)) - np.searchsorted(groups, groups)
     return position
-
-
-def parts(name: str, matrix: sparse.csr_array) -> State:
-    """Return the arrays of a CSR matrix, as `<name>.<part>`."""
-    return {f"{name}.{part}": getattr(matrix, part) for part in _PARTS}
-
-
-def whole(name: str, state: Mapping[str, np.ndarray[Any, Any]], shape: tuple[int, int]) -> sparse.csr_array:
-    """Rebuild the CSR matrix from its arrays; entries of other names are ignored."""
-    return sparse.csr_array(tuple(state[f"{name}.{part}"] for part in _PARTS), shape=shape)

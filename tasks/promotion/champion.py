@@ -25,9 +25,11 @@ class NoChampionError(TailorbirdError):
     """There is no champion."""
 
 
-def current_champion(connection: Connection) -> Champion | None:
-    """Return the newest promotion, or None before the first."""
-    return _newest(connection)
+def current_champion(connection: Connection, *conditions: ColumnElement[bool]) -> Champion | None:
+    """Return the newest promotion (that meets the conditions), or None before the first."""
+    query = select(promotions).where(*conditions).order_by(promotions.c.promotion_id.desc()).limit(1)
+    row = connection.execute(query).mappings().first()
+    return cast(Promotion, dict(row)) if row else None
 
 
 def require_champion(installation: Installation) -> Champion:
@@ -41,18 +43,12 @@ def require_champion(installation: Installation) -> Champion:
 
 def promotion(connection: Connection, promotion_id: int) -> Promotion | None:
     """Return a promotion by its id."""
-    return _newest(connection, promotions.c.promotion_id == promotion_id)
+    return current_champion(connection, promotions.c.promotion_id == promotion_id)
 
 
 def promotion_of(connection: Connection, model_version: int) -> Promotion | None:
     """Return the newest promotion of a version, or None if it never was the champion."""
-    return _newest(connection, promotions.c.model_version == model_version)
-
-
-def _newest(connection: Connection, *conditions: ColumnElement[bool]) -> Promotion | None:
-    query = select(promotions).where(*conditions).order_by(promotions.c.promotion_id.desc()).limit(1)
-    row = connection.execute(query).mappings().first()
-    return cast(Promotion, dict(row)) if row else None
+    return current_champion(connection, promotions.c.model_version == model_version)
 
 
 def sync_aliases(engine: Engine, registry: Registry, *, put_back: bool = False) -> None:
@@ -73,7 +69,9 @@ def sync_aliases(engine: Engine, registry: Registry, *, put_back: bool = False) 
             if aliases.get(CHAMPION) != version and (put_back or not synced):
                 aliases |= _set_alias(registry, CHAMPION, version)
             if aliases.get(CHAMPION) == version and not synced:
-                _mark_synced(engine, champion["promotion_id"])
+                row = promotions.c.promotion_id == champion["promotion_id"]
+                with engine.begin() as connection:
+                    connection.execute(update(promotions).where(row).values(alias_synced_at=func.now()))
         elif put_back and CHAMPION in aliases:
             registry.drop_alias(CHAMPION)
         _sync_challenger(registry, aliases.get(CHALLENGER), challenger)
@@ -87,12 +85,6 @@ def _set_alias(registry: Registry, name: str, version: int) -> dict[str, int]:
         registry.drop_alias(name)
         return {}
     return {name: version}
-
-
-def _mark_synced(engine: Engine, promotion_id: int) -> None:
-    query = update(promotions).where(promotions.c.promotion_id == promotion_id).values(alias_synced_at=func.now())
-    with engine.begin() as connection:
-        connection.execute(query)
 
 
 def _sync_challenger(registry: Registry, aliased: int | None, challenger: int | None) -> None:

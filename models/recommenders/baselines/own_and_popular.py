@@ -16,7 +16,7 @@ from models.primitives.state import State, part_of, under
 from models.recommenders.baselines import most_popular, own_frequency
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.baselines.own_frequency import OwnFrequency
-from models.recommenders.explanations.recent_buyers import popular_reasons, recent_buyers
+from models.recommenders.explanations.sentences import popular_reasons, recent_buyers
 from models.recommenders.search_space import Float, Parameter
 from models.retrieval.candidate_query import CandidateScope, best_of_one_order
 from models.retrieval.candidate_sources import PairSource
