@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self, cast
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +28,6 @@ from models.evaluation.metrics.bootstrap import (
 )
 from models.evaluation.metrics.ranking import METRIC, METRICS
 from models.evaluation.offline import SEED, Evaluation, evaluate
-from models.features.tables.registry import FeatureTables
 from models.primitives.vocabulary import index_of, words
 from models.ranking.two_stage import TwoStage, TwoStageConfig, build_examples
 from models.recommenders.baselines.most_popular import popularity
@@ -213,36 +212,24 @@ def subset_users(data: TrainingData, users: NDArray[Any]) -> TrainingData:
         item_categories=data.item_categories[items],
         available=data.available[items],
         cut=data.cut,
-        origin=data.origin and _Part(data.origin, data.users[selected]),
+        origin=data.origin and cast(Origin, _Part(data.origin, data.users[selected])),
     )
 
 
 @dataclass(frozen=True)
 class _Part:
-    """The origin of the data of some users."""
+    """The origin of the data of some users: it differs from that of all users by the training data alone."""
 
     whole: Origin
     keys: NDArray[np.str_]
 
-    def traits(self, cut: int) -> pa.Table:
-        return self.whole.traits(cut)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.whole, name)
 
     def training_data(self, cut: int) -> TrainingData:
         data = self.whole.training_data(cut)
         at = data.user_index(self.keys)
         return subset_users(data, at[at >= 0])
-
-    def features(self, cut: int) -> FeatureTables:
-        return self.whole.features(cut)
-
-    def acts(self, cut: int) -> pa.Table | None:
-        return self.whole.acts(cut)
-
-    def before(self, cut: int, days: int) -> int:
-        return self.whole.before(cut, days)
-
-    def holdout(self, data: TrainingData, end: int) -> Any:
-        return self.whole.holdout(data, end)
 
     def once(self, _key: Hashable, work: Callable[[], T], keep: bool = False) -> T:  # noqa: ARG002 -- as data sets do
         return work()  # the cache of the whole data covers other users, and a part is fitted once

@@ -80,13 +80,6 @@ def best_by_scores(
     return CandidatePairs.of(best)
 
 
-def best_of_one_order(
-    scores: NDArray[np.float32], known: NDArray[np.bool_], scope: CandidateScope, n: int
-) -> CandidatePairs:
-    """Return the n best by scores of the items [c] that are the same for every known user; ties go by position."""
-    return first_of_order(np.argsort(-scores, kind="stable"), known, scope, n)
-
-
 def first_of_order(order: NDArray[np.int64], known: NDArray[np.bool_], scope: CandidateScope, n: int) -> CandidatePairs:
     """Return the first n places of an order of the items [c] for every known user, without those hidden from each."""
     rank = np.empty(len(order), dtype=np.int64)
