@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.configuration.version import git_commit
-from models.evaluation.comparison.paired import gain
+from models.evaluation.comparison import gain
 from models.evaluation.offline import Evaluation
 
 FOLDER = Path("var/benchmarks")

@@ -7,7 +7,7 @@ from tasks.datasets.load_dataset import newest_version
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
 from tasks.orchestration.run_artifacts import show_search
-from tasks.tuning.model_search import ModelSearch
+from tasks.tuning.best_settings import ModelSearch
 
 SEARCHED = ["own_frequency", "als", "two_stage"]
 

@@ -8,8 +8,7 @@ from tasks.datasets.load_dataset import newest_version
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
 from tasks.orchestration.run_artifacts import show_leaderboard
-from tasks.training.evaluation_artifacts import compare_models
-from tasks.training.train_model import train_model
+from tasks.training.train_model import compare_models, train_model
 
 MODELS = [*DEFAULTS]
 

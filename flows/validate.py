@@ -8,7 +8,7 @@ from tasks.datasets.load_dataset import newest_version
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
 from tasks.orchestration.run_artifacts import show_folds
-from tasks.training.validate_model import validate_model
+from tasks.training.train_model import validate_model
 
 
 @flow(flow_run_name=run_names.flow_run_name(run_names.of_models("validate")))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -14,11 +14,14 @@ from models.recommenders.baselines.own_and_popular import OwnAndPopular
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.baselines.segment_popular import SegmentPopular
 from models.recommenders.content_based import ContentBased
-from models.recommenders.graph_filter.model import GraphFilter
+from models.recommenders.graph_filter import GraphFilter
 from models.recommenders.item_based.item_knn import ItemKNN
-from models.recommenders.lightfm.model import LightFMHybrid
+from models.recommenders.lightfm import LightFMHybrid
 from models.recommenders.protocols import Recommender
 from models.recommenders.sequence.model import SequenceModel
+
+if TYPE_CHECKING:
+    from models.datasets.training_data import TrainingData
 
 CATALOG: Final[dict[str, type[Recommender]]] = {
     MostPopular.kind: MostPopular,
@@ -52,6 +55,11 @@ def config(kind: str, values: Mapping[str, Any] | None = None) -> Any:
     if unknown:
         raise TailorbirdError(f"{kind} has no setting {', '.join(unknown)}; it has: {', '.join(sorted(known))}.")
     return made(**given)
+
+
+def fit(kind: str, data: "TrainingData", settings: Mapping[str, Any], seed: int) -> Recommender:
+    """Return a model of that kind with `settings` over the defaults, fitted to the data."""
+    return model_type(kind).fit(data, config(kind, settings), seed)
 
 
 def from_state(kind: str, settings: Mapping[str, Any], state: Mapping[str, np.ndarray[Any, Any]]) -> Recommender:

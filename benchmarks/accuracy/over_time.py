@@ -30,8 +30,8 @@ from benchmarks.results import gained, machine
 from models import catalog, columns
 from models.datasets.dataset import Dataset
 from models.errors import TailorbirdError
+from models.evaluation.metrics.bootstrap import NEW
 from models.evaluation.metrics.ranking import METRIC
-from models.evaluation.metrics.user_averages import NEW
 from models.evaluation.offline import Evaluation, evaluate
 from models.primitives.json_types import JsonObject
 from models.primitives.time import DAY

@@ -25,9 +25,9 @@ from benchmarks.installation import journey
 from benchmarks.results import publish
 from models.columns import USER_KEY
 from models.datasets.dataset import Dataset
-from models.evaluation.comparison.paired import figures
+from models.evaluation.comparison import figures
+from models.evaluation.metrics.bootstrap import NEW
 from models.evaluation.metrics.ranking import METRIC
-from models.evaluation.metrics.user_averages import NEW
 from models.evaluation.offline import Evaluation
 from models.gate.decision import decide
 from models.gate.fairness_checks import Traits, demographics

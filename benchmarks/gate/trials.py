@@ -25,9 +25,9 @@ from models import catalog
 from models.columns import USER_KEY
 from models.datasets.dataset import Dataset
 from models.datasets.training_data import TrainingData
-from models.evaluation.comparison.leaderboard import BASELINES
-from models.evaluation.diagnostics.overfitting import check_overfit
+from models.evaluation.comparison import BASELINES
 from models.evaluation.metrics.ranking import METRIC
+from models.evaluation.model_report import check_overfit
 from models.evaluation.offline import Evaluation, evaluate
 from models.gate.fairness_checks import demographics
 from models.gate.results import GateResult, Outcome
@@ -36,7 +36,7 @@ from models.lists.model_cascade import build_cascade
 from models.lists.rules.compiled_rules import CompiledRules
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.protocols import Recommender
-from tasks.review.choose_candidate import judge_candidate
+from tasks.review.review_models import judge_candidate
 from tasks.training.train_model import K, measure_costs
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from benchmarks.results import publish
 from models.datasets.cold_start import InOrder, NewUsers
 from models.datasets.training_data import TrainingData
 from models.lists.ranked_lists import matrix_of
-from models.recommenders.epochs import Epoch
+from models.recommenders.protocols import Epoch
 from models.recommenders.sequence.histories import GAPS, KINDS, Encoder, Padded
 from models.recommenders.sequence.model import SequenceModel
 from models.recommenders.sequence.network_settings import Config
@@ -75,8 +75,7 @@ def onnx_difference(config: Config) -> float:
     """Return the greatest difference of a coordinate between the stored network and PyTorch's."""
     import torch
 
-    from models.recommenders.sequence.training.graph import exported
-    from models.recommenders.sequence.training.network import Network
+    from models.recommenders.sequence.training.network import Network, exported
 
     torch.manual_seed(SEED)
     network, random = Network(config, with_kinds=True).eval(), np.random.default_rng(SEED)

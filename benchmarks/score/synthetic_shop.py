@@ -17,7 +17,7 @@ from infra.database.schema.schema import ingest_batches, promotions
 from infra.installation import Installation
 from models import columns
 from models.recommenders.als import Config, ImplicitALS
-from models.recommenders.explanations.category import CategoryReasons
+from models.recommenders.explanations.evidence import CategoryReasons, TopCategories
 
 DIMENSIONS: Final = 64
 ITEMS: Final = 100_000
@@ -105,6 +105,12 @@ def _events(keys: NDArray[np.str_], items: NDArray[np.str_], chunk: int) -> pa.T
     return pa.table(rows | {columns.BATCH_ID: ["b"] * n, columns.MONTH: ["2026-01"] * n})
 
 
+def no_reasons(users: NDArray[np.str_], items: NDArray[np.str_]) -> CategoryReasons:
+    """Return reasons that claim nothing: no item has a category."""
+    own = TopCategories(np.full((len(users), 1), -1, dtype=np.int32), np.zeros((len(users), 1), dtype=np.uint16))
+    return CategoryReasons(np.empty(0, np.str_), np.full(len(items), -1, dtype=np.int32), own, np.full(len(items), ""))
+
+
 def _promote(
     installation: Installation,
     people: NDArray[np.float32],
@@ -112,9 +118,8 @@ def _promote(
     keys: NDArray[np.str_],
     ids: NDArray[np.str_],
 ) -> None:
-    no_reasons = CategoryReasons.none(len(keys), len(ids))
     gram, mean = goods.T @ goods, people.mean(axis=0)
-    model = ImplicitALS(Config(factors=DIMENSIONS), keys, ids, people, goods, gram, mean, no_reasons)
+    model = ImplicitALS(Config(factors=DIMENSIONS), keys, ids, people, goods, gram, mean, no_reasons(keys, ids))
     draft = installation.settings.var / "draft"
     bundles.write(draft, model, np.ones(len(ids), dtype=np.float32), bundles.Origin("v1", 7, "run"))
     bundle, digest = bundles.store_bundle(draft, installation.bundles)

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from benchmarks.results import peak_mb, publish
+from benchmarks.score.synthetic_shop import no_reasons
 from models.features.definitions import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES
 from models.features.encoding.encoder import Tags
 from models.features.encoding.item_tfidf import ItemVectors, Weights
 from models.primitives.state import Lookup
-from models.ranking.candidate_features import RankerRows
-from models.ranking.candidate_generation import Candidates, Retriever
+from models.ranking.candidate_generation import Candidates, RankerRows, Retriever
 from models.ranking.ensemble import BlendedRanker
 from models.ranking.logistic import sigmoid
 from models.ranking.two_stage import Config, TwoStage
@@ -28,7 +28,7 @@ from models.recommenders.baselines import most_popular, own_frequency
 from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.content_based import ContentBased
-from models.recommenders.explanations.category import CategoryReasons
+from models.recommenders.explanations.evidence import CategoryReasons
 
 _CANDIDATES: Final = 200
 _CHUNK: Final = 4096
@@ -105,7 +105,7 @@ def _retrievers(
     users, items = names
     of_users, of_items = (random.normal(0, dims**-0.25, (len(part), dims)).astype(np.float32) for part in names)
     gram = np.eye(dims, dtype=np.float32)
-    why = CategoryReasons.none(len(users), len(items))
+    why = no_reasons(users, items)
     nowhen = np.zeros(history.nnz, dtype=np.int64)
     bought = (history.indptr.astype(np.int64), history.indices.astype(np.int32), history.data)
     return {

@@ -11,20 +11,17 @@ from scipy import sparse
 
 from models.columns import USER_KEY
 from models.datasets.training_data import TrainingData
-from models.evaluation.diagnostics.exposure_tradeoff import CANDIDATES, Reranked, rerank
-from models.evaluation.metrics.auc import ScoreAUC
-from models.evaluation.metrics.beyond_accuracy import ItemNovelty, coverage, spread
+from models.evaluation.metrics.beyond_accuracy import CANDIDATES, ItemNovelty, Reranked, coverage, rerank, spread
+from models.evaluation.metrics.bootstrap import NEW, Figures, averages, averages_by_history, with_bounds
 from models.evaluation.metrics.calibration import DEPTH, USERS, Pairs
-from models.evaluation.metrics.ranking import accuracy, hit_matrix
-from models.evaluation.metrics.user_averages import NEW, Figures, averages, averages_by_history, with_bounds
+from models.evaluation.metrics.ranking import ScoreAUC, accuracy, hit_matrix
 from models.lists.constrained_selection import Selection
 from models.lists.list_builder import lists_of_scores
 from models.lists.rules.compiled_rules import CompiledRules
 from models.primitives.threads import thread_pool
 from models.primitives.vocabulary import index_of
 from models.recommenders.protocols import Recommender
-from models.retrieval.candidate_sources import DenseSource
-from models.retrieval.source_protocols import TopCandidates
+from models.retrieval.candidate_sources import DenseSource, TopCandidates
 
 LISTS: Final = "items_at_10"
 """The column of `Evaluation.per_user` that holds the lists of ten places."""
@@ -73,8 +70,7 @@ class TargetSet:
     def _together(self, ranking: Selection, seed: int) -> dict[str, float]:
         """Return coverage, Gini index, and the confusion matrix of shown and bought over all pairs of user and item."""
         k, n_items = ranking.items.shape[1], self.targets.shape[1]
-        spreads = {f"{name}_at_{k}": figure for name, figure in spread(ranking.items, n_items, seed).items()}
-        figures = {name: value for estimate in spreads.items() for name, value in with_bounds(*estimate).items()}
+        figures = with_bounds({f"{name}_at_{k}": one for name, one in spread(ranking.items, n_items, seed).items()})
         shown, bought = float((ranking.items >= 0).sum()), float(self.targets.nnz)
         both = float(hit_matrix(ranking.items, self.targets).sum())
         pairs = float(self.targets.shape[0] * n_items - (0 if self.hide is None else self.hide.nnz))
@@ -170,9 +166,18 @@ def _score_reader(
 ) -> Callable[[slice], NDArray[np.float32]]:
     """Return a function from a part of the users to their scores [m, n_items]."""
     positions = index_of(model.users, data.users[users])
-    # None when the model's items are the data's.
-    columns = None if np.array_equal(model.items, data.items) else index_of(model.items, data.items)
-    return lambda part: _scores(model, positions[part], columns, len(data.items))
+    if np.array_equal(model.items, data.items):
+        return lambda part: model.scores(positions[part])
+    columns = index_of(model.items, data.items)
+    known = np.flatnonzero(columns >= 0)
+
+    def read(part: slice) -> NDArray[np.float32]:
+        scores = model.scores(positions[part])
+        moved = np.full((len(scores), len(data.items)), -np.inf, dtype=np.float32)
+        moved[:, known] = scores[:, columns[known]]
+        return moved
+
+    return read
 
 
 def _rank(
@@ -184,9 +189,7 @@ def _rank(
     brief: bool,
 ) -> _Chunk:
     """Rank all users in chunks, and join the chunks."""
-
     rules = CompiledRules.unrestricted(k, len(fallback))
-    all_items = np.arange(len(fallback), dtype=np.int32)
 
     def rank_part(part: slice) -> _Chunk:
         scores = read_scores(part)
@@ -197,7 +200,7 @@ def _rank(
             lists = lists_of_scores(scores, rules, fallback, hide)
             ranked.append((lists, auc.per_user(target_set.targets[part], hide) if auc else {}))
         first = np.arange(0 if brief else min(len(scores), max(0, USERS - part.start)))
-        ranking = DenseSource(scores).restrict_to(all_items).fetch(first, DEPTH)
+        ranking = DenseSource(scores).fetch(first, DEPTH)
         return _Chunk(ranked, ranking, 0 if brief else int(np.isnan(scores).sum()))
 
     with thread_pool(_THREADS) as pool:
@@ -205,7 +208,8 @@ def _rank(
     joined = []
     for place in range(len(target_sets)):
         lists, auc = [c.by_target_set[place][0] for c in chunks], [c.by_target_set[place][1] for c in chunks]
-        joined.append((Selection.joined(lists, k), _stacked(auc)))
+        stacked = {name: np.concatenate([part[name] for part in auc]) for name in (auc[0] if auc else {})}
+        joined.append((Selection.joined(lists, k), stacked))
     ranking = TopCandidates.joined([chunk.ranking for chunk in chunks], DEPTH)
     return _Chunk(joined, ranking, sum(chunk.nan_scores for chunk in chunks))
 
@@ -214,19 +218,3 @@ def _without(bought: sparse.csr_array, history: sparse.csr_array) -> sparse.csr_
     new = sparse.csr_array(bought > history)
     new.eliminate_zeros()
     return new
-
-
-def _scores(
-    model: Recommender, positions: NDArray[np.int32], columns: NDArray[np.int32] | None, n: int
-) -> NDArray[np.float32]:
-    scores = model.scores(positions)
-    if columns is None:
-        return scores
-    known = np.flatnonzero(columns >= 0)
-    moved = np.full((len(positions), n), -np.inf, dtype=np.float32)
-    moved[:, known] = scores[:, columns[known]]
-    return moved
-
-
-def _stacked(parts: list[Figures]) -> Figures:
-    return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else {})}

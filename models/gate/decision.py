@@ -6,13 +6,20 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.comparison.paired import paired
-from models.evaluation.metrics.bootstrap import Estimate, estimates
+from models.evaluation.comparison import figures, paired
+from models.evaluation.metrics.bootstrap import HIGH, LOW, NEW, Estimate, estimates
 from models.evaluation.metrics.ranking import METRIC
-from models.evaluation.metrics.user_averages import HIGH, LOW, NEW
 from models.evaluation.offline import Evaluation
 from models.gate import fairness_checks as by_group
-from models.gate.exposure_checks import FIGURES, ExposureReference, exposure, overlap, serves_cold_users, shows_enough
+from models.gate.exposure_checks import (
+    FALLBACK,
+    FIGURES,
+    ExposureReference,
+    exposure,
+    overlap,
+    serves_cold_users,
+    shows_enough,
+)
 from models.gate.fairness_checks import Group, Traits
 from models.gate.results import (
     BETTER,
@@ -25,8 +32,61 @@ from models.gate.results import (
     not_applicable,
     outcome,
 )
-from models.gate.sanity_checks import sanity_checks, serves_all_users
 from models.gate.thresholds import GateThresholds
+
+_FEWEST = 10
+"""Users that a group needs: a sound model may know none of fewer."""
+
+
+def sanity_checks(candidate: Evaluation, metric: str, limits: GateThresholds) -> list[Check]:
+    """Check that all users have metrics, that no score is NaN, and that lists differ."""
+    return [_has_figures(candidate, metric, limits.users), _has_scores(candidate), _is_personal(candidate)]
+
+
+def _has_figures(candidate: Evaluation, metric: str, least: int) -> Check:
+    values = figures(candidate, metric)
+    sound = int(np.isfinite(values).sum())
+    detail = f"{metric} is a number for {sound:,} of {len(values):,} users."
+    if len(values) < least:
+        detail += f" It takes {least} to decide: hold out weeks in which more known users bought something."
+    return Check(
+        "has figures", float(sound), float(max(least, len(values))), outcome(least <= sound == len(values)), detail
+    )
+
+
+def _has_scores(candidate: Evaluation) -> Check:
+    nan_scores = candidate.summary.get("nan_scores", float("nan"))
+    detail = "Every score is a number." if nan_scores == 0 else f"{nan_scores:,.0f} scores are NaN."
+    return at_most("scores are numbers", nan_scores, 0.0, detail)
+
+
+def _is_personal(candidate: Evaluation) -> Check:
+    lists = candidate.summary.get("distinct_lists", float("nan"))
+    passed = lists > 1
+    detail = f"{lists:,.0f} different lists." if passed else "All users would get the same list."
+    return Check("is personal", lists, 1.0, outcome(passed), detail)
+
+
+def serves_all_users(candidate: Evaluation, groups: Sequence[Group], limits: GateThresholds) -> Check:
+    """Check that few users, overall and in each group, get only best sellers."""
+    filled = figures(candidate, FALLBACK)
+    only_fallback = filled >= 1
+    groups_by_name = {"all": np.ones(len(only_fallback), dtype=bool)} | {
+        f"{g.trait} {g.value}": g.members for g in groups
+    }
+    shares = {
+        name: float(only_fallback[members].mean())
+        for name, members in groups_by_name.items()
+        if members.sum() >= _FEWEST
+    }
+    if not shares:
+        return not_applicable("answers every group", f"It takes {_FEWEST} people to ask.")
+    worst = max(shares, key=lambda name: shares[name])
+    share = shares[worst]
+    whom = "people" if worst == "all" else f"people with {worst}"
+    detail = f"The model has only best sellers for {share:.0%} of the {int(groups_by_name[worst].sum()):,} {whom}."
+    return at_most("answers every group", share, limits.silent_share, detail)
+
 
 CHAMPION: Final = "the champion"
 
@@ -35,20 +95,18 @@ _GAP = "overfit_gap"
 
 
 def costs(candidate: Evaluation, limits: GateThresholds) -> list[Check]:
-    """Check the time per list, and the size."""
-    size = candidate.summary.get("artifact_mb", float("nan"))
-    return [
-        _fast_enough(candidate.summary, limits.score_ms),
-        at_most("is small enough", size, limits.artifact_mb, f"{size:,.1f} MB on disk."),
-    ]
+    """Check the time per list, and the size.
 
-
-def _fast_enough(summary: Mapping[str, float], limit: float) -> Check:
-    """Check the time per list. Other work on the machine only adds time, so only a whole interval above it fails."""
-    value = summary.get("score_ms", float("nan"))
+    Other work on the machine only adds time, so only a whole interval above the limit fails.
+    """
+    summary, nothing = candidate.summary, float("nan")
+    size, value = summary.get("artifact_mb", nothing), summary.get("score_ms", nothing)
     low, high = (summary.get(f"score_ms{edge}", value) for edge in (LOW, HIGH))
     detail = f"{value:.2f} ms of one thread for a user's list, interval {low:.2f} to {high:.2f} ms."
-    return Check("is fast enough", value, limit, outcome(bool(low <= limit)), detail)
+    return [
+        Check("is fast enough", value, limits.score_ms, outcome(bool(low <= limits.score_ms)), detail),
+        at_most("is small enough", size, limits.artifact_mb, f"{size:,.1f} MB on disk."),
+    ]
 
 
 def overfit(candidate: Evaluation, baselines: Mapping[str, Evaluation], limits: GateThresholds) -> Check:

@@ -9,19 +9,19 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.columns import USER_KEY
-from models.evaluation.comparison.paired import figures
-from models.evaluation.diagnostics.exposure_tradeoff import CANDIDATES
+from models.evaluation.comparison import figures
+from models.evaluation.metrics.beyond_accuracy import CANDIDATES
+from models.evaluation.metrics.bootstrap import COLD_BASKETS
 from models.evaluation.metrics.ranking import METRIC
-from models.evaluation.metrics.user_averages import COLD_BASKETS
 from models.evaluation.offline import LISTS, Evaluation
 from models.gate.results import Check, Outcome, at_least, not_applicable
-from models.gate.sanity_checks import FALLBACK
 from models.gate.thresholds import GateThresholds
 from models.primitives.vocabulary import index_of, words
 
 _FEWEST: Final = 10
 """Users with little history that a share needs."""
 _K: Final = 10
+FALLBACK: Final = "fallback_at_10"
 _BOUGHT: Final = ("bought", "unbought")
 
 

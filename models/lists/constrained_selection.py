@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from models.lists.rules.compiled_rules import CompiledRules, Group
 from models.lists.slot_filling import FallbackStream, ModelStream, OpenLists, Stream, boosted
 from models.primitives.vocabulary import NO_INDEX
-from models.retrieval.source_protocols import CandidateSource
+from models.retrieval.candidate_sources import CandidateSource
+from models.retrieval.candidate_sources import ScopedSource as ScopedSource
+from models.retrieval.candidate_sources import TopCandidates as TopCandidates
 
 Fallback = NDArray[np.float32] | CandidateSource
 _NO_SCORE = np.float32(-np.inf)

@@ -13,9 +13,8 @@ from scipy import sparse
 
 from models.features.encoding.item_tfidf import ItemVectors, Weights
 from models.recommenders.content_based import Config
-from models.recommenders.explanations.item import unit
+from models.recommenders.explanations.evidence import category_names_of, distinctive, unit
 from models.recommenders.explanations.sentences import LARGEST_SHARE, NONE, WORDS, same_category, same_words, together
-from models.recommenders.explanations.top_categories import category_names_of, distinctive
 from models.recommenders.item_based.bought_together import BoughtTogether
 
 if TYPE_CHECKING:

@@ -15,11 +15,9 @@ from models.lists.ranked_lists import RankedLists, UserList
 from models.lists.rules.compiled_rules import CompiledRules
 from models.primitives.threads import prefetch_map
 from models.primitives.vocabulary import NO_INDEX, index_of, position_of
-from models.recommenders.explanations.recent_buyers import popular_codes
 from models.recommenders.explanations.sentences import DUE as BOUGHT_BEFORE
-from models.recommenders.explanations.sentences import NONE
-from models.retrieval.candidate_sources import Factored
-from models.retrieval.source_protocols import CandidateSource
+from models.recommenders.explanations.sentences import NONE, popular_codes
+from models.retrieval.candidate_sources import CandidateSource, Factored
 
 USERS_AT_ONCE: Final = 256
 """Rows of scores that are held in memory at a time."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.lists.rules.compiled_rules import ActiveCap, Group
-from models.retrieval.source_protocols import CandidateSource, ScopedSource, TopCandidates
+from models.retrieval.candidate_sources import CandidateSource, ScopedSource, TopCandidates
 
 _NO_SCORE = np.float32(-np.inf)
 _LOWEST = np.finfo(np.float32).min

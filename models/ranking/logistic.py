@@ -130,8 +130,7 @@ def sample(rows: Any, labels: Any, weights: Any, most: int, seed: int) -> tuple[
 
 def sigmoid(odds: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the probabilities of these log-odds."""
-    probabilities: NDArray[np.float32] = (1 / (1 + np.exp(-odds))).astype(np.float32)
-    return probabilities
+    return (1 / (1 + np.exp(-odds))).astype(np.float32)
 
 
 def _logged(rows: NDArray[np.float32], logged: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,12 @@ from scipy import sparse
 
 from models.datasets.interaction_matrix import baskets
 from models.errors import TailorbirdError
-from models.primitives.state import State
+from models.primitives.state import Part, StoredModel
 from models.primitives.threads import allowed_threads
-from models.recommenders.explanations.category import CategoryReasons
+from models.recommenders.explanations.evidence import WHY, CategoryReasons
 from models.recommenders.search_space import Choice, Float, Integer, Parameter
-from models.retrieval.candidate_query import CandidatePairs, CandidateScope, ScopeMemory, best_by_scores
-from models.retrieval.exact_top_k import products
+from models.retrieval.candidate_query import CandidatePairs, CandidateScope, PreparesScopes, best_by_scores
+from models.retrieval.candidate_sources import products
 
 if TYPE_CHECKING:
     from models.datasets.cold_start import NewUsers
@@ -43,7 +43,7 @@ class Config:
 
 
 @dataclass(frozen=True)
-class ImplicitALS:
+class ImplicitALS(StoredModel, PreparesScopes):
     """Fitted factors: a score near 1 means that the user buys the item, near 0 that the user does not.
 
     The confidence in a pair is alpha log(1 + r), with its decayed baskets r. The paper adds 1 (equation 6), which gives
@@ -60,9 +60,8 @@ class ImplicitALS:
         "half_life_days": Float(14, 365, log=True),
     }
 
-    config: Config
-    users: NDArray[np.str_]
-    items: NDArray[np.str_]
+    stored: ClassVar[Mapping[str, Part]] = {"why": WHY}
+
     user_factors: NDArray[np.float32]
     """All zeros for a user without any data."""
     item_factors: NDArray[np.float32]
@@ -118,11 +117,6 @@ class ImplicitALS:
         vectors = self._scoped.prepared(scope.items, lambda items: self.item_factors[items])
         return best_by_scores(lambda some: self._products(some, vectors), users, scope, n)
 
-    @cached_property
-    def _scoped(self) -> ScopeMemory:
-        """The factors of a scope's items."""
-        return ScopeMemory()
-
     def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """Return [n] the scores of pairs."""
         known = (users >= 0) & self._known_users_mask[users]
@@ -159,18 +153,6 @@ class ImplicitALS:
             target = prior @ self.mean_user + (confidence - theirs @ self.mean_user) @ theirs
             factors[user] = np.linalg.solve(system, target)
         return replace(self, users=users.keys, user_factors=factors, why=self.why.for_users(clicks))
-
-    def state(self) -> State:
-        """Return users, items, factors, and the arrays of the reasons."""
-        return {name: getattr(self, name) for name in _ARRAYS} | self.why.state()
-
-    @classmethod
-    def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """Return the stored model."""
-        return cls(config, **{name: state[name] for name in _ARRAYS}, why=CategoryReasons.from_state(state))
-
-
-_ARRAYS: Final = ("users", "items", "user_factors", "item_factors", "gram", "mean_user")
 
 
 def _confidence(weights: Any, alpha: float) -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -13,17 +13,21 @@ from models.columns import TITLE
 from models.datasets.cold_start import ExtendedItems
 from models.datasets.interaction_matrix import baskets, rows
 from models.features.encoding.item_tfidf import ItemVectors, Weights
-from models.primitives.state import State, entries, parts, whole
-from models.recommenders.explanations.category import CategoryReasons
-from models.recommenders.explanations.item import unit
+from models.primitives.state import Arrays, Part, StoredModel, entries, matrix, parts, whole
+from models.recommenders.explanations.evidence import WHY, CategoryReasons, unit
 from models.recommenders.search_space import Float, Parameter
-from models.retrieval.candidate_query import CandidatePairs, CandidateScope, ScopeMemory, best_by_scores
+from models.retrieval.candidate_query import CandidatePairs, CandidateScope, PreparesScopes, best_by_scores
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from models.datasets.cold_start import NewUsers
     from models.datasets.training_data import TrainingData
+
+
+def _vectors(state: Arrays) -> Any:
+    width = len(state["words"]) + len(state["rules.names"])
+    return whole("vectors", state, (len(state["items"]), width))
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Config:
 
 
 @dataclass(frozen=True)
-class ContentBased:
+class ContentBased(StoredModel, PreparesScopes):
     """The score is the cosine between the item's vector and the mean vector of the user's decayed baskets.
 
     Profiles are computed on use: a user's baskets are fewer numbers than the mean of their vectors.
@@ -56,9 +60,13 @@ class ContentBased:
         "half_life_days": Float(14, 365, log=True),
     }
 
-    config: Config
-    users: NDArray[np.str_]
-    items: NDArray[np.str_]
+    stored: ClassVar[Mapping[str, Part]] = {
+        "language": Part(ItemVectors.state, ItemVectors.from_state),
+        "vectors": Part(partial(parts, "vectors"), _vectors),
+        "baskets": matrix("baskets", "users"),
+        "why": WHY,
+    }
+
     language: ItemVectors
     vectors: Any
     """float32 CSR, items x words and tags, rows of length 1; empty for items without attributes."""
@@ -88,11 +96,6 @@ class ContentBased:
         """Return the n best items of each user in the scope."""
         vectors = self._scoped.prepared(scope.items, lambda items: self.vectors[items])
         return best_by_scores(lambda some: self._cosines(some, vectors), users, scope, n)
-
-    @cached_property
-    def _scoped(self) -> ScopeMemory:
-        """The vectors of a scope's items."""
-        return ScopeMemory()
 
     def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """[n] the scores of pairs. Memory is about different users x words and tags: call with chunks."""
@@ -152,21 +155,6 @@ class ContentBased:
             baskets=sparse.csr_array((own.data, longer.known[own.indices], own.indptr), shape=shape),
             why=self.why.for_items(longer),
         )
-
-    def state(self) -> State:
-        """Return all arrays, sparse matrices as their three arrays."""
-        arrays = {"users": self.users, "items": self.items}
-        arrays |= parts("vectors", self.vectors) | parts("baskets", self.baskets)
-        return arrays | self.language.state() | self.why.state()
-
-    @classmethod
-    def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """Return the stored model."""
-        users, items, language = state["users"], state["items"], ItemVectors.from_state(state)
-        width = len(language.words) + len(language.rules.names)
-        vectors = whole("vectors", state, (len(items), width))
-        bought = whole("baskets", state, (len(users), len(items)))
-        return cls(config, users, items, language, vectors, bought, CategoryReasons.from_state(state))
 
 
 def _weights(config: Config) -> Weights:

@@ -20,7 +20,7 @@ class Float:
     log: bool = False
 
     def within(self, value: float) -> float:
-        """Return the nearest allowed value."""
+        """Return the nearest value in the range."""
         return min(max(value, self.low), self.high)
 
     def grid(self, points: int) -> list[float]:
@@ -29,18 +29,13 @@ class Float:
 
 
 @dataclass(frozen=True)
-class Integer:
+class Integer(Float):
     """A whole number in [low, high], both ends included."""
 
     low: int
     high: int
-    log: bool = False
 
-    def within(self, value: int) -> int:
-        """Return the nearest allowed value."""
-        return min(max(value, self.low), self.high)
-
-    def grid(self, points: int) -> list[int]:
+    def grid(self, points: int) -> list[float]:
         """Return at most that many values from end to end."""
         return sorted({round(value) for value in _spaced(self.low, self.high, self.log, points)})
 

@@ -1,13 +1,14 @@
 """Queries retrievers for candidates: the best of some items for each user, without those hidden from that user."""
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.primitives.vocabulary import NO_INDEX
-from models.retrieval.exact_top_k import best_scores
+from models.retrieval.candidate_sources import best_scores
 
 T = TypeVar("T")
 
@@ -37,8 +38,15 @@ class ScopeMemory:
         last = self._last
         if last is None or last[0] is not items:
             last = self._last = items, prepare(items)
-        made: T = last[1]
-        return made
+        return last[1]
+
+
+class PreparesScopes:
+    """A retriever that prepares something for the items of a scope."""
+
+    @cached_property
+    def _scoped(self) -> ScopeMemory:
+        return ScopeMemory()
 
 
 class CandidatePairs(NamedTuple):
@@ -70,13 +78,6 @@ def best_by_scores(
         places = best_scores(scores, n).places
         best[block] = np.where(places == NO_INDEX, NO_INDEX, scope.items[places])
     return CandidatePairs.of(best)
-
-
-def best_of_one_order(
-    scores: NDArray[np.float32], known: NDArray[np.bool_], scope: CandidateScope, n: int
-) -> CandidatePairs:
-    """Return the n best by scores of the items [c] that are the same for every known user; ties go by position."""
-    return first_of_order(np.argsort(-scores, kind="stable"), known, scope, n)
 
 
 def first_of_order(order: NDArray[np.int64], known: NDArray[np.bool_], scope: CandidateScope, n: int) -> CandidatePairs:

@@ -123,7 +123,8 @@ def search_table(results: Sequence[Mapping[str, Any]]) -> list[dict[str, object]
     for row in results:
         first = row["defaults"]
         gain = f"{row['ndcg_10'] / first - 1:+.1%}" if first else ""
-        settings = ", ".join(f"{name} {_value_text(value)}" for name, value in row["best"].items())
+        shown = {name: f"{one:.3g}" if isinstance(one, float) else one for name, one in row["best"].items()}
+        settings = ", ".join(f"{name} {value}" for name, value in shown.items())
         figures = {_MEASURE: f"{row['ndcg_10']:.4f}", "on the defaults": gain, "tried": row["trials"]}
         lines.append({"model": row["model"], **figures, "settings": settings})
     return lines
@@ -138,7 +139,3 @@ def search_notes(results: Sequence[Mapping[str, Any]]) -> list[str]:
         "before them; `train` measures it in the test weeks, with more."
         for model in low
     ]
-
-
-def _value_text(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

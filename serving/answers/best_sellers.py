@@ -19,8 +19,7 @@ from models.lists.rules.compiled_rules import CompiledRules, ItemAttributes
 from models.lists.rules.placement_config import Placement, Rules, Selector
 from models.primitives.vocabulary import NO_INDEX, index_of, position_of
 from models.recommenders.baselines.segment_popular import ALL_USERS
-from models.recommenders.explanations.recent_buyers import popular_reasons
-from models.recommenders.explanations.sentences import CUSTOMERS, NONE
+from models.recommenders.explanations.sentences import CUSTOMERS, NONE, popular_reasons
 from serving.answers.answer import Entry, Listing
 from serving.answers.request import Filters
 from serving.model.loaded_model import LoadedModel

@@ -12,7 +12,7 @@ from models.primitives.vocabulary import NO_INDEX, position_of
 from models.recommenders.explanations.sentences import because
 from models.recommenders.item_based.bought_together import RECIPROCAL
 from models.recommenders.item_based.item_evidence import ItemEvidence, Together
-from models.retrieval.exact_top_k import best_scores
+from models.retrieval.candidate_sources import best_scores
 from serving.model.loaded_model import RankedUsers, candidates
 
 _OWN: Final = 500

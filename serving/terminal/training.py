@@ -13,7 +13,7 @@ _MOMENTS: Final = {"validation_from": "validation from", "test_from": "test from
 
 def print_leaderboard(rows: Iterable[Mapping[str, Any]], limit: int | None = None) -> None:
     """Print the tables of a comparison of models, or the first ones."""
-    from models.evaluation.comparison.leaderboard import tables
+    from models.evaluation.comparison import tables
 
     for title, lines in list(tables(rows).items())[:limit]:
         table(title, lines)
@@ -39,7 +39,7 @@ def print_review(review: Mapping[str, Any], tables: int | None = None) -> None:
 
 def print_folds(models: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
     """Print the figures of each fold of a validation."""
-    from models.evaluation.diagnostics.cross_validation import folds_table, folds_title
+    from models.evaluation.cross_validation import folds_table, folds_title
 
     table(folds_title(models), folds_table(models))
 

@@ -10,7 +10,7 @@ from prefect.context import FlowRunContext
 from infra.installation import Installation, current
 from infra.registry.client import Registry
 from models.columns import LEDGER
-from models.evaluation.comparison.leaderboard import tables
+from models.evaluation.comparison import tables
 from models.evaluation.metrics.ranking import METRIC
 from models.gate.results import Outcome, stored_outcome
 from models.primitives.escaping import for_markdown

@@ -132,7 +132,7 @@ def announce(line: str) -> None:
 
 def show_leaderboard(version: str, rows: Sequence[Row]) -> None:
     """Show the tables of models on a data set, with links to their runs in MLflow."""
-    from models.evaluation.comparison.leaderboard import tables  # imports SciPy
+    from models.evaluation.comparison import tables  # imports SciPy
 
     for title, table in tables(rows).items():
         show(key_of(title), f"{title}, test weeks of {version}", table)
@@ -153,7 +153,7 @@ def show_search(version: str, searches: Sequence[Row]) -> None:
 
 def show_folds(version: str, models: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
     """Show the table of models over the folds of a cross-validation."""
-    from models.evaluation.diagnostics.cross_validation import folds_table, folds_title  # imports SciPy
+    from models.evaluation.cross_validation import folds_table, folds_title  # imports SciPy
 
     show("cross-validation", f"{folds_title(models)}, {version}", folds_table(models))
 

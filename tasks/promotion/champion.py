@@ -58,7 +58,9 @@ def sync_aliases(engine: Engine, registry: Registry, *, put_back: bool = False) 
             if aliases.get(CHAMPION) != version and (put_back or not synced):
                 aliases |= _set_alias(registry, CHAMPION, version)
             if aliases.get(CHAMPION) == version and not synced:
-                _mark_synced(engine, champion["promotion_id"])
+                row = promotions.c.promotion_id == champion["promotion_id"]
+                with engine.begin() as connection:
+                    connection.execute(update(promotions).where(row).values(alias_synced_at=func.now()))
         elif put_back and CHAMPION in aliases:
             registry.drop_alias(CHAMPION)
         _sync_challenger(registry, aliases.get(CHALLENGER), challenger)
@@ -72,12 +74,6 @@ def _set_alias(registry: Registry, name: str, version: int) -> dict[str, int]:
         registry.drop_alias(name)
         return {}
     return {name: version}
-
-
-def _mark_synced(engine: Engine, promotion_id: int) -> None:
-    query = update(promotions).where(promotions.c.promotion_id == promotion_id).values(alias_synced_at=func.now())
-    with engine.begin() as connection:
-        connection.execute(query)
 
 
 def _sync_challenger(registry: Registry, aliased: int | None, challenger: int | None) -> None:

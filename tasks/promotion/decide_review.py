@@ -1,6 +1,6 @@
 """Applies a person's decision: the promotion is one row in Postgres, the bundle is stored, the alias is moved."""
 
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, cast
 
 from prefect import task
 from prefect.context import FlowRunContext
@@ -39,18 +39,9 @@ def decide_review(
     decided = apply_decision(installation, registry, model_version, decision)
     with installation.engine.connect() as connection:
         champion = current_champion(connection)
-    return {
-        "review_id": decided["review_id"],
-        "dataset_version": decided["dataset_version"],
-        "model_version": decided["model_version"],
-        "passed": decided["passed"],
-        "decision": decided["decision"],
-        "reviewer": decided["reviewer"],
-        "reason": decided["reason"],
-        "overridden": decided["overridden"],
-        "champion": champion["model_version"] if champion else None,
-        "remark": _remark(decided, decision),
-    }
+    row = {name: value for name, value in decided.items() if name in DecisionResult.__annotations__}
+    version = champion["model_version"] if champion else None
+    return cast(DecisionResult, row | {"champion": version, "remark": _remark(decided, decision)})
 
 
 def _remark(decided: Review, decision: Decision) -> str | None:

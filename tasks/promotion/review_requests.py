@@ -165,8 +165,10 @@ def expire(connection: Connection) -> list[int]:
 
 def _as_json(rows: Iterable[Check | GroupResult]) -> list[JsonObject]:
     """Return rows as JSON objects, with null for figures that could not be measured."""
-    return [{name: _number(value) for name, value in asdict(row).items()} for row in rows]
-
-
-def _number(value: object) -> object:
-    return None if isinstance(value, float) and not isfinite(value) else value
+    return [
+        {
+            name: None if isinstance(value, float) and not isfinite(value) else value
+            for name, value in asdict(row).items()
+        }
+        for row in rows
+    ]

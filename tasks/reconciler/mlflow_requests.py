@@ -7,10 +7,9 @@ from infra.installation import Installation
 from infra.outages import explain
 from infra.registry.client import Registry
 from models.errors import TailorbirdError
-from tasks.promotion.apply_decision import apply_decision, ensure_promotion_enabled
+from tasks.promotion.apply_decision import apply_decision, ensure_promotion_enabled, restore
 from tasks.promotion.champion import CHAMPION, Champion, current_champion, promotion_of, sync_aliases
 from tasks.promotion.mlflow_annotations import NOTE, ROLLED_BACK, annotate_version
-from tasks.promotion.promote import restore
 from tasks.promotion.review_requests import (
     APPROVED,
     REJECTED,

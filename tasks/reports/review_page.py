@@ -10,9 +10,10 @@ from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from models.evaluation.comparison.example_users import Example
-from models.evaluation.comparison.metric_table import Line, format_estimate
-from models.gate.results import Check, GroupResult, Outcome
+from models.evaluation.comparison import format_estimate
+from models.evaluation.example_users import Example
+from models.gate.model_card import ReviewSummary, about, weaknesses
+from models.gate.results import Check, Outcome
 from models.primitives.escaping import for_page
 
 _TEMPLATE: Final = "review.j2"
@@ -39,27 +40,14 @@ class Plot:
 class Page:
     """The content of the page."""
 
-    version: int
-    kind: str
-    about: str
+    version: ReviewSummary
     material: str
-    passed: bool
-    verdict: str
-    checks: Sequence[Check]
-    models: Sequence[str]
-    """Columns of the tables: the candidate, the reference if there is one, the others."""
-    reference: str | None
-    against: str
-    """The reference in a sentence."""
-    figures: Mapping[str, Sequence[Line]]
-    """The lines by the titles of the tables."""
-    groups: Sequence[GroupResult]
+    """What the version learned from, in sentences."""
     plots: Sequence[Plot]
     group_plot: Plot
     examples: Sequence[Example]
     titles: Mapping[str, str]
     """The titles of the items on the page."""
-    limits: Sequence[str]
     facts: Mapping[str, str]
     settings: Mapping[str, str]
     libraries: Mapping[str, str]
@@ -70,17 +58,25 @@ class Page:
     def ordered_checks(self) -> list[Check]:
         """Return the checks: refusals first, then warnings, questions not asked, and passed ones."""
         order = (Outcome.REFUSED, Outcome.WARNING, Outcome.NOT_APPLICABLE, Outcome.PASSED)
-        return sorted(self.checks, key=lambda check: order.index(check.outcome))
+        return sorted(self.version.gate.checks, key=lambda check: order.index(check.outcome))
 
 
 def render(page: Page) -> str:
     """Return the page as HTML. Titles, settings and names of groups are escaped."""
-    text: str = (
+    version = page.version
+    return (
         environment()
         .get_template(_TEMPLATE)
-        .render(page=page, format_estimate=format_estimate, number=_number, most=BOUGHT)
+        .render(
+            page=page,
+            version=version,
+            about=about(version.kind),
+            limits=weaknesses(version.candidate.summary, version.gate),
+            format_estimate=format_estimate,
+            number=_number,
+            most=BOUGHT,
+        )
     )
-    return text
 
 
 def _number(value: float) -> str:

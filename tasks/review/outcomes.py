@@ -1,10 +1,8 @@
 """The possible outcomes of a review, with the words that reviews and retrain requests record."""
 
-from datetime import datetime
 from enum import StrEnum
-from typing import NotRequired, TypedDict
 
-from infra.database.schema.promotion_rows import CheckRow, GroupRow
+from infra.database.schema.promotion_rows import Review
 from models.primitives.json_types import JsonObject
 
 
@@ -44,34 +42,17 @@ def leaves_lists(status: str) -> bool:
     return outcome_of_status(status) in (ReviewOutcome.WAITING, ReviewOutcome.REFUSED, ReviewOutcome.SWITCHED_OFF)
 
 
-class ReviewResult(TypedDict):
-    """The reviewed version with its status and the compared models.
+class ReviewResult(Review, total=False):
+    """The row of the reviewed version with its status and the compared models.
 
-    If the champion stays there was no request for a decision, and only the required keys exist.
+    If the champion stays there was no request for a decision. Then only the status, the champion's version, the ladder
+    and an empty gate exist.
     """
 
     status: str
-    model_version: int
     ladder: list[JsonObject]
-    gate: list[CheckRow]
-    report: NotRequired[str]
-    trained: NotRequired[list[str]]
+    report: str
+    trained: list[str]
     """The kinds of model that were trained for this review."""
-    champion: NotRequired[int | None]
-    remark: NotRequired[str | None]
-    review_id: NotRequired[int]
-    dataset_version: NotRequired[str]
-    run_id: NotRequired[str]
-    digest: NotRequired[str]
-    passed: NotRequired[bool]
-    groups: NotRequired[list[GroupRow]]
-    reference_promotion_id: NotRequired[int]
-    requested_at: NotRequired[datetime]
-    expires_at: NotRequired[datetime | None]
-    decision: NotRequired[str | None]
-    reviewer: NotRequired[str | None]
-    reason: NotRequired[str | None]
-    via: NotRequired[str | None]
-    overridden: NotRequired[bool]
-    decided_at: NotRequired[datetime | None]
-    rolled_back: NotRequired[int | None]
+    champion: int | None
+    remark: str | None

@@ -1,8 +1,11 @@
 """Compares candidates on the same held-out weeks and asks for a decision; it promotes nothing."""
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final, cast
 
+import pyarrow.compute as pc
 from prefect import task
 
 from infra.bundles.promoted import verify_promoted
@@ -12,21 +15,177 @@ from infra.installation import Installation, current
 from infra.locks.advisory_locks import locked
 from infra.prefect_api import events
 from infra.registry.client import Registry
-from infra.registry.registered_bundles import check_listing, check_version
-from models.evaluation.comparison.leaderboard import leaderboard
-from models.gate.results import Outcome, stored_outcome
-from models.gate.review_summary import ReviewSummary, compared_sentences
+from infra.registry.registered_bundles import check_listing, check_version, signed_manifest
+from models.columns import ITEM_ID, OCCURRED_AT, TITLE, USER_KEY
+from models.datasets.dataset import Dataset
+from models.evaluation.comparison import BASELINES, leaderboard
+from models.evaluation.example_users import Example, examples
+from models.evaluation.metrics.ranking import METRIC
+from models.evaluation.offline import Evaluation
+from models.gate import decision
+from models.gate.fairness_checks import Traits, demographics, dropped_traits
+from models.gate.model_card import (
+    ReviewSummary,
+    TrainingSummary,
+    card,
+    compared_sentences,
+)
+from models.gate.results import Check, GateResult, Outcome, gate_result, stored_outcome
+from models.gate.thresholds import GateThresholds
+from tasks.datasets.load_dataset import open_dataset
+from tasks.orchestration import page_links
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.orchestration.run_artifacts import announce
 from tasks.promotion.champion import Champion, current_champion, sync_aliases
 from tasks.promotion.mlflow_annotations import annotate_version
-from tasks.promotion.recorded_bundles import TrainedBundle, recorded, recorded_all, trained_kinds
+from tasks.promotion.recorded_bundles import (
+    EVALUATION_PATH,
+    TrainedBundle,
+    evaluations_of,
+    recorded,
+    recorded_all,
+    trained_kinds,
+)
 from tasks.promotion.review_requests import APPROVED, request, review_of
-from tasks.promotion.verified_evaluations import evaluations_of
-from tasks.review.choose_candidate import choose_candidate
+from tasks.reports.evaluation_plots import plot_groups
+from tasks.reports.review_page import Page, Plot, render
 from tasks.review.outcomes import ReviewOutcome, ReviewResult
-from tasks.review.publish_report import publish_review_report
 from tasks.training.train_model import finished_run, run_key, settings_of, train_model
+
+
+def choose_candidate(
+    champion_run: str | None,
+    renewing: bool,
+    evaluations: dict[str, Evaluation],
+    kinds: dict[str, str],
+    version: str,
+    limits: GateThresholds,
+    promoted: Mapping[str, float] | None,
+) -> tuple[str, GateResult]:
+    """Return the best run and its verdict; on newer data an unbeaten champion is reviewed for renewal."""
+    best = best_of(evaluations)
+    users = open_dataset(version).users
+    traits, dropped = demographics(users, evaluations[best].per_user[USER_KEY]), dropped_traits(users)
+    gate = judge_candidate(best, champion_run, evaluations, kinds, traits, limits, promoted, dropped)
+    if champion_run and renewing and not gate.passed:
+        return champion_run, judge_candidate(
+            champion_run, champion_run, evaluations, kinds, traits, limits, promoted, dropped
+        )
+    return best, gate
+
+
+def best_of(evaluations: dict[str, Evaluation]) -> str:
+    """Return the run with the highest mean NDCG@10 among the personalized models, or among all if there are none."""
+    personal = {r: e for r, e in evaluations.items() if e.summary["distinct_lists"] > 1} or evaluations
+    return max(sorted(personal), key=lambda run_id: personal[run_id].summary[METRIC])
+
+
+def judge_candidate(
+    best: str,
+    champion_run: str | None,
+    evaluations: dict[str, Evaluation],
+    kinds: dict[str, str],
+    traits: Traits | None = None,
+    limits: GateThresholds = GateThresholds(),  # noqa: B008 -- a frozen value
+    promoted: Mapping[str, float] | None = None,
+    dropped: Mapping[str, str] | None = None,
+) -> GateResult:
+    """Return the gate's verdict on the best candidate.
+
+    A candidate with the champion's own settings is not compared with itself. Exposure is compared with `promoted`, the
+    champion's figures at its promotion. `dropped` are the traits that form no groups, with the reasons.
+    """
+    baselines = {kinds[r]: e for r, e in evaluations.items() if kinds[r] in BASELINES}
+    opponent = evaluations[champion_run] if champion_run and champion_run != best else None
+    known = (promoted or {}) if champion_run else None
+    gate = decision.decide(evaluations[best], baselines, opponent, 7, traits, limits, promoted=known, dropped=dropped)
+    if champion_run == best:
+        detail = "The champion's own recipe, learned again from newer data."
+        gate = gate_result((*gate.checks, Check("renews the champion", 0.0, 0.0, Outcome.PASSED, detail)), gate.groups)
+    return gate
+
+
+FOLDER, REPORT = "review", "report.html"
+_GROUPS: Final = "groups.png"
+_PLOTS: Final = {
+    "calibration": ("Calibration", "A point on the line means that 30 % of the items predicted at 30 % were bought."),
+    "overfit_check": ("Over-fit", "The same people on purchases of the training data and on held-out ones. A small gap "
+                      "is normal, because a model that counts purchases knows the last ones exactly."),
+    "learning_curve": ("Learning curve", "The same people, with a model that learns from fewer users. Models that are "
+                       "slow to fit have none."),
+    "ndcg_spread": ("Spread over people", "Is a good mean good for many people, or very good for few?"),
+    "feature_importance": ("Feature importance", "How far each feature moves the score of shown items; in brackets "
+                           "its mean contribution. This is no cause of purchases."),
+}  # fmt: skip
+
+
+def publish_review_report(installation: Installation, registry: Registry, summary: ReviewSummary) -> str:
+    """Store the report with the run, describe and tag the version, and link both from the Prefect run.
+
+    Returns the report's address in MLflow.
+    """
+    dataset = open_dataset(summary.dataset_version)
+    links = page_links.of_version(installation, registry, summary.version, summary.run_id, summary.dataset_version)
+    links[page_links.REPORT] = registry.artifact_page(summary.run_id, f"{FOLDER}/{REPORT}")
+    learned = material(dataset, summary.dataset_version, summary.candidate)
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch) / FOLDER
+        folder.mkdir()
+        if summary.gate.groups:
+            plot_groups(summary.gate.groups, summary.reference or "before", folder / _GROUPS)
+        page = _page(registry, summary, dataset, learned.sentence, links, Path(scratch))
+        (folder / REPORT).write_text(render(page), encoding="utf-8")
+        registry.log_folder(summary.run_id, folder, FOLDER)
+    others = {name: address for name, address in links.items() if name != page_links.VERSION}
+    registry.describe(summary.version, card(summary, learned, page_links.markdown(others)))
+    registry.tag_version(summary.version, others)
+    page_links.show_links(links, f"version {summary.version}")
+    return links[page_links.REPORT]
+
+
+def _page(
+    registry: Registry, summary: ReviewSummary, dataset: Dataset, learned: str, links: page_links.Links, scratch: Path
+) -> Page:
+    plots = registry.download(summary.run_id, EVALUATION_PATH, scratch)
+    manifest = signed_manifest(registry, summary.run_id)
+    reference = summary.compared[summary.reference] if summary.reference else None
+    people = examples(summary.candidate, reference, dataset) if reference else []
+    facts = {"data set": summary.dataset_version, "git commit": manifest.git_commit, "run": summary.run_id}
+    return Page(
+        version=summary,
+        material=learned,
+        plots=[Plot(title, hint, plots / f"{name}.png") for name, (title, hint) in _PLOTS.items()],
+        group_plot=Plot("Differences by group", "", scratch / FOLDER / _GROUPS),
+        examples=people,
+        titles=titles(dataset, people),
+        facts=facts | {"seed": str(manifest.seed)},
+        settings={name: str(value) for name, value in sorted(manifest.parameters.items())},
+        libraries=dict(sorted(manifest.libraries.items())),
+        links={page_links.TEXTS[name]: address for name, address in links.items() if name != page_links.REPORT},
+    )
+
+
+def material(dataset: Dataset, version: str, evaluation: Evaluation) -> TrainingSummary:
+    """Return the training data of the version."""
+    rows, cuts = dataset.interactions, dataset.cuts
+    users, items = (pc.count_distinct(rows[name]).as_py() for name in (USER_KEY, ITEM_ID))
+    counts = dataset.manifest.get("refunds", {})
+    refunds = counts.get("matched", 0), counts.get("unmatched", 0)
+    began = int(pc.min(rows[OCCURRED_AT]).as_py() or cuts.test_from)
+    measured, traits = evaluation.per_user.num_rows, tuple(dataset.manifest.get("traits", ()))
+    return TrainingSummary(version, began, cuts.test_from, cuts.as_of, users, items, measured, traits, refunds)
+
+
+def titles(dataset: Dataset, people: list[Example]) -> dict[str, str]:
+    """Return the titles of the items that these people were shown or bought."""
+    item_ids = {
+        item
+        for person in people
+        for items in (person.candidate.items, person.reference.items, person.bought)
+        for item in items
+    }
+    rows = dataset.items.filter(pc.is_in(dataset.items[ITEM_ID], value_set=pc.cast(sorted(item_ids), "string")))
+    return dict(zip(rows[ITEM_ID].to_pylist(), rows[TITLE].to_pylist(), strict=True))
 
 
 def announce_compared(version: str, kinds: Sequence[str], seed: int = 7) -> tuple[str, list[str]]:
@@ -89,7 +248,8 @@ def review_models(version: str, run_ids: list[str]) -> ReviewResult:
     )
     if champion and best == champion_run and not renewing:
         status = ReviewOutcome.CHAMPION_KEPT.status
-        return {"status": status, "model_version": champion["model_version"], "ladder": rows, "gate": []}
+        kept = {"status": status, "model_version": champion["model_version"], "ladder": rows, "gate": []}
+        return cast(ReviewResult, kept)
     tags = {"dataset_version": version, "kind": kinds[best], "git_commit": git_commit()}
     against = champion["promotion_id"] if champion else 0
     number = register_version(installation, registry, trained[best], tags)

@@ -12,8 +12,8 @@ from infra.overview import situation
 from infra.overview.situation import earlier_champion
 from infra.registry.client import Registry
 from models.errors import TailorbirdError, reason_fault
+from tasks.promotion.apply_decision import restore
 from tasks.promotion.champion import Champion, current_champion, sync_aliases
-from tasks.promotion.promote import restore
 from tasks.promotion.review_requests import Decision
 from tasks.scoring import batch_state
 

@@ -12,8 +12,7 @@ from typing import Any, Final
 from infra import outages
 from infra.registry.client import Registry
 from models.datasets.training_data import TrainingData
-from models.recommenders.epochs import Epoch, LearnsByEpochs
-from models.recommenders.protocols import Recommender
+from models.recommenders.protocols import Epoch, LearnsByEpochs, Recommender
 from tasks.orchestration.progress import Advance, progress
 from tasks.orchestration.run_artifacts import show
 
@@ -76,8 +75,7 @@ def fit_by_epochs(
     log.complete([(float(loss), float(ndcg)) for loss, ndcg in fitted.curve])
     rows = [{"epoch": at, **figures} for at, figures in sorted(log.figures.items())]
     show(f"epochs-{model.kind}", f"Epochs of {model.kind} on the data before {fit}", rows)
-    result: Recommender = fitted
-    return result
+    return fitted
 
 
 class EpochLog:

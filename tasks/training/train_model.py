@@ -1,6 +1,7 @@
-"""Trains a model: measures it on the test weeks, fits it again on all data, and stores it as data."""
+"""Trains a model: measures it on the test weeks, fits it again on all data, and stores both; or cross-validates it."""
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
@@ -11,6 +12,9 @@ from time import monotonic, perf_counter
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from prefect import task
 
@@ -20,11 +24,15 @@ from infra.installation import Installation, current
 from infra.registry.client import MODEL_PATH, NOTE, Registry
 from models import catalog
 from models.datasets.dataset import Dataset
+from models.datasets.time_splits import Fold
 from models.datasets.training_data import TrainingData
-from models.evaluation.diagnostics.model_report import ModelReport
+from models.evaluation.comparison import leaderboard
+from models.evaluation.cross_validation import cross_validation_folds, mean_and_sd, measure
+from models.evaluation.metrics.bootstrap import HIGH, LOW, split_prefixes, with_bounds
 from models.evaluation.metrics.mlflow_names import grouped
 from models.evaluation.metrics.ranking import METRIC
-from models.evaluation.metrics.user_averages import HIGH, LOW, with_bounds
+from models.evaluation.model_report import ModelReport
+from models.evaluation.offline import Evaluation
 from models.lists.list_builder import USERS_AT_ONCE, ListBuilder
 from models.lists.model_cascade import build_cascade
 from models.lists.ranked_lists import Lists
@@ -33,19 +41,109 @@ from models.primitives.json_types import JsonObject
 from models.primitives.threads import one_thread
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
-from models.recommenders.explanations.recent_buyers import recent_buyers
+from models.recommenders.explanations.sentences import recent_buyers
 from models.recommenders.protocols import Recommender
 from tasks.datasets.load_dataset import open_dataset
 from tasks.orchestration.page_links import TRAINING, markdown, of_training, show_links
 from tasks.orchestration.progress import progress
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
-from tasks.promotion.recorded_bundles import TrainedBundle, record, recorded
-from tasks.promotion.verified_evaluations import EVALUATION_PATH, evaluation_digest
+from tasks.promotion.recorded_bundles import (
+    EVALUATION_PATH,
+    PER_USER,
+    RERANKED,
+    SUMMARY,
+    TrainedBundle,
+    evaluation_digest,
+    evaluations_of,
+    record,
+    recorded,
+    recorded_all,
+)
+from tasks.reports.evaluation_plots import (
+    estimate_of,
+    format_estimate,
+    plot_calibration,
+    plot_confusion,
+    plot_importance,
+    plot_learning_curve,
+    plot_overfit,
+    plot_precision_recall,
+    plot_residuals,
+    plot_roc,
+    plot_spread,
+)
 from tasks.scoring.publish_batch import TextCodes
-from tasks.training.evaluation_artifacts import FORMAT as EVALUATION_FORMAT
-from tasks.training.evaluation_artifacts import store_evaluation
 from tasks.training.fit_by_epochs import Checkpoints, fit_by_epochs
 from tasks.tuning.best_settings import find_settings
+
+TABLES: Final = "tables.csv"
+IMPORTANCE: Final = "feature_importance"
+"""The name of a table and a plot."""
+EVALUATION_FORMAT: Final = 6
+"""The format of evaluations. A model whose run has another format is trained again."""
+
+
+def store_evaluation(folder: Path, appraisal: ModelReport, kind: str) -> None:
+    """Fill a new folder, without plots for which the model has no figures, such as calibration."""
+    folder.mkdir()
+    evaluation = appraisal.evaluation
+    pq.write_table(evaluation.per_user, folder / PER_USER)
+    (folder / SUMMARY).write_text(json.dumps(evaluation.summary, indent=1))
+    (folder / RERANKED).write_text(json.dumps([lists._asdict() for lists in evaluation.reranked], indent=1))
+    pa_csv.write_csv(pa.Table.from_pylist(table_rows(evaluation)), folder / TABLES)
+    if not evaluation.per_user.num_rows:
+        return
+    plot_spread(evaluation, kind, folder / "ndcg_spread.png")
+    plot_confusion(evaluation, kind, folder / "confusion_matrix.png")
+    plot_residuals(evaluation, kind, folder / "residuals.png")
+    if appraisal.overfit:
+        plot_overfit(appraisal.overfit, kind, folder / "overfit_check.png")
+    if appraisal.curve:
+        plot_learning_curve(appraisal.curve, kind, folder / "learning_curve.png")
+    if appraisal.importance:
+        rows = [
+            {"feature": one.feature, "moves": one.moves.value, "low": one.moves.low, "high": one.moves.high}
+            | {"adds": one.adds}
+            for one in appraisal.importance
+        ]
+        pa_csv.write_csv(pa.Table.from_pylist(rows), folder / f"{IMPORTANCE}.csv")
+        plot_importance(appraisal.importance, kind, folder / f"{IMPORTANCE}.png")
+    pairs, figures = evaluation.pairs, appraisal.pairs
+    if pairs is None or not figures:
+        return
+    plot_roc(pairs, figures, kind, folder / "roc_curve.png")
+    plot_precision_recall(evaluation, pairs, figures, kind, folder / "precision_recall.png")
+    if pairs.probabilities:
+        plot_calibration(pairs, figures, kind, folder / "calibration.png")
+
+
+def table_rows(evaluation: Evaluation) -> list[JsonObject]:
+    """Return a row for each figure, with its interval in a column for each part of the users and items."""
+    parts = split_prefixes(evaluation.summary)
+    names = [name for name in parts["", ""] if name + LOW in parts["", ""]]
+    return [{"figure": "users"} | {_column(*part): f"{figures['users']:.0f}" for part, figures in parts.items()}] + [
+        {"figure": name} | {_column(*part): _cell(figures, name) for part, figures in parts.items()} for name in names
+    ]
+
+
+def _column(part: str, kind: str) -> str:
+    return f"{part.strip('_') or 'all'} users, {kind.strip('_') or 'all'} items"
+
+
+def _cell(figures: dict[str, float], name: str) -> str:
+    return format_estimate(estimate_of(figures, name)) if name + LOW in figures else ""
+
+
+@task(description="Compare trained models with each other, user by user.")
+@hold_pseudonym_key
+def compare_models(run_ids: list[str]) -> list[JsonObject]:
+    """Return the leaderboard of these training runs; `run` is the address of each run's page."""
+    installation = current()
+    registry = Registry(installation.endpoints.mlflow_tracking_uri)
+    runs = {trained.kind: trained for trained in recorded_all(installation.engine, run_ids).values()}
+    rows = leaderboard(evaluations_of(installation.engine, registry, runs))
+    return [{**row, "run": registry.page(runs[str(row["model"])].run_id)} for row in rows]
+
 
 K: Final = 20
 """Length of the lists, as at the placement `home`."""
@@ -144,7 +242,7 @@ def _train(
         store_evaluation(folder / EVALUATION_PATH, appraisal, kind)
         figures = evaluation_digest(folder / EVALUATION_PATH)
         registry.log_folder(run_id, folder)
-    curve = {point.users: grouped(with_bounds(f"learning_curve_{METRIC}", point.figure)) for point in appraisal.curve}
+    curve = {point.users: grouped(with_bounds({f"learning_curve_{METRIC}": point.figure})) for point in appraisal.curve}
     registry.log_steps(run_id, {0: grouped(summary), **curve})
     checkpoints.delete()
     return stored.digest, figures
@@ -221,3 +319,58 @@ def _seconds(builder: ListBuilder, keys: NDArray[np.str_]) -> float:
     began = perf_counter()
     make_lists(builder, keys)
     return perf_counter() - began
+
+
+PATH: Final = "validation"
+FOLDS: Final = "folds.json"
+Fit = Callable[[TrainingData], Recommender]
+
+
+@task(
+    task_run_name="validate {kind}",
+    description="Fit and measure a model on several periods before the test weeks; log to MLflow.",
+)
+@hold_pseudonym_key
+def validate_model(
+    version: str, kind: str, folds: int, horizon_days: int | None = None, seed: int = 7
+) -> list[dict[str, float]]:
+    """Return the cuts (epoch s) and figures of each fold, oldest first; a finished run with the same key is reused.
+
+    Settings are the best of a search, or the defaults. Raises SplitError if there is too little history.
+    """
+    installation = current()
+    registry = Registry(installation.endpoints.mlflow_tracking_uri)
+    settings, searched_by = settings_of(installation, version, kind)
+    parameters = settings | {"folds": folds, "horizon_days": horizon_days}
+    key = run_key(version, f"validate {kind}", parameters, seed)
+    known = registry.finished_run(key)
+    if known:
+        return _stored(registry, known.run_id)
+    dataset = open_dataset(version)
+    planned = cross_validation_folds(dataset, folds, horizon_days)
+    tags = {"dataset_version": version, "kind": kind, "git_commit": git_commit(), "stage": "validate"}
+    tags |= {"search_run": searched_by, "seed": str(seed)}
+    with registry.active_run(f"validate {kind}", key, parameters, tags) as run_id:
+        _validate(registry, run_id, dataset, lambda data: catalog.fit(kind, data, settings, seed), planned)
+    return _stored(registry, run_id)
+
+
+def _validate(registry: Registry, run_id: str, dataset: Dataset, fit: Fit, folds: Sequence[Fold]) -> None:
+    """Log each fold as a step of the run's metrics, and means and standard deviations at the end."""
+    all_figures = []
+    with progress(f"cross-validate on {len(folds)} folds", len(folds)) as advance:
+        for step, figures in enumerate(measure(fit, dataset, folds)):
+            registry.log_steps(run_id, {step: grouped(figures)})
+            all_figures.append(figures)
+            advance(note=f"{METRIC} {figures[METRIC]:.4f}")
+    registry.log(run_id, {f"folds/{name}": value for name, value in mean_and_sd(all_figures).items()})
+    with TemporaryDirectory() as scratch:
+        rows = [asdict(fold) | figures for fold, figures in zip(folds, all_figures, strict=True)]
+        (Path(scratch) / FOLDS).write_text(json.dumps(rows, indent=1))
+        registry.log_folder(run_id, Path(scratch), PATH)
+
+
+def _stored(registry: Registry, run_id: str) -> list[dict[str, float]]:
+    with TemporaryDirectory() as scratch:
+        rows: list[dict[str, float]] = json.loads((registry.download(run_id, PATH, Path(scratch)) / FOLDS).read_text())
+        return rows

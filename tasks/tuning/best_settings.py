@@ -12,9 +12,25 @@ from infra.database.schema.promotion_rows import SearchResult
 from infra.database.schema.schema import datasets, search_results
 from infra.installation import Installation, current
 from models.monitoring.drift.dataset_distance import shift
+from models.primitives.json_types import JsonObject
 from models.tuning.retune_policy import MAX_AGE_DAYS, LastSearch, reason_to_search
 from models.tuning.study_config import same_shape
 from tasks.datasets.load_dataset import manifest_of, open_dataset
+
+
+class ModelSearch(SearchResult):
+    """The result of a search with its trials, as commands and pages show it."""
+
+    page: str
+    best: JsonObject
+    skipped: list[str]
+    """Plots for which no time was left."""
+    storing: float
+    """Seconds that storing the result took."""
+    defaults: float | None
+    """NDCG@10 of the default settings."""
+    tried: list[JsonObject]
+
 
 _KEYS: Final = ["dataset_version", "model"]
 

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, Self, TypedDict
+from typing import Final, Self
 
 import matplotlib as mpl
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from optuna.visualization import matplotlib as drawing
 
 from infra.configuration.version import git_commit
@@ -30,11 +30,6 @@ _FINISHED: Final = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILE
 mpl.use("agg")
 
 
-class _Target(TypedDict, total=False):
-    target_name: str
-    target: Callable[[FrozenTrial], float]
-
-
 def plots(study: optuna.Study, objectives: Sequence[str], folder: Path, over: Callable[[], bool]) -> list[str]:
     """Draw history, slices, importance of settings and parallel coordinates, and with two objectives their front.
 
@@ -44,15 +39,15 @@ def plots(study: optuna.Study, objectives: Sequence[str], folder: Path, over: Ca
     if not done:
         return []
     several = len(objectives) > 1
-    target: _Target = {"target_name": objectives[0]}
+    target: JsonObject = {"target_name": objectives[0]}
     if several:
-        target["target"] = _first
+        target["target"] = lambda trial: trial.values[0]
     drawings = {"history.png": partial(drawing.plot_optimization_history, study, **target)}
     if len({tuple(sorted(trial.params.items())) for trial in done}) > 1:  # equal settings cannot be compared
         drawings["slices.png"] = partial(drawing.plot_slice, study, **target)
         drawings["parallel_coordinates.png"] = partial(drawing.plot_parallel_coordinate, study, **target)
         if several:  # Optuna explains low values of a given target
-            target["target"] = lambda trial: -_first(trial)
+            target["target"] = lambda trial: -trial.values[0]
         drawings["importance.png"] = partial(drawing.plot_param_importances, study, **target)
     if several:
         drawings["pareto_front.png"] = partial(drawing.plot_pareto_front, study, target_names=list(objectives))
@@ -63,10 +58,6 @@ def plots(study: optuna.Study, objectives: Sequence[str], folder: Path, over: Ca
         else:
             _save(folder / name, draw)
     return skipped
-
-
-def _first(trial: FrozenTrial) -> float:
-    return float(trial.values[0])
 
 
 def _save(path: Path, draw: Callable[[], object]) -> None:

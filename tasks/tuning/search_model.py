@@ -23,9 +23,15 @@ from tasks.orchestration.progress import progress
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.orchestration.run_artifacts import announce, log_info
 from tasks.promotion.champion import current_champion
-from tasks.tuning.best_settings import find_other_search_result, find_search_result, find_settings, store, user_shift
+from tasks.tuning.best_settings import (
+    ModelSearch,
+    find_other_search_result,
+    find_search_result,
+    find_settings,
+    store,
+    user_shift,
+)
 from tasks.tuning.mlflow_record import Record, trial_rows
-from tasks.tuning.model_search import ModelSearch
 from tasks.tuning.study import GRID, Study
 from tasks.tuning.worker import StopCondition, Worker
 

@@ -67,11 +67,11 @@ def _measure(dataset: Dataset, folds: dict[int, FoldData], request: Request, ans
     if place not in folds:
         folds[place] = FoldData.of(dataset, all_folds[place])
         if request["warm"]:  # work shared by all settings counts for none of them
-            _fit(folds[place], kind, {}, request["seed"])
+            catalog.fit(kind, folds[place].data, {}, request["seed"])
     fold = folds[place]
     _send(answers, FITTING)
     started = monotonic()
-    model = _fit(fold, kind, request["settings"], request["seed"])
+    model = catalog.fit(kind, fold.data, request["settings"], request["seed"])
     fit_seconds = monotonic() - started
     _send(answers, FITTED)
     _check(model)
@@ -80,10 +80,6 @@ def _measure(dataset: Dataset, folds: dict[int, FoldData], request: Request, ans
         raise ValueError(f"its figures are no numbers: {figures}")
     seconds = {"fit_seconds": fit_seconds, "measure_seconds": monotonic() - started - fit_seconds}
     return figures | seconds | {"artifact_mb": artifact_mb(model), "folds": len(all_folds)}
-
-
-def _fit(fold: FoldData, kind: str, settings: JsonObject, seed: int) -> Recommender:
-    return catalog.model_type(kind).fit(fold.data, catalog.config(kind, settings), seed)
 
 
 def _check(model: Recommender) -> None:

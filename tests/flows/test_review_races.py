@@ -14,8 +14,8 @@ import pytest
 
 from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject
+from tasks.promotion.apply_decision import restore
 from tasks.promotion.champion import CHAMPION, sync_aliases
-from tasks.promotion.promote import restore
 from tasks.promotion.review_requests import Decision
 from tasks.reconciler.reconcile import reconcile_once
 from tasks.scoring.roll_back import _pair

@@ -20,10 +20,8 @@ from models.evaluation.metrics.mlflow_names import mlflow_name
 from models.primitives.json_types import JsonObject
 from serving.terminal import screen
 from tasks.datasets.load_dataset import newest_version
-from tasks.promotion.recorded_bundles import recorded_all
-from tasks.promotion.verified_evaluations import evaluations_of
-from tasks.review.choose_candidate import judge_candidate
-from tasks.review.review_models import announce_compared
+from tasks.promotion.recorded_bundles import evaluations_of, recorded_all
+from tasks.review.review_models import announce_compared, judge_candidate
 from tasks.tuning.best_settings import store
 from tasks.tuning.search_model import searchable
 from tests.flows.forked import PICTURES

@@ -12,7 +12,7 @@ from models import catalog
 from models.datasets.dataset import Dataset
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
-from models.recommenders.explanations.recent_buyers import recent_buyers
+from models.recommenders.explanations.sentences import recent_buyers
 from tests.models import trainable
 from tests.models.conftest import CUT, CUTS, make_shop
 

@@ -13,8 +13,7 @@ from models.datasets.training_data import TrainingData
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.baselines.own_frequency import Config, OwnFrequency
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
-from models.recommenders.explanations.recent_buyers import recent_buyers
-from models.recommenders.explanations.sentences import parse
+from models.recommenders.explanations.sentences import parse, recent_buyers
 from serving.pyfunc import LoadedModel, OtherKeyError, QuestionRefusedError, _load_pyfunc
 from tests.models.conftest import CUT, CUTS, make_shop
 

@@ -15,7 +15,7 @@ from infra.services.embedded_postgres import EmbeddedPostgres
 from models import catalog
 from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
-from models.recommenders.explanations.recent_buyers import recent_buyers
+from models.recommenders.explanations.sentences import recent_buyers
 from tasks.datasets.load_dataset import open_dataset
 from tests.conftest import STAGES, copy_database
 

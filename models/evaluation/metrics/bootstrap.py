@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,11 @@ def intervals_of_ratios(above: Floats, below: Floats, seed: int) -> Floats:
     return bounds
 
 
+def mean_of(values: Floats, seed: int) -> Estimate:
+    """Return the mean of one figure per user [n_users], and its interval."""
+    return Estimate(float(values.mean()), *interval(values, seed))
+
+
 def interval(values: Floats, seed: int) -> tuple[float, float]:
     """Return the interval of the mean of one figure per user [n_users]."""
     low, high = intervals(values[:, None], seed)[:, 0]
@@ -85,3 +90,67 @@ def estimate(statistic: Statistic, n_users: int, seed: int, samples: int = FEWER
         sampled = np.concatenate([statistic(drawn) for drawn in draws(n_users, seed, samples)])
     low, high = np.nanquantile(sampled - np.nanmean(sampled), _EDGES)
     return Estimate(float(value), float(value + min(low, 0)), float(value + max(high, 0)))
+
+
+COLD_BASKETS: Final = 5
+"""Users with fewer baskets in their history are cold, the others warm."""
+WARM, COLD, NEWCOMER = "warm_", "cold_", "newcomer_"
+"""Prefixes of metrics of a part of the users; newcomers have no history."""
+NEW: Final = "new_"
+"""Prefix of metrics on items new to the user; it follows the prefix of the users."""
+LOW, HIGH = "_low", "_high"
+"""Suffixes of the bounds of a metric's interval."""
+
+Figures = dict[str, NDArray[Any]]
+
+
+def with_bounds(figures: Mapping[str, Estimate]) -> dict[str, float]:
+    """Return figures and the bounds of their intervals, by name."""
+    bounds = ("", LOW, HIGH)
+    return {
+        name + bound: value for name, figure in figures.items() for bound, value in zip(bounds, figure, strict=True)
+    }
+
+
+def averages(metrics: Mapping[str, NDArray[np.float64]], prefix: str = "") -> dict[str, float]:
+    """Return the mean of each metric over the users who have it (no NaN), and the number of `users`."""
+    values = np.column_stack(list(metrics.values()))
+    means = {prefix + name: mean for name, mean in zip(metrics, _means(values), strict=True)}
+    return means | {f"{prefix}users": float(len(values))}
+
+
+def averages_by_history(
+    metrics: Mapping[str, NDArray[np.float64]], baskets: NDArray[np.int64], kind: str, seed: int
+) -> dict[str, float]:
+    """Return averages with intervals over all, warm and cold users, without empty parts.
+
+    `baskets` [n_users] counts the baskets in the history; `kind` is the prefix of the items.
+    """
+    parts = {"": baskets >= 0, WARM: baskets >= COLD_BASKETS, COLD: baskets < COLD_BASKETS}
+    summary: dict[str, float] = {}
+    for part, mask in parts.items():
+        if mask.any() or not part:
+            part_metrics = {name: values[mask] for name, values in metrics.items()}
+            summary |= averages(part_metrics, part + kind)
+            bounds = intervals(np.column_stack(list(part_metrics.values())), seed)
+            rows = zip(metrics, bounds.T.tolist(), strict=True)
+            names = ((part + kind + name, ends) for name, ends in rows)
+            summary |= with_bounds({name: Estimate(summary[name], *ends) for name, ends in names})
+    return summary
+
+
+def split_prefixes(summary: Mapping[str, float]) -> dict[tuple[str, str], dict[str, float]]:
+    """Return a summary by its prefixes of users and items."""
+    by_prefix: dict[tuple[str, str], dict[str, float]] = {}
+    for name, value in summary.items():
+        part = next((prefix for prefix in (WARM, COLD, NEWCOMER) if name.startswith(prefix)), "")
+        kind = NEW if name.removeprefix(part).startswith(NEW) else ""
+        by_prefix.setdefault((part, kind), {})[name.removeprefix(part + kind)] = value
+    return by_prefix
+
+
+def _means(values: NDArray[np.float64]) -> list[float]:
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        means: list[float] = (np.where(known, values, 0).sum(axis=0) / known.sum(axis=0)).tolist()
+    return means

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from models.evaluation.metrics.bootstrap import Estimate, Statistic, estimate, intervals_of_ratios
 from models.evaluation.metrics.ranking import hit_matrix
 from models.primitives.vocabulary import NO_INDEX
-from models.retrieval.source_protocols import TopCandidates
+from models.retrieval.candidate_sources import TopCandidates
 
 if TYPE_CHECKING:
     from scipy import sparse

@@ -6,7 +6,7 @@ MLflow folds metrics with a common word before a slash into one section.
 from collections.abc import Mapping
 from typing import Final
 
-from models.evaluation.metrics.user_averages import COLD, HIGH, LOW, NEW, NEWCOMER, WARM
+from models.evaluation.metrics.bootstrap import COLD, HIGH, LOW, NEW, NEWCOMER, WARM
 
 TEN: Final = (
     "ndcg_at_10",

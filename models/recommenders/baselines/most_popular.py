@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.datasets.interaction_matrix import decay
-from models.primitives.state import State
-from models.recommenders.explanations.recent_buyers import popular_reasons, recent_buyers
+from models.primitives.state import StoredModel
+from models.recommenders.explanations.sentences import popular_reasons, recent_buyers
 from models.recommenders.search_space import Float, Parameter
-from models.retrieval.candidate_query import CandidatePairs, CandidateScope, ScopeMemory, first_of_order
+from models.retrieval.candidate_query import CandidatePairs, CandidateScope, PreparesScopes, first_of_order
 
 if TYPE_CHECKING:
     from models.datasets.training_data import TrainingData
@@ -43,16 +42,13 @@ def popularity_by(
 
 
 @dataclass(frozen=True)
-class MostPopular:
+class MostPopular(StoredModel, PreparesScopes):
     """Scores an item by the baskets it was in, each halved in weight every `half_life_days`."""
 
     kind: ClassVar[str] = "most_popular"
     config_type: ClassVar[type[Config]] = Config
     space: ClassVar[Mapping[str, Parameter]] = {"half_life_days": Float(3, 120, log=True)}
 
-    config: Config
-    users: NDArray[np.str_]
-    items: NDArray[np.str_]
     popularity: NDArray[np.float32]
     """[n_items] decayed baskets: also the `fallback` for ranking."""
     buyers: NDArray[np.int32]
@@ -72,11 +68,6 @@ class MostPopular:
         order = self._scoped.prepared(scope.items, lambda items: np.argsort(-self.popularity[items], kind="stable"))
         return first_of_order(order, users >= 0, scope, n)
 
-    @cached_property
-    def _scoped(self) -> ScopeMemory:
-        """The order of a scope's items."""
-        return ScopeMemory()
-
     def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """Return [n] the scores of pairs."""
         return np.where(users >= 0, self.popularity[items], np.float32(-np.inf))
@@ -84,15 +75,3 @@ class MostPopular:
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:  # noqa: ARG002
         """Return how many users bought each item in recent days."""
         return popular_reasons(self.buyers, items)
-
-    def state(self) -> State:
-        """Return all arrays."""
-        return {name: getattr(self, name) for name in ("users", "items", "popularity", "buyers")}
-
-    @classmethod
-    def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """Return the stored model."""
-        popular = state["popularity"]  # models were stored without buyers before
-        return cls(
-            config, state["users"], state["items"], popular, state.get("buyers", np.zeros(len(popular), np.int32))
-        )

@@ -15,9 +15,9 @@ from models.primitives.state import State, entries, part_of, under
 from models.recommenders.baselines import most_popular, own_frequency
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.baselines.own_frequency import OwnFrequency
-from models.recommenders.explanations.recent_buyers import popular_reasons, recent_buyers
+from models.recommenders.explanations.sentences import popular_reasons, recent_buyers
 from models.recommenders.search_space import Float, Parameter
-from models.retrieval.candidate_query import CandidateScope, best_of_one_order
+from models.retrieval.candidate_query import CandidateScope, first_of_order
 from models.retrieval.candidate_sources import PairSource
 
 if TYPE_CHECKING:
@@ -165,5 +165,5 @@ def _candidates(
     history = entries(own.indptr, users)
     bought = own.item[history.at].astype(np.int64)
     everything = CandidateScope(np.arange(len(share)), history.row, bought)
-    others = best_of_one_order(share, np.ones(len(users), dtype=bool), everything, _K)
+    others = first_of_order(np.argsort(-share, kind="stable"), np.ones(len(users), dtype=bool), everything, _K)
     return np.concatenate([history.row, others.row]), np.concatenate([bought, others.item])

@@ -1,7 +1,7 @@
 """Repeat purchases: each user's own items, the frequent and recent ones first."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from models.datasets.interaction_matrix import decay
 from models.primitives.distinct import distinct
-from models.primitives.state import Lookup, State, entries
+from models.primitives.state import Lookup, Part, StoredModel, entries, number
 from models.primitives.time import DAY
-from models.recommenders.explanations.sentences import DUE, NONE, bought
+from models.recommenders.explanations.sentences import NONE, bought
 from models.recommenders.search_space import Float, Parameter
 from models.retrieval.candidate_query import CandidatePairs, CandidateScope
 from models.retrieval.candidate_sources import PairSource
@@ -31,7 +31,7 @@ class Config:
 
 
 @dataclass(frozen=True)
-class OwnFrequency:
+class OwnFrequency(StoredModel):
     """Scores an item by the user's own baskets with it, halved in weight every `half_life_days`, and by whether it is
     due again.
 
@@ -46,15 +46,14 @@ class OwnFrequency:
         "due_exponent": Float(0, 1),
     }
 
-    config: Config
-    users: NDArray[np.str_]
-    items: NDArray[np.str_]
+    stored: ClassVar[Mapping[str, Part]] = {"cut": number("cut", int)}
+
     indptr: NDArray[np.int64]
     item: NDArray[np.int32]
     weight: NDArray[np.float32]
     """Decayed baskets, lower for items that are not due."""
     days: NDArray[np.int32]
-    """Different days with a purchase; 0 in models that were stored without them."""
+    """Different days with a purchase."""
     first_at: NDArray[np.int64]
     """Epoch seconds of the first basket."""
     last_at: NDArray[np.int64]
@@ -131,22 +130,9 @@ class OwnFrequency:
         for pair, days, first, last in zip(known.tolist(), *counts, strict=True):
             text = of_counts.get((days, first, last))
             if text is None:
-                text = bought(days, first, last, self.cut // DAY) if days else DUE
-                of_counts[days, first, last] = text
+                text = of_counts[days, first, last] = bought(days, first, last, self.cut // DAY)
             texts[pair] = text
         return texts
-
-    def state(self) -> State:
-        """Return all arrays."""
-        arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "config"}
-        return arrays | {"cut": np.array(self.cut)}
-
-    @classmethod
-    def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """Return the stored model."""
-        none = {"days": np.zeros(len(state["item"]), dtype=np.int32), "cut": np.array(0)}
-        known = none | {name: state[name] for name in state if name != "baskets"}  # stored before days were counted
-        return cls(config, **known | {"cut": int(known["cut"])})
 
 
 def _days(data: "TrainingData", entry: NDArray[np.intp], n: int) -> NDArray[np.int32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,10 @@ from models.errors import NoHistoryError
 from models.features.segments.segmentation import DEMOGRAPHIC, KINDS, Segments
 from models.features.segments.trait_clusters import UNKNOWN, Demographics
 from models.primitives.arrow_types import pa, pc
-from models.primitives.state import State
+from models.primitives.state import Part, StoredModel
 from models.primitives.vocabulary import index_of
 from models.recommenders.baselines.most_popular import popularity, popularity_by
-from models.recommenders.explanations.recent_buyers import popular_reasons, recent_buyers
+from models.recommenders.explanations.sentences import popular_reasons, recent_buyers
 from models.recommenders.search_space import Choice, Float, Parameter
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ BY_TRAITS: Final = Config(segments=DEMOGRAPHIC)
 
 
 @dataclass(frozen=True)
-class SegmentPopular:
+class SegmentPopular(StoredModel):
     """Scores an item by the baskets of the user's segment with it, each halved in weight every `half_life_days`.
 
     It has no scores for items that the segment has not bought.
@@ -56,9 +56,8 @@ class SegmentPopular:
         "half_life_days": Float(3, 120, log=True),
     }
 
-    config: Config
-    users: NDArray[np.str_]
-    items: NDArray[np.str_]
+    stored: ClassVar[Mapping[str, Part]] = {"demographics": Part(Demographics.state, Demographics.from_state)}
+
     names: NDArray[np.str_]
     """[n_segments] names of the rows of `popularity`; the first is empty and stands for all users."""
     segment: NDArray[np.int32]
@@ -78,10 +77,13 @@ class SegmentPopular:
         if data.origin is None:
             raise NoHistoryError(f"{cls.kind} learns from features and traits: give it data of a data set.")
         tables = data.origin.features(data.cut).users, data.origin.traits(data.cut)
-        features, traits = (_of(data, table) for table in tables)
+        # The tables may contain other users, whom the model must not see.
+        own_rows = (np.flatnonzero(data.user_index(table[USER_KEY]) >= 0) for table in tables)
+        features, traits = (table.take(rows) for table, rows in zip(tables, own_rows, strict=True))
         segments = Segments.fit(features, traits, seed)
         assigned = segments.assign(features, traits)
-        own = assigned[config.segments].take(pc.index_in(_keys(data), value_set=assigned[USER_KEY])).to_pylist()
+        keys = pa.array(data.users.tolist(), pa.string())
+        own = assigned[config.segments].take(pc.index_in(keys, value_set=assigned[USER_KEY])).to_pylist()
         names = np.array(["", *sorted(set(own) - {UNKNOWN})], dtype=np.str_)
         segment = np.maximum(index_of(names, pa.array(own, pa.string())), ALL_USERS)
         by_segment = popularity_by(data, segment, len(names), config.half_life_days)
@@ -111,26 +113,3 @@ class SegmentPopular:
         segment = np.full(len(users), -1, dtype=np.int32)
         segment[users >= 0] = self.segment[users[users >= 0]]
         return segment
-
-    def state(self) -> State:
-        """Return all arrays."""
-        return {name: getattr(self, name) for name in _ARRAYS} | self.demographics.state()
-
-    @classmethod
-    def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """Return the stored model."""
-        none = {"buyers": np.zeros(len(state["items"]), dtype=np.int32)}  # models were stored without them before
-        arrays = none | {name: state[name] for name in _ARRAYS if name in state}
-        return cls(config, **arrays, demographics=Demographics.from_state(state))
-
-
-_ARRAYS: Final = ("users", "items", "names", "segment", "popularity", "buyers")
-
-
-def _keys(data: TrainingData) -> Any:
-    return pa.array(data.users.tolist(), pa.string())
-
-
-def _of(data: TrainingData, table: pa.Table) -> pa.Table:
-    """Return the rows of the users of `data`: the table may contain others, whom the model must not see."""
-    return table.take(np.flatnonzero(data.user_index(table[USER_KEY]) >= 0))

@@ -8,9 +8,16 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from models.primitives.distinct import distinct
 from models.primitives.time import DAY
+
+if TYPE_CHECKING:
+    from models.datasets.training_data import TrainingData
 
 PICKED: Final = "Picked by the shop"
 """A pin that the model does not score."""
@@ -187,3 +194,25 @@ def _date(day: int, cut_day: int) -> str:
     """Return a day in words, with its year if a reader could take it for another year's."""
     date = datetime.fromtimestamp(day * DAY, tz=UTC)
     return f"{date.day} {date:%B}" if cut_day - day < _WITH_YEAR else f"{date.day} {date:%B %Y}"
+
+
+_TOO_FEW: Final = 0
+
+
+def recent_buyers(data: "TrainingData") -> NDArray[np.int32]:
+    """Return [n_items] the different users who bought each item in the days before the cut that `popular` names."""
+    late = data.occurred_at >= data.cut - POPULAR_DAYS * DAY
+    width = max(1, len(data.users))
+    pairs = distinct(data.item[late].astype(np.int64) * width + data.user[late])
+    return np.bincount(pairs // width, minlength=len(data.items)).astype(np.int32)
+
+
+def popular_codes(buyers: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[str]]:
+    """Return [n_items] positions among the sentences, and the sentences."""
+    different, code = np.unique(np.where(buyers >= CUSTOMERS, buyers, _TOO_FEW), return_inverse=True)
+    return code.astype(np.int32), [popular(count) for count in different.tolist()]
+
+
+def popular_reasons(buyers: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
+    """Return one sentence for each of the items."""
+    return [popular(count) for count in buyers[items].tolist()]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.primitives.state import entries, stored_columns
-from models.recommenders.explanations.item import unit
+from models.recommenders.explanations.evidence import unit
 from models.recommenders.explanations.sentences import TOGETHER
 from models.recommenders.protocols import Recommender
 
@@ -96,14 +96,12 @@ class ItemEvidence:
 
     def cosines_between(self, items: NDArray[np.int32], others: NDArray[Any]) -> NDArray[np.float32] | None:
         """Return [m, c] the same cosines with some items only."""
-        return None if self.words is None and self._units is None else self._between(items, others)
-
-    def _between(self, items: NDArray[np.int32], others: NDArray[Any]) -> NDArray[np.float32]:
         if self.words is not None:
             cosines: Any = (self.words[items] @ self.words[others].T).toarray()
-        else:
-            assert self._units is not None
+        elif self._units is not None:
             cosines = self._units[items] @ self._units[others].T
+        else:
+            return None
         cosines[items[:, None] == others] = 0
         positive: NDArray[np.float32] = np.maximum(cosines, 0, dtype=np.float32)
         return positive
@@ -118,7 +116,8 @@ class ItemEvidence:
         words, place = np.unique(self.words.indices[own.at], return_inverse=True)
         summed = np.bincount(place, self.words.data[own.at] * weights[own.row])
         totals = self._products(words, summed).astype(np.float32)
-        totals[items] = weights @ self._between(items, items)  # none with itself
+        of_own: Any = self.cosines_between(items, items)
+        totals[items] = weights @ of_own  # none with itself
         return totals
 
     def _products(self, words: NDArray[np.int32], weights: NDArray[Any]) -> NDArray[np.float64]:
@@ -169,8 +168,7 @@ class ItemEvidence:
     def _units(self) -> NDArray[np.float32] | None:
         if self.vectors is None:
             return None
-        units: NDArray[np.float32] = np.nan_to_num(unit(self.vectors), posinf=0, neginf=0)
-        return units
+        return np.nan_to_num(unit(self.vectors), posinf=0, neginf=0)
 
 
 def _history(model: Any) -> Any:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.datasets.interaction_matrix import baskets, decay, profiles, rows
-from models.primitives.state import State, parts, whole
-from models.recommenders.explanations.item import reasons_of, shortened, strongest_own, titles_of
-from models.recommenders.item_based.cooccurrence import as_sets, in_order, strongest
+from models.primitives.state import Part, StoredModel, matrix
+from models.recommenders.explanations.evidence import reasons_of, shortened, strongest_own
+from models.recommenders.item_based.bought_together import as_sets, in_order, strongest
 from models.recommenders.search_space import Choice, Float, Parameter
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ class Config:
 
 
 @dataclass(frozen=True)
-class ItemKNN:
+class ItemKNN(StoredModel):
     """Scores an item by its similarity to each of the user's items, with more weight on later ones.
 
-    Similarity is the weight of pairs (`models.recommenders.item_based.cooccurrence`) over powers of both items' own
+    Similarity is the weight of pairs (`models.recommenders.item_based.bought_together`) over powers of both items' own
     weights plus shrinkage: cosine (Sarwar et al. 2001) with the popularity correction of Deshpande & Karypis (2004) or,
     with a window, transitions in order.
     """
@@ -68,9 +68,8 @@ class ItemKNN:
         "shrinkage": Float(0.1, 100, log=True),
     }
 
-    config: Config
-    users: NDArray[np.str_]
-    items: NDArray[np.str_]
+    stored: ClassVar[Mapping[str, Part]] = {"own": matrix("own", "users"), "alike": matrix("alike", "items")}
+
     titles: NDArray[np.str_]
     own: Any
     """float32 CSR, users x items: the users' profiles."""
@@ -103,18 +102,6 @@ class ItemKNN:
         """Return the model of users with clicks as profiles; traits are not used."""
         clicks = sparse.csr_array(users.events, dtype=np.float32)
         return replace(self, users=users.keys, own=clicks, clicked=True)
-
-    def state(self) -> State:
-        """Return all arrays."""
-        arrays: State = {"users": self.users, "items": self.items, "titles": self.titles}
-        return arrays | parts("own", self.own) | parts("alike", self.alike)
-
-    @classmethod
-    def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """Return the stored model."""
-        users, items = state["users"], state["items"]
-        own, alike = (whole(name, state, (n, len(items))) for name, n in (("own", len(users)), ("alike", len(items))))
-        return cls(config, users, items, titles_of(state), own, alike)
 
 
 def _similarity(data: "TrainingData", config: Config) -> Any:

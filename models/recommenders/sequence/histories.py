@@ -196,6 +196,15 @@ class Encoder:
     graph: NDArray[np.uint8]
     """The bytes of the ONNX file."""
 
+    def state(self) -> State:
+        """Return the graph as an array."""
+        return {"network": self.graph}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """Return the stored network."""
+        return cls(state["network"])
+
     def __call__(self, vectors: NDArray[np.float32], padded: Padded) -> NDArray[np.float32]:
         """Return [m, d] the vectors of m histories; `vectors` [n_items, d] are those of items, NaN without one."""
         m, length = padded.items.shape

@@ -3,97 +3,114 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from models.columns import TITLE
 from models.datasets.cold_start import ExtendedItems
 from models.errors import TailorbirdError
-from models.primitives.state import Lookup, State, entries, parts, whole
+from models.primitives.state import Part, StoredModel, number
 from models.primitives.vocabulary import NO_INDEX, index_of
-from models.recommenders.explanations.item import shortened, titles_of
-from models.recommenders.lightfm.tag_factors import TagFactors
+from models.recommenders.explanations.evidence import shortened, unit
+from models.recommenders.explanations.sentences import NONE as NO_REASON
+from models.recommenders.explanations.sentences import because, because_of_both
+from models.recommenders.lightfm import TagFactors
 from models.recommenders.search_space import Choice, Float, Integer, Parameter
-from models.recommenders.sequence.histories import Encoder, Histories, Ordered
+from models.recommenders.sequence.histories import PURCHASE, Encoder, Histories, Ordered
 from models.recommenders.sequence.network_settings import Config
-from models.recommenders.sequence.reasons import nearest_two, sentences
-from models.recommenders.sequence.repeats import OwnItems, Repeats
-from models.retrieval.candidate_query import CandidatePairs, CandidateScope, ScopeMemory, best_by_scores
-from models.retrieval.exact_top_k import products
+from models.recommenders.sequence.repeats import Bonuses, Repeats
+from models.retrieval.candidate_query import CandidatePairs, CandidateScope, PreparesScopes, best_by_scores
+from models.retrieval.candidate_sources import products
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from models.datasets.cold_start import NewUsers
     from models.datasets.training_data import TrainingData
-    from models.recommenders.epochs import EpochWatch
+    from models.recommenders.protocols import EpochWatch
+
+NONE: Final = -1
+
+
+class Evidence(NamedTuple):
+    """Own items of m pairs of user and listed item; NONE if there is none."""
+
+    earlier: NDArray[np.int32]
+    later: NDArray[np.int32]
+    """The item of the later event, or the only one."""
+    bought: NDArray[np.bool_]
+    """Whether both are purchases; else neither is."""
+
+
+def nearest_two(
+    histories: Histories, vectors: NDArray[np.float32], users: NDArray[np.int32], items: NDArray[np.int32]
+) -> Evidence:
+    """Return the two items with the greatest cosines above zero, but never the listed one.
+
+    They are purchases, or other acts of a user without purchases. Purchases within an hour have no order.
+    """
+    none = np.full(len(items), NONE, dtype=np.int32)
+    evidence = Evidence(none, none.copy(), np.zeros(len(items), dtype=bool))
+    order = np.argsort(users, kind="stable")
+    for pairs in np.split(order, np.flatnonzero(np.diff(users[order])) + 1):
+        user = int(users[pairs[0]]) if len(pairs) else NONE
+        if user == NONE or not histories.counts[user]:
+            continue
+        own, moment, evidence.bought[pairs] = _latest(histories, user)
+        cosines = (unit(vectors[own]) @ np.nan_to_num(vectors[items[pairs]]).T).T
+        cosines[items[pairs][:, None] == own] = 0
+        best, second = _greatest_two(cosines)
+        found = np.flatnonzero(best != NONE)
+        evidence.later[pairs[found]] = own[best[found]]
+        both = found[(second[found] != NONE) & (moment[best[found]] != moment[second[found]])]
+        first, then = (choose(best[both], second[both]) for choose in (np.minimum, np.maximum))
+        evidence.earlier[pairs[both]], evidence.later[pairs[both]] = own[first], own[then]
+    return evidence
+
+
+def sentences(titles: NDArray[np.str_], evidence: Evidence) -> list[str]:
+    """Return one sentence per pair."""
+    texts = []
+    for earlier, later, bought in zip(*(part.tolist() for part in evidence), strict=True):
+        if later == NONE:
+            texts.append(NO_REASON)
+        elif earlier == NONE:
+            texts.append(because(str(titles[later]), not bought))
+        else:
+            texts.append(because_of_both(str(titles[earlier]), str(titles[later]), not bought))
+    return texts
+
+
+def _latest(histories: Histories, user: int) -> tuple[NDArray[np.int32], NDArray[np.int64], bool]:
+    """Return the different items of a user by their latest events, the oldest first, and the moments of these.
+
+    The third value states whether they are purchases.
+    """
+    rows = slice(histories.ends[user], histories.ends[user + 1])
+    items, steps, bought = histories.items[rows], histories.gaps[rows] > 0, histories.kinds[rows] == PURCHASE
+    has_bought = bool(bought.any())
+    moment = np.cumsum(steps) - steps if has_bought else np.arange(len(items))
+    used = bought if has_bought else ~bought
+    items, moment = items[used], moment[used]
+    last = np.sort(len(items) - 1 - np.unique(items[::-1], return_index=True)[1])
+    return items[last], moment[last], has_bought
+
+
+def _greatest_two(cosines: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return [m] the columns of the greatest two values above zero of each row."""
+    columns = []
+    for _ in range(2):
+        greatest = cosines.argmax(axis=1)
+        rows = np.arange(len(cosines))
+        columns.append(np.where(cosines[rows, greatest] > 0, greatest, NONE))
+        cosines[rows, greatest] = 0
+    return columns[0], columns[1]
+
 
 _BLOCK: Final = 256
 """Histories that the network reads at once."""
-_NAME: Final = "bonuses"
-
-
-@dataclass(frozen=True, eq=False)
-class Bonuses:
-    """One for each own item of each user."""
-
-    of_own: sparse.csr_array
-    """float32 CSR, users x items."""
-    repeats: Repeats
-    """Joins them with the network's scores."""
-
-    @classmethod
-    def none(cls, n_users: int, n_items: int) -> Self:
-        """Return those of users without own items."""
-        return cls(sparse.csr_array((n_users, n_items), dtype=np.float32), Repeats.none())
-
-    def added(
-        self, users: NDArray[np.int32], scores: NDArray[np.float32], column_of: NDArray[np.int64] | None = None
-    ) -> NDArray[np.float32]:
-        """Join them to scores of users (-1: strangers) and return these.
-
-        The columns are all items, or those with a column in `column_of` [n_items]; NO_INDEX for the others.
-        """
-        own = entries(self.of_own.indptr, users)
-        item = self.of_own.indices[own.at]
-        column = item if column_of is None else column_of[item]
-        known = column != NO_INDEX
-        place = own.row[known], column[known]
-        scores[place] = self.repeats.joined(scores[place], self.of_own.data[own.at[known]])
-        return scores
-
-    def added_to_pairs(
-        self,
-        users: NDArray[np.int32],
-        row: NDArray[np.int64],
-        items: NDArray[np.integer[Any]],
-        scores: NDArray[np.float32],
-    ) -> NDArray[np.float32]:
-        """Return [n] the scores of items for the users at these rows with theirs."""
-        own, width = entries(self.of_own.indptr, users), self.of_own.shape[1]
-        codes = own.row * width + self.of_own.indices[own.at]
-        bonus = Lookup(width, codes, self.of_own.data[own.at, None]).find(row, items)[:, 0]
-        return np.where(np.isnan(bonus), scores, self.repeats.joined(scores, bonus))
-
-    def renumbered(self, places: NDArray[np.integer[Any]], n_items: int) -> Self:
-        """Return them for a longer catalogue, in which the items have these ascending places."""
-        items = places[self.of_own.indices].astype(np.int32)
-        shape = (self.of_own.shape[0], n_items)
-        return type(self)(sparse.csr_array((self.of_own.data, items, self.of_own.indptr), shape=shape), self.repeats)
-
-    def state(self) -> State:
-        """Return their arrays."""
-        return parts(_NAME, self.of_own)
-
-    @classmethod
-    def from_state(
-        cls, state: Mapping[str, np.ndarray[Any, Any]], n_users: int, n_items: int, repeats: Repeats
-    ) -> Self:
-        """Return the stored ones."""
-        return cls(whole(_NAME, state, (n_users, n_items)), repeats)
 
 
 class TrainingExtraMissingError(TailorbirdError):
@@ -101,7 +118,7 @@ class TrainingExtraMissingError(TailorbirdError):
 
 
 @dataclass(frozen=True)
-class SequenceModel:
+class SequenceModel(StoredModel, PreparesScopes):
     """Scores items by their products with a vector of the user's history, and own items by when they were bought too.
 
     A transformer with pre-norm and causal attention (SASRec, Kang and McAuley 2018) or a GRU (GRU4Rec, Hidasi et al.
@@ -125,9 +142,15 @@ class SequenceModel:
         "learning_rate": Float(0.0003, 0.01, log=True),
     }
 
-    config: Config
-    users: NDArray[np.str_]
-    items: NDArray[np.str_]
+    stored: ClassVar[Mapping[str, Part]] = {
+        "encoder": Part(Encoder.state, Encoder.from_state),
+        "histories": Part(Histories.state, Histories.from_state),
+        "repeats": Part(Repeats.state, Repeats.from_state),
+        "bonuses": Part(Bonuses.state, Bonuses.from_state),
+        "item_tags": TagFactors.part("item_tags"),
+        "usual_gap": number("usual_gap", int),
+    }
+
     titles: NDArray[np.str_]
     item_vectors: NDArray[np.float32]
     """[n_items, d]; NaN for new items without a known tag."""
@@ -135,7 +158,7 @@ class SequenceModel:
     histories: Histories
     repeats: Repeats
     bonuses: Bonuses
-    tags: TagFactors
+    item_tags: TagFactors
     usual_gap: int
     """The class of the usual time between two baskets, for clicks whose time is unknown."""
     curve: NDArray[np.float32]
@@ -170,8 +193,8 @@ class SequenceModel:
             encoder=Encoder(learned.graph),
             histories=Histories.of(events, len(data.users), config.length),
             repeats=learned.repeats,
-            bonuses=_bonuses(learned.repeats, events, data),
-            tags=TagFactors.of(data.item_tag_rules, learned.tag_vectors, biases, 1),
+            bonuses=Bonuses.of(learned.repeats, events, data),
+            item_tags=TagFactors.of(data.item_tag_rules, learned.tag_vectors, biases, 1),
             usual_gap=int(np.median(between)) if len(between) else 0,
             curve=learned.curve,
         )
@@ -211,11 +234,6 @@ class SequenceModel:
         places[items] = np.arange(len(items))
         return self.item_vectors[items], places
 
-    @cached_property
-    def _scoped(self) -> ScopeMemory:
-        """The vectors of a scope's items, and their places."""
-        return ScopeMemory()
-
     def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """Return [n] the scores of pairs."""
         different, row = np.unique(users, return_inverse=True)
@@ -244,9 +262,9 @@ class SequenceModel:
 
         New items have the vectors of their tags.
         """
-        tags = index_of(self.tags.rules.names, data.item_tag_rules.names)
+        tags = index_of(self.item_tags.rules.names, data.item_tag_rules.names)
         tagged = data.item_tags[:, np.flatnonzero(tags >= 0)]
-        vectors: NDArray[np.float32] = tagged @ self.tags.factors[tags[tags >= 0]]
+        vectors: NDArray[np.float32] = tagged @ self.item_tags.factors[tags[tags >= 0]]
         vectors[np.diff(tagged.indptr) == 0] = np.nan
         own = index_of(self.items, data.items)
         vectors[own >= 0] = self.item_vectors[own[own >= 0]]
@@ -258,7 +276,7 @@ class SequenceModel:
             titles=shortened(data.item_titles),
             item_vectors=vectors,
             histories=Histories.of(events, len(data.users), self.config.length),
-            bonuses=_bonuses(self.repeats, events, data),
+            bonuses=Bonuses.of(self.repeats, events, data),
         )
 
     def with_users(self, users: "NewUsers") -> Self:
@@ -270,7 +288,7 @@ class SequenceModel:
     def with_items(self, catalogue: "pa.Table") -> Self:
         """Return the model with new items as the sums of their tags' vectors."""
         longer = ExtendedItems.of(self.items, catalogue)
-        tagged, titles = self.tags.representations(longer.rows, len(longer.new)), shortened(longer.words(TITLE))
+        tagged, titles = self.item_tags.representations(longer.rows, len(longer.new)), shortened(longer.words(TITLE))
         vectors = np.where(tagged.known[:, None], tagged.factors, np.float32(np.nan))
         known = longer.known[self.histories.items].astype(np.int32)
         return replace(
@@ -281,41 +299,6 @@ class SequenceModel:
             histories=replace(self.histories, items=known),
             bonuses=self.bonuses.renumbered(longer.known, len(longer.items)),
         )
-
-    def state(self) -> State:
-        """Return all arrays, the network as the bytes of its ONNX file."""
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        arrays |= {"network": self.encoder.graph, "usual_gap": np.array(self.usual_gap)}
-        return (
-            arrays | self.repeats.state() | self.bonuses.state() | self.histories.state() | self.tags.state("item_tags")
-        )
-
-    @classmethod
-    def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """Return the stored model."""
-        repeats = Repeats.from_state(state)
-        return cls(
-            config=config,
-            users=state["users"],
-            items=state["items"],
-            titles=titles_of(state),
-            item_vectors=state["item_vectors"],
-            curve=state["curve"],
-            encoder=Encoder(state["network"]),
-            histories=Histories.from_state(state),
-            repeats=repeats,
-            bonuses=Bonuses.from_state(state, len(state["users"]), len(state["items"]), repeats),
-            tags=TagFactors.from_state("item_tags", state),
-            usual_gap=int(state["usual_gap"]),
-        )
-
-
-_ARRAYS: Final = ("users", "items", "titles", "item_vectors", "curve")
-
-
-def _bonuses(repeats: Repeats, events: Ordered, data: "TrainingData") -> Bonuses:
-    own = OwnItems.of(events, np.full(len(data.users), data.cut), len(data.items))
-    return Bonuses(repeats.bonuses(own, (len(data.users), len(data.items))), repeats)
 
 
 def _products(queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:

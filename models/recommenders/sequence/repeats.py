@@ -2,15 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.primitives.state import State
+from models.primitives.state import Lookup, State, entries, parts, whole
 from models.primitives.time import DAY
+from models.primitives.vocabulary import NO_INDEX
 from models.recommenders.sequence.histories import GAPS, Ordered, gap_class
+
+if TYPE_CHECKING:
+    from models.datasets.training_data import TrainingData
 
 DUE: Final = 8
 """Classes of the time since the last purchase by the usual time between two: 0 is for items bought on one day."""
@@ -90,3 +94,68 @@ class Repeats:
 
 
 _PARTS: Final = ("least", "ages", "due", "scale")
+
+
+@dataclass(frozen=True, eq=False)
+class Bonuses:
+    """One for each own item of each user."""
+
+    of_own: sparse.csr_array
+    """float32 CSR, users x items."""
+    repeats: Repeats
+    """Joins them with the network's scores."""
+
+    @classmethod
+    def of(cls, repeats: Repeats, events: Ordered, data: "TrainingData") -> Self:
+        """Return those of what the users of the data bought before the cut."""
+        own = OwnItems.of(events, np.full(len(data.users), data.cut), len(data.items))
+        return cls(repeats.bonuses(own, (len(data.users), len(data.items))), repeats)
+
+    @classmethod
+    def none(cls, n_users: int, n_items: int) -> Self:
+        """Return those of users without own items."""
+        return cls(sparse.csr_array((n_users, n_items), dtype=np.float32), Repeats.none())
+
+    def added(
+        self, users: NDArray[np.int32], scores: NDArray[np.float32], column_of: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """Join them to scores of users (-1: strangers) and return these.
+
+        The columns are all items, or those with a column in `column_of` [n_items]; NO_INDEX for the others.
+        """
+        own = entries(self.of_own.indptr, users)
+        item = self.of_own.indices[own.at]
+        column = item if column_of is None else column_of[item]
+        known = column != NO_INDEX
+        place = own.row[known], column[known]
+        scores[place] = self.repeats.joined(scores[place], self.of_own.data[own.at[known]])
+        return scores
+
+    def added_to_pairs(
+        self,
+        users: NDArray[np.int32],
+        row: NDArray[np.int64],
+        items: NDArray[np.integer[Any]],
+        scores: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """Return [n] the scores of items for the users at these rows with theirs."""
+        own, width = entries(self.of_own.indptr, users), self.of_own.shape[1]
+        codes = own.row * width + self.of_own.indices[own.at]
+        bonus = Lookup(width, codes, self.of_own.data[own.at, None]).find(row, items)[:, 0]
+        return np.where(np.isnan(bonus), scores, self.repeats.joined(scores, bonus))
+
+    def renumbered(self, places: NDArray[np.integer[Any]], n_items: int) -> Self:
+        """Return them for a longer catalogue, in which the items have these ascending places."""
+        items = places[self.of_own.indices].astype(np.int32)
+        shape = (self.of_own.shape[0], n_items)
+        return type(self)(sparse.csr_array((self.of_own.data, items, self.of_own.indptr), shape=shape), self.repeats)
+
+    def state(self) -> State:
+        """Return their arrays."""
+        return parts("bonuses", self.of_own)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """Return the stored ones."""
+        shape = (len(state["users"]), len(state["items"]))
+        return cls(whole("bonuses", state, shape), Repeats.from_state(state))

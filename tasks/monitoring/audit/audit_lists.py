@@ -26,8 +26,7 @@ from tasks.monitoring.drift.calibrations import moment
 from tasks.orchestration.page_links import PREFECT_RUN, TEXTS
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.orchestration.run_artifacts import flow_run_page, key_of, log_info
-from tasks.reports.audit_page import AuditPage, markdown, render, rows
-from tasks.reports.plots.audit import PLOTS, plot_audit
+from tasks.reports.audit_page import PLOTS, AuditPage, markdown, plot_audit, render, rows
 from tasks.reports.review_page import Plot
 
 FOLDER, REPORT = "audit", "audit.html"

@@ -33,7 +33,7 @@ from tasks.monitoring.drift.reports import DriftReport, reports_of
 from tasks.orchestration.run_artifacts import flow_run_page, key_of
 from tasks.promotion.champion import promotion
 from tasks.reports.audit_page import cell
-from tasks.reports.plots.drift import plot_distributions, plot_signals
+from tasks.reports.drift_plots import plot_distributions, plot_signals
 from tasks.reports.review_page import Plot, environment
 from tasks.scoring.batch_work import segments_of
 

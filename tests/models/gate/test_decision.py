@@ -6,7 +6,7 @@ from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import Evaluation
 from models.gate.decision import decide
 from models.gate.fairness_checks import dropped_traits
-from models.gate.results import Check, GateResult, Outcome
+from models.gate.results import Check, GateResult, Outcome, stored_outcome
 from models.gate.thresholds import GateThresholds
 
 USERS = 400
@@ -294,3 +294,18 @@ def test_a_trait_that_makes_no_groups_is_not_asked_about_with_the_reason() -> No
     gate = decide(around(0.4, 1), {}, around(0.35, 3), seed=0, traits=same, dropped=dropped)
     assert check(gate, "no group worse by club").detail == "club is left out: it has one value for all users."
     assert {check(gate, f"no group worse by {trait}").outcome for trait in ("club", "team")} == {Outcome.NOT_APPLICABLE}
+
+
+@pytest.mark.parametrize(
+    ("stored", "result"),
+    [
+        ({"outcome": "not asked"}, Outcome.NOT_APPLICABLE),
+        ({"outcome": "warning"}, Outcome.WARNING),
+        ({"passed": True}, Outcome.PASSED),
+        ({"passed": False}, Outcome.REFUSED),
+    ],
+)
+def test_stored_checks_are_read_also_from_before_there_were_warnings(
+    stored: dict[str, object], result: Outcome
+) -> None:
+    assert stored_outcome(stored) is result

@@ -15,8 +15,7 @@ import models.lists.slot_filling
 from models.lists.constrained_selection import Selection, select
 from models.lists.rules.compiled_rules import Cap, CompiledRules, ItemAttributes
 from models.lists.rules.placement_config import placements
-from models.retrieval.candidate_sources import DenseSource
-from models.retrieval.source_protocols import CandidateSource, ScopedSource, TopCandidates
+from models.retrieval.candidate_sources import CandidateSource, DenseSource, ScopedSource, TopCandidates
 
 # Few distinct values, so that ties, silence and NaN are common; some become equal only when they are boosted.
 VALUES = st.sampled_from([-np.inf, np.nan, -3e38, -1.0, -1e-45, 0.0, 1e-45, 2e-45, 0.5, 0.50000006, 2.0, 3e38, np.inf])

@@ -24,9 +24,8 @@ from models.lists.rules.placement_config import placements
 from models.recommenders.als import ImplicitALS
 from models.recommenders.baselines.most_popular import MostPopular, popularity
 from models.recommenders.baselines.own_frequency import OwnFrequency
-from models.recommenders.explanations.recent_buyers import popular_reasons, recent_buyers
 from models.recommenders.explanations.sentences import DUE as BEFORE
-from models.recommenders.explanations.sentences import PICKED
+from models.recommenders.explanations.sentences import PICKED, popular_reasons, recent_buyers
 from tests.models.reference_ranking import Reference as Ranking
 from tests.models.scoring_models import InCodes, InPairs
 

@@ -7,7 +7,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from models.primitives.threads import allowed_threads, one_thread, parallel_map, prefetch_map, thread_pool
-from models.retrieval.exact_top_k import best_products
+from models.retrieval.candidate_sources import best_products
 
 
 def openmp_threads() -> set[int]:

@@ -6,8 +6,8 @@ from scipy import sparse
 
 from models.datasets.dataset import Dataset
 from models.datasets.training_data import TrainingData
-from models.ranking.candidate_generation import RETRIEVERS, Candidates
-from models.ranking.training_examples import TwoStageConfig, build_examples, fit_retrieval
+from models.ranking.candidate_generation import RETRIEVERS, Candidates, RankerRows, ScoredCandidates
+from models.ranking.two_stage import TwoStageConfig, build_examples, fit_retrieval
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.sequence.model import SequenceModel
 from tests.models.reference_ranking import top_k
@@ -66,13 +66,6 @@ def test_strangers_have_no_candidates_and_leave_the_others_theirs(candidates: Ca
     assert len(candidates.find(np.array([-1], np.int32)).row) == len(candidates.find(np.empty(0, np.int32)).row) == 0
 
 
-def test_a_restored_first_stage_names_the_same(candidates: Candidates, data: TrainingData) -> None:
-    again = Candidates.from_state(candidates.state(), KINDS, 6, len(data.items))
-    users = np.arange(len(data.users), dtype=np.int32)
-    for one, other in zip(again.find(users), candidates.find(users), strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
 @NEEDS_TORCH
 def test_a_retriever_that_learns_slowly_learns_once_before_all_windows(
     data: TrainingData, monkeypatch: pytest.MonkeyPatch
@@ -84,7 +77,7 @@ def test_a_retriever_that_learns_slowly_learns_once_before_all_windows(
         learned.append(past.cut)
         return SequenceModel.fit(past, quick_config("sequence"), 0)
 
-    monkeypatch.setattr("models.ranking.training_examples.fitted_retriever", fit)
+    monkeypatch.setattr("models.ranking.two_stage.fitted_retriever", fit)
     known = replace(data, origin=replace(data.origin))
     stages = TwoStageConfig(retrievers=("own_frequency", "sequence"), label_windows=2)
     build_examples(known, stages, seed=0)
@@ -95,3 +88,29 @@ def test_a_retriever_that_learns_slowly_learns_once_before_all_windows(
     assert isinstance(moved, SequenceModel)
     np.testing.assert_array_equal(moved.users, data.users)
     np.testing.assert_array_equal(moved.history.toarray(), data.history().toarray())
+
+
+def category_columns(data: TrainingData, pairs: list[tuple[int, int]]) -> np.ndarray:
+    """What is known of the categories of users' items: [n, 3]."""
+    rows = RankerRows.of(data)
+    user, item = (np.array(column) for column in zip(*pairs, strict=True))
+    built = rows.build(
+        user.astype(np.int32), ScoredCandidates(np.arange(len(pairs)), item, np.zeros((len(pairs), 1), np.float32))
+    )
+    names = RankerRows.names(("als",))
+    return built[:, [names.index(name) for name in ("category_baskets", "category_share", "share_of_category")]]
+
+
+def test_items_without_a_category_have_nothing_in_common(data: TrainingData) -> None:
+    paths = data.item_categories.copy()
+    paths[:30] = ""
+    some = category_columns(replace(data, item_categories=paths), [(0, 3), (0, 29), (0, 42)])
+    assert np.isnan(some[:2]).all()
+    assert np.isfinite(some[2]).all()
+    whole = category_columns(data, [(0, 42)])
+    np.testing.assert_allclose(some[2], whole[0], rtol=1e-6)
+
+
+def test_a_catalogue_without_categories_is_no_error(data: TrainingData) -> None:
+    bare = replace(data, item_categories=np.full(len(data.items), ""))
+    assert np.isnan(category_columns(bare, [(0, 0), (1, 7)])).all()

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+import xgboost
 
-from models.ranking.boosted_trees import BoostedTrees
-from models.ranking.ensemble import BlendedRanker, Config
+from models.ranking.ensemble import BlendedRanker, BoostedTrees, Config, Networks, for_whole_rows, twice
 from models.ranking.logistic import sigmoid
 
 
@@ -35,9 +35,80 @@ def test_without_networks_the_trees_decide_alone(examples) -> None:
     trees = BoostedTrees.fit(*examples, Config(), seed=0)
     np.testing.assert_array_equal(ranker.probabilities(examples[0]), sigmoid(trees.log_odds(examples[0])))
     assert ranker.state().keys() == trees.state().keys()
+    assert Networks.from_state(ranker.state(), 3).count == 0
 
 
-def test_a_stored_model_predicts_the_same(examples) -> None:
-    ranker = BlendedRanker.fit(*examples, Config(), seed=0)
-    again = BlendedRanker.from_state(ranker.state())
-    np.testing.assert_array_equal(again.probabilities(examples[0]), ranker.probabilities(examples[0]))
+@pytest.fixture(scope="module")
+def rows() -> np.ndarray:
+    """Numbers of every size, a third of them missing and some infinite."""
+    random = np.random.default_rng(2)
+    made = random.lognormal(0, 4, (5000, 6)).astype(np.float32) * random.choice([-1, 1], (5000, 6)).astype(np.float32)
+    made[random.random(made.shape) < 0.3] = np.nan
+    made[:5] = [np.inf, -np.inf, 0, np.inf, -np.inf, np.nan]
+    return made
+
+
+def test_trees_for_whole_rows_predict_exactly_what_they_predicted_for_rows_with_holes(rows: np.ndarray) -> None:
+    known = np.isfinite(rows) | np.isnan(rows)
+    learned = rows[known.all(axis=1)]
+    labels = (np.nan_to_num(learned[:, 0], nan=3) > np.nan_to_num(learned[:, 1], nan=-3)).astype(np.float32)
+    labels[np.isnan(learned[:, 2])] = 1
+    matrix = xgboost.QuantileDMatrix(learned, label=labels)
+    booster = xgboost.train({"objective": "binary:logistic", "max_leaves": 15, "max_depth": 0}, matrix, 50)
+    trees = booster.trees_to_dataframe()
+    inner = trees[trees["Feature"] != "Leaf"]
+    assert set(inner["Missing"] == inner["Yes"]) == {True, False}
+    expected = booster.inplace_predict(rows, predict_type="margin")
+    np.testing.assert_array_equal(for_whole_rows(booster).inplace_predict(twice(rows), predict_type="margin"), expected)
+
+
+def test_no_rows_are_no_error() -> None:
+    assert twice(np.empty((0, 3), dtype=np.float32)).shape == (0, 6)
+
+
+@pytest.fixture(scope="module")
+def quarters() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Whether a point lies in two of the four quarters: no straight line separates them."""
+    rows = np.random.default_rng(5).normal(size=(6000, 2)).astype(np.float32)
+    return rows, (rows[:, 0] * rows[:, 1] > 0).astype(np.float32), np.ones(6000, dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def networks(quarters) -> Networks:
+    return Networks.fit(*quarters, Config(), seed=0)
+
+
+def test_networks_learn_what_no_line_separates(quarters, networks: Networks) -> None:
+    rows, labels, _ = quarters
+    assert ((networks.log_odds(rows) > 0) == labels).mean() > 0.9
+
+
+def test_their_mean_is_that_of_networks_fitted_alone(quarters, networks: Networks) -> None:
+    rows, _, _ = quarters
+    alone = [Networks.fit(*quarters, Config(networks=1), seed=own).log_odds(rows) for own in range(4)]
+    np.testing.assert_allclose(networks.log_odds(rows), np.mean(alone, axis=0), atol=1e-4)
+
+
+def test_a_row_gets_the_same_score_whatever_stands_beside_it(quarters, networks: Networks) -> None:
+    rows, _, _ = quarters
+    whole = networks.log_odds(rows)
+    apart = np.concatenate([networks.log_odds(rows[start : start + 7]) for start in range(0, 3000, 7)])[:3000]
+    np.testing.assert_array_equal(whole[:3000], apart)
+
+
+def test_contributions_of_columns_of_networks_sum_to_their_log_odds(quarters, networks: Networks) -> None:
+    rows = np.concatenate([quarters[0][:200], np.zeros((1, 2), dtype=np.float32), 100 * quarters[0][:5]])
+    np.testing.assert_allclose(networks.contributions(rows).sum(axis=1), networks.log_odds(rows), atol=1e-4)
+
+
+def test_a_row_that_stands_for_many_counts_as_many(quarters) -> None:
+    rows, labels, weights = quarters
+    heavier = Networks.fit(rows, labels, np.where(labels == 1, 9 * weights, weights), Config(), seed=0)
+    plain = Networks.fit(rows, labels, weights, Config(), seed=0)
+    assert sigmoid(heavier.log_odds(rows)).mean() > sigmoid(plain.log_odds(rows)).mean() + 0.05
+
+
+def test_few_rows_are_learned_from_in_small_steps(quarters) -> None:
+    rows, labels, weights = (part[:600] for part in quarters)
+    few = Networks.fit(rows, labels, weights, Config(), seed=0)
+    assert ((few.log_odds(rows) > 0) == labels).mean() > 0.6

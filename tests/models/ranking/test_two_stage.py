@@ -11,10 +11,8 @@ from models.datasets.dataset import Dataset
 from models.datasets.training_data import TrainingData
 from models.errors import NoHistoryError
 from models.evaluation.offline import evaluate
-from models.ranking.candidate_features import RankerRows
-from models.ranking.candidate_generation import ScoredCandidates
-from models.ranking.training_examples import TwoStageConfig, build_examples
-from models.ranking.two_stage import Config, LogisticRegression, TwoStage
+from models.ranking.candidate_generation import RankerRows
+from models.ranking.two_stage import Config, LogisticRegression, TwoStage, TwoStageConfig, build_examples
 from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.explanations.sentences import parse
 from tests.models.conftest import CUT, CUTS, DAY, Shop
@@ -58,11 +56,6 @@ def test_ranked_pairs_are_the_scored_pairs_whatever_the_parts(
     np.testing.assert_allclose(in_parts.score, ranked.score, rtol=1e-5)
 
 
-def test_of_strangers_alone_nothing_is_ranked(model: TwoStage) -> None:
-    for users in ([-1, -1], []):
-        assert [len(part) for part in model.ranked(np.array(users, dtype=np.int32))] == [0, 0, 0]
-
-
 def test_it_learns_at_the_data_sets_cut_before_and_only_from_there_on(data: TrainingData) -> None:
     assert data.origin is not None
     assert data.origin.before(data.cut, 31) == CUTS["validation_from"]
@@ -89,21 +82,6 @@ def test_examples_of_a_window_are_computed_once(data: TrainingData) -> None:
     known = set(dataset._cached)
     build_examples(whole, TwoStageConfig(), seed=0)
     assert {key[0] for key in set(dataset._cached) - known} == {CUTS["test_from"]}
-
-
-class WiderRows(RankerRows):
-    """The features, and one that is the same everywhere."""
-
-    def build(self, users: np.ndarray, pairs: ScoredCandidates) -> np.ndarray:
-        rows = super().build(users, pairs)
-        return np.column_stack([rows, np.ones(len(rows), dtype=np.float32)])
-
-
-def test_examples_may_have_more_features_and_are_kept_apart_from_the_usual_ones(data: TrainingData) -> None:
-    wider = build_examples(data, TwoStageConfig(), 0, WiderRows.of)
-    usual = build_examples(data, TwoStageConfig(), 0)
-    np.testing.assert_array_equal(wider.rows[:, :-1], usual.rows)
-    assert (wider.rows[:, -1] == 1).all()
 
 
 def test_candidates_that_stand_for_others_count_for_them(data: TrainingData) -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
-from models.retrieval.candidate_query import CandidatePairs, CandidateScope, best_by_scores, best_of_one_order
+from models.retrieval.candidate_query import CandidatePairs, CandidateScope, best_by_scores, first_of_order
 from tests.models.reference_ranking import top_k
 
 M, C = 4, 9
@@ -45,11 +45,13 @@ def test_one_order_for_all_names_what_ranking_does_for_each(
     scores: np.ndarray, known: np.ndarray, hidden: np.ndarray, n: int
 ) -> None:
     everybodys = np.where(known[:, None], scores, np.float32(-np.inf))
-    assert pairs(best_of_one_order(scores, known, scope(hidden), n)) == ranked(everybodys, hidden, n)
+    assert pairs(first_of_order(np.argsort(-scores, kind="stable"), known, scope(hidden), n)) == ranked(
+        everybodys, hidden, n
+    )
 
 
 def test_nobody_is_no_error() -> None:
     nobody = CandidateScope(ITEMS, np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
     scores = np.ones(C, dtype=np.float32)
-    assert not pairs(best_of_one_order(scores, np.empty(0, dtype=bool), nobody, 3))
+    assert not pairs(first_of_order(np.argsort(-scores, kind="stable"), np.empty(0, dtype=bool), nobody, 3))
     assert not pairs(best_by_scores(lambda some: np.ones((len(some), C), np.float32), np.empty(0, np.int32), nobody, 3))

@@ -11,15 +11,24 @@ from hypothesis.extra import numpy as hnp
 from models.datasets.training_data import TrainingData
 from models.primitives.vocabulary import NO_INDEX
 from models.recommenders.als import ImplicitALS
-from models.recommenders.baselines.most_popular import MostPopular
-from models.recommenders.lightfm.model import LightFMHybrid
+from models.recommenders.lightfm import LightFMHybrid
 from models.recommenders.protocols import Recommender
-from models.retrieval.candidate_sources import DenseSource, Factored, FactorSource, PairSource
-from models.retrieval.source_protocols import CandidateSource, TopCandidates
+from models.retrieval.candidate_sources import (
+    CandidateSource,
+    DenseSource,
+    Factored,
+    FactorSource,
+    PairSource,
+    TopCandidates,
+    best_products,
+    best_scores,
+    products,
+)
 from tests.models.reference_ranking import top_k
 
 # Few distinct values, so that ties, silence and NaN are common.
-VALUES = st.sampled_from([-np.inf, np.nan, -1.0, 0.0, 0.5, 0.5000001, 2.0, 3.0]).map(np.float32)
+EXTREME = (-np.inf, np.nan, -1e30, -1e-45, -0.0, 1e-45, 1e30)
+VALUES = st.sampled_from([*EXTREME, -1.0, 0.0, 0.5, 0.5000001, 2.0]).map(np.float32)
 M, N = 5, 11
 
 
@@ -121,47 +130,57 @@ def test_models_of_factors_rank_by_products_as_by_scores(kind: type[Recommender]
     assert np.isnan(model.queries(users)[-1]).all()
 
 
-def test_a_model_without_factors_is_not_taken_for_one_with_factors(data: TrainingData) -> None:
-    assert not isinstance(MostPopular.fit(data, MostPopular.config_type(), 0), Factored)
+WHOLE = st.integers(-2, 2).map(np.float32)
 
 
-SCORES = st.sampled_from([-np.inf, np.nan, -1e30, -1.0, -1e-45, -0.0, 0.0, 1e-45, 0.5, 0.5000001, 2.0, 1e30]).map(
-    np.float32
-)
+@given(st.data())
+def test_the_best_scores_are_those_of_sorting(data: st.DataObject) -> None:
+    m, width, n = data.draw(st.integers(0, 5)), data.draw(st.integers(0, 12)), data.draw(st.integers(0, 14))
+    scores = data.draw(hnp.arrays(np.float32, (m, width), elements=VALUES))
+    before, best, expected = scores.copy(), best_scores(scores, n), top_k(scores, n)
+    np.testing.assert_array_equal(best.places, expected.items)
+    np.testing.assert_array_equal(best.scores, expected.scores)
+    np.testing.assert_array_equal(scores, before)
 
 
-@st.composite
-def cases(draw):
-    m, n = draw(st.integers(1, 4)), draw(st.integers(1, 12))
-    scores = draw(hnp.arrays(np.float32, (m, n), elements=SCORES))
-    restrict_to = np.array(sorted(draw(st.sets(st.integers(0, n - 1), min_size=1))), dtype=np.int32)
-    rows = np.array(draw(st.permutations(range(m)))[: draw(st.integers(0, m))], dtype=np.int64)
-    return scores, restrict_to, rows, draw(st.integers(1, len(restrict_to)))
+@given(st.data())
+def test_the_best_products_are_those_of_sorting_all_of_them(data: st.DataObject) -> None:
+    m, width, d = data.draw(st.integers(0, 5)), data.draw(st.integers(0, 30)), data.draw(st.integers(1, 3))
+    queries, vectors = (data.draw(hnp.arrays(np.float32, (count, d), elements=WHOLE)) for count in (m, width))
+    n = data.draw(st.integers(0, 32))
+    best, expected = best_products(queries, vectors, n), top_k(queries @ vectors.T, n)
+    np.testing.assert_array_equal(best.places, expected.items)
+    np.testing.assert_array_equal(best.scores, expected.scores)
 
 
-def brute_force(scores, restrict_to, n):
-    may = [item for item in restrict_to.tolist() if scores[item] > -np.inf]
-    best = sorted(may, key=lambda item: (-scores[item], item))[:n]
-    missing = n - len(best)
-    return [*best, *[-1] * missing], [*scores[best].tolist(), *[-np.inf] * missing]
+@pytest.mark.parametrize("n", [1, 5, 99, 100, 150, 1000])
+def test_of_many_equal_products_the_first_are_kept(n: int) -> None:
+    vectors = np.ones((3000, 2), dtype=np.float32)
+    vectors[1500:, 0] = 2
+    best = best_products(np.array([[1, 0], [0, 1], [-1, 0]], dtype=np.float32), vectors, n)
+    assert best.places.tolist() == [list(range(1500, 1500 + n)), list(range(n)), list(range(n))]
+    assert (best.scores[:, 0]).tolist() == [2, 1, -1]
 
 
-@given(cases())
-def test_of_extreme_scores_the_best_come_first_and_ties_in_order_of_position(case) -> None:
-    scores, restrict_to, rows, n = case
-    fetched = DenseSource(scores).restrict_to(restrict_to).fetch(rows, n)
-    assert (fetched.items.dtype, fetched.scores.dtype) == (np.int32, np.float32)
-    assert fetched.items.shape == fetched.scores.shape == (len(rows), n)
-    for at, row in enumerate(rows):
-        items, values = brute_force(scores[row], restrict_to, n)
-        assert fetched.items[at].tolist() == items
-        assert fetched.scores[at].tolist() == values
+@pytest.mark.parametrize("n", [50, 120, 1000])
+def test_few_queries_are_answered_as_many_are_and_twice_the_same(n: int) -> None:
+    random = np.random.default_rng(0)
+    queries, vectors = (random.normal(size=(count, 65)).astype(np.float32) for count in (1500, 5000))
+    whole, again = (best_products(queries, vectors, n) for _ in range(2))
+    np.testing.assert_array_equal(whole.places, again.places)
+    np.testing.assert_array_equal(whole.scores, again.scores)
+    expected = top_k(queries @ vectors.T, n)
+    np.testing.assert_allclose(whole.scores, expected.scores, rtol=1e-4)
+    assert (whole.places == expected.items).mean() > 0.999
+    for rows in ([7], [3, 299], list(range(0, 300, 7))):
+        np.testing.assert_allclose(best_products(queries[rows], vectors, n).scores, whole.scores[rows], rtol=1e-4)
 
 
-def test_asking_for_more_goes_on_where_less_ended() -> None:
-    scores = np.random.default_rng(0).integers(0, 50, (3, 1000)).astype(np.float32)
-    source = DenseSource(scores).restrict_to(np.arange(0, 1000, 2, dtype=np.int32))
-    less, more = (source.fetch(np.array([2, 0]), n) for n in (10, 500))
-    np.testing.assert_array_equal(less.items, more.items[:, :10])
-    np.testing.assert_array_equal(less.scores, more.scores[:, :10])
-    assert (np.sort(more.items, axis=1) == np.arange(0, 1000, 2)).all()
+def test_products_of_pairs_are_those_of_the_whole_matrix_and_of_nobody_there_is_none() -> None:
+    random = np.random.default_rng(1)
+    queries, vectors = (random.normal(size=(count, 7)).astype(np.float32) for count in (4, 9))
+    rows, places = np.array([0, 3, -1, 2], dtype=np.int32), np.array([8, 0, 1, 2])
+    result = products(queries, vectors, rows, places)
+    expected = np.where(rows < 0, -np.inf, (queries @ vectors.T)[rows, places])
+    np.testing.assert_allclose(result, expected, rtol=1e-5)
+    assert len(products(queries, vectors, rows[:0], places[:0])) == 0

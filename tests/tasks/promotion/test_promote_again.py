@@ -14,11 +14,10 @@ from infra.database.schema.schema import promotions
 from infra.installation import Installation
 from infra.registry.client import MODEL_PATH, Registry
 from models.errors import TailorbirdError
-from tasks.promotion.apply_decision import apply_decision
+from tasks.promotion.apply_decision import apply_decision, promote_again
 from tasks.promotion.champion import CHAMPION, current_champion, sync_aliases
 from tasks.promotion.decide_review import decide_review
 from tasks.promotion.mlflow_annotations import NOTE, ROLLED_BACK
-from tasks.promotion.promote import promote_again
 from tasks.promotion.review_requests import Decision, DecisionRefusedError, review_of
 from tasks.reconciler.mlflow_requests import apply_mlflow_tags, apply_moved_alias
 from tasks.scoring.roll_back import roll_back_model, rollback_effect

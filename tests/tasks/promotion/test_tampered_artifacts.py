@@ -18,8 +18,7 @@ from infra.registry.client import MODEL_PATH, ArtifactsGoneError, Registry
 from serving.pyfunc import _load_pyfunc
 from serving.queries.explain import explain
 from serving.queries.status import status
-from tasks.promotion.apply_decision import apply_decision
-from tasks.promotion.promote import promote
+from tasks.promotion.apply_decision import apply_decision, promote
 from tasks.promotion.review_requests import Decision, review_of
 from tasks.scoring.score_placement import score_placement
 

@@ -20,8 +20,14 @@ from infra.installation import Installation
 from infra.registry.client import MODEL_PATH, NAME, Registry
 from infra.registry.mlmodel_files import mlflow_files
 from infra.registry.verified_models import verified_version
-from tasks.promotion.recorded_bundles import TrainedBundle, record
-from tasks.promotion.verified_evaluations import EVALUATION_PATH, PER_USER, SUMMARY, evaluation_digest
+from tasks.promotion.recorded_bundles import (
+    EVALUATION_PATH,
+    PER_USER,
+    SUMMARY,
+    TrainedBundle,
+    evaluation_digest,
+    record,
+)
 
 
 @dataclass(frozen=True)

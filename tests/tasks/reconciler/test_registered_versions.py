@@ -32,15 +32,15 @@ from models.recommenders.baselines.most_popular import Config, MostPopular, popu
 from models.recommenders.baselines.own_frequency import Config as Settings
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from tasks.orchestration.page_links import TRAINING, VERSION, of_version
-from tasks.promotion.apply_decision import apply_decision
-from tasks.promotion.promote import promote
-from tasks.promotion.recorded_bundles import TrainedBundle, recorded_all
-from tasks.promotion.review_requests import Decision, request, review_of
-from tasks.promotion.verified_evaluations import (
+from tasks.promotion.apply_decision import apply_decision, promote
+from tasks.promotion.recorded_bundles import (
     EVALUATION_PATH,
     AlteredEvaluationError,
+    TrainedBundle,
     evaluation_of,
+    recorded_all,
 )
+from tasks.promotion.review_requests import Decision, request, review_of
 from tasks.reconciler.check_registered_versions import ALTERED, INTEGRITY, Checks, check_registered_versions
 from tasks.reconciler.mlflow_requests import apply_moved_alias
 from tasks.review.review_models import register_version

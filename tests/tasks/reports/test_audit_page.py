@@ -10,8 +10,7 @@ from models.gate.thresholds import GateThresholds
 from models.monitoring.audit.report import Audit, run_audit
 from models.monitoring.audit.served_data import AuditData, AuditItems
 from models.monitoring.realised_accuracy import UserOutcomes
-from tasks.reports.audit_page import AuditPage, markdown, render
-from tasks.reports.plots.audit import PLOTS, plot_audit
+from tasks.reports.audit_page import PLOTS, AuditPage, markdown, plot_audit, render
 from tasks.reports.review_page import Plot
 from tests.tasks.reports.test_review_page import HOSTILE, FetchParser
 

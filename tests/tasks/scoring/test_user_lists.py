@@ -12,7 +12,7 @@ from infra.database.schema.schema import items, recommendation_batches, suppress
 from infra.keys.identity import pseudonym
 from models.datasets.cold_start import NewUsers
 from models.errors import TailorbirdError
-from models.recommenders.baselines.new_user_shrinkage import ClickPrior
+from models.lists.model_cascade import ClickPrior
 from models.recommenders.explanations.sentences import parse
 from serving.queries.status import status
 from serving.queries.user_recommendations import user_list

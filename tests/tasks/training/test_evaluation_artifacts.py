@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from models import catalog
-from models.evaluation.diagnostics.model_report import ModelReport
+from models.evaluation.model_report import ModelReport
 from tasks.datasets.load_dataset import open_dataset
-from tasks.training.evaluation_artifacts import store_evaluation
+from tasks.training.train_model import store_evaluation
 
 FILES = {"per_user.parquet", "summary.json", "reranked.json", "tables.csv"}
 PLOTS = {

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from models.datasets.dataset import Dataset
-from models.recommenders.epochs import Epoch
+from models.recommenders.protocols import Epoch
 from models.recommenders.sequence.model import SequenceModel
 from models.recommenders.sequence.network_settings import Config
 from tasks.training.fit_by_epochs import Checkpoints, EpochLog, fit_by_epochs

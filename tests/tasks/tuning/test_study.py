@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
+import optuna
 import pytest
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
@@ -13,9 +14,9 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from infra import outages
 from infra.installation import Installation
-from models.recommenders.search_space import Choice, Float
-from models.tuning.study_config import Budget, SearchError, SearchPlan, TrialLimits
-from tasks.tuning.study import DONE, ERROR, INTERRUPTED, WAIT, Assignment, Study
+from models.recommenders.search_space import Choice, Float, Integer
+from models.tuning.study_config import Budget, Method, SearchError, SearchPlan, TrialLimits
+from tasks.tuning.study import DONE, ERROR, INTERRUPTED, WAIT, Assignment, Study, distributions, sampler
 
 SPACE = {"x": Float(0.01, 10, log=True), "way": Choice(("up", "down"))}
 START = {"x": 1.0, "way": "up"}
@@ -207,3 +208,30 @@ def test_studies_of_other_questions_are_other_studies(installation: Installation
     names = [study.name for study in (*studies, opened(installation, space=wider))]
     assert len(set(names)) == 4
     assert opened(installation).name == names[1] == f"{names[0]} 2"
+
+
+RANGES = {"rate": Float(0.1, 10, log=True), "depth": Integer(2, 4), "loss": Choice(("a", "b"))}
+
+
+def asked(method: Method, tried: int, seed: int = 7) -> dict[str, Any]:
+    study = optuna.create_study(sampler=sampler(SearchPlan(method, seed=seed), tried))
+    params: dict[str, Any] = study.ask(distributions(RANGES)).params
+    return params
+
+
+def test_each_setting_is_asked_for_as_the_space_defines_it() -> None:
+    trial = optuna.create_study().ask(distributions(RANGES))
+    assert trial.params.keys() == RANGES.keys()
+    assert trial.distributions == {
+        "rate": optuna.distributions.FloatDistribution(0.1, 10, log=True),
+        "depth": optuna.distributions.IntDistribution(2, 4),
+        "loss": optuna.distributions.CategoricalDistribution(("a", "b")),
+    }
+
+
+@pytest.mark.parametrize("method", ["tpe", "random"])
+def test_the_next_setting_follows_from_seed_and_place_alone(method: Method) -> None:
+    assert asked(method, 3) == asked(method, 3)
+    assert asked(method, 3) != asked(method, 4)
+    assert asked(method, 3) != asked(method, 3, seed=8)
+    assert asked(method, 3, seed=-1) != asked(method, 3, seed=2**40)

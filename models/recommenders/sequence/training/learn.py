@@ -20,14 +20,12 @@ from torch.nn import functional
 
 from models.primitives.state import places
 from models.primitives.time import DAY
-from models.recommenders.epochs import Epoch, EpochWatch
+from models.recommenders.protocols import Epoch, EpochWatch
 from models.recommenders.sequence.histories import Ordered
 from models.recommenders.sequence.network_settings import Config
 from models.recommenders.sequence.repeats import Repeats
-from models.recommenders.sequence.training.graph import exported
-from models.recommenders.sequence.training.network import ItemVectors, Learner, Network
-from models.recommenders.sequence.training.repeats import learned_repeats
-from models.recommenders.sequence.training.validation import Validation
+from models.recommenders.sequence.training.network import ItemVectors, Learner, Network, exported
+from models.recommenders.sequence.training.validation import Validation, learned_repeats
 from models.recommenders.sequence.training.windows import IGNORED, Batch, Windows
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from models.evaluation.metrics.calibration import Pairs
-from models.retrieval.source_protocols import TopCandidates
+from models.retrieval.candidate_sources import TopCandidates
 
 USERS = 80
 

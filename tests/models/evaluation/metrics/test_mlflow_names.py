@@ -1,11 +1,6 @@
 """Tests the names of metrics in MLflow."""
 
-from models.evaluation.metrics.mlflow_names import TEN, grouped, mlflow_name
-
-
-def test_the_ten_figures_stand_alone() -> None:
-    assert len(TEN) == 10
-    assert [mlflow_name(name) for name in TEN] == list(TEN)
+from models.evaluation.metrics.mlflow_names import grouped, mlflow_name
 
 
 def test_every_other_figure_follows_its_group() -> None:

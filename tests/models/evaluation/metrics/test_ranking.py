@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
-from sklearn.metrics import ndcg_score
+from sklearn.metrics import average_precision_score, ndcg_score, roc_auc_score
 
-from models.evaluation.metrics.ranking import METRICS, accuracy
+from models.evaluation.metrics.ranking import METRICS, ScoreAUC, accuracy
 
 
 def naive(ranked: list[int], targets: set[int]) -> dict[str, float]:
@@ -58,22 +58,26 @@ def test_ndcg_is_that_of_scikit_learn() -> None:
     assert measured.mean() == pytest.approx(ndcg_score(targets[some], scores[some], k=10))
 
 
-def test_a_list_by_hand() -> None:
-    targets = sparse.csr_array(np.array([[False, True, False, True, True, False]]))
-    measured = {name: values[0] for name, values in accuracy(np.array([[0, 3, 1]], np.int32), targets).items()}
-    best = 1 + 1 / math.log2(3) + 1 / 2
-    assert measured == pytest.approx(
-        {
-            "ndcg": (1 / math.log2(3) + 1 / 2) / best,
-            "recall": 2 / 3,
-            "precision": 2 / 3,
-            "map": (1 / 2 + 2 / 3) / 3,
-            "hit_rate": 1,
-            "mrr": 1 / 2,
-        }
-    )
+SCORES = (-np.inf, np.nan, -1.0, 0.0, 0.25, 0.5, 3.0)
 
 
-def test_a_perfect_list_of_a_user_with_few_targets_is_one() -> None:
-    measured = accuracy(np.array([[2, 0, 1]], np.int32), sparse.csr_array(np.array([[False, False, True]])))
-    assert measured["ndcg"][0] == measured["map"][0] == 1
+@st.composite
+def scored_cases(draw):
+    shape = (draw(st.integers(1, 4)), draw(st.integers(1, 12)))
+    scores = draw(hnp.arrays(np.float32, shape, elements=st.sampled_from(SCORES)))
+    return scores, draw(hnp.arrays(bool, shape)), draw(hnp.arrays(bool, shape))
+
+
+@given(scored_cases())
+def test_both_areas_are_those_of_scikit_learn(case) -> None:
+    scores, bought, hidden = case
+    targets = bought & ~hidden
+    values = ScoreAUC.of(scores).per_user(sparse.csr_array(targets), sparse.csr_array(hidden))
+    finite = np.where(np.isfinite(scores), scores, -99)
+    for row in range(len(scores)):
+        remaining = ~hidden[row]
+        labels, answer = targets[row, remaining], finite[row, remaining]
+        roc = roc_auc_score(labels, answer) if 0 < labels.sum() < len(labels) else np.nan
+        precision = average_precision_score(labels, answer) if labels.any() else np.nan
+        assert values["roc_auc"][row] == pytest.approx(roc, nan_ok=True)
+        assert values["pr_auc"][row] == pytest.approx(precision, nan_ok=True)

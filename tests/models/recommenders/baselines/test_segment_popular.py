@@ -9,6 +9,8 @@ from models.datasets.cold_start import NewUsers
 from models.datasets.dataset import Dataset
 from models.datasets.training_data import TrainingData
 from models.errors import NoHistoryError
+from models.recommenders.baselines.most_popular import Config as PopularConfig
+from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.baselines.segment_popular import Config, SegmentPopular
 
 DAY = 86_400
@@ -53,11 +55,7 @@ def test_users_get_the_decayed_baskets_of_their_segment_and_nothing_of_what_it_n
     model = SegmentPopular.fit(halves, Config(half_life_days=28), 0)
     assert halves.items.tolist() == ["bell", "lamp", "rake"]
     np.testing.assert_allclose(scored(model, 0, 20), [[NO_SCORE, 10, NO_SCORE], [0.25, NO_SCORE, 10]], rtol=1e-5)
-
-
-def test_a_user_without_a_segment_gets_what_everybody_buys(halves: TrainingData) -> None:
-    model = SegmentPopular.fit(halves, Config(half_life_days=28), 0)
-    np.testing.assert_allclose(scored(model, 40), [[0.75, 10, 10]], rtol=1e-5)
+    np.testing.assert_allclose(scored(model, 40), [[0.75, 10, 10]], rtol=1e-5)  # without a segment: what everybody buys
 
 
 def test_a_reason_counts_customers_and_names_no_segment(halves: TrainingData) -> None:
@@ -97,3 +95,9 @@ def test_without_the_data_sets_traits_the_model_names_what_it_needs(data: Traini
 
 
 _TEXT = pa.schema({"user_key": pa.string(), "item_id": pa.string()})
+
+
+def test_a_basket_one_half_life_old_counts_half(small) -> None:
+    data = small([("a", "x", 72, "1"), ("b", "x", 44, "2"), ("b", "y", 100 - 1e-3, "3")])
+    model = MostPopular.fit(data, PopularConfig(half_life_days=28), seed=0)
+    np.testing.assert_allclose(model.popularity, [0.5 + 0.25, 1], rtol=1e-4)

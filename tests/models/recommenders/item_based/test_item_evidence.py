@@ -5,7 +5,7 @@ import pytest
 
 from models import catalog
 from models.datasets.training_data import TrainingData
-from models.recommenders.explanations.item import unit
+from models.recommenders.explanations.evidence import unit
 from models.recommenders.item_based.item_evidence import ItemEvidence
 
 FRUIT, TOOLS = slice(0, 20), slice(20, 40)

@@ -74,10 +74,6 @@ def test_a_long_history_may_count_less_per_pair(small) -> None:
         assert result["long"] / result["short"] == pytest.approx(2 / 4)
 
 
-def test_only_so_many_neighbours_are_kept(small) -> None:
-    assert set(scored(small(SETS), replace(PLAIN, neighbours=1), "c")) == {"x", "y"}
-
-
 def test_a_reason_names_the_own_item_that_adds_most(small) -> None:
     data = replace(small(SETS), item_titles=np.array(["Wine", "Xylophone", "Yams", "Zebra"]))
     model = ItemKNN.fit(data, PLAIN, 0)
@@ -98,10 +94,3 @@ def test_clicks_of_a_newcomer_count_like_purchases_and_twice_as_much_when_repeat
     both = 2 * 2 / np.sqrt(3 * 2) + 1 / np.sqrt(3)
     assert result == pytest.approx({"w": -np.inf, "x": both, "y": -np.inf, "z": -np.inf})
     assert new.reasons(np.array([0], np.int32), np.array([1], np.int32)) == ["Because you looked at y"]
-
-
-def test_it_learns_who_likes_what(data: TrainingData) -> None:
-    scores = np.maximum(ItemKNN.fit(data, Config(), 0).scores(np.arange(len(data.users), dtype=np.int32)), 0)
-    fruit, tools = scores[:, :20].mean(axis=1), scores[:, 20:40].mean(axis=1)
-    assert (fruit > tools)[0::2].all()
-    assert (fruit < tools)[1::2].all()

@@ -1,4 +1,4 @@
-"""A history holds views and carts too, if the data set stores them: they show what is bought next."""
+"""A history holds views and carts too, and the validation holds out the last purchases."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,9 +9,9 @@ import pytest
 
 from models.datasets.dataset import ACTS, Dataset
 from models.datasets.training_data import TrainingData
-from models.evaluation.diagnostics.learning_curve import subset_users
+from models.evaluation.model_report import subset_users
 from models.recommenders.explanations.sentences import parse
-from models.recommenders.sequence.histories import CART, KINDS, PURCHASE, VIEW, Ordered, acts_of
+from models.recommenders.sequence.histories import CART, KINDS, PURCHASE, VIEW, Ordered, acts_of, gap_class
 from models.recommenders.sequence.model import SequenceModel
 from models.recommenders.sequence.network_settings import Config
 from models.recommenders.sequence.training.windows import IGNORED, Windows
@@ -97,6 +97,30 @@ def test_the_way_to_a_purchase_is_not_shown_before_it_is_predicted(small: Callab
     own = rest.user == user
     assert data.items[rest.item[own]].tolist() == ["tea", "saw"]
     assert (np.bincount(rest.user) == [2 if at == user else 5 for at in range(5)] + [1]).all()
+
+
+@NEEDS_TORCH
+def test_with_a_horizon_all_purchases_since_the_moment_are_held_out(small) -> None:
+    days, users = (20, 50, 80, 90, 95), 100
+    data = small([(f"u{user:03}", f"{day}", day, str(day)) for user in range(users) for day in days])
+    events, config = Ordered.of(data), Config(horizon_days=28.0, validation_users=1)
+    validation, rest = Validation.split(events, (users, 5), data.cut, config, np.random.default_rng(1))
+    (user,) = validation.users.tolist()
+    assert data.items[validation.targets.indices].tolist() == ["80", "90", "95"]
+    assert validation.moments.tolist() == [data.cut - 28 * DAY]
+    own = rest.user == user
+    assert rest.occurred_at[own].tolist() == [20 * DAY, 50 * DAY]
+    assert rest.gap[own][-1] == gap_class(np.array([22 * DAY]))[0]  # up to the moment, not to the hidden purchase
+    assert len(rest.user) == len(events.user) - 3
+
+
+@NEEDS_TORCH
+def test_with_few_users_in_the_last_days_last_baskets_are_held_out(small) -> None:
+    data = small([(f"u{user}", f"{day}", day, str(day)) for user in range(9) for day in (20, 90, 95)])
+    config = Config(horizon_days=28.0, validation_users=1)
+    validation, _ = Validation.split(Ordered.of(data), (9, 3), data.cut, config, np.random.default_rng(1))
+    assert data.items[validation.targets.indices].tolist() == ["95"]
+    assert validation.moments.tolist() == [95 * DAY]
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from models.recommenders.sequence.histories import GAPS, Ordered
-from models.recommenders.sequence.model import Bonuses
-from models.recommenders.sequence.repeats import DUE, OwnItems, Repeats
+from models.recommenders.sequence.repeats import DUE, Bonuses, OwnItems, Repeats
 
 ROWS = [("a", "x", 40, "1"), ("a", "x", 90, "2"), ("a", "y", 98, "3"), ("b", "z", 99, "4")]
 
@@ -63,7 +62,7 @@ def test_bonuses_are_the_same_for_rows_and_pairs_and_a_longer_catalogue(small) -
 
 def test_repeat_purchases_are_learned_from_held_out_purchases() -> None:
     torch = pytest.importorskip("torch")
-    from models.recommenders.sequence.training.repeats import FACTORS, Baskets, learned_repeats
+    from models.recommenders.sequence.training.validation import FACTORS, Baskets, learned_repeats
 
     users, items = 40, 10
     own = OwnItems(*(np.arange(users), np.zeros(users, int), np.zeros(users, int), np.arange(users)), np.full(users, 5))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.datasets.training_data import TrainingData
-from models.recommenders.epochs import Epoch
+from models.recommenders.protocols import Epoch
 from models.recommenders.sequence.histories import Encoder, Padded
 from models.recommenders.sequence.model import SequenceModel
 from models.recommenders.sequence.network_settings import Config
@@ -18,9 +18,8 @@ from tests.models.trainable import MISSING, NEEDS_TORCH
 if not MISSING:
     import torch
 
-    from models.recommenders.sequence.training.graph import exported
     from models.recommenders.sequence.training.learn import AveragedWeights, Loss
-    from models.recommenders.sequence.training.network import ItemVectors, Learner, Network
+    from models.recommenders.sequence.training.network import ItemVectors, Learner, Network, exported
 
 pytestmark = NEEDS_TORCH
 SMALL = Config(dimensions=8, blocks=2, length=12, epochs=4, patience=9)

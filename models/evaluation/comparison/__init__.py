@@ -1,1 +1,0 @@
-"""Compares models: leaderboards, paired differences, lists side by side."""

@@ -1,1 +1,0 @@
-"""Explains an evaluation: learning curves, overfitting, new users, important features."""

@@ -1,0 +1,174 @@
+"""A linear filter on the graph of users and items: it keeps tastes that many users share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.datasets.interaction_matrix import baskets, profiles, rows
+from models.primitives.state import Part, StoredModel, matrix
+from models.recommenders.explanations.evidence import reasons_of, shortened, strongest_own
+from models.recommenders.search_space import Choice, Float, Parameter
+
+if TYPE_CHECKING:
+    from models.datasets.cold_start import NewUsers
+    from models.datasets.training_data import TrainingData
+
+_BLOCK: Final = 256
+_CROWDED: Final = 0.05  # Share of filled cells from which a dense product is faster than a sparse one.
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of GraphFilter; the defaults suit a shop with repeat customers."""
+
+    half_life_days: float = 60.0
+    """An item that the user had this long before the latest one counts half in the profile."""
+    memory_days: float = 180.0
+    """A basket this old counts half in training."""
+    components: int = 128
+    """Singular vectors that the low pass keeps."""
+    low_pass: float = 0.3
+    """How much the low pass adds to the plain filter."""
+    sharpening: float = 0.5
+    """How much the low pass is damped for its strongest components, which are tastes that all users share."""
+    user_exponent: float = 0.5
+    """How much less a basket of a user with many baskets counts: the user's degree to this power divides it."""
+    item_exponent: float = 0.5
+    """The same of items."""
+    popularity_exponent: float = 0.0
+    """The power of an item's degree that multiplies its scores: above 0 it favours popular items."""
+
+
+@dataclass(frozen=True)
+class GraphFilter(StoredModel):
+    """Scores p (RᵀR + D⁻ᵇ V g(S) Vᵀ Dᵇ) Dᶜ, with the user's profile p.
+
+    R are the baskets over powers of both degrees, its largest singular value made 1, U S Vᵀ its largest singular
+    values and vectors, and D the items' degrees: GF-CF (Shen et al. 2021), whose g is a constant. Here g(s) is
+    low_pass (1 - sharpening s²): the sharpening after the blurring of BSPM (Choi et al. 2023), as one spectral
+    response. Free powers of the degrees as in Turbo-CF (Park et al. 2024). Nothing of n_items x n_items is held.
+    """
+
+    kind: ClassVar[str] = "graph_filter"
+    config_type: ClassVar[type[Config]] = Config
+    space: ClassVar[Mapping[str, Parameter]] = {
+        "half_life_days": Float(0.5, 365, log=True),
+        "memory_days": Float(14, 3650, log=True),
+        "components": Choice((64, 128, 256, 512, 1024)),
+        "low_pass": Float(0, 1),
+        "sharpening": Float(0, 1),
+        "user_exponent": Float(0, 1),
+        "item_exponent": Float(0, 1),
+        "popularity_exponent": Float(-0.5, 0.5),
+    }
+
+    stored: ClassVar[Mapping[str, Part]] = {"own": matrix("own", "users"), "graph": matrix("graph", "users")}
+
+    titles: NDArray[np.str_]
+    own: Any
+    """float32 CSR, users x items: the users' profiles."""
+    graph: Any
+    """R, as CSR."""
+    degree: NDArray[np.float32]
+    """[n_items] 0 for an item without purchases."""
+    factors: NDArray[np.float32]
+    """[n_items, components] V."""
+    response: NDArray[np.float32]
+    """[components] g(S)."""
+    clicked: bool = False
+    """Whether the profiles are clicks rather than purchases."""
+
+    @classmethod
+    def fit(cls, data: "TrainingData", config: Config, seed: int) -> Self:
+        """Normalise the baskets and find their singular vectors."""
+        bought = baskets(data, config.memory_days)
+        degree = bought.sum(axis=0).astype(np.float32)
+        graph = normalised(bought, degree, config.user_exponent, config.item_exponent)
+        values, factors = singular(graph, config.components, seed)
+        # Exponents below a half leave values above 1: the largest is scaled to 1, as the response assumes.
+        graph, values = graph / values[0], values / values[0]
+        return cls(
+            config,
+            data.users,
+            data.items,
+            shortened(data.item_titles),
+            own=profiles(data, config.half_life_days),
+            graph=graph,
+            degree=degree,
+            factors=factors,
+            response=(config.low_pass * (1 - config.sharpening * values**2)).astype(np.float32),
+        )
+
+    def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Return the filter's output; -inf for items without purchases and for strangers."""
+        scores = np.full((len(users), len(self.items)), -np.inf, dtype=np.float32)
+        for start in range(0, len(users), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            own = rows(self.own, users[block])
+            passed = self._plain(own)
+            passed += ((own * power(self.degree, -self.config.item_exponent)) @ self.factors * self.response) @ (
+                self.factors.T * power(self.degree, self.config.item_exponent)
+            )
+            passed *= power(self.degree, self.config.popularity_exponent)
+            scored = (np.diff(own.indptr) > 0)[:, None] & (self.degree > 0)
+            np.copyto(scores[block], passed, where=scored)
+        return scores
+
+    def _plain(self, own: Any) -> NDArray[np.float32]:
+        """Return p RᵀR, dense."""
+        alike = own @ self.graph.T
+        if alike.nnz > _CROWDED * alike.shape[0] * alike.shape[1]:
+            return np.ascontiguousarray((self.graph.T @ alike.toarray().T).T)
+        plain: NDArray[np.float32] = (alike @ self.graph).toarray()
+        return plain
+
+    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
+        """Return the own item that adds most to the score."""
+        strongest = [
+            strongest_own(self._evidence(users[start : start + _BLOCK], items[start : start + _BLOCK]), picks)
+            for start in range(0, len(items), _BLOCK)
+            for picks in [items[start : start + _BLOCK]]
+        ]
+        return reasons_of(self.titles, np.concatenate([np.empty(0, dtype=np.int32), *strongest]), self.clicked)
+
+    def _evidence(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> Any:
+        """Return [m, n_items] the part of each own item in the score of the listed one, up to a constant factor."""
+        own = rows(self.own, users)
+        row, column = np.repeat(np.arange(len(items)), np.diff(own.indptr)), own.indices
+        plain = (sparse.csr_array(self.graph.T)[items] @ self.graph)[row, column] if len(row) else np.empty(0)
+        scale = power(self.degree, self.config.item_exponent)
+        low = np.einsum("ij,ij->i", self.factors[column] * self.response, self.factors[items[row]])
+        low *= scale[items[row]] / np.maximum(scale[column], np.finfo(np.float32).tiny)
+        return sparse.csr_array((own.data * (plain + low), column, own.indptr), shape=own.shape)
+
+    def with_users(self, users: "NewUsers") -> Self:
+        """Return the model of users with clicks as profiles; traits are not used."""
+        clicks = sparse.csr_array(users.events, dtype=np.float32)
+        return replace(self, users=users.keys, own=clicks, clicked=True)
+
+
+def normalised(baskets: Any, degree: NDArray[np.float32], user_exponent: float, item_exponent: float) -> Any:
+    """Return float32 CSR, users x items: baskets over powers of both degrees; `degree` is that of the items."""
+    by_user = sparse.diags_array(power(baskets.sum(axis=1), -user_exponent))
+    by_item = sparse.diags_array(power(degree, -item_exponent))
+    return sparse.csr_array(by_user @ baskets @ by_item).astype(np.float32)
+
+
+def power(degree: Any, exponent: float) -> NDArray[np.float32]:
+    """Return powers of the degrees above 0; 0 stays 0."""
+    powers = np.zeros(len(degree), dtype=np.float32)
+    np.power(degree, exponent, out=powers, where=degree > 0)
+    return powers
+
+
+def singular(graph: Any, components: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the largest singular values and [n_items, components] right vectors (Halko et al. 2011), signs fixed."""
+    from sklearn.utils.extmath import randomized_svd  # only a fit needs it: a stored model outlives the library
+
+    rank = min(components, *graph.shape)
+    _, values, vectors = randomized_svd(sparse.csr_matrix(graph), rank, n_iter=4, random_state=seed)
+    return values.astype(np.float32), np.ascontiguousarray(vectors.T, dtype=np.float32)

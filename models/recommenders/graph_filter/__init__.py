@@ -1,1 +1,0 @@
-"""Linear graph filter on the user-item graph."""

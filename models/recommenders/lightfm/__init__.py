@@ -1,1 +1,0 @@
-"""LightFM: collaborative, content-based and hybrid factorisation."""

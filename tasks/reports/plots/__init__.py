@@ -1,1 +1,0 @@
-"""Plots of models, audits and drift, as image files."""

@@ -1,0 +1,240 @@
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from models.datasets.training_data import TrainingData
+from models.evaluation.comparison import (
+    FIGURES,
+    by_history,
+    comparison,
+    costs,
+    differences,
+    format_estimate,
+    gain,
+    leaderboard,
+    tables,
+)
+from models.evaluation.metrics.bootstrap import NEW, Estimate
+from models.evaluation.offline import Evaluation, evaluate
+from models.recommenders.baselines.most_popular import MostPopular
+from models.recommenders.baselines.own_frequency import OwnFrequency
+from models.recommenders.protocols import Recommender
+
+USERS = 300
+
+
+def measured(mean: float, seed: int, new: list[float | None] | None = None) -> Evaluation:
+    values = np.random.default_rng(seed).normal(mean, 0.1, USERS)
+    keys = pa.array([f"u{number:03}" for number in range(USERS)])
+    table = {"user_key": keys, "ndcg_at_10": values, "new_ndcg_at_10": pa.array(new or [0.1] * USERS, pa.float64())}
+    return Evaluation(pa.table(table), {"ndcg_at_10": float(values.mean()), "coverage_at_10": 0.5})
+
+
+MODELS = {
+    "two_stage": measured(0.5, 1),
+    "own_frequency": measured(0.3, 2),
+    "als": measured(0.2, 3),
+    "most_popular": measured(0.4, 4),
+}
+
+
+def test_baselines_come_first_and_the_best_comes_last() -> None:
+    assert [row["model"] for row in leaderboard(MODELS)] == ["most_popular", "own_frequency", "als", "two_stage"]
+    assert leaderboard(dict(reversed(MODELS.items()))) == leaderboard(MODELS)
+
+
+def test_each_step_is_set_against_the_best_before_it() -> None:
+    first, second, *_, last = leaderboard(MODELS)
+    assert "gain" not in first
+    assert first["coverage_at_10"] == 0.5
+    assert second["gain"] == pytest.approx(second["ndcg_at_10"] - first["ndcg_at_10"])
+    assert second["gain_low"] < second["gain_high"] < 0
+    assert last["gain"] == pytest.approx(last["ndcg_at_10"] - first["ndcg_at_10"])
+    assert (last["new_gain"], last["new_gain_low"]) == (0, 0)
+
+
+def test_a_gain_has_the_interval_of_scipys_paired_bootstrap() -> None:
+    one, other = MODELS["two_stage"], MODELS["own_frequency"]
+    values = [np.array(evaluation.per_user["ndcg_at_10"].to_pylist()) for evaluation in (one, other)]
+    expected = stats.bootstrap(
+        values, lambda a, b, axis: (a - b).mean(axis=axis), n_resamples=20_000, method="percentile", paired=True, rng=1
+    )
+    result = gain(one, other, "ndcg_at_10", seed=7)
+    bounds = pytest.approx(list(expected.confidence_interval), abs=0.2 * expected.standard_error)
+    assert [result.low, result.high] == bounds
+
+
+def test_users_without_new_targets_count_for_neither() -> None:
+    some: list[float | None] = [None, 0.2, *[0.1] * (USERS - 2)]
+    result = differences(measured(0.1, 1, some), measured(0.1, 2, [None, *[0.1] * (USERS - 1)]), "new_ndcg_at_10")
+    assert len(result) == USERS - 1
+    assert result.sum() == pytest.approx(0.1)
+    assert differences(measured(0.1, 1, some), measured(0.1, 2), "new_ndcg_at_10") is None
+
+
+def row(model: str, ndcg: float, **more: float) -> dict[str, object]:
+    figures = {"ndcg_at_10": ndcg, "warm_ndcg_at_10": ndcg, "new_ndcg_at_10": ndcg / 10}
+    bounds = {f"{name}{end}": value + step for name, value in figures.items() for end, step in _ENDS.items()}
+    plain = {"recall_at_10": 0.1, "hit_rate_at_10": 0.8, "coverage_at_10": 0.25, "warm_users": 1996.0}
+    return {"model": model, **figures, **bounds, **plain, **more}
+
+
+_ENDS = {"_low": -0.01, "_high": 0.01}
+
+
+def test_each_step_shows_its_gain_over_the_one_above() -> None:
+    gained = {"gain": 0.2, "gain_low": -0.1, "gain_high": 0.3}
+    result = tables([row("most_popular", 0.2), row("als", 0.4, **gained)])
+    title = "All items: each model against the best above it"
+    assert result[title] == [
+        {
+            "model": "most_popular",
+            "NDCG@10 (95 %)": "0.2000 (0.1900, 0.2100)",
+            "gain (95 %)": "",
+            "recall": "0.1000",
+            "hit rate": "0.8000",
+            "coverage": "0.2500",
+        },
+        {
+            "model": "als",
+            "NDCG@10 (95 %)": "0.4000 (0.3900, 0.4100)",
+            "gain (95 %)": "+0.2000 (-0.1000, +0.3000)",
+            "recall": "0.1000",
+            "hit rate": "0.8000",
+            "coverage": "0.2500",
+        },
+    ]
+
+
+def test_only_parts_with_users_are_shown_and_how_many_they_are() -> None:
+    result = tables([row("most_popular", 0.2)])
+    all_items = result["All items: NDCG@10 by how long users are known"]
+    assert all_items == [{"model": "most_popular", "from 5 baskets on (1,996)": "0.2000 (0.1900, 0.2100)"}]
+    assert "Items new to the user: NDCG@10 by how long users are known" not in result
+    assert tables([]) == {}
+
+
+def test_tables_are_at_most_110_characters_wide() -> None:
+    gained = {"gain": -0.2, "gain_low": -0.1, "gain_high": 0.3}
+    more = {f"{part}users": 1234.0 for part in ("warm_", "cold_", "newcomer_")}
+    more |= {f"{p}ndcg_at_10{end}": 0.1 for p in ("cold_", "newcomer_") for end in ("", *_ENDS)}
+    for table in tables([row("logistic_regression", 0.2, **gained, **more)]).values():
+        width = sum(max(len(name), len(cell)) + 3 for name, cell in table[0].items()) + 1
+        assert width <= 110
+
+
+@pytest.fixture(scope="module")
+def evaluations(data: TrainingData, targets: Any, popularity: NDArray[np.float32]) -> dict[str, Evaluation]:
+    def of(model: type[Recommender]) -> Evaluation:
+        return evaluate(model.fit(data, model.config_type(), 0), data, targets, popularity)
+
+    return {"own": of(OwnFrequency), "popular": of(MostPopular)}
+
+
+@pytest.fixture
+def known() -> Callable[..., Evaluation]:
+    """Return an evaluation of users with so many baskets."""
+
+    def make(baskets: list[int], values: list[float], **summary: float) -> Evaluation:
+        keys = [f"u{number}" for number in range(len(values))]
+        table = pa.table({"user_key": keys, "baskets": baskets, "ndcg_at_10": values})
+        return Evaluation(table, {"ndcg_at_10": float(np.mean(values)), **summary})
+
+    return make
+
+
+@pytest.mark.parametrize("kind", ["", NEW])
+def test_a_figure_is_shown_for_every_model_with_the_gain_user_by_user(
+    evaluations: dict[str, Evaluation], kind: str
+) -> None:
+    lines = {line.figure: line for line in comparison("own", "popular", evaluations, seed=1, kind=kind)}
+    assert list(lines) == [kind + name for name in FIGURES]
+    own, popular = evaluations["own"], evaluations["popular"]
+    for line in lines.values():
+        assert line.values["own"].value == own.summary[line.figure]
+        assert line.difference is not None
+        assert line.difference.value == pytest.approx(own.summary[line.figure] - popular.summary[line.figure])
+    assert lines[f"{kind}map_at_10"].difference == gain(own, popular, f"{kind}map_at_10", 1)
+
+
+def test_figures_of_all_lists_together_differ_without_an_interval(evaluations: dict[str, Evaluation]) -> None:
+    lines = {line.figure: line for line in comparison("own", "popular", evaluations, seed=1)}
+    difference = lines["coverage_at_10"].difference
+    assert difference is not None
+    assert difference.value > 0
+    assert np.isnan(difference.low)
+    assert lines["coverage_at_10"].verdict == ""
+
+
+def test_better_is_only_what_the_whole_interval_calls_so_and_where_more_is_better(
+    evaluations: dict[str, Evaluation],
+) -> None:
+    lines = {line.figure: line for line in comparison("own", "popular", evaluations, seed=1)}
+    assert lines["ndcg_at_10"].verdict == "better"
+    assert lines["novelty_at_10"].verdict == ""
+    turned = {line.figure: line for line in comparison("popular", "own", evaluations, seed=1)}
+    assert turned["ndcg_at_10"].verdict == "worse"
+    unsure = replace(lines["ndcg_at_10"], difference=Estimate(0.1, -0.1, 0.2))
+    assert unsure.verdict == ""
+
+
+def test_with_nobody_to_compare_with_there_are_no_differences(evaluations: dict[str, Evaluation]) -> None:
+    assert {line.difference for line in comparison("own", None, evaluations, seed=1)} == {None}
+
+
+def test_a_figure_that_an_older_model_was_not_measured_by_is_left_blank(evaluations: dict[str, Evaluation]) -> None:
+    old = evaluations["popular"]
+    summary = {name: value for name, value in old.summary.items() if not name.startswith("long_tail")}
+    older = Evaluation(old.per_user.drop_columns(["long_tail_at_10"]), summary)
+    lines = {line.figure: line for line in comparison("own", "popular", evaluations | {"popular": older}, seed=1)}
+    assert list(lines["long_tail_at_10"].values) == ["own"]
+    assert lines["long_tail_at_10"].difference is None
+
+
+def test_people_are_grouped_by_how_long_they_are_known(known: Callable[..., Evaluation]) -> None:
+    parts = {"warm_users": 3.0, "cold_users": 2.0, "newcomer_users": 4.0}
+    one = known([1, 9, 9, 4, 9], [0.1, 0.5, 0.6, 0.3, 0.7], warm_ndcg_at_10=0.6, cold_ndcg_at_10=0.2, **parts)
+    other = known([1, 9, 9, 4, 9], [0.3, 0.5, 0.5, 0.5, 0.5], warm_ndcg_at_10=0.5, cold_ndcg_at_10=0.4, **parts)
+    newcomers = [replace(e, summary=e.summary | {"newcomer_ndcg_at_10": v}) for e, v in ((one, 0.1), (other, 0.05))]
+    warm, cold, new = by_history("one", "other", dict(zip(("one", "other"), newcomers, strict=True)), seed=1)
+    assert warm.meaning.endswith("3 people")
+    assert warm.difference is not None
+    assert warm.difference.value == pytest.approx(0.1)
+    assert cold.difference is not None
+    assert cold.difference.value == pytest.approx(-0.2)
+    assert new.difference is not None
+    assert new.difference.value == pytest.approx(0.05)
+
+
+def test_parts_without_anybody_are_left_out(known: Callable[..., Evaluation]) -> None:
+    one = known([9, 9], [0.1, 0.2], warm_ndcg_at_10=0.15, warm_users=2.0)
+    assert [line.meaning for line in by_history("one", None, {"one": one}, 1)] == [
+        "known well: 5 baskets or more, 2 people"
+    ]
+
+
+def test_costs_are_of_all_models_that_state_them(known: Callable[..., Evaluation]) -> None:
+    compared = {"one": known([9], [0.1], score_ms=2.0, fit_seconds=31.0), "other": known([9], [0.1])}
+    assert [(line.figure, list(line.values)) for line in costs(compared)] == [
+        ("score_ms", ["one"]),
+        ("fit_seconds", ["one"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("figure", "sign", "answer"),
+    [
+        (Estimate(0.4393, 0.4255, 0.4526), "", "0.4393 (0.4255 to 0.4526)"),
+        (Estimate(0.018, -0.0144, 0.0215), "+", "+0.0180 (-0.0144 to +0.0215)"),
+        (Estimate(1234.5, np.nan, np.nan), "", "1,234.5"),
+        (None, "+", "-"),
+    ],
+)
+def test_figures_are_written_with_their_intervals(figure: Estimate | None, sign: str, answer: str) -> None:
+    assert format_estimate(figure, sign) == answer
