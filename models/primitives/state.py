@@ -1,4 +1,4 @@
-"""Define how models are stored: named arrays, and the arrays of their parts, such as CSR matrices and tables of pairs."""
+"""Define how models are stored: named arrays, and the arrays of their parts, such as CSR matrices and pair tables."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields

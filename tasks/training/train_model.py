@@ -336,7 +336,7 @@ def validate_model(
 ) -> list[dict[str, float]]:
     """Return the cuts (epoch s) and figures of each fold, oldest first; a finished run with the same key is reused.
 
-    Settings are the best of a search, or the defaults. Raises SplitError if there is too little history.
+    Settings are the best of a search, or the defaults. Raises TailorbirdError if there is too little history.
     """
     installation = current()
     registry = Registry(installation.endpoints.mlflow_tracking_uri)

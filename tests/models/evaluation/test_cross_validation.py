@@ -5,8 +5,6 @@ import pytest
 from models import catalog
 from models.datasets.dataset import Dataset
 from models.errors import TailorbirdError
-from models.evaluation.diagnostics.cross_validation import (
-from models.datasets.time_splits import SplitError
 from models.evaluation.cross_validation import (
     cross_validation_folds,
     folds_table,

@@ -136,7 +136,7 @@ def test_settings_are_measured_as_they_are_here(stage: Any) -> None:
 
 def test_a_setting_that_raises_or_diverges_is_a_failure_and_the_process_goes_on(stage: Any) -> None:
     failing: tuple[tuple[str, dict[str, Any], str], ...] = (
-        ("als", {"colour": "red"}, r"UnknownSettingError: als has no setting colour"),
+        ("als", {"colour": "red"}, r"TailorbirdError: als has no setting colour"),
         ("lightfm_hybrid", {"learning_rate": 1e30}, "Not all estimated parameters are finite"),
         ("own_frequency", {"half_life_days": float("nan")}, "it diverged: some scores are NaN"),
     )
