@@ -14,7 +14,7 @@ from tasks.scoring import partitions
 from tasks.scoring.batch_rows import SegmentRow
 
 if TYPE_CHECKING:
-    from tasks.quality.suites import Findings
+    from tasks.quality.data_docs import Findings
 
 _SAMPLE: Final = 10_000
 """Subjects whose lists are compared with the previous ones: the mean is known to half a hundredth then."""
@@ -114,7 +114,7 @@ def check_lists(
         "unstored": abs(float(np.sum(rows["length"])) - stored.recommendations) + abs(rows.num_rows - stored.lists),
         expectations.OVERLAP: float(shares.mean()) if len(shares) else None,
     }
-    expected = BatchExpectations(expectations.rules(), expectations.bounds(bounds))
+    expected = BatchExpectations(expectations.RULES, {**expectations.BOUNDS, expectations.OVERLAP: bounds})
     findings = validate_batch(f"{placement}-{batch_id}", "lists", expected, rows, figures)
     reason = refusal(findings)
     if reason:
