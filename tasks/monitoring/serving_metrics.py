@@ -27,15 +27,6 @@ _OVERLOAD: Final = "overload"
 _BUCKETS, _COUNTS = tuple(f"{name}_bucket" for name in _METRICS), tuple(f"{name}_count" for name in _METRICS)
 _THIS_HOST: Final = ("127.0.0.1", "localhost")
 _EVERY, _HOUR, _MIN_REQUESTS = 60.0, 3600.0, 100
-_P99: Final = 0.99
-
-
-class ServingMetrics(NamedTuple):
-    """Latency and errors of all servers together."""
-
-    p99_ms: float
-    error_share: float
-    requests: int
 
 
 class ServerCounts(NamedTuple):
@@ -92,17 +83,15 @@ def _with_key(settings: Settings, address: str) -> str:
     return given._replace(netloc=f"monitor:{key}@{given.netloc}").geturl()
 
 
-def current_metrics(installation: Installation) -> ServingMetrics | None:
-    """Return the metrics of all servers since their start; None without any request or readable server."""
+def current_metrics(installation: Installation) -> RequestCounts | None:
+    """Return the requests of all servers since their start; None without any request or readable server."""
     whole = RequestCounts()
     for address in addresses(installation):
         try:
             whole += read(installation.settings, address).requests
         except (OSError, ValueError):  # the reconciler alerts about it
             continue
-    if not whole.count:
-        return None
-    return ServingMetrics(1000 * whole.quantile(_P99), whole.error_share, int(whole.count))
+    return whole if whole.count else None
 
 
 def alert_slow_serving(installation: Installation, state: MetricsState = _STATE) -> str | None:
@@ -155,7 +144,7 @@ def _problem(settings: Settings, address: str, state: MetricsState) -> str | Non
 
 
 def _beyond_limits(settings: Settings, since: RequestCounts) -> list[str]:
-    p99, most = 1000 * since.quantile(_P99), settings.serving_error_share
+    p99, most = since.p99_ms, settings.serving_error_share
     problems = []
     if p99 > settings.serving_p99_ms:
         problems.append(f"p99 is {p99:.0f} ms ({settings.serving_p99_ms:g} are allowed)")

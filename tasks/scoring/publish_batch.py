@@ -18,7 +18,7 @@ from models.lists.batch_users import BatchUsers
 from models.lists.ranked_lists import Lists
 from models.lists.rules.placement_config import Placement
 from models.recommenders.explanations.sentences import shares
-from tasks.lake.shared_reads import release_shared_reads
+from tasks.lake.event_engine import release_shared_reads
 from tasks.orchestration.progress import progress
 from tasks.orchestration.run_artifacts import log_info
 from tasks.scoring import batch_state, partitions

@@ -26,7 +26,7 @@ from models.lists.rules.layer.rule_version import layer_to_json
 from models.lists.rules.placement_config import Placement
 from models.lists.rules.rule_warnings import notes
 from tasks.datasets.load_dataset import manifest_of, open_dataset
-from tasks.lake.shared_reads import shared_reference_data
+from tasks.lake.event_engine import shared_reference_data
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.orchestration.run_artifacts import show, warn
 from tasks.orchestration.table_columns import BATCHES, SEGMENTS, Row, batch_row

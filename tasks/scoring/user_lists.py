@@ -27,9 +27,9 @@ from models.lists.rules.rule_config import EVER
 from models.lists.rules.rule_warnings import notes
 from models.primitives.vocabulary import index_of, words
 from models.recommenders.explanations.sentences import ReasonsNaming
+from tasks.lake.event_engine import shared_event_engine, shared_reference_data
 from tasks.lake.event_query import EventQuery
 from tasks.lake.reference_data import ReferenceData
-from tasks.lake.shared_reads import shared_event_engine, shared_reference_data
 from tasks.lake.user_item_history import due, hidden
 from tasks.promotion.champion import require_champion
 from tasks.scoring.batch_keys import batch_spec, check_length, digest

@@ -1,6 +1,5 @@
 """Audits served lists by group of users, popularity, category and brand; stores and publishes the result."""
 
-from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +21,7 @@ from models.monitoring.audit.report import Audit, run_audit
 from models.monitoring.audit.significance import BEYOND_MARGIN
 from models.primitives.json_types import JsonObject
 from tasks.monitoring.audit.served_data import AuditWindow, NoAuditDataError, read_audit_window
-from tasks.monitoring.drift.calibrations import moment
+from tasks.monitoring.drift.reports import moment
 from tasks.orchestration.page_links import PREFECT_RUN, TEXTS
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.orchestration.run_artifacts import flow_run_page, key_of, log_info
@@ -73,7 +72,7 @@ def audit_lists(placement: str, days: float, as_of: date | None = None) -> Audit
     audit_id = _stored(installation, page, address)
     _show_on_run_page(page, address)
     if audit.status == BEYOND_MARGIN:
-        failing = [asdict(group) for group in audit.comparisons if not group.passed]
+        failing = [group._asdict() for group in audit.comparisons if not group.passed]
         payload = {"placement": placement, "reason": audit.verdict, "page": address, "groups": failing}
         events.try_emit(installation.endpoints, events.AUDIT, f"tailorbird.audit.{audit_id}", payload)
     return AuditResult(

@@ -1,12 +1,13 @@
 """Reads the data of an audit: recently shown lists, purchases meanwhile, and earlier purchases."""
 
 from datetime import date
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from scipy import sparse
 from sqlalchemy import text
 
 from infra.installation import Installation
@@ -18,6 +19,7 @@ from models.columns import (
     CATEGORY_SEPARATOR,
     ITEM_ID,
     ITEMS,
+    PURCHASE,
     SHOWN_FROM,
     SHOWN_UNTIL,
     USER_KEY,
@@ -26,18 +28,25 @@ from models.datasets.time_splits import midnight
 from models.errors import TailorbirdError
 from models.gate.fairness_checks import demographics
 from models.monitoring.audit.served_data import AuditData, AuditItems, exposure_shares
-from models.monitoring.realised_accuracy import K, UserOutcomes
+from models.monitoring.realised_accuracy import UserOutcomes
 from models.primitives.vocabulary import index_of, words
 from tasks.lake.event_engine import event_engine
-from tasks.lake.prior_purchases import prior_purchases
+from tasks.lake.event_query import EventQuery, of_type
 from tasks.lake.reference_data import ReferenceData, read_reference_data
-from tasks.monitoring.realised_accuracy import realised_accuracy
+from tasks.monitoring.realised_accuracy import first_items, realised_accuracy
 from tasks.scoring.served_sample import models_during, shown_during
 
-if TYPE_CHECKING:
-    from scipy import sparse
-
 _DAY: Final = 86_400
+_PURCHASES: Final = (
+    EventQuery()
+    .join_items("items")
+    .where(of_type(PURCHASE), "event.occurred_at < to_timestamp($moment)")
+    .not_refunded("$moment")
+)
+_POPULARITY: Final = _PURCHASES.select(
+    f"items.code AS item, count(DISTINCT {EventQuery.USER}) AS buyers, count(*) AS purchases", "GROUP BY 1"
+)
+_PAIRS: Final = _PURCHASES.join_users("users").select('DISTINCT users.code AS "user", items.code AS item')
 
 
 class NoAuditDataError(TailorbirdError):
@@ -82,6 +91,37 @@ def read_audit_window(
         return AuditWindow(material, start, end, models_during(connection, placement, start, end))
 
 
+class PriorPurchases(NamedTuple):
+    """Purchases of n items, by all users and by m of them."""
+
+    buyers: NDArray[np.float64]
+    """[n] distinct buyers among all users."""
+    purchases: NDArray[np.float64]
+    """[n] purchases by all users."""
+    pairs: Any
+    """Boolean CSR, m x n: which of the m users bought the item."""
+
+
+def prior_purchases(
+    installation: Installation, reference: ReferenceData, keys: NDArray[np.str_], ids: NDArray[np.str_], moment: float
+) -> PriorPurchases:
+    """Return the purchases of the items `ids` [n] before a moment (epoch s), by all users and by the users `keys` [m].
+
+    Purchases whose refund was known by then do not count.
+    """
+    counts, pairs = np.zeros((2, len(ids))), (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+    with event_engine(installation, reference) as engine:
+        if engine is not None:
+            engine.register_codes(keys, ids)
+            engine.match_refunds()
+            popularity = engine.query(_POPULARITY, moment=moment).to_arrow_table()
+            counts[:, popularity["item"].to_numpy()] = [popularity[name].to_numpy() for name in ("buyers", "purchases")]
+            rows = engine.query(_PAIRS, moment=moment).to_arrow_table()
+            pairs = (rows["user"].to_numpy(), rows["item"].to_numpy())
+    bought = sparse.csr_array((np.ones(len(pairs[0]), dtype=bool), pairs), shape=(len(keys), len(ids)))
+    return PriorPurchases(counts[0], counts[1], bought)
+
+
 def _window(
     installation: Installation, known: ReferenceData, placement: str, days: float, as_of: date | None
 ) -> tuple[float, float, pa.Table]:
@@ -123,12 +163,8 @@ def _top_level(paths: Any) -> NDArray[np.str_]:
     return np.array([path.split(CATEGORY_SEPARATOR)[0] for path in words(paths).tolist()], dtype=np.str_)
 
 
-def _shown(lists: pa.Table, keys: NDArray[np.str_], ids: NDArray[np.str_]) -> "sparse.csr_array":
-    rows = [row[:K] for row in lists[ITEMS].to_pylist()]
-    items = np.full((len(rows), K), -1, dtype=np.int64)
-    flat = index_of(ids, pa.array([item for row in rows for item in row], pa.string()))
-    length = np.array([len(row) for row in rows])
-    items[np.arange(K) < length[:, None]] = flat
+def _shown(lists: pa.Table, keys: NDArray[np.str_], ids: NDArray[np.str_]) -> sparse.csr_array:
+    items = first_items(lists, ids)
     seconds = lists[SHOWN_UNTIL].to_numpy() - lists[SHOWN_FROM].to_numpy()
     return exposure_shares(index_of(keys, lists[USER_KEY]).astype(np.int64), items, seconds, (len(keys), len(ids)))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from models.evaluation.metrics.bootstrap import Estimate
-from models.monitoring.audit.group_metrics import GroupFigures
+from models.monitoring.audit.figures import GroupFigures
 from models.monitoring.audit.report import Audit
 from models.primitives.escaping import for_plot
 from models.primitives.json_types import JsonObject

@@ -15,8 +15,8 @@ from models import columns
 from models.lists.rules.compiled_rules import ItemAttributes
 from models.lists.rules.placement_config import Placement
 from models.primitives.vocabulary import index_of, words
+from tasks.lake.event_engine import read_once
 from tasks.lake.reference_data import ReferenceData, read_reference_data
-from tasks.lake.shared_reads import read_once
 from tasks.lake.user_item_history import fully_refunded, item_ages
 
 

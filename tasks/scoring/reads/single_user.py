@@ -11,8 +11,8 @@ from infra.installation import Installation, current
 from models.errors import TailorbirdError
 from models.lists.rules.placement_config import Placement
 from models.lists.rules.rule_config import EVER
+from tasks.lake.event_engine import shared_reference_data
 from tasks.lake.reference_data import ReferenceData
-from tasks.lake.shared_reads import shared_reference_data
 from tasks.lake.user_item_history import due, fully_refunded, hidden, item_ages
 
 

@@ -15,10 +15,9 @@ from models.primitives.json_types import JsonObject
 from serving.collector.collector import Signatures
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.lake.event_engine import event_engine
-from tasks.lake.event_query import EventQuery
-from tasks.lake.prior_purchases import prior_purchases
+from tasks.lake.event_query import EventQuery, Waiting
 from tasks.lake.reference_data import read_reference_data
-from tasks.lake.unconfirmed_orders import Waiting
+from tasks.monitoring.audit.served_data import prior_purchases
 from tasks.monitoring.drift.event_sample import open_event_reader
 from tasks.monitoring.drift.reports import emit_waiting_orders
 from tasks.reconciler import reconcile

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from models.monitoring.drift.calibration.windows import History, windows_before
-from models.monitoring.drift.signals.count_layout import Sums
 from models.monitoring.drift.signals.event_columns import DAY, KIND, MISSING_CODE, Events, gaps
 from models.monitoring.drift.signals.signal_table import NAMES, SIGNALS, values
+from models.monitoring.drift.signals.user_counts import Sums
 from tests.models.monitoring.drift.shop import START, USERS, goods, history, make_events
 
 WEEKS = 14
