@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
@@ -29,14 +29,6 @@ _THIS_HOST: Final = ("127.0.0.1", "localhost")
 _EVERY, _HOUR, _MIN_REQUESTS = 60.0, 3600.0, 100
 
 
-class ServerCounts(NamedTuple):
-    """The counts of one server since its start."""
-
-    requests: RequestCounts
-    refused_champions: float
-    """Promoted models that the server refused to answer from."""
-
-
 @dataclass
 class MetricsState:
     """The counts of earlier checks, and the alerts that were sent."""
@@ -57,8 +49,11 @@ def addresses(installation: Installation) -> list[str]:
     return given or ([f"{own}/metrics"] if own else [])
 
 
-def read(settings: Settings, address: str) -> ServerCounts:
-    """Return the counts of a server since its start. Raises OSError if it cannot be reached."""
+def read(settings: Settings, address: str) -> tuple[RequestCounts, float]:
+    """Return the requests of a server since its start, and how many promoted models it refused to answer from.
+
+    Raises OSError if it cannot be reached.
+    """
     within: dict[float, float] = {}
     errors = refused = shed = 0.0
     for family in text_string_to_metric_families(fetch_text(_with_key(settings, address))):
@@ -72,7 +67,7 @@ def read(settings: Settings, address: str) -> ServerCounts:
                 refused += sample.value
             elif sample.name == _SHED and sample.labels.get("reason") == _OVERLOAD:
                 shed += sample.value
-    return ServerCounts(RequestCounts(within, errors, shed), refused)
+    return RequestCounts(within, errors, shed), refused
 
 
 def _with_key(settings: Settings, address: str) -> str:
@@ -88,7 +83,7 @@ def current_metrics(installation: Installation) -> RequestCounts | None:
     whole = RequestCounts()
     for address in addresses(installation):
         try:
-            whole += read(installation.settings, address).requests
+            whole += read(installation.settings, address)[0]
         except (OSError, ValueError):  # the reconciler alerts about it
             continue
     return whole if whole.count else None
@@ -122,23 +117,23 @@ def alert_slow_serving(installation: Installation, state: MetricsState = _STATE)
 def _problem(settings: Settings, address: str, state: MetricsState) -> str | None:
     """Return the problem of a server; empty without one, None if it has too few answers to judge."""
     try:
-        counts = read(settings, address)
+        requests, refused = read(settings, address)
     except HTTPError as refusal:
         return f"The metrics of serving at {shown(address)} cannot be read: it answers {refusal.code}."
     except (OSError, ValueError) as error:
         return f"The metrics of serving at {shown(address)} cannot be read: {error}."
     refused_before = state.refused_champions.get(address, 0.0)
-    state.refused_champions[address] = counts.refused_champions
-    if counts.refused_champions > refused_before:
+    state.refused_champions[address] = refused
+    if refused > refused_before:
         return (
             f"Serving at {shown(address)} refuses the newest champion and answers from the one before; its log names "
             "the reason. Go back with `tailorbird rollback model`, or train again."
         )
-    before = state.counts.setdefault(address, counts.requests)
-    since = counts.requests.since(before)
+    before = state.counts.setdefault(address, requests)
+    since = requests.since(before)
     if since.count < _MIN_REQUESTS:
         return None
-    state.counts[address] = counts.requests
+    state.counts[address] = requests
     problems = _beyond_limits(settings, since)
     return f"Serving at {shown(address)}, last {since.count:.0f} requests: {', '.join(problems)}." if problems else ""
 

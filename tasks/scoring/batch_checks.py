@@ -99,7 +99,7 @@ def check_lists(
     `eligible` is the number of subjects that are to have a list, one each. `overlap` are the shares of lists that were
     on the previous lists, and the bounds of their mean.
     """
-    from expectations import lists as expectations
+    from expectations.batches import LIST_BOUNDS, LIST_RULES, OVERLAP
     from tasks.quality.suites import BatchExpectations, refusal, validate_batch
 
     stored = partitions.count(connection, batch_id)
@@ -112,9 +112,9 @@ def check_lists(
         "lists_too_many": float((lists_per_subject[:eligible] > 1).sum() + lists_per_subject[eligible:].sum()),
         "ragged_rows": float(stored.ragged),
         "unstored": abs(float(np.sum(rows["length"])) - stored.recommendations) + abs(rows.num_rows - stored.lists),
-        expectations.OVERLAP: float(shares.mean()) if len(shares) else None,
+        OVERLAP: float(shares.mean()) if len(shares) else None,
     }
-    expected = BatchExpectations(expectations.RULES, {**expectations.BOUNDS, expectations.OVERLAP: bounds})
+    expected = BatchExpectations(LIST_RULES, {**LIST_BOUNDS, OVERLAP: bounds})
     findings = validate_batch(f"{placement}-{batch_id}", "lists", expected, rows, figures)
     reason = refusal(findings)
     if reason:

@@ -351,23 +351,23 @@ def refuse_misfits(path: Path, csv: Csv) -> NoReturn:
 
 def title_hint(path: Path, csv: Csv) -> str:
     """Return a hint on the line that seems to be the header, if there is a title above it; else an empty text."""
-    try:
-        with text(path, csv) as file:
-            beginning = file.read(_SAMPLE_SIZE)
-    except _FAULTS:
-        return ""
-    above = lines_above_header(beginning.splitlines(keepends=True), csv.separator) if not csv.skip else 0
+    above = lines_above_header(_sample(path, csv).splitlines(keepends=True), csv.separator) if not csv.skip else 0
     return f"; the header seems to be in line {above + 1}: write `skip_lines = {above}`" if above else ""
 
 
 def separator_of(path: Path, csv: Csv, required: Collection[str] = ()) -> Suggestion | None:
     """Return another separator that fits the first lines better and gives the required columns, if there is one."""
+    sample = _sample(path, csv)
+    return format_suggestions.separator(sample, csv.separator, required, whole=len(sample) < _SAMPLE_SIZE)
+
+
+def _sample(path: Path, csv: Csv) -> str:
+    """Return the beginning of a file; empty if it cannot be read."""
     try:
         with text(path, csv) as file:
-            beginning = file.read(_SAMPLE_SIZE)
+            return file.read(_SAMPLE_SIZE)
     except _FAULTS:
-        return None
-    return format_suggestions.separator(beginning, csv.separator, required, whole=len(beginning) < _SAMPLE_SIZE)
+        return ""
 
 
 def _refuse(path: Path, fault: str) -> NoReturn:

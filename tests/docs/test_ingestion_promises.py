@@ -30,7 +30,7 @@
   test_a_file_that_is_refused_does_not_stop_the_others_and_is_named
 - no message quotes a value (`tests/tasks/orchestration/test_canaries.py`)
   test_no_value_of_a_broken_csv_file_gets_into_a_message_or_a_store
-- nor a column's name (`tests/expectations/test_contract.py`)
+- nor a column's name (`tests/expectations/test_batches.py`)
   test_the_columns_of_a_file_without_names_are_values_and_are_not_repeated
 - any order of files (`tests/tasks/ingest/rows/test_order_of_files.py`)
   test_files_in_any_order_end_with_the_same

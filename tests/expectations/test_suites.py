@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from expectations.batches import EVENT_RULES, ITEM_RULES, USER_RULES, USUAL_BOUNDS, event_rules
+from expectations.batches import EVENT_RULES, ITEM_RULES, USER_RULES, event_rules
 from expectations.rules import RowRule, flags
 from models import columns
 from models.ingest import placeholder_ids
@@ -121,15 +121,6 @@ def test_the_limit_of_a_quantity_is_exact(number: float | None, broken: bool) ->
     rules = [rule for rule in EVENT_RULES if rule.id.startswith("quantity")]
     result = flags(pa.table({"quantity": pa.array([number], pa.float64()), KEYS: pa.nulls(1, pa.string())}), rules)
     assert any(column[0].as_py() for column in result.columns) == broken
-
-
-@pytest.mark.parametrize(
-    ("rows", "quarantined_share", "broken"),
-    [(100, 0.2, set()), (100, 0.21, {"quarantined_share"}), (0, 0.0, {"rows"})],
-)
-def test_a_batch_is_judged_by_its_whole_profile(rows: int, quarantined_share: float, broken: set[str]) -> None:
-    result = judged((), frame(), USUAL_BOUNDS, {"rows": rows, "quarantined_share": quarantined_share})
-    assert {finding["rule_id"] for finding in result if not finding["passed"]} == broken
 
 
 def test_robots_and_people_of_the_house_never_refuse_a_batch() -> None:

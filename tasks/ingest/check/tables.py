@@ -13,9 +13,8 @@ import pyarrow.compute as pc
 from expectations.batches import (
     AHEAD_S,
     IN_CATALOGUE,
-    ITEM_RULES,
     OCCURRED_S,
-    USER_RULES,
+    RULES,
     Dataset,
     bounds,
     check_contract,
@@ -50,7 +49,6 @@ from tasks.sources.csv_reader import Csv
 
 CATALOGUE_ROWS: Final = table_files.CHUNK_ROWS
 """Items and users are read up to here: events are checked against them."""
-_RULES: Final = {"items": ITEM_RULES, "users": USER_RULES}
 
 
 _KEYS_OF_COLUMNS = {
@@ -212,7 +210,7 @@ def _check_reference(table: TableFindings, path: Path, raw: RawRows, mapping: Ma
         names.append(used)
         return keyed
 
-    rules = limited(dataset, _RULES[dataset], mapping.limits)
+    rules = limited(dataset, RULES[dataset], mapping.limits)
     read = read_reference(path, part, shape, rules, most=CATALOGUE_ROWS)
     key = columns.ITEM_ID if table.part == "items" else columns.USER_KEY
     triaged = triage_reference(read.rows, rules, no_texts(), key, getattr(part, "choices", {}))

@@ -70,7 +70,10 @@ def audit_lists(placement: str, days: float, as_of: date | None = None) -> Audit
     audit = run_audit(window.data, installation.settings.gate, _SEED)
     page, address = _published(installation, placement, window, audit)
     audit_id = _stored(installation, page, address)
-    _show_on_run_page(page, address)
+    log_info(audit.verdict)
+    if FlowRunContext.get() is not None:
+        about = f"{audit.status}: what was served at {placement}"
+        create_markdown_artifact(markdown(page, address), key=key_of(f"audit {placement}"), description=about)
     if audit.status == BEYOND_MARGIN:
         failing = [group._asdict() for group in audit.comparisons if not group.passed]
         payload = {"placement": placement, "reason": audit.verdict, "page": address, "groups": failing}
@@ -131,11 +134,3 @@ def _stored(installation: Installation, page: AuditPage, address: str) -> int:
     with installation.engine.begin() as connection:
         statement = insert(audit_reports).values(row).returning(audit_reports.c.audit_id)
         return int(connection.execute(statement).scalar_one())
-
-
-def _show_on_run_page(page: AuditPage, address: str) -> None:
-    """Show the table and the link on the page of the flow run, if there is one."""
-    log_info(page.audit.verdict)
-    if FlowRunContext.get() is not None:
-        about = f"{page.audit.status}: what was served at {page.placement}"
-        create_markdown_artifact(markdown(page, address), key=key_of(f"audit {page.placement}"), description=about)

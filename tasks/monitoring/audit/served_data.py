@@ -1,7 +1,7 @@
 """Reads the data of an audit: recently shown lists, purchases meanwhile, and earlier purchases."""
 
 from datetime import date
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -77,37 +77,29 @@ def read_audit_window(
     keys = np.unique(words(lists[USER_KEY]))
     items = _sold(known.items, lists)
     ids = words(items[ITEM_ID])
-    before = prior_purchases(installation, known, keys, ids, float(pc.min(lists[SHOWN_FROM]).as_py()))
-    if not before.purchases.any():
+    first_shown = float(pc.min(lists[SHOWN_FROM]).as_py())
+    buyers, purchases, bought = prior_purchases(installation, known, keys, ids, first_shown)
+    if not purchases.any():
         raise NoAuditDataError(
             f"Nobody had bought anything before lists were shown at {placement!r}: there is nothing to compare them "
             "with. Ingest purchases with `tailorbird ingest`."
         )
-    goods = AuditItems(before.buyers, before.purchases, _top_level(items[CATEGORY]), words(items[BRAND]))
+    top_level = np.array([path.split(CATEGORY_SEPARATOR)[0] for path in words(items[CATEGORY])], dtype=np.str_)
+    goods = AuditItems(buyers, purchases, top_level, words(items[BRAND]))
     outcome = _outcome(realised_accuracy(installation, start, end, placement), keys)
     traits = demographics(known.users, pa.array(keys.tolist(), pa.string()))
-    material = AuditData(traits, _shown(lists, keys, ids), before.pairs, goods, outcome)
+    material = AuditData(traits, _shown(lists, keys, ids), bought, goods, outcome)
     with installation.engine.connect() as connection:
         return AuditWindow(material, start, end, models_during(connection, placement, start, end))
 
 
-class PriorPurchases(NamedTuple):
-    """Purchases of n items, by all users and by m of them."""
-
-    buyers: NDArray[np.float64]
-    """[n] distinct buyers among all users."""
-    purchases: NDArray[np.float64]
-    """[n] purchases by all users."""
-    pairs: Any
-    """Boolean CSR, m x n: which of the m users bought the item."""
-
-
 def prior_purchases(
     installation: Installation, reference: ReferenceData, keys: NDArray[np.str_], ids: NDArray[np.str_], moment: float
-) -> PriorPurchases:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], sparse.csr_array]:
     """Return the purchases of the items `ids` [n] before a moment (epoch s), by all users and by the users `keys` [m].
 
-    Purchases whose refund was known by then do not count.
+    Three values: [n] distinct buyers and [n] purchases of all users, and a boolean CSR, m x n: which of the m users
+    bought the item. Purchases whose refund was known by then do not count.
     """
     counts, pairs = np.zeros((2, len(ids))), (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
     with event_engine(installation, reference) as engine:
@@ -119,7 +111,7 @@ def prior_purchases(
             rows = engine.query(_PAIRS, moment=moment).to_arrow_table()
             pairs = (rows["user"].to_numpy(), rows["item"].to_numpy())
     bought = sparse.csr_array((np.ones(len(pairs[0]), dtype=bool), pairs), shape=(len(keys), len(ids)))
-    return PriorPurchases(counts[0], counts[1], bought)
+    return counts[0], counts[1], bought
 
 
 def _window(
@@ -157,10 +149,6 @@ def _sold(items: pa.Table, lists: pa.Table) -> pa.Table:
     """Return the items that can be shown now, and those that were shown."""
     was_shown = pc.is_in(items[ITEM_ID], value_set=pc.unique(lists[ITEMS].combine_chunks().flatten()))
     return items.filter(pc.or_(items[AVAILABLE], was_shown))
-
-
-def _top_level(paths: Any) -> NDArray[np.str_]:
-    return np.array([path.split(CATEGORY_SEPARATOR)[0] for path in words(paths).tolist()], dtype=np.str_)
 
 
 def _shown(lists: pa.Table, keys: NDArray[np.str_], ids: NDArray[np.str_]) -> sparse.csr_array:

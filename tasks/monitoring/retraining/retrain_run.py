@@ -89,7 +89,8 @@ class Retraining:
         self.claim.ensure_held()
         result = state.result(raise_on_failure=False) if state.is_completed() else None
         pages = {name: _page(self.installation, state)} | self._result_pages(name, result)
-        self.rows.append({"step": name, "state": state.name or "", "where": _markdown(pages)})
+        links = [f"[{step.partition(': ')[2] or 'Prefect'}]({page})" for step, page in pages.items()]
+        self.rows.append({"step": name, "state": state.name or "", "where": ", ".join(links)})
         for step, link in pages.items():
             note_step(self.claim, step, link)
         return state.result(raise_on_failure=needed)
@@ -227,10 +228,6 @@ def _page(installation: Installation, state: State[Any]) -> str:
     if details.flow_run_id and str(details.flow_run_id) != flow_run.get_id():
         return prefect_pages.flow_run(installation.endpoints, str(details.flow_run_id))
     return prefect_pages.task_run(installation.endpoints, str(details.task_run_id)) if details.task_run_id else ""
-
-
-def _markdown(pages: Mapping[str, str]) -> str:
-    return ", ".join(f"[{name.partition(': ')[2] or 'Prefect'}]({page})" for name, page in pages.items())
 
 
 def _reason(error: BaseException) -> str:

@@ -65,7 +65,7 @@ class ParquetSpool:
             self._types = types
             self._parts.append(self._path.with_name(f"{self._path.name}.{len(self._parts)}"))
             self._writer = pq.ParquetWriter(self._parts[-1], self._schema())
-        self._writer.write_table(_cast(pa.Table.from_arrays(arrays, names=list(self._names)), self._schema()))
+        self._writer.write_table(pa.Table.from_arrays(arrays, names=list(self._names)).cast(self._schema()))
         self.rows += len(rows)
 
     def finish(self) -> None:
@@ -76,8 +76,9 @@ class ParquetSpool:
             return
         with pq.ParquetWriter(self._path, self._schema()) as writer:
             for part in self._parts:
-                for rows in _batches(part):
-                    writer.write_table(_cast(rows, self._schema()))
+                with pq.ParquetFile(part) as file:
+                    for batch in file.iter_batches():
+                        writer.write_table(pa.Table.from_batches([batch]).cast(self._schema()))
                 part.unlink()
 
     def _schema(self) -> pa.Schema:
@@ -87,17 +88,6 @@ class ParquetSpool:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-
-
-def _batches(path: Path) -> Iterator[pa.Table]:
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches():
-            yield pa.Table.from_batches([batch])
-
-
-def _cast(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return rows with these types; a number as text keeps all its digits."""
-    return rows if rows.schema == schema else rows.cast(schema)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,8 @@ def fit(values: Floats, weekdays: Sequence[int], ages: Sequence[int] = (0,)) -> 
         same_day = values[np.asarray(weekdays) == day]
         for signal, back in enumerate(lookbacks):
             level[day, :, signal] = _mean(same_day[-back:, :, signal])
-    return Bands(level, _deviation(chosen), lookbacks, np.array(ages)), _clipped(chosen)[:, 0]
+    clipped = _clipped(chosen)
+    return Bands(level, np.sqrt(_mean(clipped**2)), lookbacks, np.array(ages)), clipped[:, 0]
 
 
 def _mean(values: Floats) -> Floats:
@@ -105,11 +106,6 @@ def _clipped(errors: Floats) -> Floats:
     middle, usual = (np.take_along_axis(far, (known * part).astype(np.int64), axis=0)[0] for part in (0.5, _USUAL))
     most = np.maximum(_OUTLIER * _TO_SD * middle, usual)
     return np.where((most > 0) & np.isfinite(errors), np.clip(errors, -most, most), errors)
-
-
-def _deviation(errors: Floats) -> Floats:
-    """Return [n_ages, n] the root mean square of the clipped errors."""
-    return np.asarray(np.sqrt(_mean(_clipped(errors) ** 2)))
 
 
 def joint_threshold(

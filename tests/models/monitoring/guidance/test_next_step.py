@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from models.monitoring.guidance.cut_short import CutShort
 from models.monitoring.guidance.next_step import NEEDS, Stage, Step, Work, next_step, refusal, wait_for
-from models.monitoring.guidance.situation import EarlierChampion, LastReview, Situation
+from models.monitoring.guidance.situation import CutShort, EarlierChampion, LastReview, Situation
 from models.tuning.retune_policy import MAX_MINUTES
 
 EMPTY = Situation()

@@ -274,7 +274,7 @@ def test_a_jump_of_fresh_buyers_is_held_back_and_an_alert(api: Api) -> None:
     assert "37 purchases of item cup by fresh visitors of the key web" in event["payload"]["reason"]
     ids = np.array(["cup", "pan"])
     known = read_reference_data(api.here)
-    assert prior_purchases(api.here, known, np.array([""]), ids, 1e11).buyers.tolist() == [3, 0]
+    assert prior_purchases(api.here, known, np.array([""]), ids, 1e11)[0].tolist() == [3, 0]
 
 
 def test_a_replay_from_quarantine_leaves_a_claim_a_claim(api: Api) -> None:
