@@ -1,22 +1,25 @@
-"""Defines the expectations on a data set: on its rows, on figures of whole tables, and on groups of users."""
+"""Defines the expectations on a data set: on its rows, on figures of whole tables, and on groups of users.
+
+A failed check is a sentence with its value, its limit and the figures that it is compared with.
+"""
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from types import MappingProxyType
 from typing import Final
 
 import pyarrow as pa
 
+from expectations.batches import stated
 from expectations.rules import RowRule, outside
 from models.columns import ITEM_ID, USER_KEY
 from models.datasets.acceptance import DatasetLimits
 from models.features.definitions import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES, Feature
 from models.features.segments.trait_clusters import Group
+from models.ingest.batch_limits import Bounds
 
-Bounds = tuple[float | None, float | None]
-"""Lowest and highest; None leaves a side open."""
 Limited = Mapping[str, Bounds]
 Figures = Mapping[str, float | None]
 Tables = Mapping[str, Sequence[Feature]]
@@ -46,6 +49,7 @@ _WARNING: Final = ("ratio_", "null_rise_", "group_size ", "group_ratio ")
 _NEEDED: Final = ("repeated_", "keyless_", "not_finite_")
 """Errors with which no model can be trained, besides too few rows, users and items."""
 
+_COUNTED: Final = {"rows_interactions": "purchases", "users": "users who bought", "items": "items that were bought"}
 _ROUNDING: Final = 1e-9
 _RANGE: Final = re.compile(r"(\d+) (?:to|or) (\d+)")
 _WORDS: Final = "name"
@@ -198,3 +202,56 @@ def _ratio(value: float | None, before: float | None) -> float | None:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The figures of a data set, and the figures that they are compared with."""
+
+    figures: Figures
+    previous: Figures = field(default_factory=dict)
+    """Those of the last data set; empty before the first."""
+    lake: Figures = field(default_factory=dict)
+    """The current counts of the lake."""
+    previous_lake: Figures = field(default_factory=dict)
+    """Its counts when the last data set was built."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """By feature, `<table>_<feature>`: the source with the largest rise of empty values."""
+
+
+def sentence(check: str, value: float | None, bounds: Bounds, compared: Comparison) -> str:
+    """Return the name of a check with its value, its limit and an explanation."""
+    if value is None:
+        return f"{check} could not be evaluated"
+    about = _about(check, compared)
+    return f"{check} is {value:.4g}; {stated(bounds)} is allowed{f'. {about}' if about else ''}"
+
+
+def _about(check: str, compared: Comparison) -> str:
+    """Explain checks whose names are not self-explanatory."""
+    kind, _, name = check.partition("_")
+    if check == LAKE_ROWS:
+        events, ledger = (compared.lake.get(part) or 0 for part in ("events", "ledger"))
+        return f"The lake holds {events:,.0f} of the {ledger:,.0f} events that the ledger counts as accepted"
+    if kind == "accounted":
+        now, lake = compared.figures.get(name) or 0, compared.lake.get(name) or 0
+        return f"The data set has {now:,.0f} of the {lake:,.0f} {_COUNTED[name]} in the lake"
+    if kind == "ratio":
+        return _growth(name, compared)
+    if check.startswith("null_rise_"):
+        source = compared.sources.get(check.removeprefix("null_rise_"))
+        return f"This is the rise of the share of empty values in source {source!r}" if source else ""
+    if check.startswith("group_ratio "):
+        return "The group's share of the training users, divided by its share of all users"
+    return "Training users of the group" if check.startswith("group_size ") else ""
+
+
+def _growth(name: str, compared: Comparison) -> str:
+    """Return the current and the previous count, and the growth of the lake."""
+    now, before = compared.figures.get(name) or 0, compared.previous.get(name) or 0
+    growth = f"{now:,.0f} after {before:,.0f} in the last data set"
+    figure = name if name in _COUNTED else None
+    gained = [lake.get(figure or "") for lake in (compared.lake, compared.previous_lake)]
+    if figure and gained[0] is not None and gained[1] is not None:
+        growth += f"; the lake gained {gained[0] - gained[1]:+,.0f} {_COUNTED[name]}"
+    return growth

@@ -38,12 +38,6 @@ def counted_rows(rows: Any, rules: Sequence[RowRule]) -> Any:
     return nw.from_native(rows, eager_only=True).select(rule.counted.alias(rule.id) for rule in rules).to_native()
 
 
-def violation_shares(rows: Any, rules: Sequence[RowRule]) -> dict[str, float]:
-    """Return by rule the share of the rows to which it applies that break it."""
-    broken, counted = (nw.from_native(marks(rows, rules), eager_only=True) for marks in (flags, counted_rows))
-    return {rule.id: float(broken[rule.id].sum()) / (float(counted[rule.id].sum()) or 1.0) for rule in rules}
-
-
 def missing(column: str, meaning: str) -> RowRule:
     """Return the rule that a column is not null."""
     empty = nw.col(column).is_null()

@@ -25,7 +25,7 @@ from tasks.orchestration.run_artifacts import show
 from tasks.orchestration.table_columns import LEDGER
 from tasks.sources.locations import shown
 from tasks.sources.mapping_files import mapping_overrides
-from tasks.sources.object_store_errors import StoreUnreachableError
+from tasks.sources.object_store import StoreUnreachableError
 
 _STEPS = {
     "items": ingest_items,

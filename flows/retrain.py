@@ -51,7 +51,7 @@ def retrain(
     drop_missed_slots()
     accepted = Acceptance.of(accept, reason, accepted_by)
     with retraining(request, ignore_feed_check) as work:
-        if work.idle:
+        if work.claim is None:
             return work.result()
         version = work.step("features", build_dataset(*later_split(), accepted, return_state=True))["version"]
         due = find_due_searches(version, [kind for kind in searched if kind in models], max_age_days)

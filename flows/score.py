@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from tasks.lake.shared_reads import shared_reads
+from tasks.lake.event_engine import shared_reads
 from tasks.orchestration import run_names
 from tasks.orchestration.table_columns import Row
 from tasks.scoring.batch_work import one_bundle

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 
 from models.ingest.check.advice import CONFLICT
 from models.ingest.check.file_names import file_name
-from models.monitoring.guidance.correction import Correction
+from models.monitoring.guidance.situation import Correction
 
 _CONFLICTS: Final = text("""
     SELECT entry.batch_id, batch.location, count(*) AS rows FROM quarantine AS entry

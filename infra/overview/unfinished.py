@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection, text
 
 from infra.database.schema.ledger_schema import PENDING
-from models.monitoring.guidance.cut_short import CutShort
+from models.monitoring.guidance.situation import CutShort
 from models.primitives.json_types import JsonObject
 
 _UNFINISHED: Final = text("""

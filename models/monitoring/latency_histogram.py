@@ -31,6 +31,11 @@ class RequestCounts:
         """The share of requests that were shed; 0 without requests."""
         return self.shed / self.count if self.count else 0.0
 
+    @property
+    def p99_ms(self) -> float:
+        """The milliseconds in which 99 of 100 requests were answered; NaN without requests."""
+        return 1000 * self.quantile(0.99)
+
     def __add__(self, other: "RequestCounts") -> "RequestCounts":
         bounds = {*self.within, *other.within}
         within = {bound: self.within.get(bound, 0) + other.within.get(bound, 0) for bound in bounds}

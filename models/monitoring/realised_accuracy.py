@@ -99,13 +99,11 @@ def _first(control: NDArray[np.int64], k: int) -> NDArray[np.int64]:
 def _gains(lists: NDArray[np.int64], item: NDArray[np.int64]) -> Floats:
     """Return [n] the discounted gain of an item at its place of a list [n, k]; 0 if it is not on the list."""
     result = (lists == item[:, None]) & (lists >= 0)
-    gain: Floats = (result * _discounts(lists.shape[1])).max(axis=1, initial=0.0)
-    return gain
+    return np.asarray((result * _discounts(lists.shape[1])).max(axis=1, initial=0.0))
 
 
 def _discounts(k: int) -> Floats:
-    discount: Floats = 1 / np.log2(np.arange(2, k + 2))
-    return discount
+    return np.asarray(1 / np.log2(np.arange(2, k + 2)))
 
 
 def _pairs(user: NDArray[np.int64], item: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

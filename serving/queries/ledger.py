@@ -11,7 +11,7 @@ from infra.database.schema.schema import LEDGER, ingest_batches, ingest_chunks, 
 from infra.overview.corrections import corrections
 from models.errors import TailorbirdError
 from models.ingest.check.file_names import file_name
-from models.monitoring.guidance.correction import Correction
+from models.monitoring.guidance.situation import Correction
 from models.primitives.json_types import JsonObject
 
 _NONE: Final[JsonObject] = {"rows": 0, "rules": {}}

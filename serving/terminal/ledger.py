@@ -8,7 +8,7 @@ from infra.database.schema.ledger_schema import UNDO_CHANGES
 from models.columns import LEDGER
 from models.ingest.check.advice import CONFLICT, OddBatch, advice, odd_prices
 from models.ingest.check.file_names import some_names
-from models.monitoring.guidance.correction import Correction
+from models.monitoring.guidance.situation import Correction
 from serving.terminal.console import formatted, line, table
 
 Row = Mapping[str, Any]

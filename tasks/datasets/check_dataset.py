@@ -10,7 +10,6 @@ import pyarrow as pa
 from sqlalchemy import Table, func, select
 
 from expectations import datasets as promises
-from expectations.dataset_sentences import Comparison, sentence
 from infra.database.bulk_copy import read_table
 from infra.database.schema.schema import ingest_batches, items, users
 from infra.installation import Installation
@@ -23,7 +22,7 @@ from tasks.datasets.load_dataset import AcceptedCheck, CheckRecord, stored_manif
 from tasks.ingest.ledger import COMMITTED
 from tasks.lake.event_query import EventQuery, of_type
 from tasks.orchestration.run_artifacts import link_docs
-from tasks.quality.findings import Finding
+from tasks.quality.data_docs import Finding
 from tasks.quality.suites import BatchExpectations, BatchRefusedError, validate_batch
 
 SAMPLE_ROWS: Final = 10_000
@@ -88,7 +87,7 @@ def check_dataset(installation: Installation, draft: Draft, acceptance: Acceptan
     expected = BatchExpectations(promises.rules(), limits, optional)
     findings = validate_batch(draft.version, "dataset", expected, samples, figures)
     failed = {finding["rule_id"]: finding for finding in findings if not finding["passed"]}
-    compared = Comparison(
+    compared = promises.Comparison(
         figures,
         before or {},
         lake,
@@ -128,10 +127,10 @@ def check_acceptance(acceptance: Acceptance) -> None:
         )
 
 
-def _sentence(finding: Finding, limits: promises.Limited, compared: Comparison) -> str:
+def _sentence(finding: Finding, limits: promises.Limited, compared: promises.Comparison) -> str:
     check = finding["rule_id"]
     if check in limits:
-        return sentence(check, finding["value"], limits[check], compared)
+        return promises.sentence(check, finding["value"], limits[check], compared)
     return f"{check}: {finding['broken']} of {finding['of']} sampled rows break it; none may"
 
 

@@ -24,9 +24,8 @@ from models.datasets.known_attributes import as_known
 from models.datasets.labels import IMPRESSION
 from models.features.expressions import Frame
 from models.primitives.arrow_sql import executed, texts
-from tasks.lake.event_query import EventQuery
+from tasks.lake.event_query import NO_REFUNDS, EventQuery, Refunds, match_refunds
 from tasks.lake.reference_data import ReferenceData
-from tasks.lake.refunds import NO_REFUNDS, Refunds, match_refunds
 
 CACHED: Final = "cached"
 """The schema of frames that are read more than once."""

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, Final, Literal, overload
 
-from expectations.limits import Dataset
+from expectations.batches import Dataset
 from models.errors import TailorbirdError
 from models.ingest.segment.segment_mapping import SegmentMapping
 from models.ingest.source_config import SourceMapping

@@ -15,7 +15,7 @@ from tasks.orchestration.run_artifacts import announce
 from tasks.sources.file_matching import files_of
 from tasks.sources.locations import LINES, TABLES, shown, skipped
 from tasks.sources.mapping_files import read
-from tasks.sources.object_store_errors import StoreUnreachableError
+from tasks.sources.object_store import StoreUnreachableError
 
 _RETRY_DELAYS_S: Final[list[float]] = [2, 8, 30]
 

@@ -26,7 +26,7 @@ from infra.installation import Installation
 from models import columns
 from models.datasets.known_attributes import BEGINNING, NAME, NO_HISTORY, SINCE, VALUE
 from tasks.ingest.ledger import COMMITTED
-from tasks.lake.unconfirmed_orders import define_events
+from tasks.lake.event_query import define_events
 
 _ITEMS = {
     **dict.fromkeys((columns.ITEM_ID, columns.TITLE, columns.CATEGORY, columns.BRAND), pa.string()),

@@ -10,10 +10,9 @@ from scipy import sparse
 from infra.installation import Installation
 from models import columns
 from models.lists.rules.placement_config import EVER
-from tasks.lake.event_engine import EventEngine
+from tasks.lake.event_engine import EventEngine, shared_event_engine
 from tasks.lake.event_query import EventQuery, of_type
 from tasks.lake.reference_data import ReferenceData
-from tasks.lake.shared_reads import shared_event_engine
 
 _BATCH_ROWS: Final = 1_000_000
 _DAY: Final = 86_400

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
@@ -27,23 +27,6 @@ _OVERLOAD: Final = "overload"
 _BUCKETS, _COUNTS = tuple(f"{name}_bucket" for name in _METRICS), tuple(f"{name}_count" for name in _METRICS)
 _THIS_HOST: Final = ("127.0.0.1", "localhost")
 _EVERY, _HOUR, _MIN_REQUESTS = 60.0, 3600.0, 100
-_P99: Final = 0.99
-
-
-class ServingMetrics(NamedTuple):
-    """Latency and errors of all servers together."""
-
-    p99_ms: float
-    error_share: float
-    requests: int
-
-
-class ServerCounts(NamedTuple):
-    """The counts of one server since its start."""
-
-    requests: RequestCounts
-    refused_champions: float
-    """Promoted models that the server refused to answer from."""
 
 
 @dataclass
@@ -66,8 +49,11 @@ def addresses(installation: Installation) -> list[str]:
     return given or ([f"{own}/metrics"] if own else [])
 
 
-def read(settings: Settings, address: str) -> ServerCounts:
-    """Return the counts of a server since its start. Raises OSError if it cannot be reached."""
+def read(settings: Settings, address: str) -> tuple[RequestCounts, float]:
+    """Return the requests of a server since its start, and how many promoted models it refused to answer from.
+
+    Raises OSError if it cannot be reached.
+    """
     within: dict[float, float] = {}
     errors = refused = shed = 0.0
     for family in text_string_to_metric_families(fetch_text(_with_key(settings, address))):
@@ -81,7 +67,7 @@ def read(settings: Settings, address: str) -> ServerCounts:
                 refused += sample.value
             elif sample.name == _SHED and sample.labels.get("reason") == _OVERLOAD:
                 shed += sample.value
-    return ServerCounts(RequestCounts(within, errors, shed), refused)
+    return RequestCounts(within, errors, shed), refused
 
 
 def _with_key(settings: Settings, address: str) -> str:
@@ -92,17 +78,15 @@ def _with_key(settings: Settings, address: str) -> str:
     return given._replace(netloc=f"monitor:{key}@{given.netloc}").geturl()
 
 
-def current_metrics(installation: Installation) -> ServingMetrics | None:
-    """Return the metrics of all servers since their start; None without any request or readable server."""
+def current_metrics(installation: Installation) -> RequestCounts | None:
+    """Return the requests of all servers since their start; None without any request or readable server."""
     whole = RequestCounts()
     for address in addresses(installation):
         try:
-            whole += read(installation.settings, address).requests
+            whole += read(installation.settings, address)[0]
         except (OSError, ValueError):  # the reconciler alerts about it
             continue
-    if not whole.count:
-        return None
-    return ServingMetrics(1000 * whole.quantile(_P99), whole.error_share, int(whole.count))
+    return whole if whole.count else None
 
 
 def alert_slow_serving(installation: Installation, state: MetricsState = _STATE) -> str | None:
@@ -133,29 +117,29 @@ def alert_slow_serving(installation: Installation, state: MetricsState = _STATE)
 def _problem(settings: Settings, address: str, state: MetricsState) -> str | None:
     """Return the problem of a server; empty without one, None if it has too few answers to judge."""
     try:
-        counts = read(settings, address)
+        requests, refused = read(settings, address)
     except HTTPError as refusal:
         return f"The metrics of serving at {shown(address)} cannot be read: it answers {refusal.code}."
     except (OSError, ValueError) as error:
         return f"The metrics of serving at {shown(address)} cannot be read: {error}."
     refused_before = state.refused_champions.get(address, 0.0)
-    state.refused_champions[address] = counts.refused_champions
-    if counts.refused_champions > refused_before:
+    state.refused_champions[address] = refused
+    if refused > refused_before:
         return (
             f"Serving at {shown(address)} refuses the newest champion and answers from the one before; its log names "
             "the reason. Go back with `tailorbird rollback model`, or train again."
         )
-    before = state.counts.setdefault(address, counts.requests)
-    since = counts.requests.since(before)
+    before = state.counts.setdefault(address, requests)
+    since = requests.since(before)
     if since.count < _MIN_REQUESTS:
         return None
-    state.counts[address] = counts.requests
+    state.counts[address] = requests
     problems = _beyond_limits(settings, since)
     return f"Serving at {shown(address)}, last {since.count:.0f} requests: {', '.join(problems)}." if problems else ""
 
 
 def _beyond_limits(settings: Settings, since: RequestCounts) -> list[str]:
-    p99, most = 1000 * since.quantile(_P99), settings.serving_error_share
+    p99, most = since.p99_ms, settings.serving_error_share
     problems = []
     if p99 > settings.serving_p99_ms:
         problems.append(f"p99 is {p99:.0f} ms ({settings.serving_p99_ms:g} are allowed)")

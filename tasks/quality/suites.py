@@ -1,7 +1,14 @@
-"""Judges batches: counts the rows of a sample that break each rule, and compares shares and figures with limits."""
+"""Judges batches: counts the rows of a sample that break each rule, and compares shares and figures with limits.
 
+Great Expectations compares: a table with one row per batch has one expectation per figure. Importing the library takes
+seconds, so the first judgement does it.
+"""
+
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from threading import Lock
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -9,18 +16,17 @@ import numpy as np
 import pyarrow as pa
 from narwhals.exceptions import NarwhalsError
 
-from expectations import limits
+from expectations.batches import QUARANTINED_SHARE, setting, stated
 from expectations.rules import RowRule, counted_rows, flags
-from expectations.suites import EXPECTATION, Bounds, judge
 from infra.services.data_docs import MAX_PAGES
 from models.columns import ROW
 from models.errors import TailorbirdError
+from models.ingest.batch_limits import Bounds
 from models.ingest.check.advice import advice
 from models.ingest.tabular.unreadable_cells import UnreadableCells
 from tasks.quality import data_docs
 from tasks.quality.chunk_profile import ChunkProfile
-from tasks.quality.findings import Finding, first_refused, reason, refuses
-from tasks.quality.findings import Findings as Findings
+from tasks.quality.data_docs import Finding, Findings, first_refused, reason, refuses
 
 PROFILE = " batch"
 """The end of the name of a suite for the figures of batches."""
@@ -28,6 +34,19 @@ SHOWN_ROWS = 3
 _MOST_RULES = 8
 _ENOUGH: Final = 20
 """A file of a known shop with so many users has at least one known user."""
+_EXPECTATION: Final = "expect_column_values_to_be_between"
+"""The kind of every expectation."""
+_ROW: Final = "place"
+_COUNTS: Final = {"result_format": "BASIC"}
+_EACH_ROW: Final = {
+    "result_format": "COMPLETE",
+    "unexpected_index_column_names": [_ROW],
+    "return_unexpected_index_query": False,
+}
+"""Lists the rows that fail, which takes three times as long."""
+_LOGGERS: Final = ("great_expectations", "great_expectations.data_context.types.base")
+"""Importing them sets a level, so ours is set afterwards."""
+_one_at_a_time: Final = Lock()
 
 
 class BatchRefusedError(TailorbirdError):
@@ -39,7 +58,7 @@ class BatchExpectations:
     """The expectations on a data set: on its rows, and on a batch as a whole."""
 
     rules: tuple[RowRule, ...]
-    bounds: Bounds
+    bounds: Mapping[str, Bounds]
     optional: frozenset[str] = frozenset()
     """Checks whose failure is only a warning."""
 
@@ -54,7 +73,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class _Sample:
+class SampleCounts:
     """How many rows of a sample break each rule; a rule that cannot be evaluated is missing."""
 
     rows: int
@@ -77,6 +96,23 @@ class _Sample:
             "rows": self.first[rule],
             "share": None if kept is None else 1 - kept,
         }
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What Great Expectations says about a table of figures."""
+
+    result: Any
+    """Its validation result, which Data Docs render."""
+    _rows: int
+
+    def failed(self, name: str) -> set[int]:
+        """Return the positions of the rows whose figure is beyond its bounds: all, if it could not be evaluated."""
+        (one,) = (one for one in self.result.results if one.expectation_config.meta["rule_id"] == name)
+        if one.success:
+            return set()
+        places = one.result.get("unexpected_index_list")
+        return {int(entry[_ROW]) for entry in places} if places else set(range(self._rows))
 
 
 def validate_batch(
@@ -112,7 +148,7 @@ def judge_batches(
     It judges two tables with one row per batch: the shares of a sample's rows that keep each rule, and the figures.
     """
     suites = f"{dataset} rows", f"{dataset}{PROFILE}"
-    counts = _count(expected.rules, [one.sample for one in candidates])
+    counts = count_violations(expected.rules, [one.sample for one in candidates])
     figures = [{name: one.figures.get(name) for name in expected.bounds} for one in candidates]
     of_rows = judge(suites[0], {rule.id: (rule.mostly, None) for rule in expected.rules}, [one.kept for one in counts])
     of_batches = judge(suites[1], expected.bounds, figures)
@@ -123,7 +159,7 @@ def judge_batches(
         for place, (own, findings) in enumerate(zip(counts, verdicts, strict=True)):
             findings.append(own.completed(finding, failed=place in failed))
     for name, bounds in expected.bounds.items():
-        finding = _finding(suites[1], name, limits.stated(bounds), dataset, expected)
+        finding = _finding(suites[1], name, stated(bounds), dataset, expected)
         failed = of_batches.failed(name)
         for place, (values, findings) in enumerate(zip(figures, verdicts, strict=True)):
             broken = place in failed
@@ -131,12 +167,47 @@ def judge_batches(
     return verdicts, [of_rows.result, of_batches.result]
 
 
+def judge(suite: str, bounds: Mapping[str, Bounds], rows: Sequence[Mapping[str, float | None]]) -> Judgement:
+    """Compare each figure of each row with its bounds. None and NaN are within all bounds; a missing figure is not."""
+    import great_expectations as gx
+    import pandas as pd
+
+    expectations = [
+        gx.expectations.ExpectColumnValuesToBeBetween(
+            column=name, min_value=low, max_value=high, meta={"rule_id": name}
+        )
+        for name, (low, high) in bounds.items()
+    ]
+    frame = pd.DataFrame([{_ROW: place, **row} for place, row in enumerate(rows)], dtype=float)
+    with _one_at_a_time:  # the batches of a definition share one name
+        batch = _table().get_batch(batch_parameters={"dataframe": frame})
+        whole = gx.ExpectationSuite(name=suite, expectations=expectations)
+        result = batch.validate(whole, result_format=_COUNTS)
+        if len(rows) > 1 and not result.success:
+            result = batch.validate(whole, result_format=_EACH_ROW)
+    return Judgement(result, len(rows))
+
+
+@cache
+def _table() -> Any:
+    """Return the definition of all tables, in a context that stores nothing."""
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    asset = context.data_sources.add_pandas("batches").add_dataframe_asset("figures")
+    return asset.add_batch_definition_whole_dataframe("all")
+
+
 def _finding(suite: str, rule: str, allowed: str, dataset: str, expected: BatchExpectations) -> Finding:
     """Return a finding without its verdict and its counts."""
     return {
         "suite": suite,
         "rule_id": rule,
-        "expectation": EXPECTATION,
+        "expectation": _EXPECTATION,
         "passed": True,
         "broken": None,
         "of": None,
@@ -144,13 +215,13 @@ def _finding(suite: str, rule: str, allowed: str, dataset: str, expected: BatchE
         "value": None,
         "warns": rule in expected.optional,
         "allowed": allowed,
-        "setting": limits.setting(dataset, rule),
+        "setting": setting(dataset, rule),
     }
 
 
-def _count(rules: Sequence[RowRule], samples: Sequence[pa.Table]) -> list[_Sample]:
+def count_violations(rules: Sequence[RowRule], samples: Sequence[pa.Table]) -> list[SampleCounts]:
     """Count the rows of each sample that break each rule; all samples have the same columns."""
-    rows, counts = pa.concat_tables(samples), [_Sample(len(sample)) for sample in samples]
+    rows, counts = pa.concat_tables(samples), [SampleCounts(len(sample)) for sample in samples]
     ends = np.cumsum([0, *map(len, samples)])
     numbers = rows[ROW].to_numpy() + 1 if ROW in rows.column_names else None
     for rule in rules:
@@ -191,7 +262,7 @@ def refusal(
     most = sorted(quarantined.items(), key=lambda rule: -rule[1])
     limit = f"Its data break what the suite expects: {'; '.join(f'{rule} ({why})' for rule, why in failed.items())}."
     violations = _violations(most, unread)
-    causes = bool(most) and not failed.keys().isdisjoint((limits.QUARANTINED_SHARE, most[0][0]))
+    causes = bool(most) and not failed.keys().isdisjoint((QUARANTINED_SHARE, most[0][0]))
     refusing = [finding for finding in findings if refuses(finding) and finding["broken"] is not None]
     settings = [finding["setting"] for finding in refusing if finding.get("setting")]
     more = f"To allow it, set {', '.join(settings)} in the mapping." if settings else ""

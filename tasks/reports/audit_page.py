@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from models.gate.thresholds import GateThresholds
-from models.monitoring.audit.group_metrics import GroupFigures
+from models.monitoring.audit.figures import GroupFigures
 from models.monitoring.audit.report import Audit
 from models.primitives.escaping import for_markdown
 from models.primitives.json_types import JsonObject

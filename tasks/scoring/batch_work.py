@@ -37,9 +37,9 @@ from models.lists.rules.placement_config import EVER, Placement
 from models.primitives.vocabulary import index_of, words
 from models.recommenders.explanations.sentences import ReasonsNaming
 from tasks.datasets.load_dataset import manifest_of, open_dataset
+from tasks.lake.event_engine import read_once, shared_event_engine, shared_reference_data
 from tasks.lake.event_query import EventQuery
 from tasks.lake.reference_data import ReferenceData, read_reference_data
-from tasks.lake.shared_reads import read_once, shared_event_engine, shared_reference_data
 from tasks.lake.user_item_history import due, fully_refunded, hidden, item_ages
 from tasks.promotion.champion import Champion, require_champion
 from tasks.scoring import batch_state

@@ -23,7 +23,7 @@ from models.evaluation.metrics.beyond_accuracy import concentration
 from models.lists.ranked_lists import CHECKS, BatchUsers, Lists, count_violations
 from models.lists.rules.placement_config import Placement
 from models.recommenders.explanations.sentences import shares
-from tasks.lake.shared_reads import release_shared_reads
+from tasks.lake.event_engine import release_shared_reads
 from tasks.orchestration.progress import progress
 from tasks.orchestration.run_artifacts import log_info
 from tasks.scoring import batch_state, partitions
@@ -285,7 +285,7 @@ def check_lists(
     `eligible` is the number of subjects that are to have a list, one each. `overlap` are the shares of lists that were
     on the previous lists, and the bounds of their mean.
     """
-    from expectations import lists as expectations
+    from expectations.batches import LIST_BOUNDS, LIST_RULES, OVERLAP
     from tasks.quality.suites import BatchExpectations, refusal, validate_batch
 
     stored = partitions.count(connection, batch_id)
@@ -298,9 +298,9 @@ def check_lists(
         "lists_too_many": float((lists_per_subject[:eligible] > 1).sum() + lists_per_subject[eligible:].sum()),
         "ragged_rows": float(stored.ragged),
         "unstored": abs(float(np.sum(rows["length"])) - stored.recommendations) + abs(rows.num_rows - stored.lists),
-        expectations.OVERLAP: float(shares.mean()) if len(shares) else None,
+        OVERLAP: float(shares.mean()) if len(shares) else None,
     }
-    expected = BatchExpectations(expectations.rules(), expectations.bounds(bounds))
+    expected = BatchExpectations(LIST_RULES, {**LIST_BOUNDS, OVERLAP: bounds})
     findings = validate_batch(f"{placement}-{batch_id}", "lists", expected, rows, figures)
     reason = refusal(findings)
     if reason:

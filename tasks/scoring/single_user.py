@@ -10,8 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from infra.installation import Installation, current
 from models.errors import TailorbirdError
 from models.lists.rules.placement_config import EVER, Placement
+from tasks.lake.event_engine import shared_reference_data
 from tasks.lake.reference_data import ReferenceData
-from tasks.lake.shared_reads import shared_reference_data
 from tasks.lake.user_item_history import due, fully_refunded, hidden, item_ages
 
 

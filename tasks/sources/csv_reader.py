@@ -7,12 +7,14 @@ import csv as standard
 import gzip
 import zlib
 from array import array
+from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, NamedTuple, NoReturn, TextIO
+from typing import IO, Final, Literal, NamedTuple, NoReturn, TextIO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -23,10 +25,8 @@ from models.errors import TailorbirdError
 from models.ingest.tabular import format_suggestions, transform
 from models.ingest.tabular.format_suggestions import Suggestion
 from models.ingest.text_files import UTF_8, detected, lines_above_header, marked
-from tasks.sources.data_file_faults import described
-from tasks.sources.file_kinds import refuse_binary
+from tasks.sources.file_faults import described, refuse_binary
 from tasks.sources.locations import SEPARATED
-from tasks.sources.misfit_lines import MOST_SHARE, MisfitQueue, MisfitSummary
 
 BLOCK_BYTES: Final = 8 << 20
 """The size of a parsed block; no row may be longer."""
@@ -52,6 +52,71 @@ _SAMPLE_SIZE: Final = 1 << 20
 _MARK_BYTES: Final = 4
 _ARROWS: Final = {UTF_8: "utf8"}
 """Encodings that Arrow itself decodes; it uses Python's codecs for others."""
+MOST_SHARE: Final = 0.5
+"""If more lines do not fit, the separator or the header is wrong, whatever a mapping tolerates."""
+_MOST_EXAMPLES: Final = 10
+_ENOUGH: Final = 1_000
+"""The number of lines after which reading may stop."""
+
+
+class MisfitLine(NamedTuple):
+    """A line that does not fit the header."""
+
+    number: int
+    """Its position among the rows of the file, from 0."""
+    values: int
+    columns: int
+    """The number of names in the header."""
+    text: str
+
+
+@dataclass
+class MisfitQueue:
+    """The misfit lines that Arrow's reader skips, until the reader of the rows takes them."""
+
+    lines: deque[MisfitLine] = field(default_factory=deque)
+    count: int = 0
+    above: int = 0
+    """The number of lines above the header, which Arrow counts as rows."""
+    stopped: bool = False
+    """Whether reading stopped because most lines do not fit."""
+
+    def skip(self, row: arrow.InvalidRow) -> Literal["skip", "error"]:
+        """Store a line; returns whether Arrow continues, or stops because most lines do not fit."""
+        self.count += 1
+        self.lines.append(MisfitLine(row.number - self.above - 2, row.actual_columns, row.expected_columns, row.text))
+        self.stopped = self.count > _ENOUGH and self.count > MOST_SHARE * (row.number - self.above - 1)
+        return "error" if self.stopped else "skip"
+
+    def take(self, before: int | None, skipped: int) -> list[MisfitLine]:
+        """Remove and return the lines above fitting row `before`, or all; `skipped` were removed earlier."""
+        taken: list[MisfitLine] = []
+        while self.lines and (before is None or self.lines[0].number - skipped - len(taken) < before):
+            taken.append(self.lines.popleft())
+        return taken
+
+
+@dataclass
+class MisfitSummary:
+    """The misfit lines of a whole file: all are counted, and a few are described."""
+
+    columns: int
+    numbers: "array[int]" = field(default_factory=lambda: array("q"))
+    """Their positions among the rows of the file, from 0."""
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, number: int, line: int, values: int) -> None:
+        """Count a line, which an editor numbers `line`."""
+        self.numbers.append(number)
+        if len(self.examples) < _MOST_EXAMPLES:
+            self.examples.append(f"line {line} has {values} value{'s' if values != 1 else ''}")
+
+    @property
+    def sentence(self) -> str:
+        """Describe the lines."""
+        more = len(self.numbers) - len(self.examples)
+        others = f" and {more:,} more line{'s' if more > 1 else ''} with another number" if more else ""
+        return f"{', '.join(self.examples)}{others}, and the first line names {self.columns} columns"
 
 
 def csv_of(part: transform.Part) -> Csv:
@@ -177,22 +242,17 @@ def _line_of(path: Path, csv: Csv, record: int) -> int:
 
 def encoding_of(path: Path, csv: Csv) -> str:
     """Return the encoding of a file: from its byte order mark, its mapping, or its bytes."""
-    stamp = path.stat()
     if csv.encoding is not None:
-        return _marked(path, stamp.st_mtime_ns, stamp.st_size) or csv.encoding
+        return marked(beginning(path, _MARK_BYTES)) or csv.encoding
+    stamp = path.stat()
     return _detected(path, stamp.st_mtime_ns, stamp.st_size)
-
-
-@lru_cache(maxsize=64)
-def _marked(path: Path, _changed: int, _size: int) -> str | None:
-    return marked(beginning(path, _MARK_BYTES))
 
 
 @lru_cache(maxsize=64)
 def _detected(path: Path, _changed: int, _size: int) -> str:
     """Return the detected encoding. An unreadable file counts as UTF-8, and reading it reports the error."""
     try:
-        with gzip.open(path) if _is_zipped(path) else path.open("rb") as file:
+        with _open_bytes(path) as file:
             return detected(iter(partial(file.read, BLOCK_BYTES), b""))
     except _FAULTS:
         return UTF_8
@@ -201,14 +261,14 @@ def _detected(path: Path, _changed: int, _size: int) -> str:
 def beginning(path: Path, size: int = _SAMPLE_SIZE) -> bytes:
     """Return the first bytes of a file, unpacked."""
     try:
-        with gzip.open(path) if _is_zipped(path) else path.open("rb") as file:
+        with _open_bytes(path) as file:
             return file.read(size)
     except _FAULTS:
         return b""
 
 
-def _is_zipped(path: Path) -> bool:
-    return path.name.lower().endswith(".gz")
+def _open_bytes(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path)) if path.name.lower().endswith(".gz") else path.open("rb")
 
 
 def text(path: Path, csv: Csv) -> TextIO:
@@ -216,8 +276,7 @@ def text(path: Path, csv: Csv) -> TextIO:
     # Bytes that are not UTF-8 matter only in columns that are read. The faster parser finds them there.
     known = encoding_of(path, csv)
     name, errors = ("utf-8-sig", _ESCAPED) if known == UTF_8 else (known, "strict")
-    opener: Any = partial(gzip.open, path, "rt") if _is_zipped(path) else path.open
-    file: TextIO = opener(encoding=name, errors=errors, newline="")
+    file = TextIOWrapper(_open_bytes(path), encoding=name, errors=errors, newline="")
     try:
         for _ in range(csv.skip):
             file.readline(BLOCK_BYTES)
@@ -292,23 +351,23 @@ def refuse_misfits(path: Path, csv: Csv) -> NoReturn:
 
 def title_hint(path: Path, csv: Csv) -> str:
     """Return a hint on the line that seems to be the header, if there is a title above it; else an empty text."""
-    try:
-        with text(path, csv) as file:
-            beginning = file.read(_SAMPLE_SIZE)
-    except _FAULTS:
-        return ""
-    above = lines_above_header(beginning.splitlines(keepends=True), csv.separator) if not csv.skip else 0
+    above = lines_above_header(_sample(path, csv).splitlines(keepends=True), csv.separator) if not csv.skip else 0
     return f"; the header seems to be in line {above + 1}: write `skip_lines = {above}`" if above else ""
 
 
 def separator_of(path: Path, csv: Csv, required: Collection[str] = ()) -> Suggestion | None:
     """Return another separator that fits the first lines better and gives the required columns, if there is one."""
+    sample = _sample(path, csv)
+    return format_suggestions.separator(sample, csv.separator, required, whole=len(sample) < _SAMPLE_SIZE)
+
+
+def _sample(path: Path, csv: Csv) -> str:
+    """Return the beginning of a file; empty if it cannot be read."""
     try:
         with text(path, csv) as file:
-            beginning = file.read(_SAMPLE_SIZE)
+            return file.read(_SAMPLE_SIZE)
     except _FAULTS:
-        return None
-    return format_suggestions.separator(beginning, csv.separator, required, whole=len(beginning) < _SAMPLE_SIZE)
+        return ""
 
 
 def _refuse(path: Path, fault: str) -> NoReturn:

@@ -8,7 +8,7 @@ from models.errors import TailorbirdError
 from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.tabular.table_mapping import Mapping
 from tasks.sources.csv_reader import is_csv
-from tasks.sources.file_kinds import refuse_binary, refuse_no_parquet
+from tasks.sources.file_faults import refuse_binary, refuse_no_parquet
 from tasks.sources.glob import names
 from tasks.sources.locations import LINES, TABLES, at, below, find, is_folder, no_file_message
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.errors import TailorbirdError
-from tasks.sources.data_file_faults import described
+from tasks.sources.file_faults import described
 
 CHUNK_BYTES = 64 * 1024 * 1024
 """The approximate size of a chunk of lines, uncompressed."""

@@ -9,9 +9,7 @@ from typing import Final
 
 from models.errors import TailorbirdError
 from tasks.sources import object_store
-from tasks.sources.glob import Segments, State, begin, hidden, is_pattern, segments, step, takes
-from tasks.sources.object_store import is_address
-from tasks.sources.object_store_errors import ENDPOINT
+from tasks.sources.glob import State, begin, hidden, is_pattern, segments, step, takes
 from tasks.sources.temp_folders import scratch
 
 LINES: Final = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson", ".ndjson.gz", ".gz")
@@ -62,8 +60,9 @@ def below(place: str, pattern: str, endings: Sequence[str]) -> list[str]:
         return [] if pieces else [base]
     if not kind:
         return []
-    search = object_store.below if is_address(base) else _below
-    return sorted(search(base, pieces, tuple(endings)))
+    if is_address(base):
+        return sorted(object_store.below(base, pieces, tuple(endings)))
+    return sorted(_walk(base, begin(pieces), tuple(endings), frozenset([os.path.realpath(base)])))
 
 
 def is_folder(place: str) -> bool:
@@ -89,12 +88,17 @@ def no_file_message(place: str, endings: Sequence[str]) -> str:
     """Return the error message for a place without files."""
     base = absolute(place)
     if is_address(base) and not object_store.has_bucket(base):
-        return f"There is no bucket for {base}. Check its name, {ENDPOINT}."
+        return f"There is no bucket for {base}. Check its name, {object_store.ENDPOINT}."
     if _kind(base) == "folder":
         return f"There is no file in {base} or below it that ends with {', '.join(endings)}. Check the path."
     if not is_address(base) and Path(base).exists():
         return f"{base} is {_SPECIAL}. Copy what comes from it to a file, and give that."
     return f"There is no file {base}. Give a file, a folder, or a pattern such as export/**/*.gz."
+
+
+def is_address(place: str) -> bool:
+    """Return whether a place is in an object store, rather than on this machine."""
+    return "://" in place
 
 
 def absolute(place: str) -> str:
@@ -154,10 +158,6 @@ def _kind(base: str) -> str | None:
     return "file" if path.is_file() else "folder" if path.is_dir() else None
 
 
-def _below(folder: str, pattern: Segments, endings: tuple[str, ...]) -> Iterator[str]:
-    yield from _walk(folder, begin(pattern), endings, frozenset([os.path.realpath(folder)]))
-
-
 def _walk(folder: str, state: State, endings: tuple[str, ...], above: frozenset[str]) -> Iterator[str]:
     """Yield the matching files of a folder. A link must not lead back to one of the folders `above`."""
     try:
@@ -166,16 +166,12 @@ def _walk(folder: str, state: State, endings: tuple[str, ...], above: frozenset[
         raise TailorbirdError(f"{folder} cannot be looked through: {error.strerror}. Check who may read it.") from error
     for entry in entries:
         after = frozenset() if hidden(entry.name) else step(state, entry.name)
-        if after and _is_folder(entry):
+        if after and not _is_broken_link(entry) and entry.is_dir():
             inside = above | {os.path.realpath(entry.path)} if entry.is_symlink() else above
             if not entry.is_symlink() or len(inside) > len(above):
                 yield from _walk(entry.path, after, endings, inside)
         elif takes(after, entry.name, endings) and not _is_broken_link(entry) and entry.is_file():
             yield entry.path
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return not _is_broken_link(entry) and entry.is_dir()
 
 
 def _is_broken_link(entry: os.DirEntry[str]) -> bool:

@@ -1,8 +1,12 @@
-"""Lists and downloads files in object stores. Credentials come from the places that each cloud's own tools use."""
+"""Lists and downloads files in object stores. Credentials come from the places that each cloud's own tools use.
+
+Errors of a store become sentences with advice and without credentials.
+"""
 
 import os
+import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from io import BufferedWriter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -12,7 +16,6 @@ from pyarrow import fs
 
 from models.errors import TailorbirdError
 from tasks.sources.glob import Segments, begin, hidden, step, takes
-from tasks.sources.object_store_errors import StoreError, credentials, translate_store_errors
 
 if TYPE_CHECKING:
     from tasks.orchestration.progress import Advance
@@ -25,9 +28,38 @@ _PATIENCE: Final = "?retry_limit_seconds=30"
 """Google's client retries for a quarter of an hour by default."""
 
 
-def is_address(place: str) -> bool:
-    """Return whether a place is in an object store, rather than on this machine."""
-    return "://" in place
+_CREDENTIALS: Final = {
+    "s3": "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "gs": "GOOGLE_APPLICATION__CREDENTIALS",
+    "abfs": "`az login`, or AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET",
+}
+ENDPOINT: Final = "the network, and AWS_ENDPOINT_URL where the store is not Amazon's"
+_GONE: Final = "There is no such object. Check the name"
+# Messages of the clients of the three clouds, which have no codes in common.
+_SIGNS: Final = (
+    (r"NO_SUCH_BUCKET", f"There is no such bucket. Check its name, {ENDPOINT}"),
+    (r"NO_SUCH_KEY|RESOURCE_NOT_FOUND|status 404|NOT_FOUND|NotFound|does not exist", _GONE),
+    (
+        r"ACCESS_DENIED|ACCESS_KEY|SIGNATURE|TOKEN|EXPIRED|UNRECOGNIZED_CLIENT|SKEWED|MISSING_AUTHENTICATION"
+        r"|PERMISSION_DENIED|UNAUTHENTICATED|Authenticat|Authoriz|[Cc]redential|status 40[13]",
+        "Access is denied. Check the credentials ({credentials}), and that they may list and read there",
+    ),
+    (r"status (301|307|400)|REDIRECT", "The store refused the request. Check the region (such as AWS_REGION)"),
+)
+_UNREACHABLE: Final = re.compile(
+    r"NETWORK_CONNECTION|curlCode|[Cc]onnect|resolve host|TIMEOUT|[Tt]imed out|UNAVAILABLE|SLOW_DOWN|THROTTLING"
+    r"|INTERNAL|DEADLINE|status 5\d\d|[Rr]etry"
+)
+_NAMES: Final = re.compile(r"'[^']*'")
+_REQUEST: Final = re.compile(r"\?\S+")
+
+
+class StoreError(TailorbirdError):
+    """An object store does not return a requested object."""
+
+
+class StoreUnreachableError(StoreError):
+    """An object store does not answer, so that a retry may succeed."""
 
 
 def kind(address: str) -> Literal["file", "folder"] | None:
@@ -137,3 +169,33 @@ def _opened(address: str) -> tuple[fs.FileSystem, str]:
     bucket, key = _split(address)
     store, base = fs.FileSystem.from_uri(bucket + (_PATIENCE if bucket.startswith("gs:") else ""))
     return store, f"{base}/{key}" if key else base
+
+
+@contextmanager
+def translate_store_errors(address: str) -> Iterator[None]:
+    """Raise errors of a store's client as StoreError with this address."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        # Without the cause, which may hold a signed request.
+        raise _explained(address, error) from None
+
+
+def credentials(address: str) -> str:
+    """Return where the client of the address's store finds credentials."""
+    return next(where for scheme, where in _CREDENTIALS.items() if address.startswith(scheme))
+
+
+def _explained(address: str, error: Exception) -> StoreError:
+    message = _NAMES.sub("", str(error))
+    if isinstance(error, FileNotFoundError):
+        return StoreError(f"{address}: {_GONE}.")
+    for signs, sentence in _SIGNS:
+        if re.search(signs, message):
+            return StoreError(f"{address}: {sentence.format(credentials=credentials(address))}.")
+    if _UNREACHABLE.search(message):
+        return StoreUnreachableError(
+            f"{address}: the store cannot be reached, or stopped answering. Check {ENDPOINT}, then run the command "
+            "again; what was ingested stays."
+        )
+    return StoreError(f"{address} cannot be read: {_REQUEST.sub('', message)[:200]}")

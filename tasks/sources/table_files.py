@@ -4,27 +4,21 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from expectations.contract import Kind
 from models.errors import TailorbirdError
 from models.ingest import text_files
-from models.ingest.tabular.unreadable_cells import UnreadableCells, unreadable_profile
+from models.ingest.tabular.unreadable_cells import Kind, UnreadableCells, unreadable_profile
 from models.primitives.json_types import JsonObject
 from tasks.sources import csv_reader
-from tasks.sources.csv_reader import PLAIN, Csv, is_csv
+from tasks.sources.csv_reader import PLAIN, Csv, MisfitLine, MisfitQueue, is_csv
 from tasks.sources.csv_reader import csv_of as csv_of
-from tasks.sources.data_file_faults import described
-from tasks.sources.file_kinds import refuse_no_parquet
-from tasks.sources.misfit_lines import MisfitLine, MisfitQueue
-
-if TYPE_CHECKING:
-    import pyarrow.dataset as ds
+from tasks.sources.file_faults import described, refuse_no_parquet
 
 CHUNK_ROWS = 250_000
 _BUFFER_BYTES = 1 << 20
@@ -49,11 +43,7 @@ class RowNumbering(NamedTuple):
         return unreadable_profile(listed, rows, pa.array(self.numbers(positions)), self.unit) if listed else {}
 
 
-def _from_one(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    return rows + 1
-
-
-BY_ROW: Final = RowNumbering("row", _from_one)
+BY_ROW: Final = RowNumbering("row", partial(np.add, 1))
 
 
 def row_numbering(path: Path, csv: Csv) -> RowNumbering:
@@ -85,16 +75,14 @@ def _unreadable(path: Path, error: Exception) -> TailorbirdError:
     return TailorbirdError(f"{path} cannot be read: {described(error)}. Nothing was stored.")
 
 
-def _open(path: Path) -> "ds.Dataset":
-    import pyarrow.dataset as ds  # it imports pandas
-
+def _metadata(path: Path) -> pq.FileMetaData:
     refuse_no_parquet(path)
     try:
-        dataset = ds.dataset(path, format="parquet")
+        metadata = pq.read_metadata(path)
+        csv_reader.refuse_many_columns(path, len(metadata.schema.to_arrow_schema()))
     except (pa.ArrowInvalid, OSError) as error:
         raise _unreadable(path, error) from None
-    csv_reader.refuse_many_columns(path, len(dataset.schema))
-    return dataset
+    return metadata
 
 
 def _kind(kind: pa.DataType) -> Kind:
@@ -116,7 +104,7 @@ def column_kinds(path: Path, csv: Csv = PLAIN) -> Mapping[str, Kind]:
     """Return the columns of the file with the kinds of their values."""
     if is_csv(path):
         return dict.fromkeys(csv_reader.header(path, csv), "untyped")
-    return {field.name: _kind(field.type) for field in _open(path).schema}
+    return {field.name: _kind(field.type) for field in _metadata(path).schema.to_arrow_schema()}
 
 
 def row_count(path: Path, csv: Csv = PLAIN, columns: Collection[str] | None = None, tolerated: float = 0.0) -> int:
@@ -126,7 +114,7 @@ def row_count(path: Path, csv: Csv = PLAIN, columns: Collection[str] | None = No
     """
     if is_csv(path):
         return csv_reader.row_count(path, csv, columns, tolerated)
-    return int(_open(path).count_rows())
+    return int(_metadata(path).num_rows)
 
 
 def _batches(path: Path, columns: Sequence[str], size: int, csv: Csv, misfits: MisfitQueue) -> Iterator[pa.RecordBatch]:

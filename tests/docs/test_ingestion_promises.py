@@ -30,7 +30,7 @@
   test_a_file_that_is_refused_does_not_stop_the_others_and_is_named
 - no message quotes a value (`tests/tasks/orchestration/test_canaries.py`)
   test_no_value_of_a_broken_csv_file_gets_into_a_message_or_a_store
-- nor a column's name (`tests/expectations/test_contract.py`)
+- nor a column's name (`tests/expectations/test_batches.py`)
   test_the_columns_of_a_file_without_names_are_values_and_are_not_repeated
 - any order of files (`tests/tasks/ingest/rows/test_order_of_files.py`)
   test_files_in_any_order_end_with_the_same
@@ -128,8 +128,7 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-from expectations.events import RULES
-from expectations.limits import bounds
+from expectations.batches import EVENT_RULES, bounds
 from infra.database.schema.schema import LEDGER, ingest_batches, items, users
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
@@ -340,9 +339,13 @@ def test_the_table_of_promises_names_tests_that_exist() -> None:
 def test_the_page_names_every_rule_that_puts_rows_into_quarantine() -> None:
     lines = PAGE.partition("| rule |")[2].partition("\n\n")[0].splitlines()[2:]
     names = {rule for line in lines for rule in re.findall(r"`(\w+)`", line.split("|")[1])}
-    by_key = {rule.id for rule in RULES if rule.id.endswith("_unreadable")}
+    by_key = {rule.id for rule in EVENT_RULES if rule.id.endswith("_unreadable")}
     assert names & by_key  # two of them stand for all
-    assert names - by_key - _REQUIRED == {rule.id for rule in RULES} - by_key | {CONFLICT, UNREADABLE, LINE_UNREADABLE}
+    assert names - by_key - _REQUIRED == {rule.id for rule in EVENT_RULES} - by_key | {
+        CONFLICT,
+        UNREADABLE,
+        LINE_UNREADABLE,
+    }
 
 
 def test_the_pages_mapping_is_one_and_its_figures_can_be_limited() -> None:

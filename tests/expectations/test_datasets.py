@@ -4,13 +4,12 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from expectations.dataset_sentences import Comparison, sentence
 from expectations.datasets import (
     INTERACTIONS,
     LAKE_ROWS,
     TABLES,
     USUAL,
-    acceptable,
+    Comparison,
     aggregates,
     bounds,
     figures,
@@ -18,14 +17,13 @@ from expectations.datasets import (
     range_of,
     rules,
     sample,
-    warns,
+    sentence,
 )
 from expectations.rules import flags
-from expectations.suites import judge
 from models.datasets.acceptance import DatasetLimits
 from models.features.definitions import Feature
 from models.features.segments.trait_clusters import Group, groups
-from tasks.quality.suites import BatchExpectations, Candidate, judge_batches, refusal
+from tasks.quality.suites import BatchExpectations, Candidate, judge, judge_batches, refusal
 
 FEATURES = (
     Feature("recency_days", "time since the latest purchase", "days"),
@@ -130,20 +128,6 @@ def test_rows_users_and_items_are_compared_with_what_the_lake_counts() -> None:
     assert LAKE_ROWS not in figures(now)
     loose = DatasetLimits(smallest_ratio=0.4, largest_ratio=3)
     assert broken(result, bounds(SMALL, limits=loose)) == set()
-
-
-def test_only_comparisons_with_the_last_data_set_and_among_groups_warn() -> None:
-    parts = [Group("age", "old", 600, 440)]
-    warned = {name for name in bounds(SMALL, parts) if warns(name)}
-    assert {name.partition("_")[0] for name in warned} == {"ratio", "null", "group"}
-    assert not any(warns(rule.id) for rule in rules())
-    assert not warns("accounted_users")
-
-
-def test_data_that_cannot_train_a_model_cannot_be_accepted() -> None:
-    fixed = {name for name in bounds(SMALL) if not acceptable(name)}
-    faults = {f"{fault}_user_features" for fault in ("repeated", "keyless", "not_finite")}
-    assert fixed == {"rows_interactions", "users", "items"} | faults
 
 
 def test_empty_values_are_compared_within_a_source_and_a_new_source_with_nothing() -> None:

@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -7,14 +7,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from expectations import events, items, users
-from expectations.rules import RowRule, flags, violation_shares
-from expectations.suites import Bounds, Figures
+from expectations.batches import EVENT_RULES, ITEM_RULES, USER_RULES, event_rules
+from expectations.rules import RowRule, flags
 from models import columns
 from models.ingest import placeholder_ids
-from models.ingest.batch_limits import Limits
+from models.ingest.batch_limits import Bounds, Limits
 from models.ingest.tabular.unreadable_cells import KEYS
-from tasks.quality.findings import Finding
+from tasks.quality.data_docs import Finding
 from tasks.quality.suites import BatchExpectations, Candidate, judge_batches, refusal
 
 ROWS = 400
@@ -48,9 +47,9 @@ _VALUES: dict[str, tuple[pa.DataType, list[Any]]] = {
     ),
 }
 SUITES = {
-    "events": events.rules(["k-of-null"], placeholder_ids.ITEMS),
-    "items": items.RULES,
-    "users": users.RULES,
+    "events": event_rules(["k-of-null"], placeholder_ids.ITEMS),
+    "items": ITEM_RULES,
+    "users": USER_RULES,
 }
 EVERY_RULE = [pytest.param(name, rule, id=f"{name}-{rule.id}") for name, rules in SUITES.items() for rule in rules]
 
@@ -65,8 +64,8 @@ def frame() -> pa.Table:
 def judged(
     rules: Iterable[RowRule],
     rows: pa.Table,
-    bounds: Bounds = MappingProxyType({}),
-    figures: Figures = MappingProxyType({}),
+    bounds: Mapping[str, Bounds] = MappingProxyType({}),
+    figures: Mapping[str, float | None] = MappingProxyType({}),
 ) -> list[Finding]:
     expected = BatchExpectations(tuple(rules), bounds)
     ((findings,), _) = judge_batches("events", expected, [Candidate("b", rows, figures)])
@@ -87,7 +86,6 @@ def test_the_rows_that_a_rule_flags_are_counted_and_their_share_decides(
     assert 0 < flagged < ROWS
     finding = findings[suite][rule.id]
     assert (finding["broken"], finding["of"]) == (flagged, ROWS)
-    assert finding["share"] == pytest.approx(violation_shares(frame(), [rule])[rule.id])
     assert finding["passed"] == (finding["share"] <= 1 - rule.mostly)
 
 
@@ -99,7 +97,7 @@ def test_a_share_leaves_out_nulls_and_may_be_as_large_as_its_limit(
     values: list[float | None], share: float | None
 ) -> None:
     rows = pa.table({"quantity": pa.array(values, pa.float64())})
-    (finding,) = judged([rule for rule in events.RULES if rule.id == "quantity_not_positive"], rows)
+    (finding,) = judged([rule for rule in EVENT_RULES if rule.id == "quantity_not_positive"], rows)
     assert finding["share"] == (None if share is None else pytest.approx(share))
     assert finding["passed"] == (share in (None, 0.1))
 
@@ -107,7 +105,7 @@ def test_a_share_leaves_out_nulls_and_may_be_as_large_as_its_limit(
 def test_an_unreadable_cell_is_no_missing_one() -> None:
     keys = ["|occurred_at|"] * 11 + [None] * 10
     rows = pa.table({"occurred_at": pa.array([None] * 12 + [0] * 9, pa.timestamp("us", tz="UTC")), KEYS: keys})
-    (finding,) = judged([rule for rule in events.RULES if rule.id == "occurred_at_missing"], rows)
+    (finding,) = judged([rule for rule in EVENT_RULES if rule.id == "occurred_at_missing"], rows)
     assert (finding["broken"], finding["share"], finding["passed"]) == (1, pytest.approx(0.1), True)
 
 
@@ -120,41 +118,18 @@ def test_a_rule_has_one_id_and_states_what_it_means(suite: str) -> None:
 
 @pytest.mark.parametrize(("number", "broken"), [(0.0, True), (1000.0, False), (1000.5, True), (None, False)])
 def test_the_limit_of_a_quantity_is_exact(number: float | None, broken: bool) -> None:
-    rules = [rule for rule in events.RULES if rule.id.startswith("quantity")]
+    rules = [rule for rule in EVENT_RULES if rule.id.startswith("quantity")]
     result = flags(pa.table({"quantity": pa.array([number], pa.float64()), KEYS: pa.nulls(1, pa.string())}), rules)
     assert any(column[0].as_py() for column in result.columns) == broken
 
 
-def test_a_suite_of_rules_that_hold_gives_no_reason_to_refuse() -> None:
-    rows = pa.table({"user_key": ["a", "b"], "user_id_too_long": [False, False], KEYS: pa.nulls(2, pa.string())})
-    assert refusal(judged(users.RULES, rows)) is None
-
-
-def test_a_refusal_names_rule_and_count_and_no_value() -> None:
-    rows = pa.table({"quantity": [0.0, 0.0, 3.0]})
-    rules = [rule for rule in events.RULES if rule.id == "quantity_not_positive"]
-    assert refusal(judged(rules, rows)) == (
-        "Its data break what the suite expects: quantity_not_positive (2 of 3, at most 10% is allowed). "
-        "To allow it, set `limits.events.quantity_not_positive` in the mapping."
-    )
-
-
-@pytest.mark.parametrize(
-    ("rows", "quarantined_share", "broken"),
-    [(100, 0.2, set()), (100, 0.21, {"quarantined_share"}), (0, 0.0, {"rows"})],
-)
-def test_a_batch_is_judged_by_its_whole_profile(rows: int, quarantined_share: float, broken: set[str]) -> None:
-    result = judged((), frame(), events.PROFILE_BOUNDS, {"rows": rows, "quarantined_share": quarantined_share})
-    assert {finding["rule_id"] for finding in result if not finding["passed"]} == broken
-
-
 def test_robots_and_people_of_the_house_never_refuse_a_batch() -> None:
-    rules = [rule for rule in events.RULES if rule.id in {"robot", "internal_traffic"}]
+    rules = [rule for rule in EVENT_RULES if rule.id in {"robot", "internal_traffic"}]
     assert refusal(judged(rules, pa.table({"robot": [True] * 3, "internal": [True] * 3}))) is None
 
 
 def test_a_source_without_placeholders_breaks_no_rule_about_them() -> None:
-    rules = [rule for rule in events.rules() if rule.id.endswith("_placeholder")]
+    rules = [rule for rule in event_rules() if rule.id.endswith("_placeholder")]
     rows = pa.table({"user_key": ["null", "k"], "item_id": ["null", None]})
     assert [row for row in flags(rows, rules).to_pylist() if any(row.values())] == []
     assert refusal(judged(rules, rows)) is None
@@ -162,12 +137,12 @@ def test_a_source_without_placeholders_breaks_no_rule_about_them() -> None:
 
 @pytest.mark.parametrize(("item", "broken"), [("null", True), ("NULL", True), ("[object Object]", True), ("0", False)])
 def test_an_item_may_be_called_zero_but_not_null(item: str, broken: bool) -> None:
-    rules = [rule for rule in events.RULES if rule.id == "item_id_placeholder"]
+    rules = [rule for rule in EVENT_RULES if rule.id == "item_id_placeholder"]
     assert flags(pa.table({"item_id": [item]}), rules)["item_id_placeholder"].to_pylist() == [broken]
 
 
 def test_a_refund_of_a_whole_order_keeps_every_rule_about_items() -> None:
-    rules = [rule for rule in events.RULES if rule.id.startswith("item_id")]
+    rules = [rule for rule in EVENT_RULES if rule.id.startswith("item_id")]
     result = flags(pa.table({"item_id": [columns.WHOLE_ORDER]}), rules)
     assert not any(column[0].as_py() for column in result.columns)
 
@@ -175,9 +150,9 @@ def test_a_refund_of_a_whole_order_keeps_every_rule_about_items() -> None:
 def test_a_limit_of_a_mapping_holds_for_the_row_rule_and_for_its_expectation() -> None:
     limits = Limits(highest_quantity=999, highest_value=0.001)
     rows = frame()
-    chosen = [rule for rule in events.rules(limits=limits) if rule.id in ("quantity_above_limit", "value_above_limit")]
+    chosen = [rule for rule in event_rules(limits=limits) if rule.id in ("quantity_above_limit", "value_above_limit")]
     result = {finding["rule_id"]: finding["broken"] for finding in judged(chosen, rows)}
-    usual = [rule for rule in events.RULES if rule.id in result]
+    usual = [rule for rule in EVENT_RULES if rule.id in result]
     assert result == {name: pc.sum(broken).as_py() for name, broken in zip(result, flags(rows, chosen), strict=True)}
     assert all(result[rule.id] > pc.sum(flags(rows, [rule])[rule.id]).as_py() for rule in usual)
     assert [rule.meaning for rule in chosen] == ["more than 999 pieces in one row", "a value of more than 0"]

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from expectations import events as promises
+from expectations.batches import EVENT_RULES
 from infra.database.schema.schema import LEDGER, ingest_batches, ingest_updates, quarantine
 from infra.installation import Installation
 from models.errors import TailorbirdError
@@ -29,7 +29,7 @@ unknown_items = "accept"
 {{kind}}
 [limits.events]
 quarantined_share = 1.0
-{"".join(f"{rule.id} = 1.0{chr(10)}" for rule in promises.RULES)}
+{"".join(f"{rule.id} = 1.0{chr(10)}" for rule in EVENT_RULES)}
 """
 TABLE = """
 [events]

@@ -1,55 +1,23 @@
 """Computes an audit, as values that can be stored."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import isfinite
-from typing import TypedDict
+from typing import Any
 
 from models.evaluation.metrics.bootstrap import Estimate
 from models.gate.thresholds import GateThresholds
-from models.monitoring.audit.group_metrics import GroupFigures, figures_by_group
-from models.monitoring.audit.popularity_bias import (
+from models.monitoring.audit.figures import (
+    GroupFigures,
     PopularityTenth,
     ProviderShare,
+    figures_by_group,
     popularity_tenths,
     providers,
     spread,
 )
 from models.monitoring.audit.served_data import AuditData
 from models.monitoring.audit.significance import GroupComparison, Status, compare_groups, sentence, status
-
-
-class FigureJson(TypedDict):
-    """A figure with its interval; None for values that are not finite."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-
-class GroupJson(TypedDict):
-    """The figures of a group as they are stored."""
-
-    trait: str
-    value: str
-    users: int
-    acted: int
-    figures: dict[str, FigureJson | None]
-
-
-class AuditJson(TypedDict):
-    """An audit as `audit_reports.figures` stores it."""
-
-    verdict: str
-    users: int
-    acted: int
-    groups: list[GroupJson]
-    beside: list[dict[str, str | float | None]]
-    """The comparison of each group with all other users."""
-    tenths: list[PopularityTenth]
-    categories: list[ProviderShare]
-    brands: list[ProviderShare]
-    spread: dict[str, FigureJson | None]
+from models.primitives.json_types import JsonObject
 
 
 @dataclass(frozen=True)
@@ -78,19 +46,11 @@ class Audit:
         figures = self.groups[0].figures | self.spread
         return {name: figure.value for name, figure in figures.items() if figure is not None}
 
-    def as_dict(self) -> AuditJson:
-        """Return plain values that JSON can hold."""
-        return AuditJson(
-            verdict=self.verdict,
-            users=self.users,
-            acted=self.acted,
-            groups=[_group_json(group) for group in self.groups],
-            beside=[_comparison_json(comparison) for comparison in self.comparisons],
-            tenths=self.tenths,
-            categories=self.categories,
-            brands=self.brands,
-            spread=_figures_json(self.spread),
-        )
+    def as_dict(self) -> JsonObject:
+        """Return plain values, as `audit_reports.figures` stores them; None for values that are not finite."""
+        stored = ("verdict", "users", "acted", "groups", "comparisons", "tenths", "categories", "brands", "spread")
+        figures: JsonObject = _plain({name: getattr(self, name) for name in stored})
+        return figures | {"beside": figures.pop("comparisons")}
 
 
 def run_audit(data: AuditData, limits: GateThresholds, seed: int) -> Audit:
@@ -110,22 +70,12 @@ def run_audit(data: AuditData, limits: GateThresholds, seed: int) -> Audit:
     )
 
 
-def _group_json(group: GroupFigures) -> GroupJson:
-    figures = _figures_json(group.figures)
-    return GroupJson(trait=group.trait, value=group.value, users=group.users, acted=group.acted, figures=figures)
-
-
-def _comparison_json(comparison: GroupComparison) -> dict[str, str | float | None]:
-    return {name: _finite(value) if isinstance(value, float) else value for name, value in asdict(comparison).items()}
-
-
-def _figures_json(figures: Mapping[str, Estimate | None]) -> dict[str, FigureJson | None]:
-    return {name: _figure_json(figure) if figure else None for name, figure in figures.items()}
-
-
-def _figure_json(figure: Estimate) -> FigureJson:
-    return FigureJson(value=_finite(figure.value), low=_finite(figure.low), high=_finite(figure.high))
-
-
-def _finite(value: float) -> float | None:
-    return value if isfinite(value) else None
+def _plain(value: Any) -> Any:
+    """Return a figure, or a structure of them, as JSON can hold it."""
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, GroupFigures | GroupComparison | Estimate):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list) else value

@@ -1,8 +1,7 @@
 """Tests whether a group is served worse than all other users, with intervals that hold for all groups at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,7 @@ Status = Literal["within margin", "beyond margin", "not judged"]
 BEYOND_MARGIN: Final = "beyond margin"
 
 
-@dataclass(frozen=True)
-class GroupComparison:
+class GroupComparison(NamedTuple):
     """A group compared with all other users in realised NDCG@10."""
 
     trait: str

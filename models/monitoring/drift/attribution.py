@@ -7,14 +7,13 @@ from typing import Final, NamedTuple, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from models.monitoring.drift.signals.count_layout import BINS, Sums
 from models.monitoring.drift.signals.event_columns import Floats, Ints
 from models.monitoring.drift.signals.signal_table import NAMES, ratio, values
-from models.monitoring.drift.signals.user_behaviour import FEATURES
-from models.monitoring.drift.signals.user_counts import Edges, UserCounts
+from models.monitoring.drift.signals.user_counts import BINS, FEATURES, Edges, Sums, UserCounts
 
 _LEAST: Final = 30
 """Users that a segment needs to be listed."""
+_MOST_ITEMS: Final = 10
 _POPULARITY: Final = "popularity"
 
 
@@ -46,10 +45,9 @@ def distributions(drivers: Sequence[str], now: Sums, then_values: Sums, edges: E
             continue
         about = FEATURES.get(name, "interactions by the popularity of items before, the most popular tenth first")
         bins = _bins(edges[name]) if name in FEATURES else [str(tenth + 1) for tenth in range(BINS)]
-        shares = [ratio(sums[name], sums[name].sum())[: len(bins)] for sums in (then_values, now)]
-        if name in FEATURES:  # unknown stays last, even if bins before it are empty
-            shares = [np.append(share[:-1], ratio(sums[name], sums[name].sum())[-1])
-                      for share, sums in zip(shares, (then_values, now), strict=True)]  # fmt: skip
+        # Unknown is the last one, even if bins before it are empty.
+        columns = [*range(len(bins) - 1), -1] if name in FEATURES else range(BINS)
+        shares = [ratio(sums[name], sums[name].sum())[columns] for sums in (then_values, now)]
         moved_distributions.append(Distribution(name, about, bins, *shares))
     return moved_distributions
 
@@ -84,12 +82,12 @@ def _of(parts: Sequence[UserCounts], segment: NDArray[np.str_], name: str, usual
     return dict(zip(NAMES, values(Sums(total), usual).tolist(), strict=True))
 
 
-def items_with_changed_share(now: Ints, then_values: Ints, most: int = 10) -> tuple[Ints, Ints, Floats]:
+def items_with_changed_share(now: Ints, then_values: Ints) -> tuple[Ints, Ints, Floats]:
     """Return the items whose share of the interactions rose most and fell most, and the change of each item."""
     shares = [
         np.nan_to_num(ratio(counts.astype(np.float64), np.asarray(counts.sum()))) for counts in (now, then_values)
     ]
     change: Floats = np.subtract(*shares)
     order = np.argsort(-change, kind="stable")
-    gained, lost = order[:most], order[::-1][:most]
+    gained, lost = order[:_MOST_ITEMS], order[::-1][:_MOST_ITEMS]
     return gained[change[gained] > 0], lost[change[lost] < 0], change

@@ -1,15 +1,14 @@
 """Checks whether the event feed is complete. A broken feed resembles drift, so it blocks retraining."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, TypedDict
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from models.columns import EVENT_TYPES
-from models.monitoring.drift.signals.count_layout import MISSING, PLACE, Sums
 from models.monitoring.drift.signals.event_columns import Floats
 from models.monitoring.drift.signals.signal_table import ratio
+from models.monitoring.drift.signals.user_counts import MISSING, PLACE, Sums
 
 _FAR: Final = 5.0
 """Standard deviations from earlier windows beyond which a check fails."""
@@ -22,19 +21,7 @@ _REMAINDER: Final = 0.05
 """An event type with at least `_VANISHED` expected events fails below this share of its earlier minimum."""
 
 
-class FeedCheckJson(TypedDict):
-    """A check as `drift_reports.feed` stores it."""
-
-    check: str
-    value: float
-    low: float | None
-    high: float | None
-    passed: bool
-    detail: str
-
-
-@dataclass(frozen=True)
-class FeedCheck:
+class FeedCheck(NamedTuple):
     """One check of the feed: a value and its limits."""
 
     check: str
@@ -43,17 +30,6 @@ class FeedCheck:
     high: float | None
     passed: bool
     detail: str
-
-    def as_dict(self) -> FeedCheckJson:
-        """Return plain values that JSON can hold."""
-        return FeedCheckJson(
-            check=self.check,
-            value=self.value,
-            low=self.low,
-            high=self.high,
-            passed=self.passed,
-            detail=self.detail,
-        )
 
 
 def within(check: str, value: float, low: float | None, high: float | None, detail: str) -> FeedCheck:
@@ -74,8 +50,7 @@ def check_feed(now: Floats, usual: Floats, days: tuple[int, int]) -> list[FeedCh
 
 
 def _events(counts: Floats) -> Floats:
-    total: Floats = counts[..., PLACE["types"]].sum(axis=-1)
-    return total
+    return np.asarray(counts[..., PLACE["types"]].sum(axis=-1))
 
 
 def _volume(now: Floats, usual: Floats) -> FeedCheck:

@@ -66,7 +66,7 @@ _EXAMPLE: Final[dict[str, JsonValue]] = {
 class FeedbackBody(Body):
     """What a visitor did with an item. It needs a user or a session.
 
-    The bounds are those by which the event is accepted into the lake (`expectations.events`).
+    The bounds are those by which the event is accepted into the lake (`expectations.batches`).
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})

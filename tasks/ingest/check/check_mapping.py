@@ -8,8 +8,7 @@ from typing import Final, TypedDict
 
 import pyarrow as pa
 
-from expectations import limits
-from expectations.limits import QUARANTINED_SHARE
+from expectations.batches import DATASETS, QUARANTINED_SHARE, bounds
 from models.errors import TailorbirdError
 from models.ingest.check import item_and_user_suspicions, several_currencies, suspicions
 from models.ingest.segment.line_mapping import LineMapping
@@ -56,8 +55,8 @@ def check_mapping(
     Raises TailorbirdError if the mapping cannot be used or a path has no file.
     """
     mapping, context = read(name, overrides), CheckContext()
-    for dataset in limits.DATASETS:
-        limits.bounds(dataset, mapping.limits)
+    for dataset in DATASETS:
+        bounds(dataset, mapping.limits)
     parts = files_of(mapping, paths, f"tailorbird check {shlex.quote(name)}")
     tables: list[TableFindings] = []
     with TemporaryDirectory(prefix="tailorbird-check-") as room:

@@ -23,8 +23,7 @@ from models.ingest.draft.samples import Sample
 from models.ingest.tabular import table_mapping as tables
 from models.ingest.text_files import guessed, likely_separator, lines_above_header
 from tasks.sources.csv_reader import BLOCK_BYTES, is_csv, refuse_many_columns
-from tasks.sources.data_file_faults import described
-from tasks.sources.file_kinds import refuse_binary, refuse_no_parquet
+from tasks.sources.file_faults import described, refuse_binary, refuse_no_parquet
 from tasks.sources.locations import TABLES, fetched, find
 
 _HEAD_BYTES: Final = 16 << 20

@@ -7,8 +7,8 @@ from typing import Final, TypedDict
 import numpy as np
 import pyarrow as pa
 
-from expectations import limits
-from expectations.rules import RowRule, violation_shares
+from expectations.batches import bounds, limited, setting, stated
+from expectations.rules import RowRule
 from models import columns
 from models.ingest.batch_limits import Bounds
 from models.ingest.check.advice import LINE_UNREADABLE, MEANINGS, advice
@@ -19,6 +19,7 @@ from tasks.ingest.events.batch_context import BatchContext, EventChunk, RunState
 from tasks.ingest.events.classification import ClassifiedChunk, classify, triage
 from tasks.ingest.validation import batch_profile, row_triage
 from tasks.quality.chunk_profile import ChunkProfile, with_counts
+from tasks.quality.suites import count_violations
 
 EXAMPLES: Final = 3
 
@@ -103,8 +104,8 @@ def refusal(
         if value is None or (not whole and name in _WHOLE_FILE):
             continue
         if (low is not None and value < low) or (high is not None and value > high):
-            faults.setdefault(name, f"{name} is {value:.4g}, and {limits.stated((low, high))} is expected")
-    settings = [key for name in faults if (key := limits.setting(dataset, name))]
+            faults.setdefault(name, f"{name} is {value:.4g}, and {stated((low, high))} is expected")
+    settings = [key for name in faults if (key := setting(dataset, name))]
     allow = f". To allow it, set {', '.join(settings)} in the mapping" if settings else ""
     return f"{'; '.join(faults.values())}{allow}" if faults else None
 
@@ -144,11 +145,11 @@ def _verdict(
         **batch_profile.time_span(triaged.accepted),
         "cleaned": chunk.cleaned,
     }
-    rules = limits.limited("events", context.rules, context.mapping.limits)
+    rules = limited("events", context.rules, context.mapping.limits)
     refused = refusal(
         shares=shares_of(classified.sample(chunk.read), rules),
         rules=rules,
-        bounds=limits.bounds("events", context.mapping.limits),
+        bounds=bounds("events", context.mapping.limits),
         figures=batch_profile.figures([with_counts(profile, counts)], context.now),
         whole=table.whole_file,
         dataset="events",
@@ -197,8 +198,10 @@ def _key_of(known: dict[str, RowRule], rule: str) -> str:
 
 
 def shares_of(sample: pa.Table, rules: Sequence[RowRule]) -> dict[str, float]:
-    """Return the share of the rows that break each rule."""
-    return violation_shares(sample, rules) if len(sample) else dict.fromkeys((rule.id for rule in rules), 0.0)
+    """Return the share of the rows to which each rule applies that break it; 0 if it applies to none."""
+    (counts,) = count_violations(rules, [sample])
+    kept = {rule.id: counts.kept.get(rule.id) for rule in rules}
+    return {rule: 0.0 if share is None else 1 - share for rule, share in kept.items()}
 
 
 def records(

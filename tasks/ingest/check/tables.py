@@ -10,10 +10,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from expectations import contract, limits
-from expectations import events as event_rules
-from expectations import items as item_rules
-from expectations import users as user_rules
+from expectations.batches import (
+    AHEAD_S,
+    IN_CATALOGUE,
+    OCCURRED_S,
+    RULES,
+    Dataset,
+    bounds,
+    check_contract,
+    highest_quarantined,
+    limited,
+)
 from expectations.rules import flags
 from models import columns
 from models.ingest.check import item_and_user_suspicions, suspicions
@@ -42,13 +49,12 @@ from tasks.sources.csv_reader import Csv
 
 CATALOGUE_ROWS: Final = table_files.CHUNK_ROWS
 """Items and users are read up to here: events are checked against them."""
-_RULES: Final = {"items": item_rules.RULES, "users": user_rules.RULES}
 
 
 _KEYS_OF_COLUMNS = {
-    event_rules.IN_CATALOGUE: columns.ITEM_ID,
-    event_rules.OCCURRED_S: columns.OCCURRED_AT,
-    event_rules.AHEAD_S: columns.OCCURRED_AT,
+    IN_CATALOGUE: columns.ITEM_ID,
+    OCCURRED_S: columns.OCCURRED_AT,
+    AHEAD_S: columns.OCCURRED_AT,
     columns.USER_KEY: columns.USER_ID,
 }
 """Columns that rules check, and the keys of a mapping that fill them."""
@@ -102,22 +108,22 @@ def _shown(cell: pa.Scalar) -> str | None:
 
 def check_table(table: TableFindings, path: Path, mapping: Mapping, context: CheckContext, most: int) -> None:
     """Add the findings on the first rows of a file. Raises TailorbirdError if an ingest would refuse the file."""
-    dataset = cast(limits.Dataset, table.part)
+    dataset = cast(Dataset, table.part)
     part = part_of(mapping, dataset)
     csv, required = table_files.csv_of(part), transform.kinds(part)
     table.suspicions += doubtful_encoding(path, csv)
     kinds = table_files.column_kinds(path, csv)
     table.columns = {name: [one for one in read if one in kinds] for name, read in used_columns(part).items()}
     table.unused = [name for name in kinds if name not in required]
-    contract.check(table.file, kinds, 1, required, part.optional, table_files.hint(path, csv, required))
+    check_contract(table.file, kinds, 1, required, part.optional, table_files.hint(path, csv, required))
     most = most if table.part == "events" else CATALOGUE_ROWS
     chunk = next(table_files.chunks(path, transform.needed(part), most + 1, csv), None)
     if chunk is None:
-        contract.check(table.file, kinds, 0, required, part.optional)
+        check_contract(table.file, kinds, 0, required, part.optional)
         return
     table.whole_file, chunk = len(chunk.rows) <= most, chunk.head(most)
     table.rows = len(chunk.rows) + len(chunk.misfits)
-    if len(chunk.misfits) > limits.highest_quarantined(dataset, mapping.limits) * table.rows:
+    if len(chunk.misfits) > highest_quarantined(dataset, mapping.limits) * table.rows:
         csv_reader.refuse_misfits(path, csv)
     raw = RawRows(path, part, chunk)
     if table.part == "events":
@@ -188,7 +194,7 @@ def _of_user_ids(ids: ArrowColumn, part: EventsMapping | UsersMapping) -> Iterat
 
 
 def _check_reference(table: TableFindings, path: Path, raw: RawRows, mapping: Mapping, context: CheckContext) -> None:
-    dataset = cast(limits.Dataset, table.part)
+    dataset = cast(Dataset, table.part)
     part = part_of(mapping, dataset)
     names: list[pa.Table] = []
     stock: Counter[str] = Counter()
@@ -204,7 +210,7 @@ def _check_reference(table: TableFindings, path: Path, raw: RawRows, mapping: Ma
         names.append(used)
         return keyed
 
-    rules = limits.limited(dataset, _RULES[dataset], mapping.limits)
+    rules = limited(dataset, RULES[dataset], mapping.limits)
     read = read_reference(path, part, shape, rules, most=CATALOGUE_ROWS)
     key = columns.ITEM_ID if table.part == "items" else columns.USER_KEY
     triaged = triage_reference(read.rows, rules, no_texts(), key, getattr(part, "choices", {}))
@@ -214,7 +220,7 @@ def _check_reference(table: TableFindings, path: Path, raw: RawRows, mapping: Ma
     table.refused = findings.refusal(
         shares=findings.shares_of(read.sample, rules),
         rules=rules,
-        bounds=limits.bounds(dataset, mapping.limits),
+        bounds=bounds(dataset, mapping.limits),
         figures=batch_profile.figures([reference_profile(read, table.counts, bad)], context.now),
         whole=table.whole_file,
         dataset=dataset,

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Select, select
 
-from expectations import events as event_rules
+from expectations.batches import event_rules
 from expectations.rules import RowRule
 from infra.database.bulk_copy import read_table
 from infra.database.clock import database_now
@@ -140,7 +140,7 @@ def rules_of(mapping: SourceMapping, key: bytes) -> tuple[RowRule, ...]:
     ids = pa.array(mapping.placeholders, pa.string())
     placeholders = [*pseudonyms(ids, key).to_pylist(), *pseudonyms(ids, key, DEVICE).to_pylist()]
     required = mapping.events.required if isinstance(mapping, Mapping) and mapping.events else ()
-    return event_rules.rules(placeholders, placeholder_ids.ITEMS, mapping.limits, required)
+    return event_rules(placeholders, placeholder_ids.ITEMS, mapping.limits, required)
 
 
 def _has_earlier_users(batch_id: str) -> Select[tuple[bool]]:

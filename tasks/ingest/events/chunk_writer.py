@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from expectations.events import IN_CATALOGUE
+from expectations.batches import IN_CATALOGUE
 from infra.database.bulk_copy import insert_new
 from infra.database.schema.schema import users
 from infra.keys.identity import key_version, remember

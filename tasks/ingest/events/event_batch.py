@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Connection
 
-from expectations import limits
+from expectations.batches import bounds, highest_quarantined, limited
 from infra.installation import Installation
 from infra.locks import advisory_locks
 from models import columns
@@ -34,12 +34,11 @@ from tasks.ingest.validation import batch_profile, row_triage
 from tasks.orchestration.progress import progress
 from tasks.orchestration.run_artifacts import link_docs
 from tasks.quality.chunk_profile import ChunkProfile
-from tasks.quality.findings import first_refused
+from tasks.quality.data_docs import Findings, first_refused
 from tasks.quality.suites import (
     BatchExpectations,
     BatchRefusedError,
     Candidate,
-    Findings,
     reading_notes,
     refusal,
     validate_batch,
@@ -70,7 +69,7 @@ class EventFile:
 
 def open_events(installation: Installation, mapping: Mapping, batch: ledger.Batch, path: Path) -> EventFile:
     """Return a table that keeps its contract; another one is refused in the ledger. Raises TailorbirdError."""
-    part, tolerated = part_of(mapping, "events"), limits.highest_quarantined("events", mapping.limits)
+    part, tolerated = part_of(mapping, "events"), highest_quarantined("events", mapping.limits)
     try:
         rows = tabular_chunks.validate_file(path, batch.location, part, tolerated)
     except TailorbirdError as error:
@@ -92,7 +91,7 @@ def ingest_batch(
     `read_chunks` yields the chunks; their steps add up to `steps`. Raises BatchRefusedError if the batch as a whole
     fails its suite: then none of its rows is kept.
     """
-    limits.bounds("events", mapping.limits)  # reports a misspelled limit before anything is stored
+    bounds("events", mapping.limits)  # reports a misspelled limit before anything is stored
     with advisory_locks.locked(installation.engine, batch.batch_id):
         with installation.engine.begin() as connection:
             status = ledger.open_batch(connection, batch)
@@ -176,7 +175,7 @@ def close(context: BatchContext, sample: pa.Table) -> None:
 def expectations_of(context: BatchContext) -> BatchExpectations:
     """Return the expectations on the events of a batch, with the limits of its mapping."""
     own = context.mapping.limits
-    return BatchExpectations(limits.limited("events", context.rules, own), limits.bounds("events", own))
+    return BatchExpectations(limited("events", context.rules, own), bounds("events", own))
 
 
 def figures_of(

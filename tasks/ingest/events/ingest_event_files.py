@@ -21,7 +21,7 @@ from tasks.ingest.rows.quarantine import resolve_renamed
 from tasks.orchestration.defects import without_values
 from tasks.orchestration.run_artifacts import link_docs
 from tasks.sources import locations
-from tasks.sources.object_store_errors import StoreUnreachableError
+from tasks.sources.object_store import StoreUnreachableError
 from tasks.sources.table_files import CHUNK_ROWS
 
 _GROWTH: Final = 4

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from expectations import contract
+from expectations.batches import check_contract
 from infra.keys.identity import pseudonyms
 from infra.keys.key_chain import DEVICE
 from models import columns
@@ -112,7 +112,7 @@ def validate_file(path: Path, address: str, part: transform.Part, tolerated: flo
     """
     csv, required = table_files.csv_of(part), transform.kinds(part)
     rows = table_files.row_count(path, csv, required, tolerated)
-    contract.check(
+    check_contract(
         address,
         table_files.column_kinds(path, csv),
         rows,

@@ -2,8 +2,7 @@
 
 from typing import Final
 
-from expectations.events import RULES
-from expectations.limits import QUARANTINED_SHARE
+from expectations.batches import EVENT_RULES, QUARANTINED_SHARE
 from infra.configuration.collect_mapping import collect_mapping
 from infra.configuration.settings import Settings
 from models.ingest.batch_limits import Limits
@@ -18,7 +17,7 @@ CALLS: Final = f"{LOCATION}/calls"
 _ID_CONFLICT: Final = "id_conflict"
 # A batch mixes callers, so that the rows of one are no reason to refuse those of all others: rows are judged alone.
 _LIMITS: Final = Limits(
-    events=dict.fromkeys((QUARANTINED_SHARE, _ID_CONFLICT, *(rule.id for rule in RULES)), (None, 1.0))
+    events=dict.fromkeys((QUARANTINED_SHARE, _ID_CONFLICT, *(rule.id for rule in EVENT_RULES)), (None, 1.0))
 )
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from prefect import task
 from sqlalchemy import Connection
 
-from expectations.limits import highest_quarantined
+from expectations.batches import highest_quarantined
 from infra.database.bulk_copy import upsert
 from infra.database.clock import database_now
 from infra.database.schema.schema import items

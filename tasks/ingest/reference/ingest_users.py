@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from prefect import task
 from sqlalchemy import Connection
 
-from expectations.limits import highest_quarantined
+from expectations.batches import highest_quarantined
 from infra.database.bulk_copy import upsert
 from infra.database.clock import database_now
 from infra.database.schema.schema import users

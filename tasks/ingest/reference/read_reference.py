@@ -28,7 +28,7 @@ from tasks.ingest.validation.row_triage import USER_CODE, TriagedRows, breaks_ru
 from tasks.quality import chunk_profile
 from tasks.quality.chunk_profile import ChunkProfile, with_counts
 from tasks.sources import table_files
-from tasks.sources.misfit_lines import MOST_SHARE, MisfitLine
+from tasks.sources.csv_reader import MOST_SHARE, MisfitLine
 
 _IGNORED = (ROW, COPIES, UPDATED_AT)
 """Columns in which equal rows may differ."""

@@ -8,7 +8,7 @@ from typing import Literal
 import pyarrow as pa
 from sqlalchemy import Connection, select
 
-from expectations import items, limits, users
+from expectations.batches import USER_RULES, bounds, item_rules, limited
 from infra.database.clock import database_now
 from infra.database.schema.schema import suppressions
 from infra.installation import Installation
@@ -100,8 +100,8 @@ def _triage(connection: Connection, reference: ReferenceFile, rows: pa.Table) ->
 def _expectations(reference: ReferenceFile) -> BatchExpectations:
     dataset, own = reference.dataset, reference.mapping.limits
     part = part_of(reference.mapping, dataset)
-    rules = items.rules(part.required) if isinstance(part, ItemsMapping) else users.RULES
-    return BatchExpectations(limits.limited(dataset, rules, own), limits.bounds(dataset, own))
+    rules = item_rules(part.required) if isinstance(part, ItemsMapping) else USER_RULES
+    return BatchExpectations(limited(dataset, rules, own), bounds(dataset, own))
 
 
 def _store(reference: ReferenceFile, read: ReferenceRows) -> None:

@@ -22,7 +22,7 @@ from models.ingest.tabular.unreadable_cells import CELLS, shape
 from models.primitives.arrow_sql import query
 from tasks.ingest import ledger
 from tasks.ingest.validation import row_triage
-from tasks.sources.misfit_lines import MisfitLine
+from tasks.sources.csv_reader import MisfitLine
 from tasks.sources.table_files import RowNumbering
 
 _CONTENT: Final = f"""substring(sha256(convert_to(concat_ws(chr(31), {{source}}, array_to_string(rule_ids, ','),

@@ -20,8 +20,7 @@ from tasks.ingest.batch_identity import part_of
 from tasks.ingest.ledger_records import Batch, SqlRequest
 from tasks.ingest.rows.settle import settle
 from tasks.ingest.sql.sql_requests import SqlIngest, Stream
-from tasks.sources.sql.arrow_columns import kind_name
-from tasks.sources.sql.pull_rows import position_of
+from tasks.sources.sql.pull_rows import kind_name, position_of
 from tasks.sources.sql.relation import Relation
 from tasks.sources.sql.source_database import SourceDatabase
 

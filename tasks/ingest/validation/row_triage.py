@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from expectations import events as event_rules
+from expectations.batches import AHEAD_S, IN_CATALOGUE, OCCURRED_S
 from expectations.rules import RowRule, flags
 from models import columns
 from models.columns import ROW
@@ -33,7 +33,7 @@ EARLIER_HASH: Final = "earlier_hash"
 SAMPLE_ROWS: Final = 20_000
 """About how many rows of a batch its suite validates."""
 HELPERS: Final = (
-    *(ROW, ID_HASH, USER_CODE, EARLIER_HASH, event_rules.IN_CATALOGUE, event_rules.OCCURRED_S, event_rules.AHEAD_S),
+    *(ROW, ID_HASH, USER_CODE, EARLIER_HASH, IN_CATALOGUE, OCCURRED_S, AHEAD_S),
     *(KEYS, CELLS),
 )
 """Columns that rules need and that are not stored."""
@@ -79,9 +79,9 @@ def annotate(events: pa.Table, catalogue: pa.Array | None, now: float) -> pa.Tab
     if catalogue is not None:
         known = pc.or_(pc.is_in(items, value_set=catalogue), pc.fill_null(pc.equal(items, columns.WHOLE_ORDER), False))
     return (
-        events.append_column(event_rules.IN_CATALOGUE, known)
-        .append_column(event_rules.OCCURRED_S, seconds)
-        .append_column(event_rules.AHEAD_S, pc.subtract(seconds, now))
+        events.append_column(IN_CATALOGUE, known)
+        .append_column(OCCURRED_S, seconds)
+        .append_column(AHEAD_S, pc.subtract(seconds, now))
     )
 
 

@@ -1,6 +1,5 @@
 """Audits served lists by group of users, popularity, category and brand; stores and publishes the result."""
 
-from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +21,7 @@ from models.monitoring.audit.report import Audit, run_audit
 from models.monitoring.audit.significance import BEYOND_MARGIN
 from models.primitives.json_types import JsonObject
 from tasks.monitoring.audit.served_data import AuditWindow, NoAuditDataError, read_audit_window
-from tasks.monitoring.drift.calibrations import moment
+from tasks.monitoring.drift.reports import moment
 from tasks.orchestration.page_links import PREFECT_RUN, TEXTS
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.orchestration.run_artifacts import flow_run_page, key_of, log_info
@@ -70,9 +69,12 @@ def audit_lists(placement: str, days: float, as_of: date | None = None) -> Audit
     audit = run_audit(window.data, installation.settings.gate, _SEED)
     page, address = _published(installation, placement, window, audit)
     audit_id = _stored(installation, page, address)
-    _show_on_run_page(page, address)
+    log_info(audit.verdict)
+    if FlowRunContext.get() is not None:
+        about = f"{audit.status}: what was served at {placement}"
+        create_markdown_artifact(markdown(page, address), key=key_of(f"audit {placement}"), description=about)
     if audit.status == BEYOND_MARGIN:
-        failing = [asdict(group) for group in audit.comparisons if not group.passed]
+        failing = [group._asdict() for group in audit.comparisons if not group.passed]
         payload = {"placement": placement, "reason": audit.verdict, "page": address, "groups": failing}
         events.try_emit(installation.endpoints, events.AUDIT, f"tailorbird.audit.{audit_id}", payload)
     return AuditResult(
@@ -131,11 +133,3 @@ def _stored(installation: Installation, page: AuditPage, address: str) -> int:
     with installation.engine.begin() as connection:
         statement = insert(audit_reports).values(row).returning(audit_reports.c.audit_id)
         return int(connection.execute(statement).scalar_one())
-
-
-def _show_on_run_page(page: AuditPage, address: str) -> None:
-    """Show the table and the link on the page of the flow run, if there is one."""
-    log_info(page.audit.verdict)
-    if FlowRunContext.get() is not None:
-        about = f"{page.audit.status}: what was served at {page.placement}"
-        create_markdown_artifact(markdown(page, address), key=key_of(f"audit {page.placement}"), description=about)

@@ -1,12 +1,13 @@
 """Reads the data of an audit: recently shown lists, purchases meanwhile, and earlier purchases."""
 
 from datetime import date
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from scipy import sparse
 from sqlalchemy import text
 
 from infra.installation import Installation
@@ -18,6 +19,7 @@ from models.columns import (
     CATEGORY_SEPARATOR,
     ITEM_ID,
     ITEMS,
+    PURCHASE,
     SHOWN_FROM,
     SHOWN_UNTIL,
     USER_KEY,
@@ -26,18 +28,25 @@ from models.datasets.time_splits import midnight
 from models.errors import TailorbirdError
 from models.gate.fairness_checks import demographics
 from models.monitoring.audit.served_data import AuditData, AuditItems, exposure_shares
-from models.monitoring.realised_accuracy import K, UserOutcomes
+from models.monitoring.realised_accuracy import UserOutcomes
 from models.primitives.vocabulary import index_of, words
 from tasks.lake.event_engine import event_engine
-from tasks.lake.prior_purchases import prior_purchases
+from tasks.lake.event_query import EventQuery, of_type
 from tasks.lake.reference_data import ReferenceData, read_reference_data
-from tasks.monitoring.realised_accuracy import realised_accuracy
+from tasks.monitoring.realised_accuracy import first_items, realised_accuracy
 from tasks.scoring.served_sample import models_during, shown_during
 
-if TYPE_CHECKING:
-    from scipy import sparse
-
 _DAY: Final = 86_400
+_PURCHASES: Final = (
+    EventQuery()
+    .join_items("items")
+    .where(of_type(PURCHASE), "event.occurred_at < to_timestamp($moment)")
+    .not_refunded("$moment")
+)
+_POPULARITY: Final = _PURCHASES.select(
+    f"items.code AS item, count(DISTINCT {EventQuery.USER}) AS buyers, count(*) AS purchases", "GROUP BY 1"
+)
+_PAIRS: Final = _PURCHASES.join_users("users").select('DISTINCT users.code AS "user", items.code AS item')
 
 
 class NoAuditDataError(TailorbirdError):
@@ -68,18 +77,41 @@ def read_audit_window(
     keys = np.unique(words(lists[USER_KEY]))
     items = _sold(known.items, lists)
     ids = words(items[ITEM_ID])
-    before = prior_purchases(installation, known, keys, ids, float(pc.min(lists[SHOWN_FROM]).as_py()))
-    if not before.purchases.any():
+    first_shown = float(pc.min(lists[SHOWN_FROM]).as_py())
+    buyers, purchases, bought = prior_purchases(installation, known, keys, ids, first_shown)
+    if not purchases.any():
         raise NoAuditDataError(
             f"Nobody had bought anything before lists were shown at {placement!r}: there is nothing to compare them "
             "with. Ingest purchases with `tailorbird ingest`."
         )
-    goods = AuditItems(before.buyers, before.purchases, _top_level(items[CATEGORY]), words(items[BRAND]))
+    top_level = np.array([path.split(CATEGORY_SEPARATOR)[0] for path in words(items[CATEGORY])], dtype=np.str_)
+    goods = AuditItems(buyers, purchases, top_level, words(items[BRAND]))
     outcome = _outcome(realised_accuracy(installation, start, end, placement), keys)
     traits = demographics(known.users, pa.array(keys.tolist(), pa.string()))
-    material = AuditData(traits, _shown(lists, keys, ids), before.pairs, goods, outcome)
+    material = AuditData(traits, _shown(lists, keys, ids), bought, goods, outcome)
     with installation.engine.connect() as connection:
         return AuditWindow(material, start, end, models_during(connection, placement, start, end))
+
+
+def prior_purchases(
+    installation: Installation, reference: ReferenceData, keys: NDArray[np.str_], ids: NDArray[np.str_], moment: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], sparse.csr_array]:
+    """Return the purchases of the items `ids` [n] before a moment (epoch s), by all users and by the users `keys` [m].
+
+    Three values: [n] distinct buyers and [n] purchases of all users, and a boolean CSR, m x n: which of the m users
+    bought the item. Purchases whose refund was known by then do not count.
+    """
+    counts, pairs = np.zeros((2, len(ids))), (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+    with event_engine(installation, reference) as engine:
+        if engine is not None:
+            engine.register_codes(keys, ids)
+            engine.match_refunds()
+            popularity = engine.query(_POPULARITY, moment=moment).to_arrow_table()
+            counts[:, popularity["item"].to_numpy()] = [popularity[name].to_numpy() for name in ("buyers", "purchases")]
+            rows = engine.query(_PAIRS, moment=moment).to_arrow_table()
+            pairs = (rows["user"].to_numpy(), rows["item"].to_numpy())
+    bought = sparse.csr_array((np.ones(len(pairs[0]), dtype=bool), pairs), shape=(len(keys), len(ids)))
+    return counts[0], counts[1], bought
 
 
 def _window(
@@ -119,16 +151,8 @@ def _sold(items: pa.Table, lists: pa.Table) -> pa.Table:
     return items.filter(pc.or_(items[AVAILABLE], was_shown))
 
 
-def _top_level(paths: Any) -> NDArray[np.str_]:
-    return np.array([path.split(CATEGORY_SEPARATOR)[0] for path in words(paths).tolist()], dtype=np.str_)
-
-
-def _shown(lists: pa.Table, keys: NDArray[np.str_], ids: NDArray[np.str_]) -> "sparse.csr_array":
-    rows = [row[:K] for row in lists[ITEMS].to_pylist()]
-    items = np.full((len(rows), K), -1, dtype=np.int64)
-    flat = index_of(ids, pa.array([item for row in rows for item in row], pa.string()))
-    length = np.array([len(row) for row in rows])
-    items[np.arange(K) < length[:, None]] = flat
+def _shown(lists: pa.Table, keys: NDArray[np.str_], ids: NDArray[np.str_]) -> sparse.csr_array:
+    items = first_items(lists, ids)
     seconds = lists[SHOWN_UNTIL].to_numpy() - lists[SHOWN_FROM].to_numpy()
     return exposure_shares(index_of(keys, lists[USER_KEY]).astype(np.int64), items, seconds, (len(keys), len(ids)))
 

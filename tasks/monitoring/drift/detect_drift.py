@@ -5,10 +5,10 @@ The ledger states more about the feed than the events of a window: refused batch
 
 from datetime import datetime
 from itertools import pairwise
-from typing import Final, NamedTuple, TypedDict
+from typing import Any, Final, TypedDict
 
 from prefect import task
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, Row, text
 
 from infra.database.schema.ledger_schema import COMMITTED, REFUSED
 from infra.installation import Installation, current
@@ -28,12 +28,19 @@ from models.monitoring.drift.feed_health import FeedCheck, within
 from models.monitoring.drift.signals.event_columns import DAY
 from models.monitoring.drift.signals.user_counts import Edges
 from tasks.datasets.load_dataset import manifest_of
-from tasks.monitoring.drift import calibrations
-from tasks.monitoring.drift.calibrations import StoredCalibration, calibration_of
 from tasks.monitoring.drift.evaluate_window import evaluate_window
 from tasks.monitoring.drift.event_sample import EventReader, EventSample, open_event_reader
 from tasks.monitoring.drift.publish_report import Window
-from tasks.monitoring.drift.reports import DriftReport, emit_feed_alert, emit_waiting_orders, newest_report, reports_of
+from tasks.monitoring.drift.reports import (
+    DriftReport,
+    StoredCalibration,
+    calibration_of,
+    emit_feed_alert,
+    emit_waiting_orders,
+    newest_report,
+    reports_of,
+    store_calibration,
+)
 from tasks.orchestration.run_artifacts import log_info
 from tasks.promotion.champion import Champion, require_champion
 
@@ -48,27 +55,15 @@ _LATE: Final = 3.0
 _SHORTEST: Final = 26.0
 """Hours: a daily feed may come two hours later than the day before."""
 _BATCHES: Final = """
-    SELECT source, location, status, detail, read, quarantined, started_at, finished_at, now() AS now
+    SELECT source, status, detail, read, quarantined, started_at, finished_at, now() AS now
     FROM ingest_batches WHERE dataset = 'events' AND status <> 'pending' ORDER BY started_at
 """
-
-
-class _Batch(NamedTuple):
-    source: str
-    location: str
-    status: str
-    detail: str | None
-    read: int
-    quarantined: int
-    started_at: datetime
-    finished_at: datetime
-    now: datetime
 
 
 def check_ledger(engine: Engine, since: datetime | None) -> list[FeedCheck]:
     """Compare the batches of events since the last report with earlier ones; without a report, the last batch."""
     with engine.connect() as connection:
-        rows = [_Batch(**row) for row in connection.execute(text(_BATCHES)).mappings()]
+        rows = list(connection.execute(text(_BATCHES)))
     if not rows:
         return []
     committed = [row for row in rows if row.status == COMMITTED]
@@ -78,7 +73,7 @@ def check_ledger(engine: Engine, since: datetime | None) -> list[FeedCheck]:
     return [*checks, *([_pause(committed)] if len(committed) >= _FEWEST else [])]
 
 
-def _refused(rows: list[_Batch]) -> FeedCheck:
+def _refused(rows: list[Row[Any]]) -> FeedCheck:
     """Check for sources whose newest batch was refused, because these bring no more events."""
     newest = {row.source: row for row in rows}
     refused = [row for row in newest.values() if row.status == REFUSED]
@@ -86,13 +81,13 @@ def _refused(rows: list[_Batch]) -> FeedCheck:
     return within("batches", len(refused), None, 0.0, detail or "no source's newest batch was refused")
 
 
-def _quarantined(new: list[_Batch], old: list[_Batch]) -> FeedCheck:
+def _quarantined(new: list[Row[Any]], old: list[Row[Any]]) -> FeedCheck:
     now, before = (sum(r.quarantined for r in rows) / max(1, sum(r.read for r in rows)) for rows in (new, old))
     detail = f"{now:.2%} of the rows are in quarantine, {before:.2%} before"
     return within("quarantine", now, None, before + _QUARANTINED, detail)
 
 
-def _pause(committed: list[_Batch]) -> FeedCheck:
+def _pause(committed: list[Row[Any]]) -> FeedCheck:
     ends = sorted(row.finished_at for row in committed)
     pauses = [(b - a).total_seconds() / 3_600 for a, b in pairwise(ends)]
     hours = (committed[-1].now - ends[-1]).total_seconds() / 3_600
@@ -141,13 +136,13 @@ def _calibrated(
         stored = calibration_of(connection, champion["promotion_id"])
     if stored and not accept and stored.cut % DAY == 0:
         return stored, False
-    cut, by, why = training_cut(installation, champion), "tailorbird", "a new champion"
+    cut, by, why = int(manifest_of(installation, champion["dataset_version"])["as_of"]), "tailorbird", "a new champion"
     if stored:
         cut = stored.window(stored.complete(reader.span[1]) if accept else 0)[0]
         by, why = (accepted_by, accept) if accept else ("tailorbird", "windows are whole days now")
     calibration, history = calibrate_before(installation, reader, cut)
     with installation.engine.begin() as connection:
-        return calibrations.store_calibration(connection, champion, calibration, history, by, why), True
+        return store_calibration(connection, champion, calibration, history, by, why), True
 
 
 def _evaluate_new_windows(
@@ -171,11 +166,6 @@ def _evaluate_new_windows(
         window = Window(stored, history, sample, number)
         reports.append(evaluate_window(installation, window, ledger if last_one else [], newest=last_one))
     return [report for report in reports if report is not None]
-
-
-def training_cut(installation: Installation, holder: Champion) -> int:
-    """Return the end of the champion's training data in epoch seconds."""
-    return int(manifest_of(installation, holder["dataset_version"])["as_of"])
 
 
 def calibrate_before(installation: Installation, reader: EventReader, cut: int) -> tuple[Calibration, History]:

@@ -13,13 +13,11 @@ from models.monitoring.drift.calibration.windows import History
 from models.monitoring.drift.feed_health import FeedCheck, check_feed
 from models.monitoring.drift.retrain_policy import DriftSituation, decide
 from models.monitoring.drift.signals.event_columns import BOUGHT, CLICKED, DAY
-from models.monitoring.drift.signals.serving_signals import read_serving_signals
-from models.monitoring.drift.window_verdict import SignalReading, WindowJudgement, judge
+from models.monitoring.drift.window_verdict import SignalReading, WindowJudgement, judge, read_serving_signals
 from tasks.monitoring.drift import reports
 from tasks.monitoring.drift.publish_report import Window, publish_report
 from tasks.monitoring.drift.reports import (
     DriftReport,
-    EvaluatedWindow,
     emit_report_events,
     recent_violations,
     reports_of,
@@ -122,7 +120,7 @@ def evaluate_window(
     situation = _situation(installation, window, ledger, newest=newest)
     with installation.engine.begin() as connection:
         decision = decide(situation, installation.settings.monitor, database_now(connection))
-        report = reports.store_report(connection, EvaluatedWindow(window.stored, window.number, situation, decision))
+        report = reports.store_report(connection, window.stored, window.number, situation, decision)
     if report is None:
         return None
     emit_report_events(installation, report)
@@ -133,15 +131,14 @@ def _situation(
     installation: Installation, window: Window, ledger: Sequence[FeedCheck], *, newest: bool
 ) -> DriftSituation:
     history, place = window.history, window.place
+    users = float(history.sums(place, place)["users"])
+    too_few = "" if users >= _MIN_USERS else f"{users:.0f} active users in the window: too few to judge it."
     with installation.engine.connect() as connection:
-        before, known = (
-            recent_violations(reports_of(connection, window.stored)),
-            retrain_history(connection),
-        )
+        before, known = recent_violations(reports_of(connection, window.stored)), retrain_history(connection)
     return DriftSituation(
         judgement=_judged(installation, window, newest=newest),
         feed=[*_feed(history, place), *ledger],
-        insufficient_data=_insufficient_data(history, place),
+        insufficient_data=too_few,
         earlier=before,
         newest=newest,
         labelled=_labelled(history, place) / window.sample.share,
@@ -161,22 +158,11 @@ def _judged(installation: Installation, window: Window, *, newest: bool) -> Wind
 
 def _feed(history: History, place: int) -> list[FeedCheck]:
     usual = np.stack([history.sums(j, j).values for j in history.reference(history.cut)])
-    return check_feed(history.sums(place, place).values, usual, _days(history, place))
-
-
-def _days(history: History, window: int) -> tuple[int, int]:
-    """Return the number of days with events in the window, and the smallest such number of a reference window."""
-    counts = [len(np.unique(history.cut_out(j).at // DAY)) for j in (window, *history.reference(history.cut))]
-    return counts[0], min(counts[1:])
-
-
-def _insufficient_data(history: History, window: int) -> str:
-    users = float(history.sums(window, window)["users"])
-    return "" if users >= _MIN_USERS else f"{users:.0f} active users in the window: too few to judge it."
+    days = [len(np.unique(history.cut_out(j).at // DAY)) for j in (place, *history.reference(history.cut))]
+    return check_feed(history.sums(place, place).values, usual, (days[0], min(days[1:])))
 
 
 def _labelled(history: History, window: int) -> float:
     """Return the purchases since the cut; clicks in a shop that sells nothing."""
-    types = sum(history.sums(j, j)["types"] for j in range(history.cut, window + 1))
-    counts = np.asarray(types)
+    counts = np.sum([history.sums(j, j)["types"] for j in range(history.cut, window + 1)], axis=0)
     return float(counts[BOUGHT] or counts[CLICKED])

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -22,9 +22,8 @@ from models.monitoring.drift.calibration.calibrate import LENGTHS
 from models.monitoring.drift.signals.event_columns import DAY, MISSING_CODE, Events, Ints, ItemTable, gaps, item_vectors
 from models.primitives.vocabulary import words
 from tasks.lake.event_engine import EventEngine, event_engine
-from tasks.lake.event_query import EventQuery
+from tasks.lake.event_query import EventQuery, Waiting, waiting_since
 from tasks.lake.reference_data import read_reference_data
-from tasks.lake.unconfirmed_orders import Waiting, waiting_since
 
 _PARTS: Final = 10_000
 _COUNTED_DAYS: Final = 56
@@ -72,6 +71,10 @@ _ROWS: Final = (
 )
 
 
+_USERS: Final = "SELECT user_key FROM sampled_users ORDER BY code"
+_ITEMS: Final = "SELECT item_id, category FROM known_items LEFT JOIN catalogue USING (item_id) ORDER BY code"
+
+
 @dataclass(frozen=True)
 class EventSample:
     """The events of a sample of users."""
@@ -87,15 +90,13 @@ class EventSample:
 class EventReader:
     """Reads the lake's events of users with consent. Use `with open_event_reader(installation) as reader`."""
 
-    def __init__(self, engine: EventEngine, catalogue: pa.Table) -> None:
-        self._files = {"files": engine.files}
-        self._connection = engine.connection
-        self._catalogue = catalogue
+    def __init__(self, engine: EventEngine) -> None:
+        self._engine, self._connection = engine, engine.connection
 
     @cached_property
     def span(self) -> tuple[int, int]:
         """The times of the first and the newest event in epoch seconds; 0 without events."""
-        first, last = self._query_row(_SPAN)
+        first, last = self._engine.query(_SPAN).fetchall()[0]
         return int(first or 0), int(last or 0)
 
     def waiting_orders(self, since: int) -> list[Waiting]:
@@ -105,37 +106,22 @@ class EventReader:
     def active(self, cut: int) -> dict[int, float]:
         """Return the mean number of active users in the windows right before a cut, by window length in days."""
         start = cut - _COUNTED_DAYS * DAY
-        rows = {length: self._query_row(_ACTIVE, start=start, end=cut, length=length * DAY)[0] for length in LENGTHS}
-        return {length: float(users or 0) for length, users in rows.items()}
+        spans = {length: {"start": start, "end": cut, "length": length * DAY} for length in LENGTHS}
+        rows = {length: self._engine.query(_ACTIVE, **span).fetchall()[0] for length, span in spans.items()}
+        return {length: float(users or 0) for length, (users,) in rows.items()}
 
     def read(self, start: int, end: int, most: int) -> EventSample:
         """Read the events in [start, end) of as many users as have about `most` events together."""
-        count: int = self._query_row(_COUNT, start=start)[0]
+        ((count,),) = self._engine.query(_COUNT, start=start).fetchall()
         share = min(1.0, most / max(1, count))
         self._connection.execute(_USER_CODES, {"parts": _PARTS, "part": max(1, round(share * _PARTS))})
         for statement in (_ITEM_CODES, _FIRST_EVENT_OF_USER):
-            self._connection.execute(statement, self._files)
-        kinds = list(columns.EVENT_TYPES)
-        rows = self._connection.sql(_ROWS, params=self._files | {"kinds": kinds, "start": start, "end": end})
-        events = _events(rows.to_arrow_table())
-        users, items = (
-            self._names(table, key) for table, key in (("sampled_users", "user_key"), ("known_items", "item_id"))
-        )
-        category = self._categories(items)
-        return EventSample(events, ItemTable(_top(category), item_vectors(items, category)), users, items, share)
-
-    def _query_row(self, statement: str, **values: Any) -> Any:
-        return self._connection.execute(statement, self._files | values).fetchall()[0]
-
-    def _names(self, table: str, key: str) -> NDArray[np.str_]:
-        rows: pa.Table = self._connection.sql(f"SELECT {key} FROM {table} ORDER BY code").to_arrow_table()
-        return words(rows[key])
-
-    def _categories(self, items: NDArray[np.str_]) -> NDArray[np.str_]:
-        """Return the category paths [n] of items; empty if unknown."""
-        paths = [self._catalogue[name].to_pylist() for name in (columns.ITEM_ID, columns.CATEGORY)]
-        known = dict(zip(*paths, strict=True))
-        return np.array([known.get(item) or "" for item in items.tolist()], dtype=np.str_)
+            self._connection.execute(statement, {"files": self._engine.files})
+        rows = self._engine.query(_ROWS, kinds=list(columns.EVENT_TYPES), start=start, end=end).to_arrow_table()
+        users, goods = (self._connection.sql(names).to_arrow_table() for names in (_USERS, _ITEMS))
+        items, category = words(goods["item_id"]), words(goods["category"])
+        table = ItemTable(_top(category), item_vectors(items, category))
+        return EventSample(_events(rows), table, words(users["user_key"]), items, share)
 
 
 @contextmanager
@@ -146,7 +132,8 @@ def open_event_reader(installation: Installation) -> Iterator[EventReader]:
         if engine is None:
             raise TailorbirdError(str(situation.step(installation.engine, installation.settings)))
         engine.connection.register("users", known.users.select([columns.USER_KEY]))
-        yield EventReader(engine, known.items)
+        engine.connection.register("catalogue", known.items.select([columns.ITEM_ID, columns.CATEGORY]))
+        yield EventReader(engine)
 
 
 def _events(rows: pa.Table) -> Events:

@@ -25,11 +25,10 @@ from models.monitoring.drift.calibration.calibrate import Calibration
 from models.monitoring.drift.calibration.windows import History
 from models.monitoring.drift.retrain_policy import Verdict
 from models.monitoring.drift.signals.event_columns import Ints
-from models.monitoring.drift.window_verdict import SignalJson
+from models.primitives.json_types import JsonObject
 from tasks.monitoring.drift import reports
-from tasks.monitoring.drift.calibrations import StoredCalibration
 from tasks.monitoring.drift.event_sample import EventSample
-from tasks.monitoring.drift.reports import DriftReport, reports_of
+from tasks.monitoring.drift.reports import DriftReport, StoredCalibration, reports_of
 from tasks.orchestration.run_artifacts import flow_run_page, key_of
 from tasks.promotion.champion import promotion
 from tasks.reports.audit_page import cell
@@ -107,7 +106,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
-def _deviation(reading: SignalJson) -> str:
+def _deviation(reading: JsonObject) -> str:
     """Return the deviation of a signal; of serving, whether it is beyond its limit."""
     value, high = reading["value"], reading["high"]
     if reading["counted"] or value is None or high is None:
@@ -115,7 +114,7 @@ def _deviation(reading: SignalJson) -> str:
     return "above its limit" if value > high else ""
 
 
-def _band(reading: SignalJson) -> str:
+def _band(reading: JsonObject) -> str:
     """Return the band of a signal; latency and errors of serving have limits that send alerts of their own."""
     if reading["low"] is None and reading["high"] is None:
         return "not known yet"

@@ -1,19 +1,25 @@
-"""Stores the report of each window with its readings, verdict and decision, and emits the events about it."""
+"""Stores the calibrations of the champion's drift bands and the report of each window, and emits events about it.
+
+A report has the readings of a window, the verdict and the decision.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Any, Final, TypedDict, cast
 
 from sqlalchemy import Connection, RowMapping, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from infra.database.schema.monitoring_schema import drift_calibrations as calibrations
 from infra.database.schema.monitoring_schema import drift_reports as table
 from infra.installation import Installation
 from infra.prefect_api import events
 from models.monitoring.drift.calibration.bands import LATEST_WINDOWS
-from models.monitoring.drift.feed_health import FeedCheck, FeedCheckJson
+from models.monitoring.drift.calibration.calibrate import Calibration
+from models.monitoring.drift.calibration.windows import History
+from models.monitoring.drift.feed_health import FeedCheck
 from models.monitoring.drift.retrain_policy import (
     DRIFTED,
     INVALID_FEED,
@@ -24,18 +30,82 @@ from models.monitoring.drift.retrain_policy import (
     Verdict,
     verdict,
 )
-from models.monitoring.drift.window_verdict import SignalJson
-from tasks.lake.unconfirmed_orders import Waiting
-from tasks.monitoring.drift.calibrations import StoredCalibration, moment
+from models.monitoring.drift.signals.event_columns import DAY
+from models.primitives.json_types import JsonObject
+from tasks.lake.event_query import Waiting
 from tasks.monitoring.retraining import requests
 from tasks.orchestration.run_artifacts import flow_run_page
+from tasks.promotion.champion import Champion
 
 _WEEK: Final = timedelta(days=7)
 
 
-class NewDriftReport(TypedDict):
-    """A report before it is stored."""
+@dataclass(frozen=True)
+class StoredCalibration:
+    """A stored calibration, with the windows that it applies to."""
 
+    calibration_id: int
+    promotion_id: int
+    model_version: int
+    calibration: Calibration
+    reference_to: int
+    """Epoch seconds at which the windows of the calibration end."""
+
+    @property
+    def cut(self) -> int:
+        """Epoch seconds at which the first window after the calibration begins."""
+        return self.reference_to + self.calibration.skipped_days * DAY
+
+    def window(self, number: int) -> tuple[int, int]:
+        """Return when a window after the cut begins and ends, in epoch seconds."""
+        length = self.calibration.window_days * DAY
+        return self.cut + number * length, self.cut + (number + 1) * length
+
+    def complete(self, newest: int) -> int:
+        """Return how many windows are complete, by the newest event."""
+        return max(0, (newest - self.cut) // (self.calibration.window_days * DAY))
+
+
+def calibration_of(connection: Connection, promotion_id: int) -> StoredCalibration | None:
+    """Return the newest calibration of a champion, None before the first."""
+    newest = select(calibrations).where(calibrations.c.promotion_id == promotion_id)
+    row = connection.execute(newest.order_by(calibrations.c.calibration_id.desc()).limit(1)).mappings().first()
+    return None if row is None else _stored(row)
+
+
+def store_calibration(
+    connection: Connection, holder: Champion, calibration: Calibration, history: History, made_by: str, reason: str
+) -> StoredCalibration:
+    """Store a calibration, with the person or component that asked for it and the reason."""
+    row = {
+        "promotion_id": holder["promotion_id"],
+        "model_version": holder["model_version"],
+        "window_days": calibration.window_days,
+        "windows": calibration.windows,
+        "reference_from": moment(history.start),
+        "reference_to": moment(history.span(history.cut - 1)[1]),
+        "calibration": calibration.as_dict(),
+        "made_by": made_by,
+        "reason": reason,
+    }
+    return _stored(connection.execute(insert(calibrations).values(row).returning(calibrations)).mappings().one())
+
+
+def moment(seconds: float) -> datetime:
+    """Return epoch seconds as a time in UTC."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _stored(row: RowMapping) -> StoredCalibration:
+    calibration = Calibration.from_dict(row["calibration"])
+    ids: dict[str, int] = {name: row[name] for name in ("calibration_id", "promotion_id", "model_version")}
+    return StoredCalibration(**ids, calibration=calibration, reference_to=int(row["reference_to"].timestamp()))
+
+
+class DriftReport(TypedDict):
+    """A row of `drift_reports`."""
+
+    report_id: int
     calibration_id: int
     promotion_id: int
     model_version: int
@@ -45,29 +115,14 @@ class NewDriftReport(TypedDict):
     joint: float
     joint_threshold: float
     drivers: list[str]
-    signals: list[SignalJson]
-    feed: list[FeedCheckJson]
+    signals: list[JsonObject]
+    """The fields of `SignalReading`; `feed` has those of `FeedCheck`."""
+    feed: list[JsonObject]
     decision: Kind
     reasons: list[str]
-
-
-class DriftReport(NewDriftReport):
-    """A row of `drift_reports`."""
-
-    report_id: int
     request_id: int | None
     page: str | None
     created_at: datetime
-
-
-@dataclass(frozen=True)
-class EvaluatedWindow:
-    """A window after the cut, its situation, and the decision."""
-
-    stored: StoredCalibration
-    window: int
-    situation: DriftSituation
-    decision: Decision
 
 
 def reports_of(connection: Connection, stored: StoredCalibration) -> list[DriftReport]:
@@ -102,22 +157,39 @@ def retrain_history(connection: Connection) -> RetrainHistory:
     )
 
 
-def store_report(connection: Connection, evaluated: EvaluatedWindow) -> DriftReport | None:
-    """Store a report, and the retrain request if the decision asks for one.
+def store_report(
+    connection: Connection, stored: StoredCalibration, window: int, now: DriftSituation, decision: Decision
+) -> DriftReport | None:
+    """Store the report of a window after the cut, and the retrain request if the decision asks for one.
 
     Return None if another run has stored a report of this window. If another request was made at the same moment, the
     report states so and makes no second one.
     """
-    report = _new_report(evaluated)
-    statement = insert(table).values(dict(report)).on_conflict_do_nothing().returning(table)
+    begin, end = stored.window(window)
+    values = {
+        "calibration_id": stored.calibration_id,
+        "promotion_id": stored.promotion_id,
+        "model_version": stored.model_version,
+        "window_from": moment(begin),
+        "window_to": moment(end),
+        "verdict": verdict(now),
+        "joint": now.judgement.joint,
+        "joint_threshold": now.judgement.threshold,
+        "drivers": now.judgement.drivers,
+        "signals": [reading._asdict() for reading in now.judgement.readings],
+        "feed": [check._asdict() for check in now.feed],
+        "decision": decision.kind,
+        "reasons": list(decision.reasons),
+    }
+    statement = insert(table).values(values).on_conflict_do_nothing().returning(table)
     row = connection.execute(statement).mappings().first()
     if row is None:
         return None
-    if evaluated.decision.kind != "retrain":
+    if decision.kind != "retrain":
         return _report(row)
-    request = requests.request_retraining(connection, "drift", " ".join(report["reasons"]), row["report_id"])
+    request = requests.request_retraining(connection, "drift", " ".join(decision.reasons), row["report_id"])
     if request is None:
-        reasons = [*report["reasons"], "Another retraining was requested at the same moment: one at a time."]
+        reasons = [*decision.reasons, "Another retraining was requested at the same moment: one at a time."]
         return update_report(connection, row["report_id"], decision="none", reasons=reasons)
     return update_report(connection, row["report_id"], request_id=request.request_id)
 
@@ -126,26 +198,6 @@ def update_report(connection: Connection, report_id: int, **values: Any) -> Drif
     """Change columns of a report and return it."""
     statement = update(table).where(table.c.report_id == report_id).values(values).returning(table)
     return _report(connection.execute(statement).mappings().one())
-
-
-def _new_report(evaluated: EvaluatedWindow) -> NewDriftReport:
-    now, stored = evaluated.situation, evaluated.stored
-    begin, end = stored.window(evaluated.window)
-    return NewDriftReport(
-        calibration_id=stored.calibration_id,
-        promotion_id=stored.promotion_id,
-        model_version=stored.model_version,
-        window_from=moment(begin),
-        window_to=moment(end),
-        verdict=verdict(now),
-        joint=now.judgement.joint,
-        joint_threshold=now.judgement.threshold,
-        drivers=now.judgement.drivers,
-        signals=[reading.as_dict() for reading in now.judgement.readings],
-        feed=[check.as_dict() for check in now.feed],
-        decision=evaluated.decision.kind,
-        reasons=list(evaluated.decision.reasons),
-    )
 
 
 def _report(row: RowMapping) -> DriftReport:

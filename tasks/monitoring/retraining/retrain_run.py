@@ -16,16 +16,21 @@ from infra.registry.client import Registry
 from infra.services import prefect_pages
 from models.monitoring.drift.retrain_policy import INVALID_FEED
 from models.primitives.json_types import JsonObject
-from tasks.monitoring.retraining.leases import Claim, SupersededError, claim, finish, note_step, renew_lease
 from tasks.monitoring.retraining.requests import (
     DONE,
     FAILED,
     REQUESTED,
     RUNNING,
+    Claim,
     Origin,
     Request,
+    SupersededError,
+    claim,
+    finish,
     get_request,
+    note_step,
     open_request,
+    renew_lease,
     request_retraining,
 )
 from tasks.orchestration.missed_schedules import schedule_of_run
@@ -48,84 +53,6 @@ _HOW_TO_FIX: Final = (
 _REASONS: Final[dict[Origin, str]] = {"schedule": "its schedule was due", "person": "a person started it"}
 
 
-@dataclass(frozen=True)
-class Start:
-    """The request of a run, and its claim or the reason why there is none."""
-
-    request_id: int
-    claim: Claim | None
-    why_not: str = ""
-    outcome: str = ""
-
-
-def begin(installation: Installation, request_id: int | None, ignore_feed_check: bool) -> Start:
-    """Claim the given request or a new one. A feed that is known to be broken blocks the run."""
-    request = _own_request(installation) if request_id is None else request_id
-    claimed = (
-        None
-        if isinstance(request, Request)
-        else claim(installation.engine, request, flow_run.get_id(), _lease(installation))
-    )
-    if claimed is None:
-        return _not_claimed(installation, request.request_id if isinstance(request, Request) else request)
-    feed_problem = "" if ignore_feed_check else _feed_problem(installation)
-    if feed_problem:
-        outcome = f"blocked: the feed is broken ({feed_problem})"
-        finish(claimed, FAILED, outcome)
-        return Start(
-            claimed.request.request_id, None, f"Blocked: the feed is broken ({feed_problem}). {_HOW_TO_FIX}", outcome
-        )
-    return Start(claimed.request.request_id, claimed)
-
-
-def _own_request(installation: Installation) -> int | Request:
-    """Return the id of a new request, or the request that is open already."""
-    origin: Origin = "schedule" if schedule_of_run() else "person"
-    with installation.engine.begin() as connection:
-        created = request_retraining(connection, origin, _REASONS[origin])
-        request = created or open_request(connection)
-    if request is None:  # it was closed between the two statements
-        return _own_request(installation)
-    return request.request_id if created else request
-
-
-def _not_claimed(installation: Installation, request_id: int) -> Start:
-    with installation.engine.connect() as connection:
-        request = get_request(connection, request_id)
-    name = f"retrain request {request_id} ({request.origin}: {request.reason})"
-    page = prefect_pages.flow_run(installation.endpoints, request.flow_run) if request.flow_run else ""
-    if request.status == RUNNING:
-        reason = (
-            f"Nothing was trained here: another run works on {name}. Look at {page or 'the terminal that it runs in'}"
-        )
-    elif request.status == REQUESTED:
-        reason = f"Nothing was trained here: {name} waits for a worker, which `tailorbird up` starts"
-    else:
-        reason = f"Nothing was trained here: {name} is over: {request.outcome}. Look at {page}"
-    return Start(request_id, None, f"{reason}.", request.outcome or request.status)
-
-
-def _feed_problem(installation: Installation) -> str:
-    """Return the newest drift report's reasons against the feed; empty without any.
-
-    Reports of earlier calibrations do not count.
-    """
-    newest_calibration = select(func.max(drift_calibrations.c.calibration_id)).scalar_subquery()
-    reports = select(drift_reports.c.verdict, drift_reports.c.reasons).where(
-        drift_reports.c.calibration_id == newest_calibration
-    )
-    newest = reports.order_by(drift_reports.c.report_id.desc()).limit(1)
-    with installation.engine.connect() as connection:
-        row = connection.execute(newest).first()
-    if row is None or row.verdict != INVALID_FEED:
-        return ""
-    return "; ".join(row.reasons) or "see the newest drift report"
-
-
-def _lease(installation: Installation) -> float:
-    return installation.settings.retrain_lease_seconds
-
-
 class RetrainResult(TypedDict):
     """The result of a retraining run."""
 
@@ -146,28 +73,26 @@ class Retraining:
     """The work of one run on a request."""
 
     installation: Installation
-    start: Start
-    rows: list[dict[str, str]] = field(default_factory=list)
+    request_id: int
+    claim: Claim | None
+    """None if this run has nothing to do; then `outcome` and `sentence` state why."""
     outcome: str = ""
     sentence: str = ""
-
-    @property
-    def idle(self) -> bool:
-        """Whether this run has nothing to do."""
-        return self.start.claim is None
+    rows: list[dict[str, str]] = field(default_factory=list)
 
     def step(self, name: str, state: State[Any], needed: bool = True) -> Any:
         """Record the pages of a finished step; return its result, or raise its error if it is `needed`.
 
         Raises SupersededError if another run has taken over the request.
         """
-        assert self.start.claim is not None
-        self.start.claim.ensure_held()
+        assert self.claim is not None
+        self.claim.ensure_held()
         result = state.result(raise_on_failure=False) if state.is_completed() else None
         pages = {name: _page(self.installation, state)} | self._result_pages(name, result)
-        self.rows.append({"step": name, "state": state.name or "", "where": _markdown(pages)})
+        links = [f"[{step.partition(': ')[2] or 'Prefect'}]({page})" for step, page in pages.items()]
+        self.rows.append({"step": name, "state": state.name or "", "where": ", ".join(links)})
         for step, link in pages.items():
-            note_step(self.start.claim, step, link)
+            note_step(self.claim, step, link)
         return state.result(raise_on_failure=needed)
 
     def result(
@@ -180,14 +105,13 @@ class Retraining:
         batches: Sequence[object] = (),
     ) -> RetrainResult:
         """Return the result of the run: the challenger's outcome, or without a review why nothing was trained."""
-        self.outcome, self.sentence = self.start.outcome, self.start.why_not
         if review is not None:
             known = outcome_of_status(review["status"])
             self.outcome = str(known.value if known else review["status"])
             template = _SENTENCES[known] if known else "Version {version}: {status}."
             self.sentence = template.format(version=review["model_version"], status=review["status"])
         return RetrainResult(
-            request=self.start.request_id,
+            request=self.request_id,
             outcome=self.outcome,
             says=self.sentence,
             dataset_version=dataset_version,
@@ -212,31 +136,90 @@ class Retraining:
         return {step: page for step, page in pages.items() if page}
 
 
+def begin(installation: Installation, request_id: int | None, ignore_feed_check: bool) -> Retraining:
+    """Claim the given request or a new one. A feed that is known to be broken blocks the run."""
+    request = _own_request(installation) if request_id is None else request_id
+    if isinstance(request, Request):
+        return _not_claimed(installation, request.request_id)
+    claimed = claim(installation.engine, request, flow_run.get_id(), installation.settings.retrain_lease_seconds)
+    if claimed is None:
+        return _not_claimed(installation, request)
+    feed_problem = "" if ignore_feed_check else _feed_problem(installation)
+    if not feed_problem:
+        return Retraining(installation, request, claimed)
+    outcome = f"blocked: the feed is broken ({feed_problem})"
+    finish(claimed, FAILED, outcome)
+    sentence = f"Blocked: the feed is broken ({feed_problem}). {_HOW_TO_FIX}"
+    return Retraining(installation, request, None, outcome, sentence)
+
+
+def _own_request(installation: Installation) -> int | Request:
+    """Return the id of a new request, or the request that is open already."""
+    origin: Origin = "schedule" if schedule_of_run() else "person"
+    with installation.engine.begin() as connection:
+        created = request_retraining(connection, origin, _REASONS[origin])
+        request = created or open_request(connection)
+    if request is None:  # it was closed between the two statements
+        return _own_request(installation)
+    return request.request_id if created else request
+
+
+def _not_claimed(installation: Installation, request_id: int) -> Retraining:
+    with installation.engine.connect() as connection:
+        request = get_request(connection, request_id)
+    name = f"retrain request {request_id} ({request.origin}: {request.reason})"
+    page = prefect_pages.flow_run(installation.endpoints, request.flow_run) if request.flow_run else ""
+    if request.status == RUNNING:
+        reason = (
+            f"Nothing was trained here: another run works on {name}. Look at {page or 'the terminal that it runs in'}"
+        )
+    elif request.status == REQUESTED:
+        reason = f"Nothing was trained here: {name} waits for a worker, which `tailorbird up` starts"
+    else:
+        reason = f"Nothing was trained here: {name} is over: {request.outcome}. Look at {page}"
+    return Retraining(installation, request_id, None, request.outcome or request.status, f"{reason}.")
+
+
+def _feed_problem(installation: Installation) -> str:
+    """Return the newest drift report's reasons against the feed; empty without any.
+
+    Reports of earlier calibrations do not count.
+    """
+    newest_calibration = select(func.max(drift_calibrations.c.calibration_id)).scalar_subquery()
+    reports = select(drift_reports.c.verdict, drift_reports.c.reasons).where(
+        drift_reports.c.calibration_id == newest_calibration
+    )
+    newest = reports.order_by(drift_reports.c.report_id.desc()).limit(1)
+    with installation.engine.connect() as connection:
+        row = connection.execute(newest).first()
+    if row is None or row.verdict != INVALID_FEED:
+        return ""
+    return "; ".join(row.reasons) or "see the newest drift report"
+
+
 @contextmanager
 def retraining(request: int | None, ignore_feed_check: bool) -> Iterator[Retraining]:
     """Work on a request or a new one, close it with its outcome, and show all steps in one table.
 
     A killed run closes nothing: its lease expires, and the reconciler starts another run.
     """
-    installation = current()
-    work = Retraining(installation, begin(installation, request, ignore_feed_check))
-    claim = work.start.claim
-    if claim is None:
+    work = begin(current(), request, ignore_feed_check)
+    if work.claim is None:
         yield work
-        show("retraining", work.start.why_not, [{"request": work.start.request_id, "outcome": work.start.outcome}])
+        show("retraining", work.sentence, [{"request": work.request_id, "outcome": work.outcome}])
         return
     try:
-        with renew_lease(claim):
+        with renew_lease(work.claim):
             yield work
     except (Exception, KeyboardInterrupt) as error:
         outcome = _reason(error)
         if not isinstance(error, SupersededError):
-            finish(claim, FAILED, outcome)
+            finish(work.claim, FAILED, outcome)
         with suppress(Exception):  # the error that ended the work counts, not one of the display
             show("retraining", outcome, work.rows)
         raise
-    finish(claim, DONE, work.outcome)
-    show("retraining", f"Request {work.start.request_id}: {work.sentence}", work.rows)
+    finish(work.claim, DONE, work.outcome)
+    show("retraining", f"Request {work.request_id}: {work.sentence}", work.rows)
 
 
 def _page(installation: Installation, state: State[Any]) -> str:
@@ -245,10 +228,6 @@ def _page(installation: Installation, state: State[Any]) -> str:
     if details.flow_run_id and str(details.flow_run_id) != flow_run.get_id():
         return prefect_pages.flow_run(installation.endpoints, str(details.flow_run_id))
     return prefect_pages.task_run(installation.endpoints, str(details.task_run_id)) if details.task_run_id else ""
-
-
-def _markdown(pages: Mapping[str, str]) -> str:
-    return ", ".join(f"[{name.partition(': ')[2] or 'Prefect'}]({page})" for name, page in pages.items())
 
 
 def _reason(error: BaseException) -> str:

@@ -1,8 +1,13 @@
-"""Pulls rows of a relation into a Parquet file, up to a border between two values of the cursor."""
+"""Pulls rows of a relation into a Parquet file, up to a border between two values of the cursor.
+
+Values of a database driver become Arrow columns, with types that rows of later chunks can share.
+"""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -12,13 +17,17 @@ import pyarrow.parquet as pq
 from sqlalchemy import Connection, Select
 
 from models.ingest.tabular.sql_cursor import CursorError, CursorPosition
-from tasks.sources.sql.arrow_columns import arrow_column, common_type
 from tasks.sources.sql.relation import Relation
 
 BATCH_ROWS: Final = 1_000_000
 """Rows after which a batch ends, at the next change of the cursor."""
 Advance = Callable[..., None]
 """A function of the number of rows that were read."""
+_DIGITS: Final = 38
+_NONE: Final = type(None)
+_MOMENT: Final = pa.timestamp("us")
+_INSTANT: Final = pa.timestamp("us", "UTC")
+_LARGEST: Final = 2**63
 
 
 class ParquetSpool:
@@ -56,7 +65,7 @@ class ParquetSpool:
             self._types = types
             self._parts.append(self._path.with_name(f"{self._path.name}.{len(self._parts)}"))
             self._writer = pq.ParquetWriter(self._parts[-1], self._schema())
-        self._writer.write_table(_cast(pa.Table.from_arrays(arrays, names=list(self._names)), self._schema()))
+        self._writer.write_table(pa.Table.from_arrays(arrays, names=list(self._names)).cast(self._schema()))
         self.rows += len(rows)
 
     def finish(self) -> None:
@@ -67,8 +76,9 @@ class ParquetSpool:
             return
         with pq.ParquetWriter(self._path, self._schema()) as writer:
             for part in self._parts:
-                for rows in _batches(part):
-                    writer.write_table(_cast(rows, self._schema()))
+                with pq.ParquetFile(part) as file:
+                    for batch in file.iter_batches():
+                        writer.write_table(pa.Table.from_batches([batch]).cast(self._schema()))
                 part.unlink()
 
     def _schema(self) -> pa.Schema:
@@ -78,17 +88,6 @@ class ParquetSpool:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-
-
-def _batches(path: Path) -> Iterator[pa.Table]:
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches():
-            yield pa.Table.from_batches([batch])
-
-
-def _cast(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return rows with these types; a number as text keeps all its digits."""
-    return rows if rows.schema == schema else rows.cast(schema)
 
 
 @dataclass(frozen=True)
@@ -181,3 +180,84 @@ def position_of(value: object, relation: Relation, earlier: CursorPosition | Non
             "Nothing was stored, and no row is skipped. State with --since where to continue."
         )
     return position
+
+
+def arrow_column(values: Sequence[Any]) -> pa.Array:
+    """Return values as an Arrow array: booleans, whole numbers, decimals, floats, times, dates or texts."""
+    kinds = set(map(type, values)) - {_NONE}
+    if not kinds:
+        return pa.nulls(len(values))
+    made = _exact(kinds, values)
+    return made if made is not None else pa.array([_text(value) for value in values], pa.string())
+
+
+def _exact(kinds: set[type], values: Sequence[Any]) -> pa.Array | None:
+    """Return values of one kind as they are; None if text has to stand for them."""
+    if kinds == {bool}:
+        return pa.array(values, pa.bool_())
+    if kinds == {int} and all(value is None or -_LARGEST <= value < _LARGEST for value in values):
+        return pa.array(values, pa.int64())
+    if float in kinds and kinds <= {float, int, Decimal}:
+        return pa.array([None if value is None else float(value) for value in values], pa.float64())
+    if kinds <= {int, Decimal}:
+        return _decimals([None if value is None else Decimal(value) for value in values])
+    if all(issubclass(kind, datetime) for kind in kinds):
+        zones = {value.tzinfo is not None for value in values if value is not None}
+        return pa.array(values, _INSTANT if zones == {True} else _MOMENT) if len(zones) == 1 else None
+    return pa.array(values, pa.date32()) if kinds == {date} else None
+
+
+def _decimals(values: Sequence[Decimal | None]) -> pa.Array | None:
+    """Return decimals with the largest scale among them; None if they have too many digits."""
+    parts = [value.as_tuple() for value in values if value is not None]
+    if any(not isinstance(part.exponent, int) for part in parts):  # not a number, or infinite
+        return None
+    scale = max((max(0, -int(part.exponent)) for part in parts), default=0)
+    whole = max((len(part.digits) + int(part.exponent) for part in parts), default=0)
+    return pa.array(values, pa.decimal128(_DIGITS, scale)) if whole + scale <= _DIGITS else None
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bytes | bytearray | memoryview):
+        raw = bytes(value)
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            return raw.hex()
+    if isinstance(value, dict | list | tuple):
+        return json.dumps(value, default=str)
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType:
+    """Return the type that holds the values of both; text if nothing else does."""
+    if first == second or pa.types.is_null(second):
+        return first
+    if pa.types.is_null(first):
+        return second
+    both = (first, second)
+    if all(map(_is_number, both)):
+        if any(map(pa.types.is_floating, both)):
+            return pa.float64()
+        return pa.decimal128(_DIGITS, max(kind.scale for kind in both if pa.types.is_decimal(kind)))
+    if (pa.types.is_date(first) and second == _MOMENT) or (pa.types.is_date(second) and first == _MOMENT):
+        return _MOMENT
+    return pa.string()
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    numbers: Iterable[Callable[[pa.DataType], bool]] = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+    return any(is_it(kind) for is_it in numbers)
+
+
+def kind_name(kind: pa.DataType) -> str:
+    """Return a type in a word for people; empty if there were no values."""
+    if pa.types.is_null(kind):
+        return ""
+    if _is_number(kind):
+        return "number"
+    if pa.types.is_timestamp(kind):
+        return "time" if kind.tz else "time without a zone"
+    return "date" if pa.types.is_date(kind) else "true or false" if pa.types.is_boolean(kind) else "text"

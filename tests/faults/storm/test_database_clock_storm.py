@@ -19,8 +19,15 @@ from sqlalchemy import Engine
 from infra.database.engine import engine
 from infra.services import ports
 from infra.services.embedded_postgres import EmbeddedPostgres
-from tasks.monitoring.retraining.leases import Claim, SupersededError, claim, finish, renew_lease
-from tasks.monitoring.retraining.requests import get_request, request_retraining
+from tasks.monitoring.retraining.requests import (
+    Claim,
+    SupersededError,
+    claim,
+    finish,
+    get_request,
+    renew_lease,
+    request_retraining,
+)
 from tests.faults.storm.clocks import Clock
 from tests.faults.storm.publishing import Publisher
 from tests.faults.storm.reports import report

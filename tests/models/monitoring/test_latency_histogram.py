@@ -28,12 +28,6 @@ def test_requests_between_two_looks_are_counted_and_a_restart_begins_at_zero() -
     assert RequestCounts().error_share == 0
 
 
-def test_servers_are_added_up() -> None:
-    both = TEN + RequestCounts({0.1: 1, inf: 1})
-    assert both == RequestCounts({0.1: 6, 0.2: 9, inf: 11}, server_errors=1)
-    assert both.count == 11
-
-
 @given(st.lists(st.floats(0.001, 5), min_size=1, max_size=200), st.floats(0.01, 1))
 def test_a_quantile_of_any_answers_is_in_the_bucket_of_the_true_one(seconds: list[float], share: float) -> None:
     bounds = [0.01, 0.05, 0.25, 1.0, 5.0, inf]

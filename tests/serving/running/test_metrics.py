@@ -15,12 +15,12 @@ pytestmark = pytest.mark.anyio
 async def test_the_report_has_the_latency_and_the_errors_of_all_workers(shop: RunningShop) -> None:
     address = f"{shop.server.address}/metrics"
     settings = shop.installation.settings.model_copy(update={"metrics_url": address})
-    before = read(settings, address).requests
+    before = read(settings, address)[0]
     client = OpenLoop(shop.server.address, shop.key)
     requests = [*(Request(f"/v1/users/{user}/recommendations") for user in USERS), Request("/v1/unknown")]
     replies = await client.send(200, len(requests) / 200, requests.__getitem__)
     await client.close()
-    counted = read(settings, address).requests.since(before)
+    counted = read(settings, address)[0].since(before)
     assert counted.count == len(replies) + 1  # and the first look at the metrics
     assert counted.error_share == sum(reply.status >= 500 for reply in replies) / counted.count
     latency, errors = serving_readings(replace(shop.installation, settings=settings))

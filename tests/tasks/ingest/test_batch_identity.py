@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from expectations.contract import ContractViolationError
+from expectations.batches import ContractViolationError
 from models.ingest.tabular.table_mapping import Mapping
 from tasks.ingest.batch_identity import WrongMappingError, batch_of, part_of, request_of, segment_mapping, table_mapping
 from tasks.ingest.events.tabular_chunks import validate_file

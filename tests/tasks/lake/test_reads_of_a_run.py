@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from tasks.lake.shared_reads import shared_reads
+from tasks.lake.event_engine import shared_reads
 from tasks.scoring.batch_work import one_bundle
 from tasks.scoring.score_placement import score_placement
 from tests.tasks.shelves import placing

@@ -19,9 +19,8 @@ from models.columns import PURCHASE, REFUND, WHOLE_ORDER
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.lake import event_query
 from tasks.lake.event_engine import event_engine
+from tasks.lake.event_query import Refunds, define_events, match_refunds
 from tasks.lake.reference_data import ReferenceData, read_reference_data
-from tasks.lake.refunds import Refunds, match_refunds
-from tasks.lake.unconfirmed_orders import define_events
 
 START = datetime(2024, 6, 1, tzinfo=UTC)
 SCHEMA = pa.schema(
@@ -112,24 +111,36 @@ def remaining(folder: Path, *events: Event, refund_order: bool = False) -> list[
     return [states[name][-1][-1] if name in states else 1.0 for name in purchases]
 
 
-def test_a_refund_with_an_order_takes_back_the_purchase_of_that_order(tmp_path: Path) -> None:
-    assert remaining(tmp_path, bought(1, 1, "a"), bought(2, 1, "b"), refunded(3, 1, "a")) == [0, 1]
+TWO = bought(1, 1), bought(2, 1), refunded(3, 1)
+DAY = bought(1, 1, "monday", user="bob"), bought(1, 1, "monday", user="cleo"), bought(1, 1, "sunday")
+BY_EXAMPLE = {
+    "of the order that it names": ((bought(1, 1, "a"), bought(2, 1, "b"), refunded(3, 1, "a")), [0, 1]),
+    "of a whole order": (
+        (
+            *(bought(1, 5, "a"), bought(1, 2, "a", "pot"), bought(2, 1, "b")),
+            refunded(3, None, "a", WHOLE_ORDER),
+        ),
+        [0, 0, 1],
+    ),
+    "the latest": (TWO, [1, 0]),
+    "the latest that stands": ((*TWO, refunded(4, 1)), [0, 0]),
+    "without the order that it names": ((bought(1, 1, "a"), bought(2, 1, "b"), refunded(3, 1, "lost")), [1, 0]),
+    "of no other item, user or later purchase": (
+        (bought(1, 1, item="pot"), bought(1, 1, user="bob"), bought(9, 1), refunded(5, 1)),
+        [1, 1, 1],
+    ),
+    "an order that others share is none": ((*DAY, refunded(5, 1, "monday")), [1, 1, 0]),
+    "an order that others share is the own one": ((*DAY, refunded(5, 1, "monday", user="bob")), [0, 1, 1]),
+    "by any user": ((bought(1, 1, "a"), refunded(5, 1, "a", user="the till")), [0]),
+    "of fewer pieces": ((bought(1, 5), bought(2, 4), refunded(3, 1)), [1, 0.75]),
+    "of more pieces": ((bought(1, 5), bought(2, 4), refunded(3, 5)), [0.8, 0]),
+    "of unknown pieces": ((bought(1, 5), bought(2, 4), refunded(3)), [1, 0]),
+}
 
 
-def test_a_refund_that_names_no_item_takes_back_the_whole_order(tmp_path: Path) -> None:
-    order = bought(1, 5, "a"), bought(1, 2, "a", "pot"), bought(2, 1, "b")
-    assert remaining(tmp_path, *order, refunded(3, None, "a", WHOLE_ORDER)) == [0, 0, 1]
-
-
-def test_a_refund_without_an_order_takes_back_the_latest_purchase_that_stands(tmp_path: Path) -> None:
-    two = bought(1, 1), bought(2, 1), refunded(3, 1)
-    assert remaining(tmp_path, *two) == [1, 0]
-    assert remaining(tmp_path, *two, refunded(4, 1)) == [0, 0]
-    assert remaining(tmp_path, *two, bought(5, 1), refunded(6, 1), refunded(7, 1)) == [0, 0, 0]
-
-
-def test_a_refund_whose_order_holds_no_such_purchase_is_one_without_an_order(tmp_path: Path) -> None:
-    assert remaining(tmp_path, bought(1, 1, "a"), bought(2, 1, "b"), refunded(3, 1, "lost")) == [1, 0]
+@pytest.mark.parametrize(("events", "shares"), BY_EXAMPLE.values(), ids=BY_EXAMPLE)
+def test_a_refund_takes_back_the_purchase(tmp_path: Path, events: tuple[Event, ...], shares: list[float]) -> None:
+    assert remaining(tmp_path, *events) == shares
 
 
 def test_a_refund_that_names_an_unknown_order_takes_back_nothing_if_refunds_name_the_orders_of_sales(
@@ -141,21 +152,6 @@ def test_a_refund_that_names_an_unknown_order_takes_back_nothing_if_refunds_name
     assert remaining(tmp_path, *two, refunded(3, 1), refund_order=True) == [1, 0]
     events = dict(zip("abc", (*two, refunded(3, 1, "lost")), strict=True))
     assert matched(tmp_path, events, refund_order=True)[0] == Refunds(0, 1)
-
-
-def test_nothing_else_is_taken_back(tmp_path: Path) -> None:
-    others = bought(1, 1, item="pot"), bought(1, 1, user="bob"), bought(9, 1)
-    assert remaining(tmp_path, *others, refunded(5, 1)) == [1, 1, 1]
-
-
-def test_an_order_that_others_share_is_no_order(tmp_path: Path) -> None:
-    day = bought(1, 1, "monday", user="bob"), bought(1, 1, "monday", user="cleo"), bought(1, 1, "sunday")
-    assert remaining(tmp_path, *day, refunded(5, 1, "monday")) == [1, 1, 0]
-    assert remaining(tmp_path, *day, refunded(5, 1, "monday", user="bob")) == [0, 1, 1]
-
-
-def test_the_refund_of_an_order_counts_from_any_user(tmp_path: Path) -> None:
-    assert remaining(tmp_path, bought(1, 1, "a"), refunded(5, 1, "a", user="the till")) == [0]
 
 
 def test_a_page_takes_back_only_what_the_same_visitor_stated_by_a_page(tmp_path: Path) -> None:
@@ -182,17 +178,6 @@ def test_a_server_takes_back_the_order_of_a_page_that_no_server_states(tmp_path:
     assert remaining(tmp_path, bought(1, 1, "a"), refunded(3, 1, "a", **signed)) == [0]
     evil = {"user": "evil", "authority": "page"}
     assert remaining(tmp_path, bought(1, 1, "a"), bought(2, 1, "r-7", **evil), refunded(3, 1, "r-7")) == [0, 1]
-
-
-def test_a_refund_of_fewer_pieces_leaves_the_rest_and_one_of_more_goes_on(tmp_path: Path) -> None:
-    assert remaining(tmp_path, bought(1, 5), bought(2, 4), refunded(3, 1)) == [1, 0.75]
-    assert remaining(tmp_path, bought(1, 5), bought(2, 4), refunded(3, 5)) == [0.8, 0]
-    assert remaining(tmp_path, bought(1, 5, "a"), refunded(3, 2, "a")) == [0.6]
-
-
-def test_a_refund_without_all_pieces_known_takes_one_purchase_back(tmp_path: Path) -> None:
-    assert remaining(tmp_path, bought(1, 5), bought(2, 4), refunded(3)) == [1, 0]
-    assert remaining(tmp_path, bought(1, 5), bought(2), refunded(3, 1)) == [1, 0]
 
 
 def test_a_purchase_without_a_quantity_counts_from_when_it_is_known(tmp_path: Path) -> None:

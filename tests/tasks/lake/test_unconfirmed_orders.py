@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.lake.unconfirmed_orders import Waiting, define_events, waiting_since
+from tasks.lake.event_query import Waiting, define_events, waiting_since
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 TEXTS = ("event_id", "user_key", "item_id", "event_type", "session_id", "source", "authority")

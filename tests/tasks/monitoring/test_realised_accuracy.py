@@ -78,12 +78,6 @@ def test_each_purchase_is_held_against_the_list_of_its_time(shop: Installation) 
     assert (result["targets"], result["hits"], result["hit"]) == (3, 2, 1)
 
 
-def test_other_acts_can_count_instead(shop: Installation) -> None:
-    show(shop, 10, "pan", "tin")
-    result = by_name(shop, realised_accuracy(shop, at(10), at(18), kinds=["view"]))
-    assert (result["ann"]["targets"], result["ann"]["hits"]) == (1, 1)
-
-
 def test_a_user_who_withdrew_consent_is_left_out(shop: Installation) -> None:
     show(shop, 10, "pot", "tin")
     with shop.engine.begin() as connection:

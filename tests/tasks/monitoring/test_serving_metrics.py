@@ -61,11 +61,24 @@ def recorder() -> Iterator[RecordingServer]:
         yield received
 
 
+def reading(installation: Installation, addresses: str, **endpoints: str) -> Installation:
+    """Return an installation that reads metrics at these addresses."""
+    settings = installation.settings.model_copy(update={"metrics_url": addresses})
+    return replace(installation, settings=settings, endpoints=replace(installation.endpoints, **endpoints))
+
+
 @pytest.fixture
 def installation(installation: Installation, serving: Serving, recorder: RecordingServer) -> Installation:
     """An installation that reads that server's metrics, with a recording Prefect server."""
-    settings = installation.settings.model_copy(update={"metrics_url": serving.url})
-    return recorder.installed(replace(installation, settings=settings))
+    return recorder.installed(reading(installation, serving.url))
+
+
+@pytest.fixture
+def metrics_state(installation: Installation) -> MetricsState:
+    """The state after a first check: nobody knows when earlier requests came."""
+    state = MetricsState()
+    assert check_metrics(installation, state) is None
+    return state
 
 
 def check_metrics(installation: Installation, metrics_state: MetricsState) -> str | None:
@@ -99,10 +112,8 @@ def test_quick_answers_are_no_news_and_slow_ones_are_reported_once_an_hour(
 
 
 def test_errors_are_reported_by_their_share_and_few_requests_are_not_judged(
-    installation: Installation, serving: Serving
+    installation: Installation, serving: Serving, metrics_state: MetricsState
 ) -> None:
-    metrics_state = MetricsState()
-    check_metrics(installation, metrics_state)
     serving.answer(0.02, 50, "5xx")
     assert check_metrics(installation, metrics_state) is None
     serving.answer(0.02, 950)
@@ -111,9 +122,9 @@ def test_errors_are_reported_by_their_share_and_few_requests_are_not_judged(
     assert "5.0% of the answers are errors (1.0% are allowed)" in answer
 
 
-def test_requests_that_were_shed_are_distinguished_from_errors(installation: Installation, serving: Serving) -> None:
-    metrics_state = MetricsState()
-    check_metrics(installation, metrics_state)
+def test_requests_that_were_shed_are_distinguished_from_errors(
+    installation: Installation, serving: Serving, metrics_state: MetricsState
+) -> None:
     serving.answer(0.02, 950)
     serving.answer(0.001, 50, "5xx")
     serving.shed.labels("overload").inc(50)
@@ -144,10 +155,9 @@ def test_after_a_restart_of_the_server_it_is_judged_by_what_came_since(
     check_metrics(installation, metrics_state)
     again = begin()
     try:
-        settings = installation.settings.model_copy(update={"metrics_url": again.url})
         metrics_state.counts[again.url] = metrics_state.counts.pop(serving.url)
         again.answer(0.9, 300)
-        answer = check_metrics(replace(installation, settings=settings), metrics_state)
+        answer = check_metrics(reading(installation, again.url), metrics_state)
     finally:
         again.stop()
     assert answer is not None
@@ -158,8 +168,7 @@ def test_a_server_that_cannot_be_asked_is_reported_without_its_password(
     installation: Installation, recorder: RecordingServer
 ) -> None:
     url = "http://127.0.0.1:9/metrics"
-    settings = installation.settings.model_copy(update={"metrics_url": url.replace("//", "//me:hidden@")})
-    there, metrics_state = replace(installation, settings=settings), MetricsState()
+    there, metrics_state = reading(installation, url.replace("//", "//me:hidden@")), MetricsState()
     answer = check_metrics(there, metrics_state)
     assert answer is not None
     assert f"The metrics of serving at {url} cannot be read" in answer
@@ -172,10 +181,9 @@ def test_the_figures_of_now_are_those_of_all_servers_that_answer(installation: I
     assert current_metrics(installation) is None
     serving.answer(0.02, 99)
     serving.answer(0.02, 1, "5xx")
-    settings = installation.settings.model_copy(update={"metrics_url": f"http://127.0.0.1:9/metrics, {serving.url}"})
-    result = current_metrics(replace(installation, settings=settings))
+    result = current_metrics(reading(installation, f"http://127.0.0.1:9/metrics, {serving.url}"))
     assert result is not None
-    assert result.requests == 100
+    assert result.count == 100
     assert result.error_share == 0.01
     assert 10 < result.p99_ms <= 25
 
@@ -183,12 +191,7 @@ def test_the_figures_of_now_are_those_of_all_servers_that_answer(installation: I
 def test_an_alert_is_repeated_until_prefect_has_received_it(
     installation: Installation, recorder: RecordingServer
 ) -> None:
-    settings = installation.settings.model_copy(update={"metrics_url": "http://127.0.0.1:9/metrics"})
-    away = replace(
-        installation,
-        settings=settings,
-        endpoints=replace(installation.endpoints, prefect_api_url="http://127.0.0.1:9/api"),
-    )
+    away = reading(installation, "http://127.0.0.1:9/metrics", prefect_api_url="http://127.0.0.1:9/api")
     metrics_state = MetricsState()
     assert check_metrics(away, metrics_state) is not None
     assert check_metrics(replace(away, endpoints=installation.endpoints), metrics_state) is not None
@@ -200,17 +203,16 @@ def test_a_server_that_follows_the_earlier_name_is_still_read(installation: Inst
     try:
         earlier.answer(0.02, 99)
         earlier.answer(0.02, 1, "5xx")
-        settings = installation.settings.model_copy(update={"metrics_url": earlier.url})
-        result = current_metrics(replace(installation, settings=settings))
+        result = current_metrics(reading(installation, earlier.url))
     finally:
         earlier.stop()
     assert result is not None
-    assert (result.requests, result.error_share) == (100, 0.01)
+    assert (result.count, result.error_share) == (100, 0.01)
 
 
-def test_a_champion_that_a_server_refuses_is_reported_once(installation: Installation, serving: Serving) -> None:
-    metrics_state = MetricsState()
-    assert check_metrics(installation, metrics_state) is None
+def test_a_champion_that_a_server_refuses_is_reported_once(
+    installation: Installation, serving: Serving, metrics_state: MetricsState
+) -> None:
     serving.refused.labels("poisoned").inc()
     reason = check_metrics(installation, metrics_state)
     assert reason is not None
@@ -219,13 +221,7 @@ def test_a_champion_that_a_server_refuses_is_reported_once(installation: Install
 
 
 def test_without_addresses_the_metrics_of_the_own_api_are_read(installation: Installation, serving: Serving) -> None:
-    settings = installation.settings.model_copy(update={"metrics_url": ""})
-    own = replace(
-        installation,
-        settings=settings,
-        endpoints=replace(installation.endpoints, api_page=serving.url.removesuffix("/metrics")),
-    )
     serving.answer(0.02, 3)
-    measured = current_metrics(own)
+    measured = current_metrics(reading(installation, "", api_page=serving.url.removesuffix("/metrics")))
     assert measured is not None
-    assert measured.requests == 3
+    assert measured.count == 3

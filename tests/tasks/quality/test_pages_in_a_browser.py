@@ -117,7 +117,7 @@ def test_the_review_report_shows_hostile_names_as_text(review: review_page.Page,
 def test_the_audit_shows_hostile_names_as_text(tmp_path: Path, opened: Callable[[str], Seen]) -> None:
     found: Audit = run_audit(audit_data(outcome=True), GateThresholds(), 7)
     groups = [group._replace(trait=HOSTILE, value=HOSTILE) for group in found.groups]
-    beside = [replace(one, trait=HOSTILE, value=HOSTILE) for one in found.comparisons]
+    beside = [one._replace(trait=HOSTILE, value=HOSTILE) for one in found.comparisons]
     named = [{"name": HOSTILE, "shown": 0.5, "bought": 0.5}]
     hostile = replace(found, groups=groups, comparisons=beside, categories=named, brands=named, verdict=HOSTILE)
     page = replace(page_of(hostile, tmp_path), placement=HOSTILE, facts={HOSTILE: HOSTILE})

@@ -8,8 +8,7 @@ from sqlalchemy import text
 
 from infra.installation import Installation
 from infra.prefect_api import events
-from tasks.monitoring.retraining.leases import claim, finish
-from tasks.monitoring.retraining.requests import Request, get_request, request_retraining
+from tasks.monitoring.retraining.requests import Request, claim, finish, get_request, request_retraining
 from tasks.reconciler.restart_retrain import restart_retrain
 from tasks.review.outcomes import ReviewOutcome
 from tests.recording_server import Prefect

@@ -16,7 +16,7 @@ from infra.bundles import promoted
 from infra.configuration.settings import load
 from serving.queries import explain as explaining
 from serving.queries.explain import explain
-from tasks.lake.shared_reads import release_shared_reads, shared_reads
+from tasks.lake.event_engine import release_shared_reads, shared_reads
 from tasks.scoring.score_placement import score_placement
 from tasks.scoring.single_user import available_lookups
 from tests.tasks.shelves import Entry, Place, due_now, lists, placing, purchases

@@ -15,7 +15,7 @@ from models.lists.rules.layer.rule_layer import HiddenItem
 from models.lists.rules.placement_config import PlacementError
 from models.recommenders.explanations.sentences import PICKED, parse
 from tasks.ingest.events.ingest_events import ingest_segment
-from tasks.lake.shared_reads import release_shared_reads
+from tasks.lake.event_engine import release_shared_reads
 from tasks.scoring.score_placement import placements_to_score, score_placement
 from tests.serving.operator_rules import SINCE, pin, store
 from tests.tasks.ingest.events.test_ingest_segment import call, write

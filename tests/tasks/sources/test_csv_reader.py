@@ -64,11 +64,6 @@ def test_separator_and_encoding_are_the_mappings(tmp_path: Path) -> None:
     assert read(written(tmp_path, "id;n\n\xfc;1,5\n".encode("latin-1")), csv_of(part)) == {"id": ["\xfc"], "n": ["1,5"]}
 
 
-def test_a_value_may_hold_separators_quotation_marks_and_ends_of_lines(tmp_path: Path) -> None:
-    path = written(tmp_path, 'id,n\n"a, ""b""\nc",1\nd,2\n')
-    assert read(path)["id"] == ['a, "b"\nc', "d"]
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -89,12 +84,6 @@ def test_a_mistake_in_the_middle_is_reported_with_file_and_line_and_no_row_is_dr
     path = written(tmp_path, content)
     with pytest.raises(TailorbirdError, match=rf"rows.csv cannot be read: .*{message}.*nothing was stored"):
         table_files.row_count(path, PLAIN)
-
-
-def test_the_mistake_is_reported_while_rows_are_read_too(tmp_path: Path) -> None:
-    path = written(tmp_path, b"id,n\n" + b"1,\xc3\xbc\n" * 5000 + b"\xff,2\n")
-    with pytest.raises(TailorbirdError, match=r"line 5002: a value is not UTF-8"):
-        list(table_files.chunks(path, ["id", "n"], 1000))
 
 
 BROKEN = [
@@ -271,13 +260,6 @@ def test_lines_above_the_header_are_skipped_and_counted(tmp_path: Path) -> None:
     assert row_count(path, csv) == 3
     assert [row for batch in batches(path, csv, ["a"]) for row in batch["a"].to_pylist()] == ["1", "x\ny", "4"]
     assert lines(path, csv, np.array([0, 1, 2])).tolist() == [5, 6, 8]
-
-
-def test_a_line_that_does_not_fit_is_named_as_an_editor_shows_it_below_a_title(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text("Shop Ltd\n\na,b\n1,2\n1,2,3\n")
-    with pytest.raises(TailorbirdError, match="line 5 has 3 values"):
-        row_count(path, Csv(skip=2))
 
 
 def test_lines_that_do_not_fit_below_a_title_keep_their_numbers(tmp_path: Path) -> None:

@@ -146,12 +146,6 @@ def test_a_path_without_a_file_is_reported_even_beside_others(
         files_of(mapping, [folder, f"{folder}/{path}"])
 
 
-def test_a_mapping_with_one_part_takes_files_of_any_name(make: Callable[..., str]) -> None:
-    folder = make("a.csv", "b.csv")
-    mapping = mapping_of(events={"file": "events.csv", **EVENTS})
-    assert relative(files_of(mapping, [f"{folder}/*.csv"]), folder) == {"events": ["a.csv", "b.csv"]}
-
-
 def test_a_segment_export_is_all_files_of_lines(make: Callable[..., str]) -> None:
     folder = make("2024/a.jsonl", "2024/b.json.gz", "notes.txt")
     assert relative(files_of(read("segment"), [folder]), folder) == {"segment": ["2024/a.jsonl", "2024/b.json.gz"]}

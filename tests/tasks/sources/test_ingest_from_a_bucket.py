@@ -7,11 +7,7 @@ from sqlalchemy import select
 
 from infra.database.schema.schema import LEDGER, ingest_batches
 from infra.installation import Installation
-from tasks.ingest.batch_identity import table_mapping
-from tasks.ingest.events.ingest_events import ingest_events, ingest_segment
-from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.ingest.reference.ingest_users import ingest_users
-from tasks.sources.file_matching import files_of
+from tasks.ingest.events.ingest_events import ingest_segment
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "segment" / "segment.jsonl"
 
@@ -37,15 +33,3 @@ def test_an_export_in_a_bucket_comes_in_as_from_a_folder(
     copy.write_bytes(lines)
     assert ingest_segment.fn("segment", str(copy), {"consent": "opt-out"}) == entry | {"status": "unchanged"}
     assert not list((installation.settings.var / "fetched").iterdir())
-
-
-def test_tables_in_a_bucket_come_in_as_from_a_folder(
-    installation: Installation, shop: Any, s3: Callable[..., str]
-) -> None:
-    assert installation
-    for file in shop.folder.iterdir():
-        s3(f"tables/{file.name}", file.read_bytes())
-    result = files_of(table_mapping("complete_journey", None), ["s3://shop/tables/"])
-    steps = {"items": ingest_items, "users": ingest_users, "events": ingest_events}
-    entries = {part: steps[part].fn("complete_journey", file) for part, [file] in result.items()}
-    assert counts(entries["events"]) == shop.counts

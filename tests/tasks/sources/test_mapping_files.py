@@ -20,12 +20,6 @@ def test_every_mapping_that_comes_with_tailorbird_can_be_read(name: str) -> None
     assert isinstance(mapping, SegmentMapping) == (name == "segment")
 
 
-def test_a_mapping_of_ones_own_is_given_by_its_path(tmp_path: Path) -> None:
-    path = tmp_path / "mine.toml"
-    path.write_text((SHIPPED / "complete_journey.toml").read_text())
-    assert read(str(path)).name == "mine"
-
-
 def test_overrides_replace_the_keys_of_the_file() -> None:
     mapping = read(
         "complete_journey", mapping_overrides("shop", "opt-out", "our terms", "2024-01-01", "2024-02-01T12:00:00+01:00")
@@ -66,11 +60,6 @@ def test_misspelt_and_missing_keys_are_named_with_their_lines_and_the_nearest_ke
     assert "mine.toml:6: events.time_formatt: there is no such key; the nearest is 'time_format'" in faults
     assert "mine.toml:3: events.item_id: it is missing; add it" in faults
     assert refused.value.__cause__ is None  # a cause makes the command line name a log with a traceback
-
-
-def test_an_unknown_name_is_reported_with_the_known_ones() -> None:
-    with pytest.raises(TailorbirdError, match=r"no mapping 'journey'.*complete_journey"):
-        read("journey")
 
 
 def test_a_name_whose_file_lies_in_the_folder_is_named_as_a_guess(

@@ -141,17 +141,6 @@ def test_lines_of_one_shape_all_wait_and_the_same_line_waits_once(installation: 
     assert len(waiting(installation)) == 4
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "cp1252", "utf-8-sig"])
-@pytest.mark.parametrize("ending", ["csv", "csv.gz"])
-def test_encodings_and_compression_change_nothing(
-    installation: Installation, ingest: Ingest, encoding: str, ending: str
-) -> None:
-    lines = [line.replace("s9", "Müsli") for line in lines_of("orders")]
-    assert ingest("orders", lines, encoding, ending)["quarantined"] == 2
-    assert waiting(installation)[0]["payload"]["text"] == "A9999,Aaaaa"
-    assert ingest("orders", [*lines, "", ""], "utf-8")["duplicate"] == 22, "the same lines, however they are written"
-
-
 @pytest.mark.parametrize("kind", STEPS)
 def test_the_corrected_file_resolves_the_lines(installation: Installation, ingest: Ingest, kind: str) -> None:
     ingest(kind, lines_of(kind))

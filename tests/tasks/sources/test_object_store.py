@@ -12,7 +12,7 @@ import pytest
 from models.errors import TailorbirdError
 from tasks.sources import object_store, table_files
 from tasks.sources.locations import LINES, TABLES, fetched, find
-from tasks.sources.object_store_errors import StoreError, StoreUnreachableError
+from tasks.sources.object_store import StoreError, StoreUnreachableError
 
 Put = Callable[..., str]
 

@@ -90,13 +90,13 @@ def fit(values: Floats, weekdays: Sequence[int], ages: Sequence[int] = (0,)) -> 
         same_day = values[np.asarray(weekdays) == day]
         for signal, back in enumerate(lookbacks):
             level[day, :, signal] = _mean(same_day[-back:, :, signal])
-    return Bands(level, _deviation(chosen), lookbacks, np.array(ages)), _clipped(chosen)[:, 0]
+    clipped = _clipped(chosen)
+    return Bands(level, np.sqrt(_mean(clipped**2)), lookbacks, np.array(ages)), clipped[:, 0]
 
 
 def _mean(values: Floats) -> Floats:
     known = np.isfinite(values).sum(axis=0)
-    residual: Floats = np.nansum(values, axis=0) / np.where(known > 0, known, np.nan)
-    return residual
+    return np.asarray(np.nansum(values, axis=0) / np.where(known > 0, known, np.nan))
 
 
 def _clipped(errors: Floats) -> Floats:
@@ -105,14 +105,7 @@ def _clipped(errors: Floats) -> Floats:
     known = np.isfinite(errors).sum(axis=0, keepdims=True)
     middle, usual = (np.take_along_axis(far, (known * part).astype(np.int64), axis=0)[0] for part in (0.5, _USUAL))
     most = np.maximum(_OUTLIER * _TO_SD * middle, usual)
-    residual: Floats = np.where((most > 0) & np.isfinite(errors), np.clip(errors, -most, most), errors)
-    return residual
-
-
-def _deviation(errors: Floats) -> Floats:
-    """Return [n_ages, n] the root mean square of the clipped errors."""
-    residual: Floats = np.sqrt(_mean(_clipped(errors) ** 2))
-    return residual
+    return np.where((most > 0) & np.isfinite(errors), np.clip(errors, -most, most), errors)
 
 
 def joint_threshold(
@@ -147,8 +140,7 @@ def _run(random: np.random.Generator, draws: Floats, made: tuple[Bands, Floats],
     level = np.take_along_axis(sums, backs[None] - 1, axis=0)[0] / backs
     scale = np.maximum(np.sqrt((learned**2).mean(axis=0) * (1 + 1 / backs)), least)
     window_draws = draws[random.integers(len(draws), size=length)]
-    joint: Floats = oriented((window_draws - level) / scale).max(axis=1)
-    return joint
+    return np.asarray(oriented((window_draws - level) / scale).max(axis=1))
 
 
 def request_windows(exceeded: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Self, TypedDict
+from typing import Any, Final, Self
 
 import numpy as np
 
 from models.errors import TailorbirdError
 from models.monitoring.drift.calibration.bands import Bands, fit, joint_threshold
 from models.monitoring.drift.calibration.windows import History, ages, windows_before
-from models.monitoring.drift.signals.count_layout import Sums
 from models.monitoring.drift.signals.event_columns import Floats
 from models.monitoring.drift.signals.signal_table import NAMES, values
-from models.monitoring.drift.signals.user_counts import Edges
+from models.monitoring.drift.signals.user_counts import Edges, Sums
+from models.primitives.json_types import JsonObject
 
 LENGTHS: Final = (1, 7, 14, 28)
 """Days of a window."""
@@ -25,34 +25,8 @@ _DRAWS: Final = 100
 """Bootstrap samples of the users of each window."""
 
 
-NestedNumbers = list[Any]
-"""Numbers in nested lists, None for NaN."""
-
-
 class TooLittleHistoryError(TailorbirdError):
     """There are too few windows to calibrate the bands."""
-
-
-class _BandsJson(TypedDict):
-    level: NestedNumbers
-    scale: NestedNumbers
-    looked_back: list[int]
-    ages: list[int]
-
-
-class CalibrationJson(TypedDict):
-    """A calibration as `drift_calibrations.calibration` stores it."""
-
-    window_days: int
-    windows: int
-    between: float
-    limit: float
-    false_alarms: float
-    signals: list[str]
-    bands: _BandsJson
-    edges: Edges
-    past: dict[str, list[float | None]]
-    skipped_days: int
 
 
 @dataclass(frozen=True)
@@ -74,29 +48,28 @@ class Calibration:
     skipped_days: int = 0
     """Days between the calibration's windows and the first one after them."""
 
-    def as_dict(self) -> CalibrationJson:
-        """Return plain values that JSON can hold."""
-        bands = _BandsJson(
-            level=json_lists(self.bands.level),
-            scale=json_lists(self.bands.scale),
-            looked_back=self.bands.lookbacks.tolist(),
-            ages=self.bands.ages.tolist(),
-        )
-        return CalibrationJson(
-            window_days=self.window_days,
-            windows=self.windows,
-            between=self.windows_between_alarms,
-            limit=self.threshold,
-            false_alarms=self.false_alarms,
-            signals=list(NAMES),
-            bands=bands,
-            edges=self.edges,
-            past=dict(self.past),
-            skipped_days=self.skipped_days,
-        )
+    def as_dict(self) -> JsonObject:
+        """Return plain values, as `drift_calibrations.calibration` stores them."""
+        return {
+            "window_days": self.window_days,
+            "windows": self.windows,
+            "between": self.windows_between_alarms,
+            "limit": self.threshold,
+            "false_alarms": self.false_alarms,
+            "signals": list(NAMES),
+            "bands": {
+                "level": json_lists(self.bands.level),
+                "scale": json_lists(self.bands.scale),
+                "looked_back": self.bands.lookbacks.tolist(),
+                "ages": self.bands.ages.tolist(),
+            },
+            "edges": self.edges,
+            "past": dict(self.past),
+            "skipped_days": self.skipped_days,
+        }
 
     @classmethod
-    def from_dict(cls, stored: CalibrationJson) -> Self:
+    def from_dict(cls, stored: JsonObject) -> Self:
         """Return the calibration that `as_dict` gave these plain values."""
         bands = stored["bands"]
         level, scale = (np.array(values, dtype=np.float64) for values in (bands["level"], bands["scale"]))
@@ -119,7 +92,8 @@ def calibrate(history: History, windows_between: float, seed: int) -> Calibratio
     The spread of stationary windows is that of the windows themselves, smoothed by resampling their users (a smoothed
     bootstrap that keeps the variance, Silverman and Young 1987).
     """
-    windows = list(history.calibrating())
+    # Those with a complete reference time at every age.
+    windows = range(2 * windows_before(history.window_days), history.cut)
     if len(windows) < MIN_WINDOWS:
         raise TooLittleHistoryError(
             f"There are {len(windows)} windows of {history.window_days} days to calibrate with."
@@ -150,8 +124,7 @@ def _resampled(history: History, window: int, random: np.random.Generator) -> Fl
     counts = history.counted(window).values
     times = random.poisson(1.0, (_DRAWS, len(counts))).astype(np.float64)
     resampled = values(Sums(times @ counts), history.usual(window))
-    moved: Floats = np.nan_to_num(resampled - np.nanmean(np.where(np.isfinite(resampled), resampled, 0.0), axis=0))
-    return moved
+    return np.asarray(np.nan_to_num(resampled - np.nanmean(np.where(np.isfinite(resampled), resampled, 0.0), axis=0)))
 
 
 def _smooth(errors: Floats, noise: Floats) -> Floats:

@@ -1,6 +1,5 @@
 """Cuts events into windows of equal length, and counts each window relative to its reference time."""
 
-from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.monitoring.drift.signals import user_counts
-from models.monitoring.drift.signals.count_layout import BINS, PLACE, Sums
 from models.monitoring.drift.signals.event_columns import (
     DAY,
     INTERACTIONS,
@@ -20,8 +18,7 @@ from models.monitoring.drift.signals.event_columns import (
     Ints,
     ItemTable,
 )
-from models.monitoring.drift.signals.user_behaviour import features
-from models.monitoring.drift.signals.user_counts import Edges, Reference, UserCounts
+from models.monitoring.drift.signals.user_counts import BINS, PLACE, Edges, Reference, Sums, UserCounts
 
 _BEFORE_DAYS: Final = 28
 _AGES: Final = (0, 1, 2, 4, 7, 10, 14, 21, 28)
@@ -148,8 +145,7 @@ class History:
     def popular(self, end: int) -> Ints:
         """Return [n_items] interactions with each item in the reference time."""
         counts = [self.interactions(j) for j in self.reference(end)]
-        total: Ints = np.sum(counts or [np.zeros(len(self.item_table), dtype=np.int64)], axis=0)
-        return total
+        return np.asarray(np.sum(counts or [np.zeros(len(self.item_table), dtype=np.int64)], axis=0))
 
     def interactions(self, window: int) -> Ints:
         """Return [n_items] interactions with each item in a window."""
@@ -191,12 +187,6 @@ class History:
 
     def _edges(self) -> Edges:
         """Return bin edges of the features, by the users of the last windows before the cut."""
-        result = [self._features(window) for window in range(max(0, self.cut - _EDGE_WINDOWS), self.cut)]
+        windows = range(max(0, self.cut - _EDGE_WINDOWS), self.cut)
+        result = [user_counts.features(self._acts(*self.span(window)), self.item_table)[1] for window in windows]
         return user_counts.edges_of({name: np.concatenate([one[name] for one in result]) for name in result[0]})
-
-    def _features(self, window: int) -> dict[str, Floats]:
-        return features(self._acts(*self.span(window)), self.item_table)[1]
-
-    def calibrating(self) -> Iterator[int]:
-        """Yield the windows before the cut with a complete reference time at every age."""
-        yield from range(2 * windows_before(self.window_days), self.cut)

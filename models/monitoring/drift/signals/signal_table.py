@@ -10,9 +10,8 @@ from typing import Final, Literal
 
 import numpy as np
 
-from models.monitoring.drift.signals.count_layout import BINS, Sums
 from models.monitoring.drift.signals.event_columns import Floats
-from models.monitoring.drift.signals.user_behaviour import FEATURES
+from models.monitoring.drift.signals.user_counts import BINS, FEATURES, Sums
 
 Value = Callable[[Sums, Sums], Floats]
 """The value [...] of a window, given sums over its users [..., WIDTH] and those of the reference time [WIDTH]; NaN if
@@ -33,8 +32,7 @@ class Signal:
 def ratio(part: Floats, whole: Floats) -> Floats:
     """Return part / whole; NaN if the whole is 0."""
     part, whole = np.broadcast_arrays(part, whole)
-    ratios: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
-    return ratios
+    return np.asarray(np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0))
 
 
 def distance(now: Floats, then: Floats) -> Floats:
@@ -57,12 +55,8 @@ def _level(name: str, now: Sums, then: Sums) -> Floats:
 
 
 def _shape(name: str, now: Sums, then: Sums) -> Floats:
+    """Return the distance of users, or of interactions, over the bins of a count."""
     return distance(now[name], then[name])
-
-
-def _popularity(now: Sums, then: Sums) -> Floats:
-    """Return the distance of interactions over popularity tenths."""
-    return distance(now["popularity"], then["popularity"])
 
 
 def _share(part: str, whole: str, now: Sums, _then: Sums) -> Floats:
@@ -85,7 +79,8 @@ SIGNALS: Final = (
         Signal(f"{name}: distribution", f"how else {about} is spread over users", "up", partial(_shape, name))
         for name, about in FEATURES.items()
     ),
-    Signal("popularity", "interactions that moved to items of another tenth by popularity", "up", _popularity),
+    Signal("popularity", "interactions that moved to items of another tenth by popularity", "up",
+           partial(_shape, "popularity")),
     Signal("new items", "interactions with items that the champion has never seen", "up",
            partial(_share, "new items", "interactions")),
     Signal("new users", "active users whom the champion has never seen", "up", partial(_share, "new users", "users")),
@@ -94,7 +89,7 @@ SIGNALS: Final = (
     Signal("conversion", "active users who buy", "either", partial(_share, "buyers", "users")),
     Signal("click-through", "clicks by position, beside those before and a control (log ratio)", "down", _clicks),
 )  # fmt: skip
-"""Signals that are calibrated on windows of events. `serving_signals` has those of lists and serving."""
+"""Signals that are calibrated on windows of events. `window_verdict` has those of lists and serving."""
 NAMES: Final = tuple(signal.name for signal in SIGNALS)
 
 

@@ -1,4 +1,8 @@
-"""Counts the actions of each user of a window, relative to the reference time."""
+"""Counts the actions of each user of a window, relative to the reference time.
+
+All signals are functions of sums over users, so that users can be resampled without reading their events again. The
+events of a user resemble each other. Tests that treat events as independent raise false alarms.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.monitoring.drift.signals.count_layout import BINS, PLACE, PLACES, WIDTH
+from models.columns import EVENT_TYPES
 from models.monitoring.drift.signals.event_columns import (
     BOUGHT,
     CLICKED,
+    DAY,
     INTERACTIONS,
     MISSING_CODE,
     SHOWN,
@@ -19,12 +24,58 @@ from models.monitoring.drift.signals.event_columns import (
     Ints,
     ItemTable,
 )
-from models.monitoring.drift.signals.user_behaviour import FEATURES, features
 
+FEATURES: Final = {
+    "events": "events per active user",
+    "items": "different items per active user",
+    "sessions": "sessions per active user",
+    "basket value": "value of a basket",
+    "unit price": "price of what is bought",
+    "evening share": "share of events after 18:00 (UTC)",
+    "favourite category": "share of the category that a user cares for most",
+    "repeat share": "share of interactions with items that the user has turned to of late",
+}
+_HOUR: Final = 3_600
+_EVENING: Final = 18
+_LATELY: Final = 28
+"""Days."""
+BINS: Final = 10
+PLACES: Final = 11
+"""Positions on a list with counts of their own; the last one covers all positions below."""
+MISSING: Final = ("value", "quantity", "currency", "session", "position", "recommendation_id")
+"""Columns that may be empty: the first three of purchases, the last two of impressions."""
+
+_WIDTHS: Final = {
+    **dict.fromkeys(FEATURES, BINS + 1),  # and one for unknown values
+    "popularity": BINS,
+    **dict.fromkeys(("interactions", "new items", "users", "new users", "buyers"), 1),
+    **dict.fromkeys(("anchors", "likeness"), 1),
+    **dict.fromkeys(("shown", "clicked", "control shown", "control clicked"), PLACES),
+    "types": len(EVENT_TYPES),
+    **dict.fromkeys(("missing", "of"), len(MISSING)),
+    **dict.fromkeys(("priced", "odd prices"), 1),
+}
+_ENDS: Final = np.cumsum(list(_WIDTHS.values()))
+PLACE: Final = {name: slice(end - _WIDTHS[name], end) for name, end in zip(_WIDTHS, _ENDS.tolist(), strict=True)}
+"""The columns of each count."""
+WIDTH: Final = int(_ENDS[-1])
 Edges = dict[str, list[float]]
 """By feature, up to nine edges between its bins."""
 _ODD: Final = np.log(10)
 """A price that differs by a factor of ten has another unit, or belongs to another item."""
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Counts summed over users, for one or several samples."""
+
+    values: Floats
+    """[..., WIDTH]"""
+
+    def __getitem__(self, name: str) -> Floats:
+        """Return one count [..., width]; of width 1 as [...]."""
+        counts: Floats = self.values[..., PLACE[name]]
+        return counts[..., 0] if _WIDTHS[name] == 1 else counts
 
 
 @dataclass(frozen=True)
@@ -54,8 +105,7 @@ class UserCounts:
     @property
     def sums(self) -> Floats:
         """The counts summed over users [WIDTH]."""
-        total: Floats = self.values.sum(axis=0)
-        return total
+        return np.asarray(self.values.sum(axis=0))
 
 
 def edges_of(result: dict[str, Floats]) -> Edges:
@@ -88,8 +138,7 @@ def counts_by_age(events: Events, goods: ItemTable, before: Reference) -> Floats
     """Return [WIDTH] sums of the counts that depend on the champion's age; 0 elsewhere."""
     acts, total = events.such(INTERACTIONS[events.kind]), np.zeros((1, WIDTH))
     _against_before(total, np.zeros(len(acts.at), dtype=np.int64), acts, goods, before)
-    row: Floats = total[0]
-    return row
+    return np.asarray(total[0])
 
 
 def tastes(acts: Events, goods: ItemTable, anchor: Ints, anchors: int) -> NDArray[np.float32]:
@@ -97,21 +146,18 @@ def tastes(acts: Events, goods: ItemTable, anchor: Ints, anchors: int) -> NDArra
     selected = acts.such(anchor[acts.user] != MISSING_CODE)
     pairs = (np.ones(len(selected.at), dtype=np.float32), (anchor[selected.user], selected.item))
     times = sparse.csr_array(pairs, shape=(anchors, len(goods)))
-    result: NDArray[np.float32] = times @ goods.vectors
-    return result
+    return np.asarray(times @ goods.vectors)
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale rows to length 1; rows of length 0 stay."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    result: NDArray[np.float32] = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
-    return result
+    return np.asarray(np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0))
 
 
 def _bins(values: Floats, edges: list[float]) -> Ints:
     """Return bins [n], 0 to 9; 10 for unknown values."""
-    placed: Ints = np.where(np.isfinite(values), np.searchsorted(edges, values, side="right"), BINS)
-    return placed
+    return np.where(np.isfinite(values), np.searchsorted(edges, values, side="right"), BINS)
 
 
 def _count(table: Floats, name: str, place: Ints, mask: NDArray[np.bool_] | None, column: Ints | None = None) -> None:
@@ -175,8 +221,7 @@ def log_prices(events: Events, items: int) -> Floats:
     item, logs = sold.item[order], logs[order]
     start = np.searchsorted(item, np.arange(items + 1))
     middle = (start[:-1] + start[1:]) // 2
-    result: Floats = np.where(start[1:] > start[:-1], np.append(logs, np.nan)[middle], np.nan)
-    return result
+    return np.where(start[1:] > start[:-1], np.append(logs, np.nan)[middle], np.nan)
 
 
 def deciles(counts: Ints) -> Ints:
@@ -186,3 +231,53 @@ def deciles(counts: Ints) -> Ints:
     result = np.full(len(counts), MISSING_CODE)
     result[order] = np.minimum(BINS * reached / max(1, counts.sum()), BINS - 1).astype(np.int64)
     return np.where(counts > 0, result, MISSING_CODE)
+
+
+def features(acts: Events, goods: ItemTable) -> tuple[Ints, dict[str, Floats]]:
+    """Return the users of these interactions, and each feature per user [n_users]; NaN if undefined."""
+    users, place = np.unique(acts.user, return_inverse=True)
+    n, times = len(users), np.bincount(place, minlength=len(users)).astype(np.float64)
+    bought = acts.kind == BOUGHT
+    session = np.where(acts.session == MISSING_CODE, acts.at // DAY, acts.session)
+    baskets = _distinct(place[bought], session[bought], n)
+    result = {
+        "events": times,
+        "items": _distinct(place, acts.item, n),
+        "sessions": _distinct(place, session, n),
+        "basket value": _share(np.bincount(place[bought], np.nan_to_num(acts.value[bought]), n), baskets),
+        "unit price": _unit_price(acts.such(bought), place[bought], n),
+        "evening share": np.bincount(place, (acts.at // _HOUR) % 24 >= _EVENING, n) / times,
+        "favourite category": _favourite(place, goods.category[acts.item], n),
+        "repeat share": np.bincount(place, (acts.gap > 0) & (acts.gap <= _LATELY), n) / times,
+    }
+    return users, result
+
+
+def _share(part: Floats | Ints, whole: Floats | Ints) -> Floats:
+    return np.asarray(np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0))
+
+
+def _distinct(place: Ints, values: Ints, n: int) -> Floats:
+    """Return [n] the number of different values per user."""
+    order = np.lexsort((values, place))
+    user, value = place[order], values[order]
+    new = np.append(True, (user[1:] != user[:-1]) | (value[1:] != value[:-1]))[: len(user)]
+    return np.bincount(user[new], minlength=n).astype(np.float64)
+
+
+def _unit_price(bought: Events, place: Ints, n: int) -> Floats:
+    """Return the mean logarithm of the price of one piece."""
+    known = (bought.value > 0) & (bought.quantity > 0)
+    logs = np.log(bought.value[known] / bought.quantity[known])
+    return _share(np.bincount(place[known], logs, n), np.bincount(place[known], minlength=n).astype(np.float64))
+
+
+def _favourite(place: Ints, category: Ints, n: int) -> Floats:
+    known = category != MISSING_CODE
+    if not known.any():
+        return np.full(n, np.nan)
+    width = int(category.max()) + 1
+    numbers, times = np.unique(place[known].astype(np.int64) * width + category[known], return_counts=True)
+    most = np.zeros(n)
+    np.maximum.at(most, numbers // width, times)
+    return _share(most, np.bincount(place[known], minlength=n).astype(np.float64))

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from expectations import events, items, users
+from expectations.batches import USER_RULES, event_rules, item_rules
 from models import columns
 from models.ingest.check.advice import CONFLICT, LINE_UNREADABLE, UNREADABLE, advice
 
 REQUIRED = (columns.QUANTITY, columns.CURRENCY, columns.PRICE)
 RULES = sorted(
-    {rule.id for suite in (events.rules(required=REQUIRED), items.rules(REQUIRED), users.RULES) for rule in suite}
+    {rule.id for suite in (event_rules(required=REQUIRED), item_rules(REQUIRED), USER_RULES) for rule in suite}
     | {CONFLICT, LINE_UNREADABLE, UNREADABLE}
 )
 

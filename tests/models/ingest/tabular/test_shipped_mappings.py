@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from expectations.limits import bounds
+from expectations.batches import bounds
 from models.ingest.mixpanel import mixpanel_mapping as mixpanel_mapping
 from models.ingest.segment import segment_mapping as segment_mapping
 from models.ingest.source_config import SourceMapping

@@ -4,7 +4,7 @@ import numpy as np
 
 from models.columns import EVENT_TYPES
 from models.monitoring.drift.feed_health import check_feed
-from models.monitoring.drift.signals.count_layout import PLACE, WIDTH
+from models.monitoring.drift.signals.user_counts import PLACE, WIDTH
 
 
 def test_a_shop_with_purchases_only_usually_has_as_many_events_as_purchases() -> None:

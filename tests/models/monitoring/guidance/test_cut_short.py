@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from models.monitoring.guidance.cut_short import CutShort
+from models.monitoring.guidance.situation import CutShort
 
 MONTHS = tuple(f"/rok/zamowienia_2026-{n:02}.csv" for n in range(1, 10))
 

@@ -12,7 +12,7 @@ from deltalake.exceptions import DeltaError
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from expectations.contract import ContractViolationError
+from expectations.batches import ContractViolationError
 from infra.database.schema.schema import (
     LEDGER,
     identities,

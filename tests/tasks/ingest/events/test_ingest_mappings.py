@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
-from expectations.contract import ContractViolationError
+from expectations.batches import ContractViolationError
 from infra.database.schema.schema import LEDGER, items, quarantine, users
 from infra.installation import Installation
 from infra.keys.identity import pseudonym

@@ -15,10 +15,9 @@ from models.primitives.json_types import JsonObject
 from serving.collector.collector import Signatures
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.lake.event_engine import event_engine
-from tasks.lake.event_query import EventQuery
-from tasks.lake.prior_purchases import prior_purchases
+from tasks.lake.event_query import EventQuery, Waiting
 from tasks.lake.reference_data import read_reference_data
-from tasks.lake.unconfirmed_orders import Waiting
+from tasks.monitoring.audit.served_data import prior_purchases
 from tasks.monitoring.drift.event_sample import open_event_reader
 from tasks.monitoring.drift.reports import emit_waiting_orders
 from tasks.reconciler import reconcile
@@ -275,7 +274,7 @@ def test_a_jump_of_fresh_buyers_is_held_back_and_an_alert(api: Api) -> None:
     assert "37 purchases of item cup by fresh visitors of the key web" in event["payload"]["reason"]
     ids = np.array(["cup", "pan"])
     known = read_reference_data(api.here)
-    assert prior_purchases(api.here, known, np.array([""]), ids, 1e11).buyers.tolist() == [3, 0]
+    assert prior_purchases(api.here, known, np.array([""]), ids, 1e11)[0].tolist() == [3, 0]
 
 
 def test_a_replay_from_quarantine_leaves_a_claim_a_claim(api: Api) -> None:

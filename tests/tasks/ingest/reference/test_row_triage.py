@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from expectations import items as promises
+from expectations.batches import ITEM_RULES
 from models.columns import CURRENCY, ROW
 from models.ingest.tabular import transform
 from models.ingest.tabular.table_mapping import ItemsMapping
@@ -22,14 +22,14 @@ def items(*rows: dict[str, Any]) -> pa.Table:
     table = pa.Table.from_pylist([sound | row for row in rows])
     for name in (CURRENCY, KEYS):
         table = table.append_column(name, pa.nulls(len(rows), pa.string()))
-    return condense(table.append_column(ROW, pa.array(range(len(rows)), pa.int64())), promises.RULES)
+    return condense(table.append_column(ROW, pa.array(range(len(rows)), pa.int64())), ITEM_RULES)
 
 
 def test_of_a_catalogue_the_last_row_of_an_item_is_routed_to_the_catalogue() -> None:
     rows = items(
         {"title": "Old"}, {"item_id": None}, {"title": "New"}, {"item_id": "i2"}, {"item_id": "i3", "price": -1.0}
     )
-    done = triage_reference(rows, promises.RULES, NO_USERS, "item_id")
+    done = triage_reference(rows, ITEM_RULES, NO_USERS, "item_id")
     assert done.accepted.select(["item_id", "title"]).to_pylist() == [
         {"item_id": "i1", "title": "New"},
         {"item_id": "i2", "title": "Ice"},
@@ -39,7 +39,7 @@ def test_of_a_catalogue_the_last_row_of_an_item_is_routed_to_the_catalogue() -> 
 
 
 def test_a_suppressed_key_is_dropped_from_a_reference_file() -> None:
-    done = triage_reference(items({}, {}, {"item_id": "i2"}), promises.RULES, pa.array(["i1"]), "item_id")
+    done = triage_reference(items({}, {}, {"item_id": "i2"}), ITEM_RULES, pa.array(["i1"]), "item_id")
     assert done.counts["suppressed"] == 2
     assert done.accepted["item_id"].to_pylist() == ["i2"]
 
@@ -52,7 +52,7 @@ def test_equal_rows_are_kept_once_with_their_number_and_bad_rows_all() -> None:
         {ROW: 4, COPIES: 1},
         {ROW: 5, COPIES: 3},
     ]
-    assert condense(rows, promises.RULES).equals(rows)
+    assert condense(rows, ITEM_RULES).equals(rows)
 
 
 @pytest.mark.parametrize("choice", ["latest", "recent"])
@@ -77,14 +77,14 @@ def test_a_file_is_read_alike_in_chunks_of_any_size_and_keeps_what_is_different(
 
     def read(size: int) -> Any:
         monkeypatch.setattr(table_files, "CHUNK_ROWS", size)
-        result = read_reference(path, part, lambda rows: transform.items(rows, part), promises.RULES)
+        result = read_reference(path, part, lambda rows: transform.items(rows, part), ITEM_RULES)
         assert len(result.rows) < 90
         assert result.skipped == sum(code == "i6" for code in table["code"])
         return (
             result.rows.to_pylist(),
             result.profile,
             result.stated.to_pylist(),
-            triage_reference(result.rows, promises.RULES, NO_USERS, "item_id", part.choices),
+            triage_reference(result.rows, ITEM_RULES, NO_USERS, "item_id", part.choices),
         )
 
     *whole, done = read(n)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expectations import events as promises
+from expectations.batches import EVENT_RULES
 from infra.lake.delta_lake import Lake
 from models import columns
 from models.ingest.canonical_schema import EVENTS
@@ -54,7 +54,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> KnownIds:
 def triaged(events: Sequence[Event], known: KnownIds, first: int = 0) -> row_triage.TriagedRows:
     rows = shaped(events, first)
     gone, elsewhere = (np.array([v in names for v in rows[n].to_pylist()]) for n, names in APART.items())
-    return row_triage.triage_events(rows, promises.RULES, gone, elsewhere, known)
+    return row_triage.triage_events(rows, EVENT_RULES, gone, elsewhere, known)
 
 
 def stored(known: KnownIds, chunk: int, accepted: pa.Table) -> None:

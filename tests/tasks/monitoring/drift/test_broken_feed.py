@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pytest
 from sqlalchemy import select
 
-from expectations.contract import ContractViolationError
+from expectations.batches import ContractViolationError
 from infra.database.schema.monitoring_schema import retrain_requests
 from infra.database.schema.schema import ingest_batches
 from infra.installation import current

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from tasks.monitoring.drift.calibrations import calibration_of
 from tasks.monitoring.drift.detect_drift import detect_drift, load_history
 from tasks.monitoring.drift.event_sample import open_event_reader
 from tasks.monitoring.drift.publish_report import Window, build_page, render
+from tasks.monitoring.drift.reports import calibration_of
 from tests.tasks.weeks import KNOWN, Weekly, end
 
 

@@ -31,7 +31,7 @@ def report() -> DriftReport:
         joint=1.0,
         joint_threshold=3.0,
         drivers=[],
-        signals=[reading.as_dict() for reading in READINGS],
+        signals=[reading._asdict() for reading in READINGS],
         feed=[],
         decision="none",
         reasons=[],

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.sources.sql.arrow_columns import arrow_column
-from tasks.sources.sql.pull_rows import ParquetSpool
+from tasks.sources.sql.pull_rows import ParquetSpool, arrow_column
 
 MOMENT = datetime(2024, 3, 1, 12, tzinfo=UTC)
 NUMBER = Decimal("12345678901234567890123456789012345678")

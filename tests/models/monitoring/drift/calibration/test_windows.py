@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from models.monitoring.drift.calibration.windows import History, windows_before
-from models.monitoring.drift.signals.count_layout import Sums
+from models.monitoring.drift.calibration.windows import History
 from models.monitoring.drift.signals.event_columns import DAY, KIND, MISSING_CODE, Events, gaps
 from models.monitoring.drift.signals.signal_table import NAMES, SIGNALS, values
+from models.monitoring.drift.signals.user_counts import Sums
 from tests.models.monitoring.drift.shop import START, USERS, goods, history, make_events
 
 WEEKS = 14
@@ -35,10 +35,6 @@ def test_the_day_in_which_the_training_data_end_belongs_to_no_window_and_is_no_n
     since = [np.where(events.user < 30, moment, events.user_since) for moment in (monday, monday - 1)]
     new = [History(events._replace(user_since=one), goods(), START, 7, 10, USERS, skipped_days=1) for one in since]
     assert [weeks.sums(10, 10)["new users"] for weeks in new] == [(users < 30).sum(), 0]
-
-
-def test_four_weeks_and_at_least_four_windows_are_what_one_is_held_against() -> None:
-    assert [windows_before(days) for days in (1, 7, 14, 28)] == [28, 4, 4, 4]
 
 
 def test_sums_are_those_of_the_users_one_by_one(events: Events) -> None:

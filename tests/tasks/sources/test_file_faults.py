@@ -11,7 +11,7 @@ import pytest
 from models.errors import TailorbirdError
 from tasks.ingest.check.check_mapping import check_mapping
 from tasks.ingest.check.draft_mapping import draft_mapping
-from tasks.sources.file_kinds import binary_kind
+from tasks.sources.file_faults import binary_kind
 from tasks.sources.locations import TABLES, find
 
 MAPPING = """

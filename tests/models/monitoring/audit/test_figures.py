@@ -1,9 +1,18 @@
+import math
+
 import numpy as np
 import pytest
 from scipy import sparse
 
-from models.monitoring.audit.group_metrics import figures_by_group, ratios
-from models.monitoring.audit.popularity_bias import OTHERS, UNKNOWN, popularity_tenths, providers, spread
+from models.monitoring.audit.figures import (
+    OTHERS,
+    UNKNOWN,
+    figures_by_group,
+    miscalibration,
+    popularity_tenths,
+    providers,
+    spread,
+)
 from models.monitoring.audit.served_data import AuditData, AuditItems, exposure_shares
 from models.monitoring.realised_accuracy import UserOutcomes
 
@@ -116,6 +125,25 @@ def test_beyond_fifteen_the_others_are_listed_together() -> None:
     assert sum(row["shown"] for row in rows) == pytest.approx(1)
 
 
-def test_figures_of_groups_need_no_outcome() -> None:
-    window = material([[1, 0, 0, 0, 0]], [[1, 0, 0, 0, 0]], ["old"])
-    assert set(ratios(window)) == {"percentile", "lift", "miscalibration"}
+CATEGORY = np.array(["A", "A", "B", "B", ""])
+
+
+def divergence(bought: list[float], shown: list[float]) -> float:
+    pairs = [sparse.csr_array(np.array([row])) for row in (bought, shown)]
+    return float(miscalibration(pairs[0], pairs[1], CATEGORY)[0])
+
+
+def test_a_list_with_the_categories_of_the_history_is_calibrated() -> None:
+    assert divergence([1, 1, 1, 1, 0], [0.5, 0, 0, 0.5, 0]) == pytest.approx(0)
+    assert divergence([1, 0, 0, 0, 1], [0.2, 0.2, 0, 0, 0.6]) == pytest.approx(0)
+
+
+def test_it_is_stecks_divergence_with_a_hundredth_of_the_history_in_the_list() -> None:
+    p, q = (3 / 4, 1 / 4), (1 / 3, 2 / 3)
+    by_hand = sum(a * math.log(a / (0.99 * b + 0.01 * a)) for a, b in zip(p, q, strict=True))
+    assert divergence([2, 1, 1, 0, 0], [1 / 3, 0, 1 / 3, 1 / 3, 0]) == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize(("bought", "shown"), [([0] * 5, [1, 0, 0, 0, 0]), ([1, 0, 0, 0, 0], [0, 0, 0, 0, 1])])
+def test_without_a_history_or_a_category_there_is_no_figure(bought: list[float], shown: list[float]) -> None:
+    assert math.isnan(divergence(bought, shown))
