@@ -15,7 +15,7 @@ from models.primitives.vocabulary import index_of, words
 
 
 class InOrder(NamedTuple):
-    """The items of m users in order of time, one user after the other."""
+    """The items of m users, one user after the other; in order of time if it is known."""
 
     items: NDArray[np.int32]
     ends: NDArray[np.int64]
@@ -26,6 +26,23 @@ class InOrder(NamedTuple):
         """Return the items of m users, from events in order of time."""
         counts = np.bincount(user, minlength=m)
         return cls(item[np.argsort(user, kind="stable")], np.concatenate([[0], np.cumsum(counts)]))
+
+    @classmethod
+    def of_matrix(cls, matrix: Any, m: int) -> Self:
+        """Return the stored columns of a CSR matrix (m rows), or none for None."""
+        if matrix is None:
+            return cls(np.empty(0, dtype=np.int32), np.zeros(m + 1, dtype=np.int64))
+        return cls(np.asarray(matrix.indices, dtype=np.int32), np.asarray(matrix.indptr, dtype=np.int64))
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """[m]"""
+        return np.diff(self.ends)
+
+    def rows(self, some: NDArray[np.int64], n: int) -> NDArray[np.int32]:
+        """Return [r, n] the items of some users who have `n` each."""
+        of_users: NDArray[np.int32] = self.items[self.ends[some][:, None] + np.arange(n)]
+        return of_users
 
 
 @dataclass(frozen=True)

@@ -107,9 +107,9 @@ class Dataset:
     def acts(self, cut: int) -> pa.Table | None:
         """Return the latest events of each user (`models.features.tables.user_features.sequences`) as stored for a cut.
 
-        None for other moments, and for data sets that store no such table.
+        None for other moments.
         """
-        return self.stored(ACTS, cut) if ACTS in self.manifest.get("rows", {}) else None
+        return self.stored(ACTS, cut)
 
     def catalogue(self, cut: int) -> pa.Table:
         """Return the items as they were known at a moment (epoch s)."""

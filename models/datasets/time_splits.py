@@ -73,8 +73,12 @@ class SplitConfig:
             )
         if self.by == "dates":
             _check_dates(self.validation_from, self.test_from, self.as_of)
-        _check_shares(self.shares)
-        _check_days(self.validation_days, self.test_days)
+        if len(self.shares) != 3 or min(self.shares) <= 0 or abs(sum(self.shares) - 1) > 1e-9:
+            total = f"{self.shares} sums to {sum(self.shares):g}"
+            raise TailorbirdError(f"The three shares must be above 0 and sum to 1: {total}.")
+        if min(self.validation_days, self.test_days) < 1:
+            needed = "models are measured on held-out days."
+            raise TailorbirdError(f"validation_days and test_days must be at least 1: {needed}")
         if not self.min_history_days >= 0:
             raise TailorbirdError("min_history_days must not be negative.")
 
@@ -131,7 +135,6 @@ def by_share(events: Frame, shares: tuple[float, float, float], as_of: int) -> C
     The n·share-th event and all events of its second begin the later part, so ties make the earlier part smaller.
     Raises TailorbirdError if a part is empty.
     """
-    _check_shares(shares)
     known = events.filter(nw.col(OCCURRED_AT) < as_of)
     (n,) = _values(known, nw.col(OCCURRED_AT).count())
     places = (round(n * shares[0]), round(n * (shares[0] + shares[1])))
@@ -147,7 +150,6 @@ def by_share(events: Frame, shares: tuple[float, float, float], as_of: int) -> C
 
 def by_days(latest: int, as_of: date | None, validation_days: int, test_days: int) -> Cuts:
     """Return cuts that end when the day `as_of` begins (UTC), by default the day of the `latest` event (epoch s)."""
-    _check_days(validation_days, test_days)
     end = latest // DAY * DAY if as_of is None else midnight(as_of)
     return Cuts(end - (test_days + validation_days) * DAY, end - test_days * DAY, end)
 
@@ -177,16 +179,6 @@ def rolling_origin(earliest: int, end: int, folds: int, horizon_days: int) -> tu
             f"{_MIN_HISTORY_DAYS}: use fewer folds, a shorter horizon or less history."
         )
     return tuple(Fold(start, start, start + horizon_days * DAY) for start in starts)
-
-
-def _check_shares(shares: tuple[float, ...]) -> None:
-    if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
-        raise TailorbirdError(f"The three shares must be above 0 and sum to 1: {shares} sums to {sum(shares):g}.")
-
-
-def _check_days(validation_days: int, test_days: int) -> None:
-    if min(validation_days, test_days) < 1:
-        raise TailorbirdError("validation_days and test_days must be at least 1: models are measured on held-out days.")
 
 
 def _check_dates(*dates: date | None) -> None:

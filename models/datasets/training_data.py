@@ -26,7 +26,7 @@ from models.features.encoding.encoder import Tags
 from models.features.tables.registry import FeatureTables
 from models.primitives.arrow_types import ArrowColumn
 from models.primitives.time import DAY
-from models.primitives.vocabulary import _text, index_of, words
+from models.primitives.vocabulary import as_text, index_of, words
 
 T = TypeVar("T")
 
@@ -163,7 +163,7 @@ def item_ids(interactions: pa.Table, items: pa.Table, cut: int) -> NDArray[np.st
 
 def _counted(interactions: pa.Table, items: pa.Table, cut: int) -> pa.Table:
     rows = known_before(interactions, cut)
-    rows = rows.filter(pc.is_in(_text(rows[ITEM_ID]), value_set=_text(items[ITEM_ID])))
+    rows = rows.filter(pc.is_in(as_text(rows[ITEM_ID]), value_set=as_text(items[ITEM_ID])))
     if rows.num_rows == 0:
         raise NoHistoryError("No purchases of catalogue items before the cut: ingest more data or cut later.")
     return rows
@@ -171,7 +171,7 @@ def _counted(interactions: pa.Table, items: pa.Table, cut: int) -> pa.Table:
 
 def _ordered(table: pa.Table, key: str, keys: NDArray[np.str_]) -> pa.Table:
     """Return one row per key, in order: nulls for an unknown key, the first row of several."""
-    return table.take(pc.index_in(_text(keys), value_set=_text(table[key])))
+    return table.take(pc.index_in(as_text(keys), value_set=as_text(table[key])))
 
 
 class _Events(NamedTuple):
@@ -202,14 +202,14 @@ def _events(rows: pa.Table, keys: NDArray[np.str_], ids: NDArray[np.str_]) -> _E
 def _session_code(rows: pa.Table) -> NDArray[np.int64]:
     """Return the alphabetical position of the session of each row, independent of the order of the rows."""
     moments = rows[OCCURRED_AT].cast(pa.large_string()).combine_chunks()
-    coded = pc.coalesce(_text(rows[SESSION_ID]), moments).dictionary_encode()
+    coded = pc.coalesce(as_text(rows[SESSION_ID]), moments).dictionary_encode()
     rank = np.asarray(pc.rank(coded.dictionary)).astype(np.int64)
     code: NDArray[np.int64] = rank[np.asarray(coded.indices)]
     return code
 
 
 def _vocabulary(column: ArrowColumn) -> NDArray[np.str_]:
-    return np.sort(words(pc.unique(_text(column))))
+    return np.sort(words(pc.unique(as_text(column))))
 
 
 def known_before(interactions: pa.Table, moment: int, since: int | None = None) -> pa.Table:

@@ -113,40 +113,15 @@ class RankedLists(NamedTuple):
         return {row: UserList(key, ids[:n], scores[:n], why[:n]) for row, key, n, ids, scores, why in rows}
 
 
-class ItemCodes(NamedTuple):
-    """Item codes of several users, one user after the other."""
-
-    codes: NDArray[np.int32]
-    ends: NDArray[np.int64]
-    """[m + 1] the codes of user u are at ends[u]:ends[u + 1]."""
-
-    @classmethod
-    def of(cls, matrix: Any, m: int) -> "ItemCodes":
-        """Return the stored columns of a CSR matrix (m rows), or none for None."""
-        if matrix is None:
-            return cls(np.empty(0, dtype=np.int32), np.zeros(m + 1, dtype=np.int64))
-        return cls(np.asarray(matrix.indices, dtype=np.int32), np.asarray(matrix.indptr, dtype=np.int64))
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """[m]"""
-        return np.diff(self.ends)
-
-    def rows(self, some: NDArray[np.int64], n: int) -> NDArray[np.int32]:
-        """Return [r, n] the codes of some users who have `n` each."""
-        of_users: NDArray[np.int32] = self.codes[self.ends[some][:, None] + np.arange(n)]
-        return of_users
-
-
 @dataclass(frozen=True)
 class BatchUsers:
     """The users of a batch with hidden or due items, or who are newer than the model."""
 
     keys: NDArray[np.str_]
     """[m] all users of the batch."""
-    hidden: ItemCodes
-    due: ItemCodes
-    clicks: ItemCodes
+    hidden: InOrder
+    due: InOrder
+    clicks: InOrder
     """An item that was clicked twice occurs twice."""
     traits: dict[int, JsonObject]
     """The traits of users newer than the model, by their position."""
@@ -168,8 +143,8 @@ class BatchUsers:
         }
         return cls(
             keys,
-            ItemCodes.of(hidden, len(keys)),
-            ItemCodes.of(due, len(keys)),
+            InOrder.of_matrix(hidden, len(keys)),
+            InOrder.of_matrix(due, len(keys)),
             _clicks(new, at, len(keys)),
             traits,
             np.flatnonzero(withheld).astype(np.int32),
@@ -185,18 +160,18 @@ class BatchUsers:
     @property
     def items(self) -> NDArray[np.int32]:
         """The codes that occur, ascending."""
-        parts = (self.hidden.codes, self.due.codes, self.clicks.codes, self.withheld)
+        parts = (self.hidden.items, self.due.items, self.clicks.items, self.withheld)
         occurs = np.zeros(max(int(part.max(initial=-1)) for part in parts) + 1, dtype=bool)
         for part in parts:
             occurs[part] = True
         return np.flatnonzero(occurs).astype(np.int32)
 
 
-def _clicks(new: NewUsers, at: NDArray[np.int32], m: int) -> ItemCodes:
+def _clicks(new: NewUsers, at: NDArray[np.int32], m: int) -> InOrder:
     """Return the clicks of the new users by their positions `at` among all m users."""
     clicks = new.in_order()
-    row = np.repeat(at, np.diff(clicks.ends))
-    return ItemCodes(*InOrder.of(row, clicks.items, m))
+    row = np.repeat(at, clicks.lengths)
+    return InOrder.of(row, clicks.items, m)
 
 
 def matrix_of(rows: list[list[int]], n_items: int) -> sparse.csr_array:

@@ -26,7 +26,7 @@ def index_of(vocabulary: NDArray[np.str_], keys: NDArray[np.str_] | pa.Array | p
         return np.empty(0, dtype=np.int32)
     if isinstance(keys, np.ndarray):
         return _index_of_words(vocabulary, keys)
-    position = pc.index_in(_text(keys), value_set=_text(pa.array(vocabulary.tolist())))
+    position = pc.index_in(as_text(keys), value_set=as_text(pa.array(vocabulary.tolist())))
     return np.asarray(pc.fill_null(position, -1), dtype=np.int32)
 
 
@@ -85,7 +85,7 @@ def words(values: pa.Array | pa.ChunkedArray) -> NDArray[np.str_]:
     return np.array(pc.fill_null(values, "").to_pylist(), dtype=np.str_)
 
 
-def _text(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+def as_text(values: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Return a column of words as one Arrow array of one type, because Arrow's look-ups need equal types."""
     whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else pa.array(values)
     return whole.cast(pa.large_string())

@@ -221,7 +221,7 @@ def segment_users(
     chosen = f"SELECT * EXCLUDE (as_of) FROM {user_features} WHERE {columns.AS_OF} = {as_of}"
     features = connection.sql(chosen).to_arrow_table()
     fitted = Segments.fit(features, traits, _SEED)
-    tables = {segments: fitted.assign(features, traits), segment_descriptions: fitted.describe()}
+    tables = {segments: fitted.assign(features, traits), segment_descriptions: fitted.described}
     with installation.engine.begin() as database:
         for table, rows in tables.items():
             database.execute(delete(table).where(table.c.dataset_version == version))

@@ -101,9 +101,7 @@ def open_dataset(version: str) -> Dataset:
     """Open a data set; it is opened once per process, because several tasks of a flow read it."""
     installation = current()
     manifest = manifest_of(installation, version)
-    # Data sets of earlier formats have no history of values.
-    names = [name for name in _TABLES if name in manifest["rows"]]
-    dataset = Dataset(manifest, **{name: installation.lake.read_dataset(version, name) for name in names})
+    dataset = Dataset(manifest, **{name: installation.lake.read_dataset(version, name) for name in _TABLES})
 
     def stored(name: str, cut: int) -> pa.Table | None:
         if cut not in dataset.cuts.all():

@@ -13,8 +13,6 @@ from models.datasets.training_data import TrainingData, build
 DAY = 86_400
 CUT = 200 * DAY
 CUTS = {"validation_from": 160 * DAY, "test_from": CUT, "as_of": 230 * DAY}
-USER_TAGS = ("age", "income")
-ITEM_TAGS = ("category", "brand")
 
 
 class Shop(NamedTuple):

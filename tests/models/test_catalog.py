@@ -38,10 +38,6 @@ def everybody(model: Recommender) -> np.ndarray:
     return np.arange(len(model.users), dtype=np.int32)
 
 
-def test_a_model_is_listed_under_its_own_kind(model: Recommender) -> None:
-    assert CATALOG[model.kind] is type(model)
-
-
 def test_a_model_names_the_users_and_items_it_learned_from(model: Recommender, data: TrainingData) -> None:
     np.testing.assert_array_equal(model.users, data.users)
     np.testing.assert_array_equal(model.items, data.items)
@@ -137,10 +133,6 @@ def test_the_search_space_names_settings_and_holds_their_defaults(kind: str) -> 
             assert default[name] in parameter.values
         else:
             assert parameter.low <= default[name] <= parameter.high
-
-
-def test_settings_are_taken_over_the_defaults() -> None:
-    assert catalog.config("own_frequency", {"half_life_days": 30.0}).half_life_days == 30
 
 
 def test_an_unknown_model_is_refused_with_those_there_are() -> None:

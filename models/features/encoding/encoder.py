@@ -18,7 +18,7 @@ from models.columns import CATEGORY, CATEGORY_SEPARATOR
 from models.features.encoding.traits import is_number
 from models.primitives.arrow_types import ArrowColumn, pa, pc
 from models.primitives.state import State
-from models.primitives.vocabulary import index_of
+from models.primitives.vocabulary import as_text, index_of
 
 BUCKETS: Final = 5
 
@@ -238,16 +238,9 @@ class OneHot:
 
     def encode(self, values: ArrowColumn) -> sparse.csr_array:
         """Return float32 CSR, rows x `names`."""
-        stated, codes = _coded(self.values, values)
-        other = len(self.values) if self.pooled else -1
-        return indicators(np.where(codes >= 0, codes, np.where(stated, other, -1)), len(self.values) + self.pooled)
-
-
-def _coded(vocabulary_: NDArray[np.str_], values: ArrowColumn) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
-    """Return which rows hold a value, and the position of the value in the vocabulary, or -1."""
-    whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    stated: NDArray[np.bool_] = np.asarray(whole.is_valid())
-    return stated, np.where(stated, index_of(vocabulary_, whole), np.int32(-1))
+        codes, other = index_of(self.values, values), len(self.values) if self.pooled else -1
+        unseen = (codes < 0) & np.asarray(values.is_valid())
+        return indicators(np.where(unseen, other, codes), len(self.values) + self.pooled)
 
 
 _ColumnEncoding = Scaled | OneHot
@@ -308,8 +301,7 @@ class Encoder:
 
 def vocabulary(values: ArrowColumn) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
     """Return the distinct words of an Arrow column, sorted, and the position of each row's word; -1 for null."""
-    whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    coded = whole.cast(pa.large_string()).dictionary_encode()
+    coded = as_text(values).dictionary_encode()
     names, place = np.unique(np.array(coded.dictionary.to_pylist(), dtype=np.str_), return_inverse=True)
     rank = np.append(place, -1)  # code -1 selects the last entry
     codes: NDArray[np.int64] = rank[np.asarray(pc.fill_null(coded.indices, -1))].astype(np.int64)

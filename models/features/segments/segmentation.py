@@ -114,6 +114,7 @@ class Segments:
     rfm: Rfm
     demographics: Demographics
     described: pa.Table
+    """`kind`, `segment`, `users` (in the fit), `meaning` and `typical`: what distinguishes the segment."""
 
     @classmethod
     def fit(cls, user_features: pa.Table, traits: pa.Table, seed: int) -> Self:
@@ -129,10 +130,6 @@ class Segments:
         columns = {RFM: self.rfm.assign(features), DEMOGRAPHIC: self.demographics.assign(traits)}
         words = {name: pa.array(values.tolist(), pa.string()) for name, values in columns.items()}
         return pa.table({USER_KEY: features[USER_KEY], **words})
-
-    def describe(self) -> pa.Table:
-        """Return `kind`, `segment`, `users` (in the fit), `meaning` and `typical`: what distinguishes the segment."""
-        return self.described
 
     def state(self) -> State:
         """Return the state: arrays without dtype object."""

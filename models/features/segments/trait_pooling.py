@@ -14,6 +14,7 @@ import numpy as np
 from models.columns import CATEGORY_SEPARATOR, USER_KEY
 from models.features.encoding.traits import as_numbers, is_number
 from models.primitives.arrow_types import ArrowColumn, pa, pc
+from models.primitives.vocabulary import as_text
 
 MOST_VALUES: Final = 32
 """The largest number of groups of one trait."""
@@ -52,7 +53,7 @@ class TraitGroups:
 
         Text of more than ten different values is a number if every value can be read as one, such as ages.
         """
-        text = _text(column)
+        text = as_text(column)
         values = int(pc.count_distinct(text).as_py())
         if values <= 1:
             return cls(trait, "dropped", values)
@@ -81,7 +82,7 @@ class TraitGroups:
         """Return the column as float64 for a trait of numbers, else as the text of the groups; nulls stay null."""
         if self.treatment == "numbers":
             return as_numbers(column)
-        groups = _cut(_text(column), self.separator, self.levels)
+        groups = _cut(as_text(column), self.separator, self.levels)
         if self.treatment != "pooled":
             return groups
         frequent = pc.is_in(groups, value_set=pa.array(self.kept, pa.large_string()))
@@ -89,18 +90,16 @@ class TraitGroups:
 
     def sentence(self) -> str:
         """Return a sentence about a trait that is changed; empty for an unchanged trait."""
-        if self.treatment == "dropped" and self.values <= 1:
-            return f"{self.trait} is left out: it has {'one value' if self.values else 'no value'} for all users."
-        if self.treatment == "dropped":
-            return f"{self.trait} is left out: none of its {self.values:,} values is shared by {FEWEST_USERS} users."
-        if self.treatment == "cut":
-            return f"{self.trait} is cut to its first {self.levels} levels: it has {self.values:,} different paths."
-        if self.treatment == "pooled":
-            return (
-                f"{self.trait} has {self.values:,} values: the {len(self.kept)} most frequent are groups, the other "
-                f"{self.pooled_users:,} users are in {OTHER!r}."
-            )
-        return ""
+        dropped = f"none of its {self.values:,} values is shared by {FEWEST_USERS} users."
+        if self.values <= 1:
+            dropped = f"it has {'one value' if self.values else 'no value'} for all users."
+        rest = f"the {len(self.kept)} most frequent are groups, the other {self.pooled_users:,} users are in {OTHER!r}."
+        sentences = {
+            "dropped": f"{self.trait} is left out: {dropped}",
+            "cut": f"{self.trait} is cut to its first {self.levels} levels: it has {self.values:,} different paths.",
+            "pooled": f"{self.trait} has {self.values:,} values: {rest}",
+        }
+        return sentences.get(self.treatment, "")
 
     def as_dict(self) -> dict[str, object]:
         """Return the values as JSON can hold them."""
@@ -129,11 +128,6 @@ def grouped(users: pa.Table, groups: Mapping[str, TraitGroups]) -> pa.Table:
 def sentences(groups: Mapping[str, TraitGroups]) -> list[str]:
     """Return a sentence for each trait that was dropped, pooled or cut."""
     return [sentence for rule in groups.values() if (sentence := rule.sentence())]
-
-
-def _text(column: ArrowColumn) -> ArrowColumn:
-    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return whole.cast(pa.large_string())
 
 
 def _separator(text: pa.Array) -> str:

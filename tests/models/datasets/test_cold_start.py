@@ -1,6 +1,6 @@
 """New users and new items are served without another fit."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from models.catalog import CATALOG
 from models.datasets.cold_start import NewUsers
 from models.datasets.dataset import Dataset
 from models.datasets.training_data import TrainingData, build
-from models.evaluation.offline import evaluate
 from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.protocols import FoldsInItems, FoldsInUsers, Recommender
 from tests.models.reference_ranking import top_k
@@ -86,23 +85,6 @@ def test_known_items_keep_their_scores_when_new_ones_come_and_are_not_taken_for_
     np.testing.assert_allclose(scores_of(longer)[:, known], scores_of(before), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["content_based", "lightfm_hybrid"])
-def test_a_new_item_has_the_reason_of_its_category(kind: str, models: dict[str, Recommender]) -> None:
-    toys = pa.table({"item_id": ["a-pear", "yoyo"], "title": ["Pear", "Yoyo"], "category": ["SHOP|FRUIT|SOFT", "TOYS"]})
-    longer = models[kind].with_items(toys)
-    at = np.array([longer.items.tolist().index(name) for name in ("a-pear", "yoyo", "i25")], np.int32)
-    pear, yoyo, tool = longer.reasons(np.array([0, 0, 1], np.int32), at)
-    assert pear.startswith("You bought from fruit on ")
-    assert tool.startswith("You bought from Tools on ")
-    assert "toys" not in yoyo
-
-
-@pytest.mark.parametrize("kind", WITH_ITEMS)
-def test_a_catalogue_without_anything_new_changes_nothing(kind: str, models: dict[str, Recommender]) -> None:
-    same = models[kind].with_items(NEW_ITEMS.slice(0, 1))
-    np.testing.assert_array_equal(scores_of(same), scores_of(models[kind]))
-
-
 @pytest.mark.parametrize("kind", ["segment_popular", "lightfm_hybrid"])
 def test_a_new_user_gets_what_users_with_the_same_traits_buy(kind: str, models: dict[str, Recommender]) -> None:
     model = models[kind]
@@ -134,25 +116,6 @@ def test_a_new_user_with_three_clicks_gets_more_of_their_kind(kind: str, models:
     assert handy[FRUIT].mean() < handy[TOOLS].mean()
 
 
-def test_traits_count_as_differences_from_the_mean_user(models: dict[str, Recommender]) -> None:
-    model = models["lightfm_hybrid"]
-    new = model.with_users(newcomers(model, {"user_key": ["n1", "n2"], "hobby": ["garden", "build"]}))
-    # Half the users garden and half build, so both together are the mean of all.
-    np.testing.assert_allclose(new.user_factors.mean(axis=0), model.user_factors.mean(axis=0), atol=1e-5)
-
-
-def test_clicks_and_demographics_count_together(models: dict[str, Recommender]) -> None:
-    model = models["lightfm_hybrid"]
-    clicks = {"user_key": ["n1", "n2"], "item_id": ["i41", "i41"]}
-    traits = {"user_key": ["n1", "n2"], "hobby": ["garden", "build"]}
-    both = scores_of(model.with_users(newcomers(model, traits, clicks)))
-    assert both[0, FRUIT].mean() - both[0, TOOLS].mean() > both[1, FRUIT].mean() - both[1, TOOLS].mean()
-    clicks_only = scores_of(
-        model.with_users(newcomers(model, {"user_key": ["n"]}, {"user_key": ["n"], "item_id": ["i41"]}))
-    )
-    assert not np.allclose(clicks_only[0], both[0])
-
-
 @pytest.mark.parametrize("kind", FOLDING)
 def test_clicks_on_unknown_items_and_of_unknown_users_give_no_score(kind: str, models: dict[str, Recommender]) -> None:
     clicks = {"user_key": ["n", "somebody"], "item_id": ["nowhere", "i01"]}
@@ -167,15 +130,6 @@ def test_no_reason_calls_a_click_a_purchase(kind: str, models: dict[str, Recomme
     reasons = new.reasons(np.zeros(45, np.int32), np.arange(45, dtype=np.int32))
     assert not [reason for reason in reasons if "bought" in reason or "buy" in reason]
     assert any("ou looked at" in reason for reason in reasons)
-
-
-@pytest.mark.parametrize("kind", ["als", "content_based", "lightfm_hybrid"])
-def test_the_reason_of_a_click_names_its_category(kind: str, models: dict[str, Recommender]) -> None:
-    clicks = {"user_key": ["n"], "item_id": ["i01"]}
-    new = models[kind].with_users(newcomers(models[kind], {"user_key": ["n"]}, clicks))
-    fruit, tool = new.reasons(np.array([0, 0], np.int32), np.array([5, 25], np.int32))
-    assert fruit == "You looked at 1 item in fruit"
-    assert tool == "You may like this" or tool.startswith("Because you looked at ")
 
 
 @pytest.mark.parametrize("kind", WITH_ITEMS)
@@ -195,30 +149,6 @@ def test_a_stored_model_serves_newcomers_as_before(kind: str, models: dict[str, 
     np.testing.assert_array_equal(scores_of(again.with_users(new)), scores_of(model.with_users(new)))
     if isinstance(model, FoldsInItems):
         np.testing.assert_array_equal(scores_of(again.with_items(NEW_ITEMS)), scores_of(model.with_items(NEW_ITEMS)))
-
-
-@pytest.mark.parametrize("kind", BY_CLICKS)
-def test_new_users_are_measured_like_other_users(
-    kind: str, models: dict[str, Recommender], tastes: TrainingData
-) -> None:
-    model, targets = models[kind], np.zeros((len(tastes.users), len(tastes.items)), dtype=bool)
-    targets[0, FRUIT] = True
-    # The first user as a stranger with three clicks.
-    clicks = {"user_key": [str(tastes.users[0])] * 3, "item_id": ["i01", "i02", "i03"]}
-    new = model.with_users(newcomers(model, {"user_key": [str(tastes.users[0])]}, clicks))
-    measured = evaluate(new, tastes, sparse.csr_array(targets), np.zeros(len(tastes.items), np.float32), brief=True)
-    shown = np.argsort(-scores_of(new)[0])[:10]
-    assert measured.summary["precision_at_10"] == pytest.approx((shown < 20).mean())
-    assert measured.summary["precision_at_10"] > 20 / 45  # what chance gives
-
-
-@pytest.mark.parametrize("kind", FOLDING)
-def test_no_traits_at_all_are_like_a_table_without_traits(kind: str, models: dict[str, Recommender]) -> None:
-    model = models[kind]
-    empty = newcomers(model, {"user_key": ["n", "z"]}, {"user_key": ["z", "z"], "item_id": ["i01", "i02"]})
-    np.testing.assert_array_equal(
-        scores_of(model.with_users(replace(empty, traits=None))), scores_of(model.with_users(empty))
-    )
 
 
 def test_new_users_are_sorted_and_their_repeated_clicks_add_up() -> None:

@@ -29,10 +29,6 @@ def test_targets_are_known_items_bought_by_known_users_in_the_window(small, late
     assert result.nnz == 2
 
 
-def test_an_empty_window_gives_no_targets(small, later: pa.Table) -> None:
-    assert targets(later, small([("a", "x", 1, "1")]), 200 * DAY, 201 * DAY).nnz == 0
-
-
 def test_a_window_that_models_have_seen_is_refused(small, later: pa.Table) -> None:
     with pytest.raises(ValueError, match="training data reach up to"):
         targets(later, small([("a", "x", 1, "1")]), 99 * DAY, 107 * DAY)

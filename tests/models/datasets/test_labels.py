@@ -1,4 +1,4 @@
-"""Labels by hand, on every engine that is installed; they never look past their horizon."""
+"""Labels and impressions by hand, on every engine that is installed; they never look past their horizon."""
 
 import json
 from collections.abc import Callable
@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.datasets.labels import LabelConfig, labels
+from models.datasets.labels import LabelConfig, impressions, labels
 from models.errors import TailorbirdError
 
-DAY = 86_400
+DAY, HOUR = 86_400, 3600
 CUT = 100 * DAY
+OF_IMPRESSIONS = {"click": 1.0, "dislike": -5.0}
 CONNECTION = duckdb.connect()
 COLUMNS = {
     "user_key": "str",
@@ -23,13 +24,17 @@ COLUMNS = {
     "event_type": "str",
     "occurred_at": "int64",
     "received_at": "int64",
+    "recommendation_id": "str",
+    "placement": "str",
+    "position": "Int64",
 }
 Row = dict[str, object]
 Engine = Callable[[list[Row]], nw.LazyFrame[Any]]
 
 
 def frame(rows: list[Row]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    whole = [{name: row.get(name) for name in COLUMNS} for row in rows]
+    return pd.DataFrame(whole, columns=list(COLUMNS)).astype(COLUMNS)
 
 
 def on_duckdb(rows: list[Row]) -> nw.LazyFrame[Any]:
@@ -45,12 +50,137 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     return request.param
 
 
-def event(user: str, item: str, kind: str, at: int, received: int | None = None) -> Row:
-    return dict(zip(COLUMNS, (user, item, kind, at, received or at), strict=True))
+def event(user: str, item: str, kind: str, at: int, received: int | None = None, rec: str | None = None) -> Row:
+    names = ("user_key", "item_id", "event_type", "occurred_at", "received_at", "recommendation_id")
+    return dict(zip(names, (user, item, kind, at, received or at, rec), strict=True))
+
+
+def shown(user: str, item: str, at: int, rec: str | None = "r1", position: int = 1, received: int | None = None) -> Row:
+    return event(user, item, "impression", at, received, rec) | {"placement": "home", "position": position}
 
 
 def result(frame: nw.LazyFrame[Any]) -> list[tuple[Any, ...]]:
     return sorted(frame.collect("pyarrow").rows())
+
+
+def answers(frame: nw.LazyFrame[Any]) -> dict[tuple[str, str, str, int], int]:
+    rows = frame.collect("pyarrow").rows(named=True)
+    keys = ("user_key", "item_id", "recommendation_id", "shown_at")
+    labelled = {tuple(row[key] for key in keys): row["label"] for row in rows}
+    assert len(labelled) == len(rows)
+    return labelled
+
+
+def test_a_click_of_the_same_user_item_and_recommendation_makes_a_1(engine: Engine) -> None:
+    rows = [
+        shown("ann", "tea", CUT),
+        shown("ann", "gum", CUT, position=2),
+        shown("ann", "tea", CUT + HOUR, "r2"),
+        shown("bob", "tea", CUT),
+        event("ann", "tea", "click", CUT + 60, rec="r1"),
+        event("bob", "tea", "click", CUT + 60, rec="r9"),
+        event("ann", "gum", "click", CUT + 60),
+    ]
+    assert result(impressions(engine(rows), CUT, CUT + 9 * DAY, LabelConfig())) == [
+        ("ann", "gum", "r1", "home", 2, CUT, 0),
+        ("ann", "tea", "r1", "home", 1, CUT, 1),
+        ("ann", "tea", "r2", "home", 1, CUT + HOUR, 0),
+        ("bob", "tea", "r1", "home", 1, CUT, 0),
+    ]
+
+
+@pytest.mark.parametrize(("after", "label"), [(-1, 0), (0, 1), (DAY - 1, 1), (DAY, 0)])
+def test_the_window_begins_with_the_impression_and_ends_before_its_end(engine: Engine, after: int, label: int) -> None:
+    rows = [shown("ann", "tea", CUT), event("ann", "tea", "click", CUT + after, rec="r1")]
+    assert answers(impressions(engine(rows), CUT, CUT + 9 * DAY, LabelConfig())) == {("ann", "tea", "r1", CUT): label}
+
+
+def test_only_what_was_known_at_the_end_counts(engine: Engine) -> None:
+    end = CUT + 2 * DAY
+    rows = [
+        shown("ann", "tea", CUT),
+        shown("ann", "gum", CUT, received=end),
+        event("ann", "tea", "click", CUT + 1, received=end, rec="r1"),
+    ]
+    assert answers(impressions(engine(rows), CUT, end, LabelConfig())) == {("ann", "tea", "r1", CUT): 0}
+    assert set(answers(impressions(engine(rows), CUT, end + 1, LabelConfig())).values()) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "act", "label"),
+    [
+        ("click", "view", 1),
+        ("click", "purchase", 1),
+        ("add_to_cart", "click", 0),
+        ("add_to_cart", "purchase", 1),
+        ("purchase", "add_to_cart", 0),
+        ("purchase", "purchase", 1),
+        ("engagement", "click", 1),
+        ("engagement", "dislike", 0),
+    ],
+)
+def test_a_later_step_answers_for_the_earlier_ones(engine: Engine, kind: Any, act: str, label: int) -> None:
+    rows = [shown("ann", "tea", CUT), event("ann", "tea", act, CUT + 1, rec="r1")]
+    config = LabelConfig(kind, weights=OF_IMPRESSIONS)
+    assert answers(impressions(engine(rows), CUT, CUT + DAY, config)) == {("ann", "tea", "r1", CUT): label}
+
+
+def test_an_impression_that_cannot_be_joined_is_no_negative(engine: Engine) -> None:
+    rows = [shown("ann", "tea", CUT, rec=None), event("ann", "tea", "click", CUT + 1)]
+    assert answers(impressions(engine(rows), CUT, CUT + DAY, LabelConfig())) == {}
+
+
+def naive(rows: list[Row], start: int, end: int, window: int, kinds: tuple[str, ...]) -> dict[tuple[Any, ...], int]:
+    """The rules in loops, for `purchase` and `click`."""
+    rows = [row for row in rows if row["occurred_at"] < end and row["received_at"] < end]
+    key = ("user_key", "item_id", "recommendation_id", "occurred_at")
+    lists = {tuple(row[name] for name in key) for row in rows if row["event_type"] == "impression"}
+    lists = {shown for shown in lists if shown[2] and shown[3] >= start}
+
+    def latest(row: Row, shown: Any) -> list[Any]:
+        fits = [s for s in shown if s[0] == row["user_key"] and s[1] == row["item_id"]]
+        fits = [s for s in fits if 0 <= row["occurred_at"] - s[3] < window]
+        return sorted(fits, key=lambda s: (-s[3], s[2]))[:1]
+
+    def with_id(kinds: tuple[str, ...]) -> list[tuple[Any, Row]]:
+        acts = [row for row in rows if row["event_type"] in kinds and row["recommendation_id"]]
+        own = [(row, [s for s in lists if s[2] == row["recommendation_id"]]) for row in acts]
+        return [(s, row) for row, shown in own for s in latest(row, shown)]
+
+    clicks, answered = with_id(("click",)), {s for s, _ in with_id(kinds)}
+    for row in rows:
+        if row["event_type"] in kinds and not row["recommendation_id"] and "click" not in kinds:
+            before = [s for s, click in clicks if click["occurred_at"] <= row["occurred_at"]]
+            answered |= set(latest(row, before))
+    return {s: int(s in answered) for s in lists if s[3] + window <= end}
+
+
+acts = st.builds(
+    event,
+    st.sampled_from(["ann", "bob"]),
+    st.just("tea"),
+    st.sampled_from(["click", "purchase", "purchase", "add_to_cart"]),
+    st.integers(CUT - 3, CUT + 24),
+    st.sampled_from([None, None, None, CUT + 25]),
+    st.sampled_from([None, "r1", "r2"]),
+)
+lists = st.builds(
+    shown,
+    st.sampled_from(["ann", "bob"]),
+    st.just("tea"),
+    st.integers(CUT - 3, CUT + 20),
+    st.sampled_from(["r1", "r2"]),
+)
+
+
+@given(st.lists(lists, min_size=1, max_size=8), st.lists(acts, max_size=12), st.sampled_from(["click", "purchase"]))
+def test_the_rules_equal_their_definition_in_loops(lists: list[Row], acts: list[Row], kind: Any) -> None:
+    window, end = 8, CUT + 22
+    kinds = ("click", "add_to_cart", "purchase") if kind == "click" else ("purchase",)
+    config = LabelConfig(kind, attribution_days=window / DAY)
+    expected = naive(lists + acts, CUT, end, window, kinds)
+    for engine in (on_duckdb, on_pandas):
+        assert answers(impressions(engine(lists + acts), CUT, end, config)) == expected
 
 
 HISTORY = [

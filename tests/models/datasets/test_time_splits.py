@@ -57,8 +57,6 @@ def test_a_day_that_is_asked_for_wins() -> None:
 @pytest.mark.parametrize(("validation_days", "test_days"), [(0, 31), (30, 0), (-1, 31)])
 def test_without_held_out_days_nothing_can_be_measured(validation_days: int, test_days: int) -> None:
     with pytest.raises(TailorbirdError, match="at least 1"):
-        by_days(NEW_YEARS_EVE, None, validation_days, test_days)
-    with pytest.raises(TailorbirdError, match="at least 1"):
         SplitConfig(by="days", validation_days=validation_days, test_days=test_days)
 
 

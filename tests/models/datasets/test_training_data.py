@@ -5,7 +5,6 @@ import pytest
 from models.datasets.interaction_matrix import profiles, rows
 from models.datasets.training_data import TrainingData, build, item_ids
 from models.errors import NoHistoryError
-from models.primitives.vocabulary import index_of
 
 DAY = 86_400
 COLUMNS = ("user_key", "item_id", "occurred_at", "quantity", "value", "session_id")
@@ -88,25 +87,6 @@ def test_missing_titles_and_categories_are_empty_and_availability_is_assumed() -
     assert data.item_titles.tolist() == ["", "Milk"]
     assert data.item_categories.tolist() == ["", "DAIRY|MILK"]
     assert data.available.tolist() == [True, True]
-
-
-def test_history_holds_the_purchases_of_each_user() -> None:
-    assert built().history().toarray().tolist() == [[True, True], [True, True]]
-
-
-def test_the_first_event_of_each_item_is_known() -> None:
-    assert built().first_events().tolist() == [1 * DAY, 1 * DAY + 60], "of a basket, the latest row"
-
-
-def test_ages_are_days_before_the_cut() -> None:
-    data = built()
-    np.testing.assert_allclose(data.age_days(), (10 * DAY - data.occurred_at) / DAY, rtol=1e-6)
-
-
-def test_positions_are_found_and_strangers_are_minus_one() -> None:
-    assert built().user_index(np.array(["bea", "zoe", "ann"])).tolist() == [1, -1, 0]
-    assert built().item_index(pa.chunked_array([["milk"], ["future"]])).tolist() == [1, -1]
-    assert index_of(np.array(["b", "a"]), np.array([], dtype=np.str_)).tolist() == []
 
 
 def test_an_empty_history_is_refused_with_advice() -> None:

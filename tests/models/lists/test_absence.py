@@ -28,7 +28,7 @@ def rules_of(random: np.random.Generator, k: int) -> CompiledRules:
     )
 
 
-@pytest.mark.parametrize(("seed", "k"), product(range(40), (6, 10)))
+@pytest.mark.parametrize(("seed", "k"), product(range(5), (6, 10)))
 def test_an_item_was_no_candidate_exactly_if_it_would_be_listed_without_being_hidden(seed: int, k: int) -> None:
     random = np.random.default_rng(seed)
     rules = rules_of(random, k)

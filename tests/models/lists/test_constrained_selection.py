@@ -15,6 +15,7 @@ import models.lists.slot_filling
 from models.lists.constrained_selection import Selection, select
 from models.lists.rules.compiled_rules import Cap, CompiledRules, ItemAttributes
 from models.lists.rules.placement_config import placements
+from models.lists.slot_filling import candidates, keys
 from models.retrieval.candidate_sources import CandidateSource, DenseSource, ScopedSource, TopCandidates
 
 # Few distinct values, so that ties, silence and NaN are common; some become equal only when they are boosted.
@@ -187,15 +188,6 @@ def test_lists_are_the_same_whatever_the_chunks_and_the_sizes_of_blocks(case: Ca
             same(chunk, Selection(*(entries[part] for entries in whole)))
 
 
-@given(cases())
-def test_without_caps_a_list_is_short_only_if_too_few_items_are_usable(case: Case) -> None:
-    fallback = np.zeros(len(case.rules.allowed), dtype=np.float32)
-    selected = chosen(case._replace(rules=replace(case.rules, caps=()), fallback=fallback))
-    usable = (case.rules.allowed & ~case.hide).sum(axis=1)
-    assert ((selected.items >= 0).sum(axis=1) == np.minimum(usable, case.rules.k)).all()
-    assert (selected.short == (usable < case.rules.k)).all()
-
-
 @dataclass
 class Counting:
     """A shelf that remembers what it was asked."""
@@ -231,16 +223,6 @@ def test_one_question_is_enough_for_what_is_hidden_wherever_it_stands() -> None:
     assert shelf.asked == [(list(range(200)), 81)]
 
 
-def test_users_of_whom_much_is_hidden_do_not_make_the_others_costly() -> None:
-    scores = np.random.default_rng(0).random((200, 5000), dtype=np.float32)
-    hide = np.zeros((200, 5000), dtype=bool)
-    hide[:, :10], hide[7] = True, np.arange(5000) < 3000
-    shelf = Counting(scores)
-    chosen(Case(scores, everything(5000, 20), hide, None), shelf)
-    assert sum(len(rows) for rows, _ in shelf.asked) == 200
-    assert [rows for rows, n in shelf.asked if n > 31] == [[7]]
-
-
 def test_only_lists_that_are_not_certain_look_deeper_and_no_deeper_than_they_must() -> None:
     scores = np.random.default_rng(0).random((40, 10_000), dtype=np.float32)
     group = np.full(10_000, -1, dtype=np.int32)
@@ -269,44 +251,6 @@ def test_a_sample_of_users_under_caps_decides_the_depth_for_the_others() -> None
     assert max(depth for _, depth in shelf.asked) < 1000
 
 
-def test_a_boost_lifts_whatever_the_sign_of_scores() -> None:
-    scores = np.array([[-1.0, -2.0, -4.0], [1.0, 2.0, 4.0]], dtype=np.float32)
-    rules = everything(3, 3, boost=np.array([1, 1, 8], dtype=np.float32))
-    selected = select(DenseSource(scores), 2, rules)
-    assert selected.items.tolist() == [[2, 0, 1], [2, 1, 0]]
-    assert selected.scores[:, 0].tolist() == [-0.5, 32]
-
-
-def test_a_pin_keeps_its_place_and_moves_up_in_a_list_that_is_too_short_for_it() -> None:
-    scores = np.array([[3.0, 2.0, 1.0, -np.inf]], dtype=np.float32)
-    rules = everything(4, 4, pins=((0, 1), (3, 3)))
-    selected = select(DenseSource(scores), 1, rules, fallback=np.array([0, 0, 0, 7], dtype=np.float32))
-    assert selected.items.tolist() == [[1, 0, 2, 3]]
-    assert selected.scores.tolist() == [[2, 3, 1, 7]]
-    assert selected.from_fallback.tolist() == [[False, False, False, True]]
-    hide = sparse.csr_array(np.array([[True, False, True, False]]))
-    short = select(DenseSource(scores), 1, rules, hide)
-    assert short.items.tolist() == [[1, 3, -1, -1]]
-    assert short.short.tolist() == [True]
-
-
-def test_caps_hold_for_pins_too_and_count_them() -> None:
-    scores = np.arange(6, 0, -1).astype(np.float32)[None]
-    cap = Cap(np.array([0, 0, 0, 0, -1, 1], dtype=np.int32), 2)
-    rules = everything(6, 5, pins=((0, 3), (1, 2), (2, 1)), caps=(cap,))
-    selected = select(DenseSource(scores), 1, rules)
-    assert selected.items.tolist() == [[3, 2, 4, 5, -1]]
-
-
-def test_promoted_places_hold_the_best_promoted_and_go_to_others_when_there_is_none() -> None:
-    scores = np.array([[6.0, 5.0, 4.0, 3.0, 2.0, 1.0]], dtype=np.float32)
-    promoted = np.isin(np.arange(6), [3, 5])
-    rules = everything(6, 4, promoted=promoted, promoted_places=(1, 3))
-    assert select(DenseSource(scores), 1, rules).items.tolist() == [[0, 3, 1, 5]]
-    hide = sparse.csr_array(np.arange(6)[None] == 3)
-    assert select(DenseSource(scores), 1, rules, hide).items.tolist() == [[0, 5, 1, 2]]
-
-
 def test_zeros_that_a_matrix_stores_hide_nothing() -> None:
     hide = sparse.csr_array((np.array([True, False]), np.array([0, 1]), np.array([0, 2])), shape=(1, 2))
     assert select(DenseSource(np.ones((1, 2), dtype=np.float32)), 1, everything(2, 2), hide).items.tolist() == [[1, -1]]
@@ -321,3 +265,11 @@ def test_nobody_and_nothing_are_no_errors() -> None:
     no_items = select(DenseSource(np.empty((2, 0), np.float32)), 2, everything(0, 2), None, np.empty(0, np.float32))
     assert no_items.items.tolist() == [[-1, -1]] * 2
     assert no_items.short.all()
+
+
+def test_keys_put_candidates_in_order_and_give_them_back() -> None:
+    scores = np.array([2, -1, np.nan, 2, -np.inf, 7, 0, -0.0], dtype=np.float32)
+    items = np.array([5, 1, 2, 4, 3, -1, 8, 7], dtype=np.int32)
+    result = candidates(np.sort(keys(scores, items)))
+    assert result.items.tolist() == [4, 5, 7, 8, 1, -1, -1, -1]
+    assert result.scores.tolist() == [2, 2, 0, 0, -1, -np.inf, -np.inf, -np.inf]

@@ -230,27 +230,6 @@ def test_ranking_equals_sorting_row_by_row(case) -> None:
     np.testing.assert_array_equal(scores, before)
 
 
-@given(cases())
-def test_ranking_does_not_depend_on_how_rows_are_cut_into_blocks(case) -> None:
-    scores, k, allowed, fallback, hide = case
-    whole = top_k(scores, k, allowed, fallback, sparse.csr_array(hide))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(list_builder, "USERS_AT_ONCE", 1)
-        in_blocks = top_k(scores, k, allowed, fallback, sparse.csr_array(hide))
-    for one, other in zip(whole, in_blocks, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-@given(cases())
-def test_rows_that_are_ranked_one_by_one_give_the_same_lists(case) -> None:
-    scores, k, allowed, fallback, hide = case
-    whole = top_k(scores, k, allowed, fallback, sparse.csr_array(hide))
-    for row in range(len(scores)):
-        one = top_k(scores[[row]], k, allowed, fallback, sparse.csr_array(hide[[row]]))
-        for part, expected in zip(one, whole, strict=True):
-            np.testing.assert_array_equal(part[0], expected[row])
-
-
 @pytest.mark.parametrize("kind", ["own_frequency", "most_popular", "own_and_popular", "als", "item_knn", "two_stage"])
 @pytest.mark.parametrize("new", [False, True], ids=["all items", "items new to the user"])
 def test_offline_evaluation_and_batch_scoring_build_the_same_lists(data: TrainingData, kind: str, new: bool) -> None:
@@ -277,42 +256,3 @@ def test_an_evaluation_shows_the_lists_that_users_would_get(data: TrainingData, 
     )
     served = builder.top_lists(np.array([row[USER_KEY] for row in shown]), 10)
     assert [row[LISTS] for row in shown] == [made.items for made in served]
-
-
-def test_ties_go_to_the_item_that_stands_first() -> None:
-    assert top_k(np.zeros((1, 1000), dtype=np.float32), 3).items.tolist() == [[0, 1, 2]]
-
-
-def test_a_short_list_is_filled_with_the_most_popular_that_is_not_on_it() -> None:
-    scores = np.array([[-np.inf, 1, -np.inf, 2]], dtype=np.float32)
-    ranked = top_k(scores, 4, fallback=np.array([5, 9, 7, 1], dtype=np.float32))
-    assert ranked.items.tolist() == [[3, 1, 2, 0]]
-    assert ranked.from_fallback.tolist() == [[False, False, True, True]]
-    assert ranked.scores.tolist() == [[2, 1, 7, 5]]
-
-
-def test_too_few_allowed_items_leave_places_empty() -> None:
-    allowed = np.array([True, False, True])
-    ranked = top_k(np.ones((1, 3), dtype=np.float32), 3, allowed, np.ones(3, dtype=np.float32))
-    assert ranked.items.tolist() == [[0, 2, -1]]
-    assert ranked.scores[0, 2] == -np.inf
-
-
-def test_a_stranger_gets_the_fallback_alone() -> None:
-    ranked = top_k(np.full((1, 4), -np.inf, dtype=np.float32), 2, fallback=np.array([1, 3, 2, 0], np.float32))
-    assert ranked.items.tolist() == [[1, 2]]
-    assert ranked.from_fallback.all()
-
-
-@pytest.mark.parametrize("hidden", [50, 1000])
-def test_many_hidden_items_never_make_a_list_short(hidden: int) -> None:
-    random = np.random.default_rng(0)
-    hide = np.zeros((3, 1100), dtype=bool)
-    hide[1, :hidden] = True
-    popularity = np.arange(1100, 0, -1).astype(np.float32)
-    scores = np.full((3, 1100), -np.inf, dtype=np.float32)
-    scores[:, 1050:1055] = random.random((3, 5))
-    ranked = top_k(scores, 20, None, popularity, sparse.csr_array(hide))
-    assert (ranked.items >= 0).all()
-    assert all(len(set(row)) == 20 for row in ranked.items.tolist())
-    assert not hide[np.arange(3)[:, None], ranked.items].any()

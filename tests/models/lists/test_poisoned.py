@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import sleep
 from typing import Any
 
 import numpy as np
@@ -128,13 +127,3 @@ def test_nothing_for_a_group(review: Callable[..., GateResult], data: TrainingDa
     assert "has only best sellers for 100% of the" in result["answers every group"]
     assert "people with income 0 to" in result["answers every group"]
     assert "no group worse by income" not in result  # too few people to be judged by accuracy
-
-
-def test_slower_than_the_limit(review: Callable[..., GateResult], data: TrainingData) -> None:
-    def slow(scores: np.ndarray, users: np.ndarray) -> np.ndarray:
-        sleep(0.001 * len(users))
-        return scores
-
-    result = refused(review(Poisoned(fitted("own_frequency", data), slow), GateThresholds(score_ms=0.9)))
-    assert list(result) == ["is fast enough"]
-    assert "ms of one thread for a user's list, interval" in result["is fast enough"]

@@ -14,20 +14,6 @@ def openmp_threads() -> set[int]:
     return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp"}
 
 
-def test_results_of_parts_keep_the_order_of_the_parts() -> None:
-    assert parallel_map(lambda part: part * part, range(50)) == [part * part for part in range(50)]
-    assert parallel_map(str, []) == []
-
-
-def test_a_single_part_runs_in_the_calling_thread() -> None:
-    assert parallel_map(lambda _: threading.get_ident(), [0]) == [threading.get_ident()]
-
-
-def test_the_error_of_a_part_reaches_the_caller() -> None:
-    with pytest.raises(ZeroDivisionError):
-        parallel_map(lambda part: 1 // part, [1, 0, 2])
-
-
 @pytest.mark.parametrize("parts", [1, 4])
 def test_libraries_have_one_thread_in_each_part_and_as_many_as_before_afterwards(parts: int) -> None:
     allowed_threads()  # loads the library

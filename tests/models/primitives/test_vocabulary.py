@@ -9,11 +9,6 @@ from models.primitives.vocabulary import NO_INDEX, index_of, position_of, positi
 WORDS = np.array(["", "a", "b", "É", "日本"])
 
 
-@pytest.mark.parametrize("word", ["", "a", "b", "É", "日本", "0", "c", "zz", "日", "日本 "])
-def test_one_word_is_found_where_many_are(word: str) -> None:
-    assert position_of(WORDS, word) == index_of(WORDS, np.array([word]))[0]
-
-
 @pytest.mark.parametrize("vocabulary", [WORDS, np.array(["b", "", "É", "a"]), WORDS[:0]], ids=["sorted", "any", "none"])
 def test_few_words_many_and_those_of_arrow_are_found_alike(vocabulary: Any) -> None:
     few = np.array(["b", "zz", "", "日本", "É", "b", "longer than any"])
@@ -38,7 +33,3 @@ def test_many_words_are_found_in_their_order() -> None:
     keys = ["b", "zz", "a\0", "É", "", "b", "日本語です", "a"]
     assert positions_of(WORDS, keys).tolist() == [2, 3, 0, 2, 1]
     assert positions_of(WORDS, []).tolist() == positions_of(np.empty(0, dtype=np.str_), keys).tolist() == []
-
-
-def test_nothing_is_found_among_no_words() -> None:
-    assert position_of(np.empty(0, dtype=np.str_), "a") == NO_INDEX

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import pairwise
 from typing import Any
@@ -13,7 +12,6 @@ from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from models.datasets.dataset import feature_tables
 from models.errors import TailorbirdError
-from models.features.definitions import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES
 from models.recommenders.sequence.histories import acts_of
 from tasks.datasets.build_dataset import build_dataset, rebuild_dataset, split_by
 from tasks.datasets.load_dataset import manifest_of, newest_version, open_dataset, stored_manifest
@@ -45,19 +43,6 @@ def test_it_holds_every_accepted_event_every_item_and_every_user_with_consent(st
     assert dataset.users.column_names[1:] == sorted(stage.shop.demographics.column_names[1:])
 
 
-def test_features_are_the_catalogued_ones_at_each_of_the_three_cuts(stage: Any) -> None:
-    dataset = open_dataset(stage.manifest["version"])
-    key_features = (
-        ({"user_key"}, USER_FEATURES),
-        ({"item_id"}, ITEM_FEATURES),
-        ({"user_key", "item_id"}, PAIR_FEATURES),
-    )
-    for cut in dataset.cuts.all():
-        for table, (keys, features) in zip(dataset.features(cut), key_features, strict=True):
-            assert set(table.column_names) == keys | {feature.name for feature in features}
-            assert table.num_rows > 0
-
-
 def test_features_between_the_cuts_are_worked_out_as_those_at_the_cuts_were(stage: Any) -> None:
     dataset = open_dataset(stage.manifest["version"])
     cut = dataset.cuts.test_from
@@ -66,19 +51,6 @@ def test_features_between_the_cuts_are_worked_out_as_those_at_the_cuts_were(stag
         keys = [(name, "ascending") for name in ("user_key", "item_id") if name in stored.column_names]
         for one, other in zip(stored.sort_by(keys).to_pylist(), again.sort_by(keys).to_pylist(), strict=True):
             assert other == pytest.approx(one, nan_ok=True)
-
-
-def test_a_feature_knows_only_what_came_before_its_cut(stage: Any) -> None:
-    dataset = open_dataset(stage.manifest["version"])
-    key, cut = dataset.interactions["user_key"][0].as_py(), dataset.cuts.validation_from
-    own_rows = pc.and_(
-        pc.equal(dataset.interactions["user_key"], key), pc.less(dataset.interactions["occurred_at"], cut)
-    )
-    before = dataset.interactions.filter(own_rows)
-    features = dataset.features(cut).users
-    row = features.filter(pc.equal(features["user_key"], key)).to_pylist()[0]
-    assert row["frequency"] == len(set(before["session_id"].to_pylist()))
-    assert row["monetary"] == pytest.approx(pc.sum(before["value"]).as_py())
 
 
 def test_the_latest_events_of_each_user_are_known_at_the_cuts_with_their_types(stage: Any) -> None:
@@ -90,8 +62,6 @@ def test_the_latest_events_of_each_user_are_known_at_the_cuts_with_their_types(s
     assert set(acts["event_type"].to_pylist()) == {"purchase"}
     assert acts_of(dataset.training_data(cut)).kind.tolist() == []
     assert dataset.acts(cut - 1) is None
-    earlier_format = replace(dataset, manifest={**dataset.manifest, "rows": {"interactions": 1}})
-    assert earlier_format.acts(cut) is None
 
 
 def test_the_same_events_make_the_same_data_set_once(stage: Any) -> None:
@@ -141,22 +111,6 @@ def test_nothing_of_somebody_who_withdrew_consent_is_in_the_next_data_set(stage:
     for rows in (dataset.users, dataset.interactions, dataset.features(dataset.cuts.as_of).users):
         assert key not in rows["user_key"].to_pylist()
     assert key in open_dataset(stage.manifest["version"]).interactions["user_key"].to_pylist()
-
-
-def test_training_data_and_what_happened_next_do_not_overlap(stage: Any) -> None:
-    dataset = open_dataset(stage.manifest["version"])
-    for cut, end in zip(dataset.cuts.all()[:2], dataset.cuts.all()[1:], strict=True):
-        data = dataset.training_data(cut)
-        assert data.occurred_at.max() < cut
-        assert any(name.startswith("age") for name in data.user_tag_rules.names)
-        bought = dataset.interactions.filter(
-            pc.and_(
-                pc.greater_equal(dataset.interactions["occurred_at"], cut),
-                pc.less(dataset.interactions["occurred_at"], end),
-            )
-        )
-        pairs = set(zip(bought["user_key"].to_pylist(), bought["item_id"].to_pylist(), strict=True))
-        assert dataset.holdout(data, end).sum() == len(pairs)
 
 
 @pytest.mark.usefixtures("installation")

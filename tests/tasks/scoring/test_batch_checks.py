@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sqlalchemy import insert, select, text
 
-from infra.database.schema.schema import placements, recommendation_batches, users
+from infra.database.schema.schema import recommendation_batches, users
 from infra.installation import Installation
 from models.lists.ranked_lists import Lists
 from models.lists.rules.placement_config import Placement
@@ -102,13 +102,6 @@ def test_a_broken_promise_refuses_the_batch_by_its_name(store: Installation, pro
     assert tables(store.engine) == {before["batch_id"]}
 
 
-def test_an_item_that_no_catalogue_has_is_refused(store: Installation) -> None:
-    with pytest.raises(BatchUnsoundError, match="not_on_sale"):
-        publishing(store, "broken", at("items", 1, N + 5))
-    with store.engine.connect() as connection:
-        assert connection.execute(select(placements)).first() is None
-
-
 def test_the_same_user_twice_is_no_batch(store: Installation) -> None:
     before = publishing(store, "sound")
 
@@ -150,13 +143,6 @@ def test_lists_change_no_more_and_no_less_than_the_placement_allows(
         publishing(store, "after", moved, overlap=overlap)
     with store.engine.connect() as connection:
         assert batch_state.live_batch(connection, "home") == before["batch_id"]
-
-
-def test_a_refused_batch_can_be_made_again_once_it_is_fixed(store: Installation) -> None:
-    with pytest.raises(BatchUnsoundError):
-        publishing(store, "run", BROKEN["gaps"])
-    batch = publishing(store, "run")
-    assert (batch["status"], batch["detail"], batch["users"]) == ("published", None, SUBJECTS)
 
 
 @pytest.mark.parametrize(

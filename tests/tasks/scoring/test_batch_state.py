@@ -357,9 +357,3 @@ def test_a_run_that_was_taken_for_dead_leaves_the_tables_of_its_successor_alone(
     with pytest.raises(batch_state.OvertakenError):
         batch_state.stage(store, late)
     assert own_claim.batch_id in tables(store)
-
-
-def test_an_earlier_batch_can_be_published_again(store: Engine) -> None:
-    first, _ = show(store, 1), show(store, 2)
-    assert show(store, 1) == first == live(store)
-    assert set(statuses(store).values()) == {batch_state.PUBLISHED}

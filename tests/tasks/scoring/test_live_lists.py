@@ -22,7 +22,7 @@ from models.lists.rules.placement_config import Placement
 from serving.answers.answer import Listing
 from serving.answers.request import ListRequest, Visitor
 from serving.live.live_scorer import LiveListScorer
-from serving.live.visitor_facts import NO_FACTS, StoredUsers
+from serving.live.visitor_facts import StoredUsers
 from serving.model.holder import ModelHolder
 from serving.model.sources import NewestPromotion
 from serving.stores.catalogue import CatalogueReader
@@ -213,23 +213,3 @@ def test_users_newer_than_the_model_get_the_list_of_their_clicks_and_traits(stag
         own = [(row.item_id, row.reason) for row in rows if row.user_key == user]
         assert len(own) == 20
         assert [(entry.item_id, entry.reason) for entry in live[user].entries] == own
-
-
-def test_the_clicks_of_a_user_newer_than_the_model_are_known_in_their_order(stage: Any, tmp_path: Path) -> None:
-    stage.promote("item_knn")
-    key = clicks(stage, tmp_path, "500009", "500003", "500007", "500003", userId="new")
-    score_placement.fn("home")
-
-    async def known() -> Any:
-        postgres = Postgres(str(os.environ["TAILORBIRD_DATABASE_URL"]), 1, 30.0)
-        try:
-            users = StoredUsers(postgres)
-            asked = (("home", None), ("home", key), ("nowhere", key))
-            return await asyncio.gather(*(users.known(*one) for one in asked))
-        finally:
-            await postgres.close()
-
-    everybody, new, nowhere = asyncio.run(known())
-    assert new.clicks == ("500009", "500003", "500007", "500003")
-    assert (everybody.batch_id, everybody.clicks) == (new.batch_id, ())
-    assert nowhere == NO_FACTS

@@ -96,15 +96,6 @@ def test_only_what_can_be_bought_now_is_recommended(
     assert sorted(titles_not_for_sale(installation)) == ["Cup", "Ice", "Jug", "Lid", "Pot"]
 
 
-def test_a_later_catalogue_replaces_stock_and_dates(installation: Installation, ingest: Any) -> None:
-    ingest()
-    ingest(ROWS.replace("b;Ice;> Food >;2;USD;0", "b;Ice;> Food >;2;USD;7").replace("31.12.2020", ""))
-    result = stored(installation)
-
-    assert result["b"]["in_stock"] is True
-    assert result["c"]["available_until"] is None
-
-
 def test_a_catalogue_without_stock_leaves_it(installation: Installation, ingest: Any) -> None:
     ingest()
     unscored = "\n".join(line for line in MAPPING.splitlines() if not line.startswith(("available", "url")))

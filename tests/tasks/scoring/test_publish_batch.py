@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sqlalchemy import insert, select, text, update
 
-from infra.database.schema.schema import placements, recommendation_batches, suppressions, users
+from infra.database.schema.schema import recommendation_batches, suppressions, users
 from infra.installation import Installation
 from models.lists.ranked_lists import Lists
 from models.lists.rules.placement_config import Placement
@@ -104,15 +104,6 @@ def test_of_two_runs_the_second_waits_and_finds_nothing_left_to_do(here: Install
         assert first.result()["batch_id"] == second.result()["batch_id"]
     with here.engine.connect() as connection:
         assert len(connection.execute(select(recommendation_batches)).all()) == 1
-
-
-def test_the_live_batch_and_two_before_it_are_kept(here: Installation) -> None:
-    made = [publish_lists(here, work(f"run {n}", item=n % 2), "home")["batch_id"] for n in range(5)]
-    assert tables(here.engine) == set(made[2:])
-    ledger = select(recommendation_batches.c.status).order_by(recommendation_batches.c.batch_id)
-    with here.engine.connect() as connection:
-        assert connection.execute(ledger).scalars().all() == [*["retired"] * 2, *["published"] * 3]
-        assert connection.execute(select(placements.c.previous_batch_id)).scalar_one() == made[3]
 
 
 def test_lists_that_were_shown_before_can_be_made_and_shown_again(here: Installation) -> None:

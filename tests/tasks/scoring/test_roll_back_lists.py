@@ -78,14 +78,6 @@ def test_a_rollback_goes_as_far_as_batches_are_kept_and_is_refused_then(store: E
     assert {item for _, item in seen(store)} == {"b"}
 
 
-def test_before_is_what_readers_saw_before_though_its_batch_was_made_later(store: Engine) -> None:
-    show(store, "a")
-    show(store, "b")
-    show(store, "a")
-    back()
-    assert {item for _, item in seen(store)} == {"b"}
-
-
 def test_a_batch_that_was_taken_back_once_is_not_gone_back_to(store: Engine) -> None:
     first = show(store, "old")
     bad = show(store, "bad")
@@ -96,15 +88,6 @@ def test_a_batch_that_was_taken_back_once_is_not_gone_back_to(store: Engine) -> 
         assert batch_state.batch_row(connection, bad)["detail"] == "taken back by ann: the new ones are odd"
     assert (row["moved_by"], row["previous_batch_id"]) == (None, first)
     assert back()["batch_id"] == first
-
-
-def test_a_batch_that_was_taken_back_and_made_again_is_as_good_as_any(store: Engine) -> None:
-    show(store, "old")
-    show(store, "once bad")
-    back()
-    again = show(store, "once bad")
-    show(store, "newest")
-    assert back()["batch_id"] == again
 
 
 def test_lists_about_items_come_back_whole(store: Engine) -> None:
@@ -121,15 +104,6 @@ def test_lists_of_users_never_come_back_as_lists_about_items(store: Engine) -> N
     show(store, "alike", about="item")
     show(store, "new")
     assert back()["batch_id"] == first
-
-
-def test_other_placements_stay(store: Engine) -> None:
-    show(store, "old")
-    show(store, "new")
-    retained = show(store, "mail", placement="email")
-    back()
-    with store.connect() as connection:
-        assert batch_state.live_batch(connection, "email") == retained
 
 
 def test_without_a_reason_lists_or_a_batch_before_nothing_changes(store: Engine) -> None:

@@ -36,10 +36,6 @@ def test_a_defect_stays_one() -> None:
         report_batches([batch("home"), TailorbirdError("Email is odd."), ZeroDivisionError()])
 
 
-def test_without_refusals_the_batches_are_what_was_made() -> None:
-    assert report_batches([batch("home")]) == [batch("home")]
-
-
 def test_users_of_a_segment_who_consent_are_asked_for_if_a_placement_is_live(
     installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,11 +9,10 @@ from sqlalchemy import insert, select, text, update
 
 from infra.database.schema.schema import exclusions, items, placements, recommendation_batches
 from infra.keys.identity import pseudonym
-from models.errors import TailorbirdError
-from models.lists.list_builder import DUE, RULES
+from models.lists.list_builder import DUE
 from models.lists.rules.layer.rule_layer import HiddenItem
 from models.lists.rules.placement_config import PlacementError
-from models.recommenders.explanations.sentences import PICKED, parse
+from models.recommenders.explanations.sentences import parse
 from tasks.ingest.events.ingest_events import ingest_segment
 from tasks.lake.event_engine import release_shared_reads
 from tasks.scoring.score_placement import placements_to_score, score_placement
@@ -86,13 +85,6 @@ def test_repurchase_shows_all_that_is_due_and_nothing_else_and_short_lists_state
     assert batch["summary"]["short"] == {DUE: 30}
 
 
-def test_rules_that_leave_too_little_make_short_lists_with_that_reason(stage: Any, place: Place) -> None:
-    stage.promote()
-    place("[home]\nk = 30\nrules.cap = { brand = 9 }")
-    assert score_placement.fn()["summary"]["short"] == {RULES: 30}
-    assert {len(entries) for entries in lists(stage).values()} == {18}
-
-
 RULES_OF_ALL_KINDS = """
 [home]
 k = 10
@@ -120,16 +112,6 @@ def test_every_rule_holds_on_every_list_and_lists_are_full(stage: Any, place: Pl
         assert all(str(entries[at].category).startswith("PRODUCE|") for at in (3, 7))
         levels = ["|".join(str(entry.category).split("|")[:2]) for entry in entries]
         assert max(levels.count(level) for level in levels) <= 2
-
-
-def test_a_boost_moves_items_up_for_those_who_would_have_had_them_lower(stage: Any, place: Place) -> None:
-    stage.promote()
-    place("[home]\nk = 5")
-    score_placement.fn()
-    before = sum(entry.brand == "Private" for entries in lists(stage).values() for entry in entries)
-    place('[home]\nk = 5\nrules.boost = [{ brand = ["Private"], by = 3 }]')
-    score_placement.fn()
-    assert sum(entry.brand == "Private" for entries in lists(stage).values() for entry in entries) > before
 
 
 def test_items_that_single_users_do_not_want_to_see_are_kept_from_them_alone(stage: Any, place: Place) -> None:
@@ -165,44 +147,6 @@ def test_items_have_lists_of_what_is_like_them_and_of_what_goes_with_them(stage:
     assert lists(stage, "similar-items") == {}
 
 
-def test_pins_stand_on_lists_about_items_and_on_those_of_what_is_due(stage: Any, place: Place) -> None:
-    stage.promote()
-    rules = 'rules.pin = [{ item = "500059", place = 1 }]'
-    place(
-        f'[home]\nk = 4\npolicy = "repurchase"\n{rules}\n'
-        f'[pairs]\nsubject = "item"\nmethod = "co_purchase"\nk = 4\n{rules}'
-    )
-    score_placement.fn()
-    own = purchases(stage)
-    strangers = [entries[0] for user, entries in lists(stage).items() if "500059" not in own[user]]
-    assert {(entry.item, entry.reason) for entry in strangers} == {("500059", PICKED)}
-    assert len(lists(stage)) == 30
-    score_placement.fn("pairs")
-    shown = lists(stage, "pairs", about="for_item_id")
-    assert {entries[0].item for item, entries in shown.items() if item != "500059"} == {"500059"}
-    assert PICKED in {entries[0].reason for entries in shown.values()}
-    assert {parse(entry.reason).kind for entries in shown.values() for entry in entries} == {"picked", "together"}  # type: ignore[union-attr]
-
-
-def test_a_boost_does_not_change_how_often_items_are_shown_as_bought_together(stage: Any, place: Place) -> None:
-    stage.promote()
-    pairs = '[pairs]\nsubject = "item"\nmethod = "co_purchase"\nk = 12'
-    place(pairs)
-    score_placement.fn("pairs")
-    before = lists(stage, "pairs", about="for_item_id")
-    place(f'{pairs}\nrules.boost = [{{ brand = ["National", "Private"], by = 2 }}]')
-    score_placement.fn("pairs")
-    assert lists(stage, "pairs", about="for_item_id") == before
-
-
-def test_a_length_that_the_rules_have_no_room_for_is_refused_with_their_reason(stage: Any, place: Place) -> None:
-    stage.promote()
-    place('[home]\nk = 9\nrules.pin = [{ item = "500001", place = 5 }]')
-    with pytest.raises(PlacementError, match=r"rules\.pin\.0\.place: place 5 is beyond the list"):
-        score_placement.fn(k=3)
-    assert score_placement.fn(k=5)["recommendations"] == 30 * 5
-
-
 def test_the_same_lists_again_are_as_fresh_as_new_ones(stage: Any) -> None:
     stage.promote()
     score_placement.fn()
@@ -215,15 +159,6 @@ def test_the_same_lists_again_are_as_fresh_as_new_ones(stage: Any) -> None:
         assert connection.execute(age.select_from(placements)).one() == (True, True)
 
 
-def test_another_placement_keeps_its_lists(stage: Any) -> None:
-    stage.promote()
-    score_placement.fn()
-    before = lists(stage)
-    score_placement.fn("email")
-    assert lists(stage) == before
-    assert {len(entries) for entries in lists(stage, "email").values()} == {8}
-
-
 def test_an_unknown_placement_is_refused_with_the_names_there_are(stage: Any) -> None:
     names = "home, buy-again, email, similar-items, goes-well-with"
     with pytest.raises(PlacementError, match=f"no placement 'hoem'; there are {names}"):
@@ -232,15 +167,6 @@ def test_an_unknown_placement_is_refused_with_the_names_there_are(stage: Any) ->
         placements_to_score(["home", "hoem"])
     stage.promote()
     assert placements_to_score(None) == names.split(", ")
-
-
-def test_a_batch_reports_rules_that_match_nothing(stage: Any, place: Place) -> None:
-    stage.promote()
-    place('[home]\nk = 5\nrules.exclude = { brand = ["Nobody"] }')
-    assert score_placement.fn()["summary"]["notes"] == ["rules.exclude.brand: no item has 'Nobody'", *LEFT]
-
-
-LEFT = ["rules.exclude: no item fits it"]
 
 
 def test_a_summary_shows_what_was_kept_from_before_and_by_segment(stage: Any, place: Place) -> None:
@@ -252,30 +178,6 @@ def test_a_summary_shows_what_was_kept_from_before_and_by_segment(stage: Any, pl
     assert 0 < summary["kept_from_before"] < 1
     assert sum(row["lists"] for row in summary["segments"]) == 30
     assert all(row["full"] == row["lists"] for row in summary["segments"])
-
-
-def test_items_that_were_bought_lately_are_hidden_for_so_long(stage: Any, place: Place) -> None:
-    stage.promote()
-    place("[home]\nk = 20\nrules.hide = { purchase = 60 }")
-    score_placement.fn()
-    bought = purchases(stage)
-    now = max(moments[-1] for claim in bought.values() for moments in claim.values())
-    lately = {
-        user: {item for item, moments in claim.items() if now - moments[-1] <= timedelta(days=60)}
-        for user, claim in bought.items()
-    }
-    chosen = items_of(lists(stage))
-    assert not any(items & lately[user] for user, items in chosen.items())
-    assert any(items & bought[user].keys() for user, items in chosen.items())
-
-
-def test_items_that_were_around_for_too_long_are_left_out(stage: Any, place: Place) -> None:
-    stage.promote()
-    place("[home]\nk = 5\nrules.lifetime_days = 3")
-    with pytest.raises(TailorbirdError, match=r"Only 0 items can be recommended at 'home'.*or loosen its rules"):
-        score_placement.fn()
-    place("[home]\nk = 5\nrules.lifetime_days = 1000")
-    assert score_placement.fn()["recommendations"] == 30 * 5
 
 
 def test_rules_of_operators_are_part_of_the_lists_and_of_the_batch(stage: Any, place: Place) -> None:

@@ -7,7 +7,6 @@ import pytest
 from sqlalchemy import Engine, insert, select, text, update
 
 from infra.database.engine import engine
-from infra.database.schema.monitoring_schema import publication_periods
 from infra.database.schema.monitoring_schema import published_lists as kept
 from infra.database.schema.schema import suppressions, users
 from models.columns import ITEMS, SHOWN_FROM, SHOWN_UNTIL, USER_KEY
@@ -76,12 +75,6 @@ def test_lists_that_are_shown_again_do_not_take_the_place_of_their_first_time(st
     assert seen(store, 10, 0)["u1"] == [(["cup"], 9, 6), (["tea"], 6, 3), (["cup"], 3, 0)]
 
 
-def test_a_user_without_a_list_in_the_next_batch_is_shown_nothing_from_then_on(store: Engine) -> None:
-    show(store, lists("cup"), 9, "one")
-    show(store, lists("tea", names=["u1"]), 6, "two")
-    assert seen(store, 10, 0)["u0"] == [(["cup"], 9, 6)]
-
-
 def test_lists_about_items_end_the_lists_of_users_and_are_nobodys(store: Engine) -> None:
     show(store, lists("cup"), 9, "one")
     show(store, lists("tea", names=["cup"]), 6, "two", about="item")
@@ -139,15 +132,3 @@ def test_the_models_of_a_window_are_those_whose_lists_were_shown_then(store: Eng
         show(store, lists("cup"), ago, f"run {run}", version=version)
     with store.connect() as connection:
         assert models_during(connection, "home", day(7), day(4)) == [2, 4]
-
-
-def test_a_publishing_that_comes_too_late_leaves_no_trace(store: Engine) -> None:
-    show(store, lists("cup"), 9, "one")
-    with store.begin() as connection:
-        own_claim = batch_state.claim(connection, shelf("two", k=2))
-    batch_state.stage(store, own_claim)
-    batch_state.attach(store, own_claim)
-    with pytest.raises(batch_state.OvertakenError), store.begin() as connection:
-        batch_state.publish(connection, "home", own_claim, expected=12_345)
-    with store.connect() as connection:
-        assert len(connection.execute(select(publication_periods.c.period_id)).all()) == 1

@@ -4,18 +4,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import insert, text, update
 
 from infra.bundles import bundle as bundles
 from infra.bundles.bundle import BundleRefusedError
-from infra.database.schema.schema import items, recommendation_batches, suppressions, users
+from infra.database.schema.schema import items, suppressions, users
 from infra.keys.identity import pseudonym
 from models.datasets.cold_start import NewUsers
 from models.errors import TailorbirdError
 from models.lists.model_cascade import ClickPrior
 from models.recommenders.explanations.sentences import parse
 from serving.queries.status import status
-from serving.queries.user_recommendations import user_list
 from tasks.ingest.events.ingest_events import ingest_segment
 from tasks.scoring.score_placement import score_placement
 from tests.models.reference_ranking import top_k
@@ -45,15 +44,6 @@ def test_every_user_with_consent_gets_as_many_different_items_as_asked_for(stage
     result = shown(stage)
     assert len(result) == 30
     assert {len(chosen) for chosen in result.values()} == {20}
-
-
-def test_the_same_again_publishes_nothing_new(stage: Any) -> None:
-    stage.promote()
-    first = score_placement.fn(k=5)
-    assert score_placement.fn(k=5) == first
-    assert score_placement.fn(k=6)["batch_id"] != first["batch_id"]
-    with stage.here.engine.connect() as connection:
-        assert len(connection.execute(select(recommendation_batches)).all()) == 2
 
 
 def test_a_user_who_left_or_withdrew_consent_gets_no_list_from_then_on(stage: Any) -> None:
@@ -90,13 +80,6 @@ def reasons(stage: Any, key: str) -> list[str]:
 def kinds(stage: Any, key: str) -> set[str]:
     result = [parse(reason) for reason in reasons(stage, key)]
     return {reason.kind if reason else "unknown" for reason in result}
-
-
-def test_a_stranger_with_consent_gets_what_is_popular(stage: Any) -> None:
-    stage.promote()
-    joins(stage, "new here")
-    score_placement.fn(k=5)
-    assert kinds(stage, "new here") <= {"popular", "none"}
 
 
 def test_a_stranger_with_traits_gets_the_best_sellers_of_the_segment(stage: Any) -> None:
@@ -143,14 +126,6 @@ def test_clicks_count_beside_best_sellers_if_they_are_all_that_a_champion_knows(
     assert shown(stage)[ann] == best(ClickPrior(model, new.events, bundle.fallback)) != best(model)
 
 
-def test_clicks_on_a_device_that_turned_out_to_be_the_users_count(stage: Any, tmp_path: Path) -> None:
-    stage.promote("als")
-    clicks(stage, tmp_path, "500006", userId=None, anonymousId="phone")
-    ingest_segment.fn("segment", write(tmp_path / "who", call(9, "identify", anonymousId="phone", traits={})))
-    score_placement.fn(k=5)
-    assert any("ou looked at" in reason for reason in reasons(stage, pseudonym("ann", stage.here.key)))
-
-
 def test_a_newcomer_who_returned_a_purchase_is_as_one_without_it(stage: Any, tmp_path: Path) -> None:
     stage.promote("als")
     order = {"order_id": "o1", "products": [{"product_id": "500006", "quantity": 1}]}
@@ -163,15 +138,6 @@ def test_a_newcomer_who_returned_a_purchase_is_as_one_without_it(stage: Any, tmp
     shared = own.keys() & others.keys()
     assert len(shared) >= 49
     assert {item: own[item] for item in shared} == {item: others[item] for item in shared}
-
-
-def test_a_newcomers_next_click_makes_another_batch_and_the_same_again_none(stage: Any, tmp_path: Path) -> None:
-    stage.promote("als")
-    clicks(stage, tmp_path, "500006")
-    first = score_placement.fn(k=5)["batch_id"]
-    assert score_placement.fn(k=5)["batch_id"] == first
-    clicks(stage, tmp_path, "500006", "500050")
-    assert score_placement.fn(k=5)["batch_id"] != first
 
 
 def test_an_item_that_is_no_longer_available_is_no_longer_shown(stage: Any) -> None:
@@ -199,13 +165,6 @@ def test_a_reason_names_no_item_that_is_no_longer_available(stage: Any) -> None:
     assert not any(f"Because you bought {title}" in after for title in named)
 
 
-def test_more_items_than_there_are_cannot_be_asked_for(stage: Any) -> None:
-    stage.promote()
-    with pytest.raises(TailorbirdError, match="Only 61 items can be recommended"):
-        score_placement.fn(k=62)
-    assert score_placement.fn(k=61)["recommendations"] == 30 * 61
-
-
 @pytest.mark.usefixtures("stage")
 def test_scoring_without_a_champion_names_the_next_command() -> None:
     with pytest.raises(TailorbirdError, match=r"^No model is trained on data set v\S+ yet. Next: `tailorbird train`"):
@@ -219,17 +178,6 @@ def test_a_damaged_champion_publishes_nothing_and_the_batch_before_stays(stage: 
     with pytest.raises(BundleRefusedError):
         score_placement.fn(k=6)
     assert status(stage.here.engine)["batch"]["id"] == before
-
-
-def test_a_shopper_is_served_by_raw_id_with_titles_and_reasons(stage: Any) -> None:
-    stage.promote(version=1)
-    batch = score_placement.fn(k=5)
-    rows = user_list(stage.here.engine, str(stage.shop.demographics["household_id"][0].as_py()))
-    assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5]
-    assert {row["batch_id"] for row in rows} == {batch["batch_id"]}
-    assert rows[0]["reason"].startswith("You bought this on ")
-    assert all(row["title"] and row["reason"] and row["model_version"] == 1 for row in rows)
-    assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
 
 
 def test_scoring_without_anybody_who_agreed_is_refused(stage: Any) -> None:

@@ -26,30 +26,26 @@ BOOST_KINDS: tuple[BoostKind, ...] = get_args(BoostKind)
 
 @dataclass(frozen=True, slots=True)
 class BoostFactors:
-    """Factors by item, by path of the category, and by brand: an item takes a few look-ups, not all boosts."""
+    """Factors by kind and value: an item takes a few look-ups, not all boosts."""
 
-    items: dict[str, float] = field(default_factory=dict)
-    categories: dict[str, float] = field(default_factory=dict)
-    brands: dict[str, float] = field(default_factory=dict)
+    factors: dict[tuple[str, str], float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, boosts: "Iterable[ItemBoost]") -> Self:
         """Return the factors of boosts; those about the same thing are multiplied."""
-        made = cls()
-        by_kind = {"item": made.items, "category": made.categories, "brand": made.brands}
+        factors: dict[tuple[str, str], float] = {}
         for boost in boosts:
-            factors = by_kind[boost.kind]
-            factors[boost.value] = factors.get(boost.value, 1.0) * boost.factor
-        return made
+            key = boost.kind, boost.value
+            factors[key] = factors.get(key, 1.0) * boost.factor
+        return cls(factors)
 
     def factor(self, item_id: str, category: str, brand: str) -> float:
         """Return the factor of an item. A category's factor counts for all categories below it."""
-        found = self.items.get(item_id, 1.0) * self.brands.get(brand, 1.0)
-        if self.categories:
-            end = len(category)
-            while end >= 0:
-                found *= self.categories.get(category[:end], 1.0)
-                end = category.rfind(CATEGORY_SEPARATOR, 0, end)
+        found = self.factors.get(("item", item_id), 1.0) * self.factors.get(("brand", brand), 1.0)
+        end = len(category)
+        while self.factors and end >= 0:
+            found *= self.factors.get(("category", category[:end]), 1.0)
+            end = category.rfind(CATEGORY_SEPARATOR, 0, end)
         return found
 
 

@@ -134,7 +134,15 @@ def conflicts(
         allowed = dict(zip(known, items.allowed(placement.rules).tolist(), strict=True))
         sold = dict(zip(known, items.available.tolist(), strict=True))
         own = layer.of(name)
-        late = ((_of_new(pin), pin) for pin in own.pins if allowed.get(pin.item) and pin.item in new)
+        late = (
+            (
+                f"{pin.item!r} is pinned to place {pin.place}, and it is newer than the champion; until the next "
+                "training no list is made with it",
+                pin,
+            )
+            for pin in own.pins
+            if allowed.get(pin.item) and pin.item in new
+        )
         details = (*_of_pins(placement, own, allowed, sold), *late, *_of_others(placement, own, allowed, sold))
         found += [Conflict(name, detail, rule) for detail, rule in details]
     return found
@@ -162,13 +170,6 @@ def _of_pins(placement: Placement, own: RuleLayer, allowed: Mapping[str, bool], 
     free = placement.k - len({*by_place, *(pin.place for pin in own.pins)})
     if promote is not None and own.pins and promote.places(placement.k) > free:
         yield f"pins leave {free} places, and the file promotes items in {promote.places(placement.k)}", None
-
-
-def _of_new(pin: PinnedItem) -> str:
-    return (
-        f"{pin.item!r} is pinned to place {pin.place}, and it is newer than the champion; until the next training no "
-        "list is made with it"
-    )
 
 
 def _of_others(placement: Placement, own: RuleLayer, allowed: Mapping[str, bool], sold: Mapping[str, bool]) -> _Found:

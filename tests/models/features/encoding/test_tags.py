@@ -1,6 +1,6 @@
 import pyarrow as pa
 
-from models.features.encoding.encoder import Tags, category_level, one_hot
+from models.features.encoding.encoder import Tags, one_hot
 
 
 def tagged(column: str, values: list[object], kind: pa.DataType | None = None) -> list[list[str]]:
@@ -23,11 +23,6 @@ def test_a_category_path_becomes_one_tag_a_level() -> None:
     ]
 
 
-def test_equal_names_under_different_parents_stay_different() -> None:
-    levels = category_level(pa.array(["A|OTHER", "B|OTHER"]), 1).to_pylist()
-    assert levels == ["A|OTHER", "B|OTHER"]
-
-
 def test_numbers_become_five_buckets_of_equal_size() -> None:
     tags = tagged("visits", [*range(100), None], pa.int64())
     assert [tags[i] for i in (0, 20, 99, 100)] == [["visits=1of5"], ["visits=2of5"], ["visits=5of5"], []]
@@ -37,12 +32,6 @@ def test_numbers_become_five_buckets_of_equal_size() -> None:
 def test_equal_numbers_share_a_bucket_and_all_missing_numbers_give_no_tag() -> None:
     assert len({tuple(tag) for tag in tagged("spend", [4.0] * 9)}) == 1
     assert tagged("spend", [None, None], pa.float64()) == [[], []]
-
-
-def test_no_columns_give_no_tags() -> None:
-    matrix, names = one_hot(pa.table({"x": [1, 2]}), [])
-    assert matrix.shape == (2, 0)
-    assert len(names) == 0
 
 
 def later(column: str, values: list[object], rows: pa.Table) -> list[list[str]]:
@@ -63,10 +52,6 @@ def test_later_numbers_go_by_the_bounds_of_the_fit() -> None:
         ["visits=3of5"],
         ["visits=5of5"],
     ]
-
-
-def test_a_column_that_later_rows_lack_gives_no_tag() -> None:
-    assert later("age", ["young"], pa.table({"income": [1, 2]})) == [[], []]
 
 
 def test_a_column_that_has_become_numbers_is_read_as_the_words_it_was() -> None:

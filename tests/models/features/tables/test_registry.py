@@ -1,5 +1,3 @@
-from collections.abc import Callable
-
 import duckdb
 import narwhals as nw
 import pandas as pd
@@ -35,12 +33,6 @@ BUILDS["sequences"] = lambda events, _, now: sequences(events, now)
 
 
 @pytest.mark.parametrize("name", BUILDS)
-def test_nothing_is_worked_out_before_it_is_asked_for(name: str) -> None:
-    with duckdb.connect() as connection:
-        assert isinstance(BUILDS[name](*frames(connection), 100).to_native(), duckdb.DuckDBPyRelation)
-
-
-@pytest.mark.parametrize("name", BUILDS)
 def test_keys_may_be_numbers_as_well_as_words(name: str) -> None:
     with duckdb.connect() as connection:
         words, numbers = (
@@ -52,35 +44,3 @@ def test_keys_may_be_numbers_as_well_as_words(name: str) -> None:
     pd.testing.assert_frame_equal(
         *(t.sort_values(order, ignore_index=True) for t in (words, numbers)), check_dtype=False
     )
-
-
-def test_a_kept_table_is_read_again_not_computed_again() -> None:
-    with duckdb.connect() as connection:
-        stored: dict[str, nw.LazyFrame[duckdb.DuckDBPyRelation]] = {}
-
-        def materialize(
-            frame: Callable[[], nw.LazyFrame[duckdb.DuckDBPyRelation]], name: str
-        ) -> nw.LazyFrame[duckdb.DuckDBPyRelation]:
-            if name not in stored:
-                frame().to_native().create(f"kept_{len(stored)}")
-                stored[name] = nw.from_native(connection.table(f"kept_{len(stored)}"))
-            return stored[name]
-
-        for name, table in TABLES.items():
-            computed, reread = (
-                table.build(*frames(connection), 100, **options)
-                .collect("pandas")
-                .to_native()
-                .sort_values([*table.keys])
-                for options in ({}, {"materialize": materialize})
-            )
-            pd.testing.assert_frame_equal(computed.reset_index(drop=True), reread.reset_index(drop=True), obj=name)
-        assert {*stored} == {
-            "catalogue features 100",
-            "items 100",
-            "orders 100",
-            "sold 100",
-            "baskets 100",
-            "history 100",
-            "counted 100",
-        }

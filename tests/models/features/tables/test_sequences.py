@@ -1,6 +1,6 @@
 from typing import Any
 
-from models.features.tables.user_features import LENGTH, sequences
+from models.features.tables.user_features import sequences
 
 NOW = 1_000
 
@@ -38,10 +38,3 @@ def test_only_what_users_did_with_liking_is_in_a_sequence(answer: Any) -> None:
     events = [("ann", "a", kind, 1) for kind in ("impression", "refund", "dislike", "remove_from_cart", "view")]
     assert features_of(answer, events) == [("ann", 0, "a", "view")]
     assert features_of(answer, events, event_types=["dislike"]) == [("ann", 0, "a", "dislike")]
-
-
-def test_fifty_are_kept_by_default(answer: Any) -> None:
-    events = [("ann", f"i{moment:03}", "view", moment) for moment in range(60)]
-    sequence = features_of(answer, events)
-    assert [position for _, position, *_ in sequence] == list(range(LENGTH))
-    assert sequence[0][2] == "i010"

@@ -1,10 +1,8 @@
-from math import log
 from typing import Any
 
 import pytest
 
-from models.columns import EVENT_TYPES
-from models.features.tables.user_features import ENGAGEMENT, visits
+from models.features.tables.user_features import visits
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -38,13 +36,6 @@ def test_engagement_weighs_types_and_halves_every_30_days(answer: Any) -> None:
     assert ann["engagement"] == pytest.approx(10 / 2 + 1 / 4)
 
 
-def test_every_weighed_type_exists_once_and_none_takes_away() -> None:
-    types = [name for _, names in ENGAGEMENT for name in names]
-    assert len(types) == len(set(types))
-    assert set(types) <= set(EVENT_TYPES)
-    assert all(weight > 0 for weight, _ in ENGAGEMENT)
-
-
 def test_half_hours_count_once_however_much_happens_in_them(answer: Any) -> None:
     thursday, saturday, sunday, monday = 0, 2 * DAY, 3 * DAY, 4 * DAY
     burst = [("view", thursday + 10 * HOUR + second) for second in range(9)]
@@ -71,8 +62,3 @@ def test_the_favourite_hour_is_the_one_with_most_half_hours_and_then_the_earlies
 
 def test_a_refund_is_no_visit(answer: Any) -> None:
     assert visited(answer, ("refund", 5)) == {}
-
-
-def test_decay_is_exact_for_the_engine(answer: Any) -> None:
-    ann = visited(answer, ("view", NOW - 1))
-    assert ann["engagement"] == pytest.approx(1 - log(2) / (30 * DAY), abs=1e-12)

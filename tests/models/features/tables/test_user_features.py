@@ -2,7 +2,6 @@ from typing import Any
 
 import pytest
 
-from models.features.definitions import USER_FEATURES
 from models.features.tables.user_features import user_features
 
 DAY = 86_400
@@ -37,11 +36,6 @@ def test_purchases_by_hand(users: dict[str, object]) -> None:
     assert [users["bob"][name] for name in names] == pytest.approx(bob)
 
 
-def test_taste_and_visits_come_along(users: dict[str, object]) -> None:
-    ann = users["ann"]
-    assert (ann["top_category"], ann["top_brand"], ann["brands"], ann["sessions"]) == ("food", "moo", 1, 3)
-
-
 def test_a_user_who_only_viewed_has_no_purchase_and_no_time(users: dict[str, object]) -> None:
     cleo = users["cleo"]
     bought = ("frequency", "monetary", "active_days", "categories", "brands")
@@ -53,7 +47,3 @@ def test_a_user_who_only_viewed_has_no_purchase_and_no_time(users: dict[str, obj
 
 def test_an_unknown_user_has_no_row(users: dict[str, object]) -> None:
     assert users.keys() == {"ann", "bob", "cleo"}
-
-
-def test_the_catalogue_names_the_columns_in_order(users: dict[str, object]) -> None:
-    assert list(users["ann"]) == ["user_key", *(feature.name for feature in USER_FEATURES)]

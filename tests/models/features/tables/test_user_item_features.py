@@ -2,7 +2,6 @@ from typing import Any
 
 import pytest
 
-from models.features.definitions import PAIR_FEATURES
 from models.features.tables.user_item_features import pair_features
 
 DAY = 86_400
@@ -104,8 +103,3 @@ def test_views_count_for_seven_days(pairs: dict[tuple[str, str], Any]) -> None:
 def test_the_cart_holds_what_was_neither_bought_nor_taken_out_since(answer: Any, then: Any, carted: int) -> None:
     events = [("ann", "milk", kind, moment) for kind, moment in [("add_to_cart", 10), *then]]
     assert [row["carted"] for row in answer(pair_features, events, ITEMS, NOW)] == [carted]
-
-
-def test_the_catalogue_names_the_columns_in_order(pairs: dict[tuple[str, str], Any]) -> None:
-    columns = ["user_key", "item_id", *(feature.name for feature in PAIR_FEATURES)]
-    assert list(pairs["bob", "milk"]) == columns

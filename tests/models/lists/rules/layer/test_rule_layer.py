@@ -1,3 +1,5 @@
+"""Rules of operators: on placements, on lists that were made before, and as factors."""
+
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -206,3 +208,32 @@ def test_a_page_holds_the_pins_of_its_places() -> None:
     page = [("d", 0.6, "x"), ("e", 0.5, "y")]
     pinned = RuleChange({}, {"e": 1, "new": 4, "f": 9}, lambda _: 1.0)
     assert [entry[0] for entry in reranked(page, pinned, {"new", "f"}, range(3, 5))] == ["d", "new"]
+
+
+PATHS = ["", "A", "A|B", "A|B|C", "AB", "A|", "B"]
+MANY = ItemAttributes(
+    np.array([f"i{number:02}" for number in range(14)]),
+    np.array(PATHS * 2),
+    np.array(["", "acme"] * 7),
+    np.full(14, np.nan),
+    np.full(14, np.nan),
+    np.ones(14, dtype=bool),
+)
+VALUES = {"item": ["i00", "i05", "gone"], "category": ["A", "A|B", "A|B|C", "AB"], "brand": ["acme", "other"]}
+boosts = st.sampled_from(sorted(VALUES)).flatmap(
+    lambda kind: st.builds(
+        ItemBoost,
+        placement=st.just("home"),
+        kind=st.just(kind),
+        value=st.sampled_from(VALUES[kind]),
+        factor=st.sampled_from([0.5, 1.0, 3.0]),
+    )
+)
+
+
+@given(st.lists(boosts, max_size=6))
+def test_look_ups_give_the_product_of_all_boosts_that_apply(chosen: list[ItemBoost]) -> None:
+    layer = RuleLayer(boosts=tuple(chosen))
+    compiled = CompiledRules.of(layered(Placement(k=5), layer), MANY).boost.tolist()
+    rows = zip(*(column.tolist() for column in (MANY.items, MANY.category, MANY.brand)), strict=True)
+    assert [layer.factors.factor(*row) for row in rows] == pytest.approx(compiled)

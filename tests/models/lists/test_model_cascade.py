@@ -13,7 +13,6 @@ from models.lists.model_cascade import Filler, ScoringModel, candidate_source_fo
 from models.lists.rules.compiled_rules import CompiledRules
 from models.recommenders.als import ImplicitALS
 from models.recommenders.baselines.own_frequency import OwnFrequency
-from models.recommenders.explanations.sentences import PICKED
 from tests.models.scoring_models import InCodes, InPairs, Plain
 
 USERS = np.array([3, 0, 11, 40], np.int32)
@@ -66,14 +65,6 @@ def test_a_model_whose_items_may_all_not_be_shown_serves_no_list(
     assert requested(way(own), allowed)[0].tolist() == [True, False, True, True]
 
 
-def test_some_of_the_users_can_be_asked_about_alone(own: OwnFrequency, data: TrainingData) -> None:
-    allowed, rows = every_second(data), np.array([1, 3])
-    whole = requested(Plain(own), allowed)[1]
-    for way in (Plain(own), InPairs(own)):
-        some = select(candidate_source_for(way, USERS, allowed)[1](rows), 2, CompiledRules.plain(6, allowed))
-        np.testing.assert_array_equal(some.items, whole.items[rows])
-
-
 def test_nobody_names_nothing_but_what_is_due_by_the_fallback(data: TrainingData) -> None:
     n = len(data.items)
     everything = np.ones(n, dtype=bool)
@@ -116,9 +107,3 @@ def test_reasons_in_codes_are_the_reasons_in_words(
     assert entries(InCodes(scorer)) == words == entries(scorer)
     assert words[2][3] == "Filled up"
     assert words[0] == scorer.reasons(np.repeat(USERS[:1], 6), chosen.items[0])
-
-
-def test_without_a_model_everything_was_filled_up(data: TrainingData) -> None:
-    chosen = requested(None, every_second(data))[1]
-    codes, texts = reasons_of(None, USERS, chosen, filled(data))
-    assert (texts, set(codes.ravel().tolist())) == ([PICKED, "Filled up"], {-1})
