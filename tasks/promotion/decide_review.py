@@ -1,11 +1,11 @@
 """Applies a person's decision: the promotion is one row in Postgres, the bundle is stored, the alias is moved."""
 
-from typing import NotRequired, TypedDict, cast
+from typing import NotRequired, cast
 
 from prefect import task
 from prefect.context import FlowRunContext
 
-from infra.database.schema.promotion_rows import Review
+from infra.database.schema.promotion_rows import Review, ReviewedVersion
 from infra.installation import current
 from infra.registry.client import Registry
 from tasks.promotion.apply_decision import apply_decision
@@ -13,17 +13,9 @@ from tasks.promotion.champion import current_champion
 from tasks.promotion.review_requests import Decision
 
 
-class DecisionResult(TypedDict):
+class DecisionResult(ReviewedVersion):
     """What is decided about a version now, and the version that is champion."""
 
-    review_id: int
-    dataset_version: str
-    model_version: int
-    passed: bool
-    decision: str | None
-    reviewer: str | None
-    reason: str | None
-    overridden: bool
     champion: int | None
     remark: NotRequired[str | None]
 
@@ -39,7 +31,7 @@ def decide_review(
     decided = apply_decision(installation, registry, model_version, decision)
     with installation.engine.connect() as connection:
         champion = current_champion(connection)
-    row = {name: value for name, value in decided.items() if name in DecisionResult.__annotations__}
+    row = {name: value for name, value in decided.items() if name in ReviewedVersion.__annotations__}
     version = champion["model_version"] if champion else None
     return cast(DecisionResult, row | {"champion": version, "remark": _remark(decided, decision)})
 

@@ -37,25 +37,30 @@ class GroupRow(TypedDict, total=False):
     passed: bool
 
 
-class Review(TypedDict):
-    """A row of `reviews`: a version, the gate's answer, and the decision once there is one."""
+class ReviewedVersion(TypedDict):
+    """What a review states about its version, and the decision once there is one."""
 
     review_id: int
     dataset_version: str
     model_version: int
+    passed: bool
+    decision: str | None
+    reviewer: str | None
+    reason: str | None
+    overridden: bool
+
+
+class Review(ReviewedVersion):
+    """A row of `reviews`."""
+
     run_id: str
     digest: str
-    passed: bool
     gate: list[CheckRow]
     groups: list[GroupRow]
     reference_promotion_id: int
     requested_at: datetime
     expires_at: datetime | None
-    decision: str | None
-    reviewer: str | None
-    reason: str | None
     via: str | None
-    overridden: bool
     decided_at: datetime | None
     rolled_back: NotRequired[int | None]
     """The version's newest promotion, if a rollback went back behind it."""

@@ -94,6 +94,8 @@ def test_with_nobody_to_compare_with_there_are_no_differences_and_no_groups() ->
     assert "|  | this version |\n| --- | --- |\n| NDCG@10 | 0.4393 (0.4255 to 0.4526) |\n" in text
     assert "## Groups" not in text
     assert "Gains" not in text
+    assert (ALONE.reference, list(ALONE.compared)) == (None, [THIS])
+    assert ALONE.reference_sentence == "There is no model to compare it with."
 
 
 def test_names_out_of_the_data_are_no_markup() -> None:
@@ -228,14 +230,6 @@ def test_a_champion_of_a_baselines_kind_is_called_the_champion() -> None:
 def test_a_version_is_not_held_against_itself() -> None:
     assert reviewed("r1").reference == "own_frequency"
     assert "the champion's own recipe, learned from newer data" in reviewed("r1").reference_sentence
-
-
-def test_alone_it_stands_for_itself() -> None:
-    without_reference = reviewed(None, {"r1": GATE_RESULT["r1"]})
-    assert without_reference.reference is None
-    assert list(without_reference.compared) == [THIS]
-    assert without_reference.reference_sentence == "There is no model to compare it with."
-    assert without_reference.gains() == {}
 
 
 def test_a_version_of_a_baselines_kind_is_distinguished_from_the_baseline() -> None:

@@ -108,16 +108,6 @@ def test_a_trial_whose_worker_is_gone_comes_back_once(installation: Installation
     assert [trial.number for trial in study.tried()] == [1, 2]
 
 
-def test_a_trial_that_is_given_back_comes_back_every_time(installation: Installation) -> None:
-    study, budget = opened(installation), Budget(trials=3)
-    for _ in range(3):
-        with study.next_assignment(budget) as assignment:
-            assert isinstance(assignment, Assignment)
-            study.give_back(assignment.trial.number, "out of time")
-    assert step(study, budget) == START
-    assert len(study.tried()) == 1
-
-
 def test_settings_whose_worker_was_gone_before_it_had_them_are_not_lost(installation: Installation) -> None:
     study = opened(installation)
     assert study.optuna.ask().params == {}  # taken from the queue, and nothing more
