@@ -130,17 +130,17 @@ def explain(
 
 
 def _context(engine: Engine, user_id: str, item_id: str, placement: str) -> _Context:
-    batch = select(placements.c.batch_id).where(placements.c.placement == placement).scalar_subquery()
-    version = select(recommendation_batches.c.model_version).where(recommendation_batches.c.batch_id == batch)
-    length = select(recommendation_batches.c.k).where(recommendation_batches.c.batch_id == batch)
+    live = select(recommendation_batches.c.model_version, recommendation_batches.c.k).join(
+        placements, placements.c.batch_id == recommendation_batches.c.batch_id
+    )
     with engine.connect() as connection:
         key = require_user_key(connection, user_id)
         item = connection.execute(select(items).where(items.c.item_id == item_id)).mappings().first()
         if item is None:
             raise TailorbirdError(f"No catalogue names an item {item_id!r}. Check the id, or ingest the catalogue.")
-        promoted = newest_promotion(connection, promotions.c.model_version == version.scalar_subquery())
+        version, k = connection.execute(live.where(placements.c.placement == placement)).one()
+        promoted = newest_promotion(connection, promotions.c.model_version == version)
         assert promoted is not None
-        k = connection.execute(length).scalar_one()
         consented = consents(connection, key)
         excluded = _excluded(connection, key, item)
         by_operators = rules_of(connection, placement)
@@ -164,7 +164,7 @@ def _context(engine: Engine, user_id: str, item_id: str, placement: str) -> _Con
         rules=CompiledRules.of(chosen, catalogue),
         model=bundle.model,
         fallback=bundle.fallback,
-        version=promoted["model_version"],
+        version=version,
     )
 
 

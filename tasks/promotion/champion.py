@@ -1,10 +1,10 @@
 """Reads the champion, which is the newest row of `promotions`, and points MLflow's aliases at it."""
 
-from typing import Final
+from typing import Final, cast
 
-from sqlalchemy import Connection, Engine, func, update
+from sqlalchemy import ColumnElement, Connection, Engine, func, select, update
 
-from infra.database.schema.promotion_rows import Promotion, newest_promotion
+from infra.database.schema.promotion_rows import Promotion
 from infra.database.schema.schema import promotions
 from infra.installation import Installation
 from infra.locks.advisory_locks import locked
@@ -22,22 +22,32 @@ _ALIASES: Final = "the aliases in MLflow"
 
 def current_champion(connection: Connection) -> Champion | None:
     """Return the newest promotion, or None before the first."""
-    return newest_promotion(connection)
+    return _newest(connection)
 
 
 def require_champion(installation: Installation) -> Champion:
     """Return the champion; raises NoChampionError before the first promotion."""
-    return situation.require_champion(installation.engine, installation.settings)
+    with installation.engine.connect() as connection:
+        champion = current_champion(connection)
+    if champion is None:
+        raise situation.NoChampionError(str(situation.step(installation.engine, installation.settings)))
+    return champion
 
 
 def promotion(connection: Connection, promotion_id: int) -> Promotion | None:
     """Return a promotion by its id."""
-    return newest_promotion(connection, promotions.c.promotion_id == promotion_id)
+    return _newest(connection, promotions.c.promotion_id == promotion_id)
 
 
 def promotion_of(connection: Connection, model_version: int) -> Promotion | None:
     """Return the newest promotion of a version, or None if it never was the champion."""
-    return newest_promotion(connection, promotions.c.model_version == model_version)
+    return _newest(connection, promotions.c.model_version == model_version)
+
+
+def _newest(connection: Connection, *conditions: ColumnElement[bool]) -> Promotion | None:
+    query = select(promotions).where(*conditions).order_by(promotions.c.promotion_id.desc()).limit(1)
+    row = connection.execute(query).mappings().first()
+    return cast(Promotion, dict(row)) if row else None
 
 
 def sync_aliases(engine: Engine, registry: Registry, *, put_back: bool = False) -> None:

@@ -138,7 +138,7 @@ def ids(answer: Answer) -> list[str]:
     return [item.item_id for item in answer.items]
 
 
-async def until(condition: Callable[[], Any], seconds: float = 5.0) -> float:
+async def until(condition: Callable[[], Any], seconds: float = 10.0) -> float:
     """Wait for a condition; return the seconds. Raises TimeoutError."""
     clock = asyncio.get_running_loop().time
     started = clock()

@@ -83,11 +83,3 @@ class InboxDatabase:
         with admin.connect() as connection:
             connection.execute(text(statement))
         admin.dispose()
-
-
-async def until(unchanged_since: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Wait until something holds."""
-    end = asyncio.get_running_loop().time() + seconds
-    while not unchanged_since():
-        assert asyncio.get_running_loop().time() < end, "it took too long"
-        await asyncio.sleep(0.02)

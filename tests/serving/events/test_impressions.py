@@ -8,7 +8,8 @@ import pytest
 
 from serving.events.impressions import ImpressionLog, ShownAnswer, is_logged, message_of
 from serving.events.writer import EventWriter
-from tests.serving.events.inbox_database import InboxDatabase, until
+from tests.serving.events.inbox_database import InboxDatabase
+from tests.serving.made_up_shop import until
 
 pytestmark = pytest.mark.anyio
 

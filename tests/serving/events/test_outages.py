@@ -7,7 +7,8 @@ import pytest
 
 from serving.events.spool import Spool, SpoolFullError
 from serving.events.writer import EventWriter
-from tests.serving.events.inbox_database import InboxDatabase, click, until
+from tests.serving.events.inbox_database import InboxDatabase, click
+from tests.serving.made_up_shop import until
 
 pytestmark = pytest.mark.anyio
 

@@ -21,38 +21,27 @@ def shown(placement: str, hours: float) -> dict[str, Any]:
     return {"placement": placement, "batch_id": 1, "hours": hours}
 
 
-def test_lists_are_fresh_for_as_long_as_their_placement_allows(settings: Settings) -> None:
-    placements = judged([shown("home", 24), shown("email", 1.6)], settings)
-    assert [row["state"] for row in placements] == [
-        FRESH,
-        "stale: 2 hours old, 1.5 are allowed",
-        NEVER,
-    ]
-    assert [row["placement"] for row in placements] == ["home", "email", "new"]
-
-
-def test_lists_of_another_version_than_the_champion_are_not_fresh(settings: Settings) -> None:
-    rows = [shown("home", 1) | {"model_version": 2}, shown("email", 1) | {"model_version": 3}]
-    placements = judged(rows, settings, champion_version=3)
-    assert [row["state"] for row in placements[:2]] == [
-        "made by version 2, but version 3 is the champion",
-        FRESH,
-    ]
-
-
-def test_lists_that_were_rolled_back_to_show_how_many_users_have_none(settings: Settings) -> None:
-    back = shown("home", 1) | {"moved_by": "ann", "lists": 20, "users": 1400}
-    whole = shown("email", 1) | {"moved_by": "ann", "lists": 1400, "users": 1400}
-    assert [row["state"] for row in judged([back, whole], settings)[:2]] == [
-        "rolled back; at least 1,380 of 1,400 users have none",
-        FRESH,
-    ]
-
-
-def test_lists_of_a_placement_that_was_taken_out_of_the_file_have_a_state_of_their_own(settings: Settings) -> None:
-    (old, *missing) = judged([shown("old", 1)], settings)
-    assert old["state"] == "no longer configured; its last lists stay"
-    assert [(row["placement"], row["state"]) for row in missing] == [(n, NEVER) for n in ("home", "email", "new")]
+@pytest.mark.parametrize(
+    ("row", "state"),
+    [
+        (shown("home", 24), FRESH),
+        (shown("email", 1.6), "stale: 2 hours old, 1.5 are allowed"),
+        (shown("home", 1) | {"model_version": 2}, "made by version 2, but version 3 is the champion"),
+        (
+            shown("home", 1) | {"moved_by": "ann", "lists": 20, "users": 1400},
+            "rolled back; at least 1,380 of 1,400 users have none",
+        ),
+        (shown("home", 1) | {"moved_by": "ann", "lists": 1400, "users": 1400}, FRESH),
+        (shown("old", 1), "no longer configured; its last lists stay"),
+    ],
+)
+def test_lists_are_fresh_if_they_are_configured_young_of_the_champion_and_not_rolled_back(
+    settings: Settings, row: dict[str, Any], state: str
+) -> None:
+    first, *missing = judged([{"model_version": 3} | row], settings, champion_version=3)
+    assert (first["placement"], first["state"]) == (row["placement"], state)
+    others = [name for name in ("home", "email", "new") if name != row["placement"]]
+    assert [(one["placement"], one["state"]) for one in missing] == [(name, NEVER) for name in others]
 
 
 def test_the_rest_of_the_status_is_shown_all_the_same(

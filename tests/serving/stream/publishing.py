@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks.stream.rabbit_server import RabbitServer
 from serving.stream.consumer import ConsumerConfig, consume
-from tests.serving.events.inbox_database import InboxDatabase, until
+from tests.serving.events.inbox_database import InboxDatabase
+from tests.serving.made_up_shop import until
 from tests.serving.stream.clicks import settlement_of
 
 aio_pika: Any = pytest.importorskip("aio_pika", reason="the extra `stream` is not installed")

@@ -12,7 +12,8 @@ import pytest
 from serving.http import metrics
 from serving.stream.consumer import ConsumerConfig, consume
 from serving.stream.settlement import Settlement
-from tests.serving.events.inbox_database import InboxDatabase, until
+from tests.serving.events.inbox_database import InboxDatabase
+from tests.serving.made_up_shop import until
 from tests.serving.stream.clicks import REFUSES, click, letters, settlement_of
 from tests.serving.stream.kafka_broker import KafkaBroker, aiokafka, binding, broker_with_disk, free_port
 
