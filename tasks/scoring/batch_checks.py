@@ -14,7 +14,7 @@ from tasks.scoring import partitions
 from tasks.scoring.batch_rows import SegmentRow
 
 if TYPE_CHECKING:
-    from tasks.quality.data_docs import Findings
+    from tasks.quality.findings import Findings
 
 _SAMPLE: Final = 10_000
 """Subjects whose lists are compared with the previous ones: the mean is known to half a hundredth then."""
