@@ -1,12 +1,18 @@
 """Defines row rules: each finds the rows that break it, and states how many of them a batch may have."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 import narwhals as nw
+import numpy as np
+import pyarrow as pa
+from narwhals.exceptions import NarwhalsError
 
+from models.columns import ROW
 from models.ingest.tabular.unreadable_cells import KEYS
+
+_SHOWN_ROWS: Final = 3
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,18 @@ class RowRule:
     """The share of these rows that must keep the rule; below it the batch as a whole is refused."""
 
 
+@dataclass(frozen=True)
+class SampleCounts:
+    """How many rows of a sample break each rule; a rule that cannot be evaluated is missing."""
+
+    rows: int
+    broken: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, float | None] = field(default_factory=dict)
+    """The share of the rows to which the rule applies that keep it; None if it applies to none."""
+    first: dict[str, list[int]] = field(default_factory=dict)
+    """The numbers of the first rows that break it, from 1."""
+
+
 def flags(rows: Any, rules: Sequence[RowRule]) -> Any:
     """Return one boolean column per rule, true if a row of `rows` (any eager frame) breaks it; nulls break no rule."""
     return (
@@ -33,9 +51,26 @@ def flags(rows: Any, rules: Sequence[RowRule]) -> Any:
     )
 
 
-def counted_rows(rows: Any, rules: Sequence[RowRule]) -> Any:
-    """Return one boolean column per rule, true if the rule applies to a row of `rows` (any eager frame)."""
-    return nw.from_native(rows, eager_only=True).select(rule.counted.alias(rule.id) for rule in rules).to_native()
+def count_violations(rules: Sequence[RowRule], samples: Sequence[pa.Table]) -> list[SampleCounts]:
+    """Count the rows of each sample that break each rule; all samples have the same columns."""
+    rows, counts = pa.concat_tables(samples), [SampleCounts(len(sample)) for sample in samples]
+    ends = np.cumsum([0, *map(len, samples)])
+    numbers = rows[ROW].to_numpy() + 1 if ROW in rows.column_names else None
+    for rule in rules:
+        try:
+            marks = flags(rows, [rule])[rule.id].to_numpy()
+            applies = nw.from_native(rows).select(rule.counted.alias(rule.id))[rule.id].to_numpy()
+        except (NarwhalsError, pa.ArrowException):  # a column is missing, or has another type
+            continue
+        broken, of = (np.diff(np.append(0, np.cumsum(mask))[ends]).tolist() for mask in (marks, applies))
+        for place, one in enumerate(counts):
+            one.broken[rule.id] = broken[place]
+            one.kept[rule.id] = (of[place] - broken[place]) / of[place] if of[place] else None
+            one.first[rule.id] = []
+            if broken[place] and numbers is not None:
+                start, end = ends[place : place + 2]
+                one.first[rule.id] = numbers[start:end][marks[start:end]][:_SHOWN_ROWS].tolist()
+    return counts
 
 
 def missing(column: str, meaning: str) -> RowRule:

@@ -22,7 +22,7 @@ from tasks.datasets.load_dataset import AcceptedCheck, CheckRecord, stored_manif
 from tasks.ingest.ledger import COMMITTED
 from tasks.lake.event_query import EventQuery, of_type
 from tasks.orchestration.run_artifacts import link_docs
-from tasks.quality.data_docs import Finding
+from tasks.quality.findings import Finding
 from tasks.quality.suites import BatchExpectations, BatchRefusedError, validate_batch
 
 SAMPLE_ROWS: Final = 10_000

@@ -24,7 +24,7 @@ from tasks.ingest.ledger_records import ChunkEntry as ChunkEntry
 from tasks.ingest.ledger_records import Counts as Counts
 from tasks.ingest.ledger_records import LedgerEntry
 from tasks.quality.chunk_profile import ChunkProfile
-from tasks.quality.data_docs import Findings
+from tasks.quality.findings import Findings
 
 UNCHANGED: Final = "unchanged"
 """The status that an ingest reports for a batch that was committed before; the ledger keeps `committed`."""

@@ -1,14 +1,11 @@
-"""Defines the findings on a batch, as the ledger stores them, and renders them as Data Docs.
+"""Renders a batch's findings as Data Docs: Great Expectations' own sections in a page that works offline."""
 
-A page has Great Expectations' own sections, and works offline.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from math import isnan
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
@@ -18,59 +15,10 @@ from infra.installation import current
 from infra.services.data_docs import PAGE, About, prune, replace_page
 from infra.services.endpoints import MODEL
 from tasks.orchestration.run_artifacts import flow_run_page
+from tasks.quality.findings import Findings
 
 _TEMPLATE, _SUITES = "data_docs.j2", "data_docs_suites.j2"
 _LISTS, _DATASET = "lists", "dataset"
-
-
-class Finding(TypedDict):
-    """The result of one rule or figure of a batch."""
-
-    suite: str
-    rule_id: str
-    expectation: str
-    passed: bool
-    broken: int | None
-    """How many rows break the rule; None if it could not be evaluated."""
-    of: int | None
-    """How many rows were checked."""
-    rows: list[int]
-    """The numbers of the first rows that break the rule, from 1."""
-    value: float | None
-    """The figure; None for a rule on rows."""
-    share: NotRequired[float | None]
-    """The share of the rows to which a rule applies that break it; None if it applies to none."""
-    warns: NotRequired[bool]
-    """Whether a failure is only a warning."""
-    allowed: NotRequired[str]
-    """The limit, as a phrase."""
-    setting: NotRequired[str]
-    """The key of a mapping that sets the limit."""
-
-
-Findings = list[Finding]
-
-
-def refuses(finding: Finding) -> bool:
-    """Return whether a finding refuses its batch."""
-    return not finding["passed"] and not finding.get("warns", False)
-
-
-def first_refused(verdicts: Sequence[Findings]) -> int:
-    """Return the position of the first refused batch, or the number of batches if none is refused."""
-    return next((place for place, findings in enumerate(verdicts) if any(map(refuses, findings))), len(verdicts))
-
-
-def reason(finding: Finding) -> str:
-    """Return why a finding fails, as a phrase."""
-    if finding["broken"] is None:
-        return "it could not be evaluated"
-    allowed = f", {finding['allowed']} is allowed" if finding.get("allowed") else ""
-    if finding["value"] is not None:
-        return f"it is {finding['value']:.4g}{allowed}"
-    plural = "s" if len(finding["rows"]) > 1 else ""
-    rows = f"; row{plural} {', '.join(map(str, finding['rows']))}" if finding["rows"] else ""
-    return f"{finding['broken']} of {finding['of']}{allowed}{rows}"
 
 
 @dataclass(frozen=True)
@@ -84,11 +32,8 @@ class BatchValidation:
     """The meaning of a broken rule, by its id."""
     figures: Mapping[str, float | None]
     results: list[Any]
-
-    @property
-    def passed(self) -> bool:
-        """Whether no finding refuses the batch."""
-        return not any(map(refuses, self.findings))
+    passed: bool
+    """Whether no finding refuses the batch."""
 
 
 def publish(*validations: BatchValidation) -> None:

@@ -6,31 +6,27 @@ seconds, so the first judgement does it.
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from threading import Lock
 from types import MappingProxyType
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
-from narwhals.exceptions import NarwhalsError
 
 from expectations.batches import QUARANTINED_SHARE, setting, stated
-from expectations.rules import RowRule, counted_rows, flags
+from expectations.rules import RowRule, SampleCounts, count_violations
 from infra.services.data_docs import MAX_PAGES
-from models.columns import ROW
 from models.errors import TailorbirdError
 from models.ingest.batch_limits import Bounds
 from models.ingest.check.advice import advice
 from models.ingest.tabular.unreadable_cells import UnreadableCells
 from tasks.quality import data_docs
 from tasks.quality.chunk_profile import ChunkProfile
-from tasks.quality.data_docs import Finding, Findings, first_refused, reason, refuses
+from tasks.quality.findings import Finding, Findings
 
 PROFILE = " batch"
 """The end of the name of a suite for the figures of batches."""
-SHOWN_ROWS = 3
 _MOST_RULES = 8
 _ENOUGH: Final = 20
 """A file of a known shop with so many users has at least one known user."""
@@ -73,32 +69,6 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class SampleCounts:
-    """How many rows of a sample break each rule; a rule that cannot be evaluated is missing."""
-
-    rows: int
-    broken: dict[str, int] = field(default_factory=dict)
-    kept: dict[str, float | None] = field(default_factory=dict)
-    """The share of the rows to which the rule applies that keep it; None if it applies to none."""
-    first: dict[str, list[int]] = field(default_factory=dict)
-    """The numbers of the first rows that break it, from 1."""
-
-    def completed(self, finding: Finding, *, failed: bool) -> Finding:
-        """Return the finding on a rule with its verdict and its counts."""
-        rule = finding["rule_id"]
-        if rule not in self.broken:
-            return finding | {"passed": not failed}
-        kept = self.kept[rule]
-        return finding | {
-            "passed": not failed,
-            "broken": self.broken[rule],
-            "of": self.rows,
-            "rows": self.first[rule],
-            "share": None if kept is None else 1 - kept,
-        }
-
-
-@dataclass(frozen=True)
 class Judgement:
     """What Great Expectations says about a table of figures."""
 
@@ -133,7 +103,9 @@ def validate_batches(dataset: str, expected: BatchExpectations, candidates: Sequ
     meanings = {rule.id: rule.meaning for rule in expected.rules}
     data_docs.publish(
         *(
-            data_docs.BatchValidation(one.batch_id, dataset, findings, meanings, one.figures, results)
+            data_docs.BatchValidation(
+                one.batch_id, dataset, findings, meanings, one.figures, results, not any(map(refuses, findings))
+            )
             for one, findings in list(zip(candidates, verdicts, strict=True))[:accepted][-MAX_PAGES:]
         )
     )
@@ -157,7 +129,7 @@ def judge_batches(
         limit = f"at most {100 * (1 - rule.mostly):.3g}%"
         finding, failed = _finding(suites[0], rule.id, limit, dataset, expected), of_rows.failed(rule.id)
         for place, (own, findings) in enumerate(zip(counts, verdicts, strict=True)):
-            findings.append(own.completed(finding, failed=place in failed))
+            findings.append(_completed(finding, own, failed=place in failed))
     for name, bounds in expected.bounds.items():
         finding = _finding(suites[1], name, stated(bounds), dataset, expected)
         failed = of_batches.failed(name)
@@ -219,25 +191,41 @@ def _finding(suite: str, rule: str, allowed: str, dataset: str, expected: BatchE
     }
 
 
-def count_violations(rules: Sequence[RowRule], samples: Sequence[pa.Table]) -> list[SampleCounts]:
-    """Count the rows of each sample that break each rule; all samples have the same columns."""
-    rows, counts = pa.concat_tables(samples), [SampleCounts(len(sample)) for sample in samples]
-    ends = np.cumsum([0, *map(len, samples)])
-    numbers = rows[ROW].to_numpy() + 1 if ROW in rows.column_names else None
-    for rule in rules:
-        try:
-            marks, applies = flags(rows, [rule])[rule.id].to_numpy(), counted_rows(rows, [rule])[rule.id].to_numpy()
-        except (NarwhalsError, pa.ArrowException):  # a column is missing, or has another type
-            continue
-        broken, of = (np.diff(np.append(0, np.cumsum(mask))[ends]).tolist() for mask in (marks, applies))
-        for place, one in enumerate(counts):
-            one.broken[rule.id] = broken[place]
-            one.kept[rule.id] = (of[place] - broken[place]) / of[place] if of[place] else None
-            one.first[rule.id] = []
-            if broken[place] and numbers is not None:
-                start, end = ends[place : place + 2]
-                one.first[rule.id] = numbers[start:end][marks[start:end]][:SHOWN_ROWS].tolist()
-    return counts
+def _completed(finding: Finding, counts: SampleCounts, *, failed: bool) -> Finding:
+    """Return the finding on a rule with its verdict and the counts of a sample."""
+    rule = finding["rule_id"]
+    if rule not in counts.broken:
+        return finding | {"passed": not failed}
+    kept = counts.kept[rule]
+    return finding | {
+        "passed": not failed,
+        "broken": counts.broken[rule],
+        "of": counts.rows,
+        "rows": counts.first[rule],
+        "share": None if kept is None else 1 - kept,
+    }
+
+
+def refuses(finding: Finding) -> bool:
+    """Return whether a finding refuses its batch."""
+    return not finding["passed"] and not finding.get("warns", False)
+
+
+def first_refused(verdicts: Sequence[Findings]) -> int:
+    """Return the position of the first refused batch, or the number of batches if none is refused."""
+    return next((place for place, findings in enumerate(verdicts) if any(map(refuses, findings))), len(verdicts))
+
+
+def reason(finding: Finding) -> str:
+    """Return why a finding fails, as a phrase."""
+    if finding["broken"] is None:
+        return "it could not be evaluated"
+    allowed = f", {finding['allowed']} is allowed" if finding.get("allowed") else ""
+    if finding["value"] is not None:
+        return f"it is {finding['value']:.4g}{allowed}"
+    plural = "s" if len(finding["rows"]) > 1 else ""
+    rows = f"; row{plural} {', '.join(map(str, finding['rows']))}" if finding["rows"] else ""
+    return f"{finding['broken']} of {finding['of']}{allowed}{rows}"
 
 
 def reading_notes(profiles: Iterable[ChunkProfile], unread: Iterable[UnreadableCells]) -> str | None:

@@ -13,7 +13,7 @@ from models import columns
 from models.ingest import placeholder_ids
 from models.ingest.batch_limits import Bounds, Limits
 from models.ingest.tabular.unreadable_cells import KEYS
-from tasks.quality.data_docs import Finding
+from tasks.quality.findings import Finding
 from tasks.quality.suites import BatchExpectations, Candidate, judge_batches, refusal
 
 ROWS = 400

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from expectations.batches import bounds, limited, setting, stated
-from expectations.rules import RowRule
+from expectations.rules import RowRule, count_violations
 from models import columns
 from models.ingest.batch_limits import Bounds
 from models.ingest.check.advice import LINE_UNREADABLE, MEANINGS, advice
@@ -19,7 +19,6 @@ from tasks.ingest.events.batch_context import BatchContext, EventChunk, RunState
 from tasks.ingest.events.classification import ClassifiedChunk, classify, triage
 from tasks.ingest.validation import batch_profile, row_triage
 from tasks.quality.chunk_profile import ChunkProfile, with_counts
-from tasks.quality.suites import count_violations
 
 EXAMPLES: Final = 3
 

@@ -34,11 +34,12 @@ from tasks.ingest.validation import batch_profile, row_triage
 from tasks.orchestration.progress import progress
 from tasks.orchestration.run_artifacts import link_docs
 from tasks.quality.chunk_profile import ChunkProfile
-from tasks.quality.data_docs import Findings, first_refused
+from tasks.quality.findings import Findings
 from tasks.quality.suites import (
     BatchExpectations,
     BatchRefusedError,
     Candidate,
+    first_refused,
     reading_notes,
     refusal,
     validate_batch,
