@@ -5,19 +5,20 @@ A refusal stays. Otherwise an undo would show recommendations to a user who refu
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import pyarrow as pa
 from sqlalchemy import Connection, RowMapping, text
 
 from infra.database.bulk_copy import copy_table
 from infra.installation import Installation
+from infra.lake.delta_lake import Lake
 from models import columns
 from models.ingest.tabular.attribute_statements import MOMENT
-from tasks.ingest.ledger_records import StatedRow
 from tasks.ingest.reference.ingest_items import restore_items
 from tasks.ingest.reference.ingest_users import restore_users
-from tasks.ingest.rows import apply, consent, statements
+from tasks.ingest.rows import apply, statements
+from tasks.ingest.rows.settle import UndoDetail
 
 _STATED_KEYS: Final = """
     SELECT DISTINCT key FROM ingest_statements JOIN ingest_applications USING (application_id)
@@ -111,23 +112,13 @@ _REMOVE_IDENTITIES: Final = """
             AND NOT payload ? 'kept')"""
 
 
-class Changes(NamedTuple):
-    """How many items and users an undo removes, and how many get earlier values back."""
-
-    items_removed: int
-    items_changed: int
-    users_removed: int
-    users_changed: int
-    refusals_kept: int
-
-
 def remove(
     installation: Installation,
     connection: Connection,
     batch_id: str,
     lake_users: pa.Table,
     introductions: Callable[[pa.Table], pa.Table],
-) -> Changes:
+) -> UndoDetail:
     """Remove a batch's statements, and apply those of other batches about the same items, users and devices again.
 
     `lake_users` are the users of the batch's events; `introductions` finds which other batches have events of users.
@@ -149,7 +140,7 @@ def remove(
         )
     for statement in _REMOVED:
         run(statement)
-    _withdraw_agreements(installation, connection, batch_id)
+    _withdraw_agreements(installation.lake, connection, batch_id)
     for table, key, affected in _TABLES:
         run(f"DELETE FROM {table} WHERE {key} IN (SELECT key FROM {affected})")
     run(_RELEVANT)
@@ -157,19 +148,17 @@ def remove(
     _apply_again(connection)
     run(_FIRST_SEEN)
     run(_REMOVE_IDENTITIES)
-    changes = Changes(
-        *_compared(connection, "items", "item_id"),
-        *_compared(connection, "users", "user_key"),
-        int(run(f"SELECT count(DISTINCT key) FROM ingest_statements WHERE {_OWN}").scalar_one()),
+    items_removed, items_changed = _compared(connection, "items", "item_id")
+    users_removed, users_changed = _compared(connection, "users", "user_key")
+    changes = UndoDetail(
+        items_removed=items_removed,
+        items_changed=items_changed,
+        users_removed=users_removed,
+        users_changed=users_changed,
+        refusals_kept=run(f"SELECT count(DISTINCT key) FROM ingest_statements WHERE {_OWN}").scalar_one(),
     )
-    for name in (
-        *_AFFECTED,
-        "lake_users",
-        "introductions",
-        "relevant_statements",
-        *(f"before_{t}" for t, *_ in _TABLES),
-    ):
-        run(f"DROP TABLE {name}")
+    temporary = [*_AFFECTED, "lake_users", "introductions", "relevant_statements"]
+    run(f"DROP TABLE {', '.join([*temporary, *(f'before_{table}' for table, *_ in _TABLES)])}")
     return changes
 
 
@@ -180,11 +169,11 @@ def _runner(connection: Connection, batch_id: str) -> Callable[[str], Any]:
     return run
 
 
-def _withdraw_agreements(installation: Installation, connection: Connection, batch_id: str) -> None:
+def _withdraw_agreements(lake: Lake, connection: Connection, batch_id: str) -> None:
     """Restore refusals that only an event of the batch overrode with a later agreement."""
     overridden = connection.execute(text(_OVERRIDDEN_REFUSALS)).mappings().all()
     refusals = [(row["key"], row["refused_at"]) for row in overridden]
-    agreements = consent.agreed_after(installation, refusals, batch_id)
+    agreements = apply.agreed_after(lake, refusals, batch_id)
     confirmed = {(agreement.user_key, agreement.refused_at) for agreement in agreements}
     for row in overridden:
         if (row["key"], row["refused_at"]) not in confirmed:
@@ -216,9 +205,9 @@ def _restore(connection: Connection, entry: RowMapping, again: datetime | None) 
     """Store the rows of tables again, in one application."""
     at, batch_id = entry["applied_at"], entry["batch_id"]
 
-    def rows(kind: str) -> list[StatedRow]:
+    def rows(kind: str) -> list[statements.StatedRow]:
         stored = connection.execute(text(_ROWS), {"source": entry["source"], "kind": kind}).tuples()
-        return [StatedRow(key, values, statements.times_at(times, again)) for key, values, times in stored]
+        return [statements.StatedRow(key, values, statements.times_at(times, again)) for key, values, times in stored]
 
     stated = [
         {"item_id": key, "name": change["name"], "value": change["value"], MOMENT: change["since"]}
@@ -236,11 +225,9 @@ def _restore(connection: Connection, entry: RowMapping, again: datetime | None) 
 def _compared(connection: Connection, table: str, key: str) -> tuple[int, int]:
     """Return how many rows are removed, and how many have other values than before."""
     values = "to_jsonb({}) - ARRAY['batch_id', 'consent_source', 'field_timestamps']"
-    counts = connection.execute(
-        text(f"""
+    counts = f"""
         SELECT count(*) FILTER (WHERE later.{key} IS NULL),
             count(*) FILTER (WHERE {values.format("later")} <> {values.format("earlier")})
-        FROM before_{table} AS earlier LEFT JOIN {table} AS later USING ({key})""")
-    )
-    gone, changed = counts.one()
+        FROM before_{table} AS earlier LEFT JOIN {table} AS later USING ({key})"""
+    gone, changed = connection.execute(text(counts)).one()
     return int(gone), int(changed)

@@ -10,9 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.ingest.tabular import transform
-from tasks.ingest.batch_identity import table_mapping
 from tasks.sources import table_files
-from tasks.sources.mapping_files import shipped
+from tasks.sources.mapping_files import shipped, table_mapping
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "mappings"
 LINES = Path(__file__).parents[2] / "golden"

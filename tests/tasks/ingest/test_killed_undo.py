@@ -35,10 +35,10 @@ undo_batches.fn([batch], None, "ann", "a test")
 """
 _POINTS = [
     ("tasks.ingest.undo.entities", "remove", "after"),
-    ("tasks.ingest.rows.repeated_events", "finish", "before"),
-    ("tasks.ingest.rows.repeated_events", "_append", "after"),
+    ("tasks.ingest.rows.settle", "finish", "before"),
+    ("tasks.ingest.rows.settle", "_append", "after"),
     ("infra.lake.delta_lake", "Lake.remove_batch", "after"),
-    ("tasks.ingest.rows.repeated_events", "_close", "after"),
+    ("tasks.ingest.rows.settle", "_close", "after"),
 ]
 
 

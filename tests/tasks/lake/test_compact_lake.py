@@ -13,7 +13,7 @@ from infra.lake.compaction import dataset_versions
 from infra.locks import advisory_locks
 from tasks.datasets.build_dataset import build_dataset, split_by
 from tasks.datasets.rebuild_dataset import rebuild_dataset
-from tasks.ingest.validation.deduplication import KnownIds
+from tasks.ingest.validation.event_identity import KnownIds
 from tasks.lake.compact_lake import compact_lake
 
 

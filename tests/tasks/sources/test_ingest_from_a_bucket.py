@@ -7,11 +7,11 @@ from sqlalchemy import select
 
 from infra.database.schema.schema import LEDGER, ingest_batches
 from infra.installation import Installation
-from tasks.ingest.batch_identity import table_mapping
 from tasks.ingest.events.ingest_events import ingest_events, ingest_segment
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.sources.file_matching import files_of
+from tasks.sources.mapping_files import table_mapping
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "segment" / "segment.jsonl"
 

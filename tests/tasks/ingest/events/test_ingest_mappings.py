@@ -10,19 +10,19 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
-from expectations.contract import ContractViolationError
-from infra.database.schema.schema import LEDGER, items, quarantine, users
+from infra.database.schema.schema import items, quarantine, users
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from models.errors import TailorbirdError
 from models.ingest.tabular import transform
 from models.ingest.tabular.unreadable_cells import CELLS, KEYS
-from tasks.ingest.batch_identity import table_mapping
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.sources import table_files
 from tasks.sources.file_matching import files_of
+from tasks.sources.mapping_files import table_mapping
+from tests.tasks.ingest.stored import counted, lake
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "mappings"
 SHAPES = {"events": transform.events, "items": transform.items, "users": transform.users}
@@ -86,34 +86,24 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return folder
 
 
-def ledger_of(entry: dict[str, Any]) -> dict[str, int]:
-    assert entry["read"] == sum(entry[name] for name in LEDGER if name != "read")
-    return {name: entry[name] for name in LEDGER if entry[name]}
-
-
 def caught(installation: Installation) -> list[list[str]]:
     with installation.engine.connect() as connection:
         result = select(quarantine.c.rule_ids).order_by(quarantine.c.batch_id, quarantine.c.row_number)
         return [sorted(rules) for rules in connection.execute(result).scalars()]
 
 
-def lake(installation: Installation) -> list[dict[str, Any]]:
-    rows = pa.concat_tables([pq.read_table(file, partitioning=None) for file in installation.lake.event_files()])
-    return sorted(rows.to_pylist(), key=lambda row: (row["occurred_at"], row["event_id"]))
-
-
 @pytest.mark.parametrize("place", ["personalize"], indirect=True)
 def test_an_export_for_amazon_personalize_comes_in(installation: Installation, place: Path) -> None:
     mapping = "personalize"
     declared = {"consent": "given", "consent_note": "by contract"}
-    assert ledger_of(ingest_items.fn(mapping, file_of(place, mapping, "items"), declared)) == {
+    assert counted(ingest_items.fn(mapping, file_of(place, mapping, "items"), declared)) == {
         "read": 63,
         "quarantined": 1,
         "routed": 62,
     }
-    assert ledger_of(ingest_users.fn(mapping, file_of(place, mapping, "users"), declared)) == {"read": 2, "routed": 2}
+    assert counted(ingest_users.fn(mapping, file_of(place, mapping, "users"), declared)) == {"read": 2, "routed": 2}
     entry = ingest_events.fn(mapping, file_of(place, mapping, "events"), declared)
-    assert ledger_of(entry) == {"read": 68, "accepted": 63, "duplicate": 1, "quarantined": 4}
+    assert counted(entry) == {"read": 68, "accepted": 63, "duplicate": 1, "quarantined": 4}
     assert caught(installation) == [
         ["occurred_at_unreadable"],
         ["event_type_unknown"],
@@ -135,13 +125,13 @@ def test_an_export_for_amazon_personalize_comes_in(installation: Installation, p
 
 @pytest.mark.parametrize("place", ["content"], indirect=True)
 def test_articles_and_films_come_in_with_each_ones_consent(installation: Installation, place: Path) -> None:
-    assert ledger_of(ingest_items.fn("content", file_of(place, "content", "items"))) == {"read": 3, "routed": 3}
-    assert ledger_of(ingest_users.fn("content", file_of(place, "content", "users"))) == {"read": 2, "routed": 2}
+    assert counted(ingest_items.fn("content", file_of(place, "content", "items"))) == {"read": 3, "routed": 3}
+    assert counted(ingest_users.fn("content", file_of(place, "content", "users"))) == {"read": 2, "routed": 2}
     entry = ingest_events.fn("content", file_of(place, "content", "events"))
     # Ben refused, and Eva did not answer.
-    assert ledger_of(entry) == {"read": 68, "accepted": 63, "duplicate": 1, "quarantined": 2, "suppressed": 2}
+    assert counted(entry) == {"read": 68, "accepted": 63, "duplicate": 1, "quarantined": 2, "suppressed": 2}
     assert caught(installation) == [["occurred_at_unreadable"], ["item_not_in_catalogue"]]
-    first, second, third = lake(installation)[:3]
+    first, second, third = sorted(lake(installation), key=lambda row: row["occurred_at"])[:3]
     assert (first["event_type"], first["placement"], first["position"]) == ("impression", "home", 1)
     assert (second["event_type"], second["value"], third["rating"]) == ("consume", 5400.5, 4.5)
     with installation.engine.connect() as connection:
@@ -157,18 +147,6 @@ def test_a_csv_file_that_breaks_off_in_the_middle_leaves_nothing_behind(
     path.write_text(path.read_text() + 'e8,"ana')
     with pytest.raises(TailorbirdError, match=r"interactions-2024-06.csv cannot be read: line 10: "):
         ingest_events.fn("content", str(path))
-    assert installation.lake.event_files() == []
-
-
-def test_a_column_that_is_not_there_is_reported_and_one_that_is_optional_is_not(
-    installation: Installation, tmp_path: Path
-) -> None:
-    shutil.copytree(GOLDEN / "content", tmp_path / "content")
-    path = tmp_path / "content" / "interactions-2024-06.csv"
-    path.write_text(path.read_text().replace("action", "act").replace(",placement", ",place"))
-    with pytest.raises(ContractViolationError, match="column 'action' is missing") as message:
-        ingest_events.fn("content", str(path))
-    assert "placement" not in str(message.value)
     assert installation.lake.event_files() == []
 
 

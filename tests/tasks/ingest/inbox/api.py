@@ -29,7 +29,7 @@ from serving.events.messages import (
 from serving.events.pseudonyms import Pseudonyms
 from serving.events.shown_answer import ShownAnswer, message_of
 from serving.events.store import store
-from tasks.ingest.inbox.claims import Dataset, Due
+from tasks.ingest.inbox.messages import Dataset, Due
 from tasks.ingest.inbox.move_inbox import move_inbox
 
 AT_ONCE = Due()

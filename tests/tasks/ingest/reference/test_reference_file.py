@@ -88,14 +88,6 @@ def test_of_suppressed_users_neither_traits_nor_id_are_stored(installation: Inst
         assert household not in connection.execute(select(identities.c.user_id)).scalars().all()
 
 
-def test_the_same_files_again_change_nothing(installation: Installation, shop: Any) -> None:
-    for ingest, file in ((ingest_items, shop.items_file), (ingest_users, shop.users_file)):
-        once = ingest.fn("complete_journey", file)
-        assert ingest.fn("complete_journey", file) == once | {"status": "unchanged"}
-    with installation.engine.connect() as connection:
-        assert len(connection.execute(select(ingest_batches)).all()) == 2
-
-
 def test_half_a_catalogue_is_never_seen(installation: Installation, shop: Any) -> None:
     ids = shop.products["product_id"].to_pylist()
     nameless = {"product_id": pa.array([None] * 40 + ids[40:], shop.products["product_id"].type)}

@@ -15,8 +15,9 @@ from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.ingest.rows.quarantine import remake_content
 from tasks.sources import table_files
-from tests.tasks.ingest.events.test_event_batch import MAPPING, Desk, counted, sound
+from tests.tasks.ingest.events.test_event_batch import MAPPING, Desk, sound
 from tests.tasks.ingest.events.test_ingest_segment import viewed, write
+from tests.tasks.ingest.stored import counted
 
 BAD = ["x1,u1,i1,2024-06-01T10:00:00Z,peek,1,,", "x2,u2,i1,2024-06-01T10:00:00Z,look,0,,"]
 

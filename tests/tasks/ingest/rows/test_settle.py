@@ -28,7 +28,7 @@ setattr(owner, sys.argv[2], lambda *values, **named: os.kill(os.getpid(), signal
 from tasks.ingest.events.ingest_events import ingest_segment
 ingest_segment.fn("segment", sys.argv[3])
 """
-_POINTS = [("tasks.ingest.events.event_batch", "open_context"), ("tasks.ingest.events.event_batch", "close")]
+_POINTS = [("tasks.ingest.events.ingest_events", "open_context"), ("tasks.ingest.events.ingest_events", "close")]
 """Before its first chunk, and after its last."""
 _HELD = (
     "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
