@@ -1,4 +1,7 @@
-"""Classifies the events of chunks: which are suppressed, routed, quarantined, duplicates or accepted."""
+"""Classifies the chunks of a batch of events: which are suppressed, routed, quarantined, duplicates or accepted.
+
+That depends on the reference data at the start of the batch, and on what its run has met since.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,6 +35,7 @@ from tasks.ingest.rows.quarantine import quarantined_subjects
 from tasks.ingest.validation import row_triage
 from tasks.ingest.validation.event_identity import KEY_HASH, HashSet, KnownIds, prepare_events
 from tasks.quality.chunk_profile import Counts
+from tasks.sources.mapping_files import part_of
 from tasks.sources.table_files import RowNumbering
 
 
@@ -276,7 +280,7 @@ def numbered(
 
 
 def triage_together(
-    context: BatchContext, run: RunState, chunks: Sequence[EventChunk], *, identified: bool
+    context: BatchContext, run: RunState, chunks: Sequence[EventChunk]
 ) -> Iterator[tuple[EventChunk, ClassifiedChunk, row_triage.TriagedEvents]]:
     """Yield each chunk of `numbered` events prepared, classified and triaged, as if one came after the other.
 
@@ -286,6 +290,8 @@ def triage_together(
     ends = np.cumsum([0, *(len(chunk.events) for chunk in chunks)])
     rows = pa.concat_tables([chunk.events for chunk in chunks])
     numbers, stated, key = rows[columns.ROW].to_numpy(), rows.drop_columns([columns.ROW]), context.installation.key
+    assert isinstance(context.mapping, Mapping)
+    identified = part_of(context.mapping, "events").event_id is not None
     merged = EventChunk(*prepare_events(stated, context.mapping, key, np.arange(len(rows)), identified=identified))
     whole = classify(context, run, merged)
     triaged = triage(context, run, whole)

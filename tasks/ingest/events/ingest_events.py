@@ -69,8 +69,6 @@ class EventFile:
     read_chunks: Callable[..., Iterator[tuple[EventChunk, int]]]
     """Reads it as a `ChunkReader`; a group passes its own `prepare`."""
     rows: int
-    identified: bool
-    """Whether its events have ids."""
 
 
 def open_events(installation: Installation, mapping: Mapping, batch: ledger.Batch, path: Path) -> EventFile:
@@ -84,9 +82,7 @@ def open_events(installation: Installation, mapping: Mapping, batch: ledger.Batc
             ledger.open_batch(connection, batch)
             ledger.refuse_batch(connection, batch.batch_id, [], str(error))
         raise
-    return EventFile(
-        batch, partial(chunk_readers.read_table, mapping=mapping, path=path), rows, part.event_id is not None
-    )
+    return EventFile(batch, partial(chunk_readers.read_table, mapping=mapping, path=path), rows)
 
 
 def ingest_batch(
@@ -282,7 +278,7 @@ def _prepare(
     samples: list[pa.Table] = []
     moments: dict[str, datetime] = {}
     late_before = context.late_before
-    triaged_files = triage_together(context, run, chunks, identified=files[0].identified)
+    triaged_files = triage_together(context, run, chunks)
     for file, (chunk, classified, triaged) in zip(files, triaged_files, strict=False):
         moments[file.batch.batch_id] = late_before
         own = replace(context, batch=file.batch, late_before=late_before)

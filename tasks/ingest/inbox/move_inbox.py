@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import pyarrow as pa
 from prefect import task
@@ -88,6 +88,10 @@ class EntityStatements:
     answers: dict[str, list[tuple[datetime, bool]]] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     """The source of each answer about consent."""
+    faults: dict[int, str] = field(default_factory=dict)
+    """By the position of an unusable row."""
+    suppressed: int = 0
+    """Rows about users who are suppressed, or whose traits are stated without consent."""
 
     def add_item(self, row: InboxRow) -> str | None:
         """Add a statement about an item; returns its fault, or None."""
@@ -159,14 +163,6 @@ def _is_later(own: TimedValues, name: str, row: InboxRow) -> bool:
     return name not in own or own[name][0] <= row.received_at
 
 
-class _Sorted(NamedTuple):
-    statements: EntityStatements
-    faults: dict[int, str]
-    """By the position of a row."""
-    suppressed: int
-    """Rows about users who are suppressed, or whose traits are stated without consent."""
-
-
 def move_updates(installation: Installation, batch: ledger.Batch) -> None:
     """Apply the messages of a batch, once. Raises LockHeldError if another process moves it now."""
     with advisory_locks.locked(installation.engine, batch.batch_id, purpose="inbox"):
@@ -185,28 +181,28 @@ def move_updates(installation: Installation, batch: ledger.Batch) -> None:
             finish_batch(connection, batch.batch_id)
 
 
-def _sorted_rows(connection: Connection, installation: Installation, rows: Sequence[InboxRow]) -> _Sorted:
+def _sorted_rows(connection: Connection, installation: Installation, rows: Sequence[InboxRow]) -> EntityStatements:
     allowed = words(installation.settings.user_traits)
     keys = {"keys": sorted({row.user_key for row in rows if row.user_key})}
     gone = set(connection.execute(text(_SUPPRESSED), keys).scalars())
     unanswered = set(connection.execute(text(_UNANSWERED), keys).scalars())
-    sorted_rows, faults, suppressed = EntityStatements(), {}, 0
+    result = EntityStatements()
     for place, row in enumerate(rows):
         if row.user_key in gone or (row.kind == "user" and row.consent is None and row.user_key in unanswered):
-            suppressed += 1
+            result.suppressed += 1
             continue
-        fault = sorted_rows.add_item(row) if row.kind == "item" else sorted_rows.add_user(row, allowed)
+        fault = result.add_item(row) if row.kind == "item" else result.add_user(row, allowed)
         if fault:
-            faults[place] = fault
+            result.faults[place] = fault
         elif row.consent:
             unanswered.discard(row.user_key or "")
-    return _Sorted(sorted_rows, faults, suppressed)
+    return result
 
 
-def _record(connection: Connection, batch: ledger.Batch, rows: Sequence[InboxRow], result: _Sorted) -> None:
+def _record(connection: Connection, batch: ledger.Batch, rows: Sequence[InboxRow], result: EntityStatements) -> None:
     """Stage the updates of a batch, and record its rows: usable ones are routed, because they are no events."""
     bad = unusable(rows, result.faults, result.faults)
-    apply.stage(connection, {(batch.batch_id, 0): result.statements.updates()})
+    apply.stage(connection, {(batch.batch_id, 0): result.updates()})
     new = store_quarantined(connection, batch.source, {(batch.batch_id, 0): [bad]}).get(batch.batch_id, 0)
     counts = dict.fromkeys(columns.LEDGER, 0)
     counts |= {"read": len(rows), "quarantined": new, "duplicate": len(bad) - new, "suppressed": result.suppressed}

@@ -5,7 +5,8 @@ A refusal stays. Otherwise an undo would show recommendations to a user who refu
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 from sqlalchemy import Connection, RowMapping, text
@@ -20,49 +21,20 @@ from tasks.ingest.reference.ingest_users import restore_users
 from tasks.ingest.rows import apply, statements
 from tasks.ingest.rows.settle import UndoDetail
 
-_STATED_KEYS: Final = """
-    SELECT DISTINCT key FROM ingest_statements JOIN ingest_applications USING (application_id)
-    WHERE batch_id = :batch_id AND """
-_ITEM, _DEVICE = "kind LIKE 'item%'", "kind = 'device'"
-_USER: Final = f"NOT {_ITEM} AND NOT {_DEVICE}"
-_AFFECTED: Final = {
-    "affected_items": f"{_STATED_KEYS} {_ITEM} UNION SELECT item_id FROM items WHERE batch_id = :batch_id",
-    "affected_users": f"""
-        {_STATED_KEYS} {_USER} UNION SELECT user_key FROM users WHERE batch_id = :batch_id
-        UNION SELECT key FROM lake_users
-        UNION SELECT key FROM ingest_statements WHERE payload ? 'agreed_by_event'""",
-    "affected_devices": f"""
-        {_STATED_KEYS} {_DEVICE} UNION SELECT key FROM ingest_statements WHERE {_DEVICE}
-            AND payload ->> 'user_key' IN (SELECT key FROM affected_users)""",
-}
-_TABLES: Final = (
-    ("items", "item_id", "affected_items"),
-    ("item_history", "item_id", "affected_items"),
-    ("users", "user_key", "affected_users"),
-    ("user_history", "user_key", "affected_users"),
-    ("aliases", "anonymous_key", "affected_devices"),
-)
-_OWN: Final = "application_id IN (SELECT application_id FROM ingest_applications WHERE batch_id = :batch_id)"
-_REFUSAL: Final = "payload ->> 'refused_at' IS NOT NULL"
-_REMOVED: Final = (
-    f"DELETE FROM ingest_statements WHERE {_OWN} AND NOT (kind IN ('consent', 'user_table') AND {_REFUSAL})",
-    f"""
-    UPDATE ingest_statements SET payload = payload - 'agreed_by_event' || '{{"consent": false, "kept": true}}',
-        observed_at = (payload ->> 'refused_at')::timestamptz WHERE {_OWN} AND kind = 'consent'""",
-    f"""
-    UPDATE ingest_statements SET field_timestamps = '{{}}', payload = payload || jsonb_build_object(
-        'consent', false, 'kept', true, 'attributes', '{{}}'::jsonb, 'consent_at', payload -> 'refused_at')
-    WHERE {_OWN} AND kind = 'user_table'""",
-    """
-    DELETE FROM ingest_applications AS entry WHERE batch_id = :batch_id AND NOT EXISTS (
-        SELECT FROM ingest_statements WHERE ingest_statements.application_id = entry.application_id)""",
-    "UPDATE ingest_applications SET repeats = NULL WHERE batch_id = :batch_id",
-)
-_RELEVANT: Final = f"""
+_FIND_AFFECTED: Final = text(Path(__file__).with_name("find_affected.sql").read_text())
+_REMOVE_STATEMENTS: Final = text(Path(__file__).with_name("remove_statements.sql").read_text())
+_RELEVANT: Final = """
     CREATE TEMP TABLE relevant_statements ON COMMIT DROP AS SELECT * FROM ingest_statements
-    WHERE {_ITEM} AND key IN (SELECT key FROM affected_items)
-        OR {_DEVICE} AND key IN (SELECT key FROM affected_devices)
-        OR {_USER} AND key IN (SELECT key FROM affected_users)"""
+    WHERE kind LIKE 'item%' AND key IN (SELECT key FROM affected_items)
+        OR kind = 'device' AND key IN (SELECT key FROM affected_devices)
+        OR kind NOT LIKE 'item%' AND kind <> 'device' AND key IN (SELECT key FROM affected_users);
+    ANALYZE relevant_statements"""
+_KEPT: Final = """
+    SELECT count(DISTINCT key) FROM ingest_statements JOIN ingest_applications USING (application_id)
+    WHERE batch_id = :batch_id"""
+_DROP: Final = """
+    DROP TABLE affected_items, affected_users, affected_devices, before_items, before_users, lake_users, introductions,
+        relevant_statements"""
 _APPLICATIONS: Final = """
     SELECT application_id, batch_id, applied_at, repeats,
         CASE WHEN repeats > 0 THEN repeats ELSE application_id END AS source,
@@ -124,30 +96,18 @@ def remove(
     `lake_users` are the users of the batch's events; `introductions` finds which other batches have events of users.
     """
     apply.lock_entities(connection)
-    run = _runner(connection, batch_id)
-    run("CREATE TEMP TABLE lake_users (key text) ON COMMIT DROP")
+    batch = {"batch_id": batch_id}
+    connection.execute(text("CREATE TEMP TABLE lake_users (key text) ON COMMIT DROP"))
     copy_table(connection, "lake_users", pa.table({"key": lake_users[columns.USER_KEY].drop_null()}))
-    for name, statement in _AFFECTED.items():
-        run(f"CREATE TEMP TABLE {name} ON COMMIT DROP AS {statement}")
-        run(f"ANALYZE {name}")
+    connection.execute(_FIND_AFFECTED, batch)
     keys = pa.array(connection.execute(text("SELECT key FROM affected_users")).scalars(), pa.string())
-    run("CREATE TEMP TABLE introductions (batch_id text, user_key text) ON COMMIT DROP")
     copy_table(connection, "introductions", introductions(pa.table({columns.USER_KEY: keys})))
-    for table, key, affected in _TABLES:
-        run(
-            f"CREATE TEMP TABLE before_{table} ON COMMIT DROP AS SELECT * FROM {table} "
-            f"WHERE {key} IN (SELECT key FROM {affected})"
-        )
-    for statement in _REMOVED:
-        run(statement)
+    connection.execute(_REMOVE_STATEMENTS, batch)
     _withdraw_agreements(installation.lake, connection, batch_id)
-    for table, key, affected in _TABLES:
-        run(f"DELETE FROM {table} WHERE {key} IN (SELECT key FROM {affected})")
-    run(_RELEVANT)
-    run("ANALYZE relevant_statements")
+    connection.execute(text(_RELEVANT))
     _apply_again(connection)
-    run(_FIRST_SEEN)
-    run(_REMOVE_IDENTITIES)
+    connection.execute(text(_FIRST_SEEN))
+    connection.execute(text(_REMOVE_IDENTITIES))
     items_removed, items_changed = _compared(connection, "items", "item_id")
     users_removed, users_changed = _compared(connection, "users", "user_key")
     changes = UndoDetail(
@@ -155,18 +115,10 @@ def remove(
         items_changed=items_changed,
         users_removed=users_removed,
         users_changed=users_changed,
-        refusals_kept=run(f"SELECT count(DISTINCT key) FROM ingest_statements WHERE {_OWN}").scalar_one(),
+        refusals_kept=connection.execute(text(_KEPT), batch).scalar_one(),
     )
-    temporary = [*_AFFECTED, "lake_users", "introductions", "relevant_statements"]
-    run(f"DROP TABLE {', '.join([*temporary, *(f'before_{table}' for table, *_ in _TABLES)])}")
+    connection.execute(text(_DROP))
     return changes
-
-
-def _runner(connection: Connection, batch_id: str) -> Callable[[str], Any]:
-    def run(statement: str) -> Any:
-        return connection.execute(text(statement), {"batch_id": batch_id} if ":batch_id" in statement else {})
-
-    return run
 
 
 def _withdraw_agreements(lake: Lake, connection: Connection, batch_id: str) -> None:

@@ -22,6 +22,7 @@ from tasks.ingest import ledger
 from tasks.ingest.events.chunk_readers import validate_file
 from tasks.ingest.ledger import batch_of, request_of
 from tasks.sources.mapping_files import WrongMappingError, part_of, read_as, table_mapping
+
 BATCH = ledger.Batch("b1", "events", "shop", "/folder", "given")
 COUNTS = {"read": 10, "accepted": 5, "quarantined": 2, "duplicate": 1, "suppressed": 1, "routed": 1}
 HOLD = """
@@ -94,8 +95,6 @@ def test_a_mapping_of_ones_own_is_remembered_by_its_whole_path(tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     assert request_of("own.toml", {"from": "2024"})["mapping"] == str(tmp_path / "own.toml")
     assert request_of("content", None) == {"mapping": "content", "overrides": {}}
-
-
 
 
 @pytest.fixture

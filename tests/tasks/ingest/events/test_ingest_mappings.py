@@ -1,9 +1,6 @@
-import json
 import shutil
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,55 +11,20 @@ from infra.database.schema.schema import items, quarantine, users
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from models.errors import TailorbirdError
-from models.ingest.tabular import transform
-from models.ingest.tabular.unreadable_cells import CELLS, KEYS
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
-from tasks.sources import table_files
 from tasks.sources.file_matching import files_of
 from tasks.sources.mapping_files import table_mapping
 from tests.tasks.ingest.stored import counted, lake
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "mappings"
-SHAPES = {"events": transform.events, "items": transform.items, "users": transform.users}
-NAMES = ["personalize", "content", "wholesale"]
 
 
 def file_of(folder: Path, name: str, dataset: str) -> str:
     """The one file of a part of a mapping."""
     [file] = files_of(table_mapping(name, None), [str(folder)])[dataset]
     return file
-
-
-def canonical(name: str, dataset: str) -> pa.Table:
-    part = getattr(table_mapping(name, None), dataset)
-    path = Path(file_of(GOLDEN / name, name, dataset))
-    [(rows, _, _)] = table_files.chunks(path, transform.needed(part), csv=table_files.csv_of(part))
-    shaped: pa.Table = SHAPES[dataset](rows.filter(transform.selected(rows, part)), part).rows
-    return shaped.drop_columns([KEYS, CELLS])
-
-
-def plain(value: Any) -> Any:
-    """A row as it is written in the golden file: times as text, nothing where there is null."""
-    if isinstance(value, dict):
-        return {name: plain(content) for name, content in value.items() if content is not None}
-    return value.isoformat() if isinstance(value, datetime) else value
-
-
-@pytest.mark.parametrize("dataset", SHAPES)
-@pytest.mark.parametrize("name", NAMES)
-def test_the_golden_files_give_exactly_the_golden_rows(name: str, dataset: str) -> None:
-    expected = json.loads((GOLDEN / name / f"{dataset}.json").read_text(encoding="utf-8"))
-    assert [plain(row) for row in canonical(name, dataset).to_pylist()] == expected
-
-
-def test_events_of_all_mappings_have_the_same_columns(shop: Any) -> None:
-    mapping = table_mapping("complete_journey", None).events
-    schemas = [canonical(name, "events").schema for name in NAMES]
-    schemas.append(transform.events(shop.transactions, mapping).rows.drop_columns([KEYS, CELLS]).schema)
-    consent = schemas[1].get_field_index("consent")
-    assert schemas[1].remove(consent) == schemas[0] == schemas[2]
 
 
 SOUND = 60

@@ -16,6 +16,7 @@ from tasks.ingest.quarantine.replay_rows import find_corrections, replay_quarant
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.undo.undo_batches import undo_batches
 from tests.tasks.ingest.stored import counted, lake
+
 MAPPING = """
 consent = "given"
 consent_note = "by the terms of the shop"
@@ -122,8 +123,6 @@ def test_an_infinite_number_keeps_nothing_else_from_being_tried_again(
         assert connection.execute(update(quarantine).where(own).values(payload=payload)).rowcount == 3
     name_products(installation)
     assert replay_quarantine.fn(entry["batch_id"])["accepted"] == entry["accepted"] + 12
-
-
 
 
 @pytest.fixture

@@ -1,6 +1,3 @@
-import random
-import string
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -100,21 +97,3 @@ def test_half_a_catalogue_is_never_seen(installation: Installation, shop: Any) -
         assert connection.execute(select(ingest_batches.c.status)).scalars().all() == ["refused"]
     shop.write(products=shop.products)
     assert ingest_items.fn("complete_journey", shop.items_file)["status"] == "committed"
-
-
-LONG = "".join(random.Random(1).choices(string.ascii_letters, k=9000))  # noqa: S311
-
-
-def test_an_overlong_id_waits_in_quarantine_and_stops_no_other_row(installation: Installation, tmp_path: Path) -> None:
-    (tmp_path / "own.toml").write_text(
-        'consent = "opt-in"\n[items]\nfile = "i.csv"\nitem_id = "id"\ntitle = "id"\n'
-        '[users]\nfile = "u.csv"\nuser_id = "id"\nattributes = []\n'
-    )
-    path = tmp_path / "rows.csv"
-    path.write_text("\n".join(["id", *map(str, range(30)), LONG]))
-    for ingest in (ingest_items, ingest_users):
-        entry = ingest.fn(str(tmp_path / "own.toml"), str(path))
-        assert (entry["routed"], entry["quarantined"]) == (30, 1)
-    with installation.engine.connect() as connection:
-        waiting = connection.execute(select(quarantine.c.rule_ids)).scalars().all()
-    assert sorted(waiting) == [["item_id_too_long"], ["user_id_too_long"]]

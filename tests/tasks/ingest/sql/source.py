@@ -71,9 +71,7 @@ class Source:
                 connection.execute(text(statement))
         engine.dispose()
 
-    def add(
-        self, first: int, last: int, at: str = "timestamptz '2024-03-01 00:00:00+00' + n * interval '1 minute'"
-    ) -> None:
+    def add(self, first: int, last: int, at: str = MINUTES) -> None:
         """Add orders with these numbers; each was changed a minute after the one before, unless `at` states it."""
         series = "range" if self.url.get_backend_name() == "duckdb" else "generate_series"
         end = last + 1 if series == "range" else last

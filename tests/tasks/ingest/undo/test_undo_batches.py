@@ -228,17 +228,6 @@ def test_a_refusal_that_an_event_of_the_undone_file_answered_counts_again(
     assert users[pseudonym("ann", installation.key)] is False
 
 
-def test_an_undo_is_written_down_and_named_in_the_ledger(installation: Installation, tmp_path: Path) -> None:
-    batch = ingest(tmp_path, viewed(1))["batch_id"]
-    undo(batch)
-    with installation.engine.connect() as connection:
-        [entry] = connection.execute(text("SELECT action, subject, actor, reason FROM audit_log")).all()
-        [line] = connection.execute(text("SELECT status, detail FROM ingest_batches")).all()
-    assert tuple(entry) == ("undo", batch, "ann", "a test")
-    assert line[0] == "undone"
-    assert line[1] == "Undone by ann: a test. The same file can be ingested again."
-
-
 def test_a_preview_states_what_would_go_and_changes_nothing(installation: Installation, tmp_path: Path) -> None:
     first = ingest(tmp_path, viewed(1), viewed(2, True, "bob", product_id="pan"), number=1)
     ingest(tmp_path, viewed(3, price=9.0), number=2)
@@ -300,8 +289,6 @@ def test_tables_of_items_and_users_give_back_what_earlier_tables_stated(
     assert ingest_users.fn("complete_journey", shop.users_file)["status"] == "committed"
     stable = [{k: v for k, v in row.items() if k != "field_timestamps"} for row in everything(installation)["users"]]
     assert stable == [{k: v for k, v in row.items() if k != "field_timestamps"} for row in before["users"]]
-
-
 
 
 def upgrade_again(installation: Installation) -> None:

@@ -13,6 +13,7 @@ from models.primitives.arrow_sql import query
 from tasks.ingest.validation import event_identity
 from tasks.ingest.validation.event_identity import ID_HASHED, HashSet, KnownIds, hashes, prepare_events, pseudonymise
 from tasks.sources.mapping_files import table_mapping
+
 KEY = b"key"
 
 
@@ -40,12 +41,6 @@ def requested(known: KnownIds, ids: pa.Table) -> list[bool]:
 @pytest.fixture
 def lake(tmp_path: Any) -> Lake:
     return Lake(str(tmp_path / "lake"))
-
-
-def test_an_empty_lake_holds_nothing(lake: Lake) -> None:
-    known = KnownIds(lake)
-    assert requested(known, rows("a", "b")) == [False, False]
-    assert len(known.matching(rows("a", "b"))) == 0
 
 
 def test_events_that_the_lake_held_before_are_found_with_their_hash(lake: Lake) -> None:
@@ -115,8 +110,6 @@ def test_layers_are_merged_as_they_grow_and_nothing_is_lost() -> None:
     sizes = [len(layer) for layer in seen._layers]
     assert sum(sizes) == len(everything)
     assert all(2 * later <= earlier for earlier, later in pairwise(sizes))
-
-
 
 
 def raw(**values: Any) -> pa.Table:

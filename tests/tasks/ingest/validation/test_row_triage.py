@@ -24,7 +24,6 @@ NOW = datetime(2018, 1, 1, tzinfo=UTC)
 CATALOGUE = pa.array(["ice", "tea", "fuel"], pa.string())
 APART = {"user_key": {"gone"}, "item_id": {"fuel"}}
 KINDS = pa.schema([(f.name, f.type) for f in EVENTS] + [("user_key", pa.string())] + [(n, pa.bool_()) for n in MARKS])
-NOW = datetime(2024, 6, 11, tzinfo=UTC)
 
 
 class Event(NamedTuple):
@@ -194,8 +193,6 @@ def test_a_sample_is_only_of_those_it_is_for() -> None:
     assert row_triage.systematic_sample(pa.table({"n": range(10)}), 3, mask)["n"].to_pylist() == [1, 3, 5, 7, 9]
 
 
-
-
 def test_a_span_of_time_may_be_empty() -> None:
     rows = pa.table({"occurred_at": pa.array([None, 0, 1_000_000], pa.timestamp("us", tz="UTC"))})
     span = {"min": "1970-01-01T00:00:00+00:00", "max": "1970-01-01T00:00:01+00:00"}
@@ -222,7 +219,7 @@ def test_figures_are_shares_of_what_they_are_about() -> None:
     first |= {"max": "2024-06-05T00:00:00+00:00"}
     second = {"read": 40, "events": 40, "faulty": 1, "rules": {"robot": 8}, "min": None, "max": None}
     second |= {"min": "2024-06-03T00:00:00+00:00", "max": "2024-06-10T12:00:00+00:00"}
-    result = row_triage.figures([first, second], NOW)
+    result = row_triage.figures([first, second], datetime(2024, 6, 11, tzinfo=UTC))
     expected = {
         "rows": 100,
         "quarantined_share": 0.05,
@@ -239,5 +236,5 @@ def test_figures_are_shares_of_what_they_are_about() -> None:
 
 
 def test_a_batch_without_rows_has_no_figures() -> None:
-    result = row_triage.figures([], NOW)
+    result = row_triage.figures([], datetime(2024, 6, 11, tzinfo=UTC))
     assert (result["rows"], result["quarantined_share"], result["days"], result["hours_old"]) == (0, 0.0, None, None)
