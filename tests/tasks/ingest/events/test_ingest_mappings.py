@@ -75,7 +75,7 @@ def test_an_export_for_amazon_personalize_comes_in(installation: Installation, p
     ]
     again = ingest_events.fn(mapping, file_of(place, mapping, "events"), declared)
     assert again == entry | {"status": "unchanged"}
-    rows = lake(installation)
+    rows = sorted(lake(installation), key=lambda row: (row["occurred_at"], row["event_id"]))
     assert [row["event_type"] for row in rows[:3]] == ["view", "purchase", "add_to_cart"]
     assert rows[1]["user_key"] == pseudonym("0042", installation.key)
     assert rows[1]["recommendation_id"] == "RID-1"
@@ -93,7 +93,7 @@ def test_articles_and_films_come_in_with_each_ones_consent(installation: Install
     # Ben refused, and Eva did not answer.
     assert counted(entry) == {"read": 68, "accepted": 63, "duplicate": 1, "quarantined": 2, "suppressed": 2}
     assert caught(installation) == [["occurred_at_unreadable"], ["item_not_in_catalogue"]]
-    first, second, third = sorted(lake(installation), key=lambda row: row["occurred_at"])[:3]
+    first, second, third = sorted(lake(installation), key=lambda row: (row["occurred_at"], row["event_id"]))[:3]
     assert (first["event_type"], first["placement"], first["position"]) == ("impression", "home", 1)
     assert (second["event_type"], second["value"], third["rating"]) == ("consume", 5400.5, 4.5)
     with installation.engine.connect() as connection:
