@@ -9,7 +9,7 @@ from sqlalchemy import exists, select
 from infra.database.schema.serving_schema import event_inbox
 from infra.installation import current
 from infra.outages import explain
-from tasks.ingest.inbox.messages import remove_outdated
+from tasks.ingest.inbox.finish_batch import remove_outdated
 
 if TYPE_CHECKING:
     from tasks.ingest.inbox.messages import Dataset

@@ -1,4 +1,4 @@
-"""Claims messages of the inbox for a batch of the ledger, reads them, and marks them when the batch is committed.
+"""Claims messages of the inbox for a batch of the ledger, and reads them.
 
 A batch has a fixed set of rows, chosen before anything is written. Pseudonyms from before a rotation of the key become
 the present ones.
@@ -71,15 +71,6 @@ _CLAIM: Final = text(Path(__file__).with_name("claim.sql").read_text())
 _CLAIMED: Final = """
     SELECT DISTINCT batch_id, source FROM event_inbox WHERE batch_id IS NOT NULL AND moved_at IS NULL
         AND kind = ANY(:kinds) ORDER BY batch_id"""
-_SHOWN: Final = "DELETE FROM event_inbox WHERE batch_id = :batch_id AND kind IN ('answers', 'impressions')"
-# The digest alone finds a message that comes again.
-_MOVED: Final = """
-    UPDATE event_inbox SET moved_at = now(), outcome = 'moved', payload = '{}', user_key = NULL, session_key = NULL,
-        earlier_key = NULL
-    WHERE batch_id = :batch_id AND moved_at IS NULL"""
-_REFUSED: Final = """
-    UPDATE event_inbox SET moved_at = now(), outcome = 'refused' WHERE batch_id = :batch_id AND moved_at IS NULL"""
-_OUTDATED: Final = text(Path(__file__).with_name("remove_outdated.sql").read_text())
 
 
 def call_mapping(settings: Settings, source: str) -> SegmentMapping:
@@ -216,19 +207,3 @@ def _batch(batch_id: str, source: str, dataset: Dataset) -> Batch:
     if dataset == "calls":
         return Batch(batch_id, "events", source, f"{CALLS}/{name}", "")  # the mapping of calls states the consent
     return Batch(batch_id, dataset, source, f"{LOCATION}/{name}", inbox_mapping(source).consent_note)
-
-
-def finish_batch(connection: Connection, batch_id: str) -> None:
-    """Delete the answers of a batch that were shown, and mark its other rows as moved."""
-    for statement in (_SHOWN, _MOVED):
-        connection.execute(text(statement), {"batch_id": batch_id})
-
-
-def refuse_rows(connection: Connection, batch_id: str) -> None:
-    """Mark the rows of a refused batch. They stay, for a person to look at."""
-    connection.execute(text(_REFUSED), {"batch_id": batch_id})
-
-
-def remove_outdated(connection: Connection) -> None:
-    """Delete moved rows, expired profiles, lists and dead letters, and answers and counts of long ago."""
-    connection.execute(_OUTDATED)

@@ -24,6 +24,7 @@ from tasks.ingest import ledger
 from tasks.ingest.events.ingest_events import ChunkReader, ingest_batch
 from tasks.ingest.inbox import call_chunks
 from tasks.ingest.inbox.event_chunks import answers_of, read_chunks, store_origins
+from tasks.ingest.inbox.finish_batch import finish_batch, refuse_rows, remove_outdated
 from tasks.ingest.inbox.messages import (
     Dataset,
     Due,
@@ -32,10 +33,7 @@ from tasks.ingest.inbox.messages import (
     claim,
     claimed,
     claimed_rows,
-    finish_batch,
     inbox_mapping,
-    refuse_rows,
-    remove_outdated,
     repeat_late_exclusions,
     unusable,
 )
