@@ -8,11 +8,11 @@ from models.ingest.source_config import Consent
 from tasks.ingest.check.find_currencies import find_currencies
 from tasks.ingest.events.ingest_event_files import ingest_event_files
 from tasks.ingest.events.ingest_events import ingest_events, ingest_segment
-from tasks.ingest.ledger_records import LedgerEntry
+from tasks.ingest.ledger import LedgerEntry
 from tasks.ingest.list_files import list_files, refuse
 from tasks.ingest.mixpanel.client import MixpanelError
 from tasks.ingest.mixpanel.ingest_mixpanel import ingest_mixpanel
-from tasks.ingest.quarantine.find_corrections import find_corrections
+from tasks.ingest.quarantine.replay_rows import find_corrections
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.ingest.rows.settle import settle_idle

@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from tasks.ingest.ledger_records import LedgerEntry
+from tasks.ingest.ledger import LedgerEntry
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.orchestration.form_fields import Words
 from tasks.orchestration.run_artifacts import show

@@ -1,11 +1,13 @@
 """Reads and writes the ledger: the counts of each batch. `read` is always the sum of the other counts."""
 
+import hashlib
 import json
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from pathlib import Path
+from typing import Final, TypedDict
 
 from sqlalchemy import Connection, DateTime, cast, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
@@ -19,12 +21,14 @@ from infra.database.schema.ledger_schema import ingest_repeats, quarantine_repea
 from infra.database.schema.schema import LEDGER, ingest_batches, ingest_chunks, ingest_updates, quarantine
 from infra.locks.advisory_locks import lock_until_commit
 from models.errors import LedgerError
-from tasks.ingest.ledger_records import Batch as Batch
-from tasks.ingest.ledger_records import ChunkEntry as ChunkEntry
-from tasks.ingest.ledger_records import Counts as Counts
-from tasks.ingest.ledger_records import LedgerEntry
+from models.ingest.check.non_goods import Suspect
+from models.ingest.source_config import SourceMapping
+from models.ingest.tabular import table_mapping as tables
+from models.primitives.json_types import JsonObject
 from tasks.quality.chunk_profile import ChunkProfile
+from tasks.quality.chunk_profile import Counts as Counts
 from tasks.quality.findings import Findings
+from tasks.sources.table_files import digest
 
 UNCHANGED: Final = "unchanged"
 """The status that an ingest reports for a batch that was committed before; the ledger keeps `committed`."""
@@ -52,7 +56,115 @@ _CLOSE: Final = f"""
     ) AS sums USING (batch_id)
     WHERE ingest_batches.batch_id = verdicts.batch_id
     RETURNING {", ".join(f"ingest_batches.{name}" for name in ("batch_id", *LEDGER))}"""
+_IGNORED: Final[typing.Any] = {"location": True, "limits": True} | {
+    part: {"sql"} for part in ("events", "items", "users")
+}
+"""Keys of a mapping that do not change the meaning of its rows."""
 _NO_COUNTS: Final = dict.fromkeys((*LEDGER, "late"), 0)
+
+
+class SqlRequest(TypedDict):
+    """Where the rows of a batch come from in a database, and how far it reaches. It counts once the batch does."""
+
+    stream: str
+    """The table or query, by the database and the cursor column."""
+    url: str
+    """The address without its login, or the variable that holds it."""
+    options: dict[str, str]
+    """The options of the command."""
+    kind: str | None
+    """The kind of the cursor; None before the first position."""
+    position: str | None
+    """The value of the cursor from which the next run continues."""
+    columns: dict[str, str]
+    """All columns of the table, with the kinds of those that were read."""
+
+
+class IngestRequest(TypedDict, total=False):
+    """How a batch was requested, so that its rows can be read again in the same way."""
+
+    mapping: str
+    overrides: dict[str, str]
+    """Keys of the mapping that the request replaces."""
+    sql: SqlRequest
+    """For rows of a database."""
+    read_at: str
+    """When an API delivered the content, most recently."""
+
+
+class LedgerEntry(TypedDict, total=False):
+    """A batch's line in the ledger, as an ingest returns it."""
+
+    batch_id: str
+    dataset: str
+    source: str
+    status: str
+    consent: str
+    read: int
+    accepted: int
+    quarantined: int
+    duplicate: int
+    suppressed: int
+    routed: int
+    late: int
+    detail: str | None
+    data_docs: str | None
+    """The address of the batch's Data Docs."""
+    file: str
+    correction: JsonObject
+    """Rows that were left out because accepted rows have their ids and other values."""
+    currencies: "CurrencyAdvice"
+    suspects: list[Suspect]
+    """Items that look like no goods."""
+    suspects_found: int
+    suspects_mark: str | None
+    odd_prices: "OddPrices"
+
+
+class CurrencyAdvice(TypedDict):
+    """A source has amounts in several currencies."""
+
+    says: str
+    advice: str
+    write: str
+
+
+class OddPrices(TypedDict):
+    """Items whose prices are more likely wrong than that they are no goods."""
+
+    items: int
+    example: Suspect
+    batch: JsonObject | None
+    check: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One file of one source. Its id is made of its content, so that the same content is the same batch."""
+
+    batch_id: str
+    dataset: str
+    source: str
+    location: str
+    consent: str
+    request: IngestRequest = field(default_factory=IngestRequest)
+    refund_order: bool = False
+    """Whether its refunds take back only purchases of the order that they name."""
+
+
+@dataclass(frozen=True)
+class ChunkEntry:
+    """The counts and the profile of one chunk."""
+
+    batch_id: str
+    chunk: int
+    counts: Counts
+    profile: ChunkProfile
+
+    @property
+    def row(self) -> dict[str, object]:
+        """The row of `ingest_chunks`."""
+        return {"batch_id": self.batch_id, "chunk": self.chunk, "profile": self.profile, **self.counts}
 
 
 def open_batch(connection: Connection, batch: Batch) -> str:
@@ -150,19 +262,14 @@ def last_recorded_chunk(connection: Connection, batch_id: str) -> int:
     return int(connection.execute(last).scalar_one())
 
 
-def delete_chunks(connection: Connection, batch_id: str) -> None:
-    """Delete the records of a batch's chunks, so that it starts from the beginning when it is ingested again."""
+def delete_chunks(connection: Connection, *batch_ids: str) -> None:
+    """Delete the records of batches' chunks, so that they start from the beginning when they are ingested again."""
     for table in (ingest_chunks, quarantine, ingest_updates, ingest_repeats, quarantine_repeats):
-        connection.execute(delete(table).where(table.c.batch_id == batch_id))
-    connection.execute(update(ingest_batches).where(ingest_batches.c.batch_id == batch_id).values(late_before=None))
+        connection.execute(delete(table).where(table.c.batch_id.in_(batch_ids)))
+    connection.execute(update(ingest_batches).where(ingest_batches.c.batch_id.in_(batch_ids)).values(late_before=None))
 
 
-def record_chunk(connection: Connection, batch_id: str, chunk: int, counts: Counts, profile: ChunkProfile) -> None:
-    """Record a chunk, or replace its record. Raises LedgerError if its counts do not add up."""
-    record_chunks(connection, [ChunkEntry(batch_id, chunk, counts, profile)])
-
-
-def record_chunks(connection: Connection, chunks: Sequence[ChunkEntry]) -> None:
+def record_chunks(connection: Connection, *chunks: ChunkEntry) -> None:
     """Record chunks, or replace their records. Raises LedgerError if the counts of one do not add up."""
     for chunk in chunks:
         if chunk.counts["read"] != sum(chunk.counts[name] for name in LEDGER if name != "read"):
@@ -215,13 +322,30 @@ def refuse_batch(connection: Connection, batch_id: str, quality: Findings, detai
     connection.execute(update(ingest_batches).where(ingest_batches.c.batch_id == batch_id).values(refused))
 
 
-def entry(connection: Connection, batch_id: str) -> LedgerEntry:
-    """Return a batch's line in the ledger."""
-    return entries(connection, [batch_id])[batch_id]
-
-
 def entries(connection: Connection, batch_ids: Sequence[str]) -> dict[str, LedgerEntry]:
     """Return lines of the ledger by batch."""
     shown = ("batch_id", "dataset", "source", "status", "consent", *LEDGER, "late", "detail")
     chosen = select(*(ingest_batches.c[name] for name in shown)).where(ingest_batches.c.batch_id.in_(batch_ids))
     return {row["batch_id"]: typing.cast(LedgerEntry, dict(row)) for row in connection.execute(chosen).mappings()}
+
+
+def batch_of(
+    mapping: SourceMapping, dataset: str, path: Path, address: str, request: IngestRequest | None = None
+) -> Batch:
+    """Return the batch of a file, which comes from `address`: the same content and mapping are the same batch."""
+    part = mapping.events if isinstance(mapping, tables.Mapping) else None
+    known = bool(part and part.refund_order)
+    batch_id = batch_id_of(mapping, dataset, digest(path))
+    return Batch(batch_id, dataset, mapping.name, address, mapping.consent_note, request or IngestRequest(), known)
+
+
+def batch_id_of(mapping: SourceMapping, dataset: str, content: str) -> str:
+    """Return the id of the batch whose `content` has that digest."""
+    meaning = hashlib.sha256(mapping.model_dump_json(exclude=_IGNORED, exclude_defaults=True).encode()).hexdigest()
+    return f"{mapping.name}-{dataset}-{content[:12]}-{meaning[:8]}"
+
+
+def request_of(mapping: str, overrides: dict[str, str] | None) -> IngestRequest:
+    """Return the request of an ingest as the ledger stores it."""
+    path = Path(mapping)
+    return {"mapping": str(path.absolute()) if path.suffix == ".toml" else mapping, "overrides": overrides or {}}

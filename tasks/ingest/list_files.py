@@ -10,7 +10,7 @@ from infra.installation import current
 from models.errors import TailorbirdError
 from models.ingest.mixpanel.mixpanel_mapping import MixpanelMapping
 from models.primitives.escaping import for_terminal
-from tasks.ingest.mixpanel.days import is_part, parts_to_read
+from tasks.ingest.mixpanel.ingest_mixpanel import is_part, parts_to_read
 from tasks.orchestration.run_artifacts import announce
 from tasks.sources.file_matching import files_of
 from tasks.sources.locations import LINES, TABLES, shown, skipped

@@ -18,8 +18,7 @@ from models.ingest.check.file_names import file_name
 from models.ingest.check.non_goods import MOST, mark_for, odd_batch, suspects, too_many
 from models.ingest.tabular.table_mapping import Mapping
 from models.primitives.arrow_sql import query, texts
-from tasks.ingest.ledger import COMMITTED
-from tasks.ingest.ledger_records import LedgerEntry, OddPrices
+from tasks.ingest.ledger import COMMITTED, LedgerEntry, OddPrices
 from tasks.lake.event_engine import event_engine
 from tasks.lake.event_query import EventQuery, of_type, refunded
 from tasks.orchestration.defects import without_values

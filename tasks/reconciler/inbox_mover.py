@@ -12,7 +12,7 @@ from infra.outages import explain
 from tasks.ingest.inbox.finish_batch import remove_outdated
 
 if TYPE_CHECKING:
-    from tasks.ingest.inbox.claims import Dataset
+    from tasks.ingest.inbox.messages import Dataset
 
 _PAUSES: Final["dict[Dataset, float]"] = {"updates": 2.0, "events": 5.0, "calls": 5.0}
 """Seconds between two looks into the inbox."""

@@ -13,7 +13,7 @@ from infra.lake import compaction, rewriting
 from infra.lake.delta_lake import EVENT_FILES, Lake
 from models import columns
 from models.ingest.tabular import transform
-from tasks.ingest.validation.event_enrichment import PAYLOAD_COLUMNS, add_fingerprints
+from tasks.ingest.validation.event_identity import PAYLOAD_COLUMNS, add_fingerprints
 
 _MARK: Final = "pseudonym-key of {}"
 

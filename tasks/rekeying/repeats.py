@@ -15,7 +15,7 @@ from infra.keys.pseudonym_key_rotation import Rotation
 from infra.lake.delta_lake import Lake
 from models import columns
 from models.primitives.arrow_sql import query, texts
-from tasks.ingest.rows.repeated_events import read_repeats, store_repeats
+from tasks.ingest.rows.quarantine import read_repeats, store_repeats
 from tasks.rekeying.events import missing, rekeyed_columns
 
 _NAME: Final = "ids-of-repeats-{}.arrow"

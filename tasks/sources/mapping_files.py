@@ -4,21 +4,33 @@ import tomllib
 from collections.abc import Mapping as Words
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeVar, overload
 
+from expectations.batches import Dataset
 from infra.configuration.settings_file import placed
 from models.errors import TailorbirdError
 from models.ingest.mixpanel import mixpanel_mapping as mixpanel
 from models.ingest.segment import segment_mapping as segment
 from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.tabular import table_mapping as tables
-from models.ingest.tabular.table_mapping import Mapping, MappingError
+from models.ingest.tabular.table_mapping import EventsMapping, ItemsMapping, Mapping, MappingError, UsersMapping
+from models.ingest.tabular.transform import Part
 from models.primitives.json_types import JsonObject
 
 SHIPPED = Path(__file__).parent / "mappings"
 _LINES: Final = {"segment": segment.parse, "mixpanel": mixpanel.parse}
 """Parsers of mappings of lines, by their kind."""
+_KINDS: Final = {
+    Mapping: "tables",
+    segment.SegmentMapping: "a Segment export",
+    mixpanel.MixpanelMapping: "a Mixpanel export",
+}
+M = TypeVar("M", Mapping, segment.SegmentMapping, mixpanel.MixpanelMapping)
 _CONSENT, _NOTE = "consent", "consent_note"
+
+
+class WrongMappingError(TailorbirdError):
+    """The mapping is for another kind of file."""
 
 
 def shipped() -> list[str]:
@@ -39,6 +51,37 @@ def read(name: str, overrides: Words[str, str] | None = None) -> Mapping | LineM
     kind = content.get("kind")
     parse = _LINES.get(kind, tables.parse) if isinstance(kind, str) else tables.parse
     return parse({**content, **instead}, path.stem, partial(placed, path))
+
+
+def read_as(kind: type[M], name: str, overrides: Words[str, str] | None) -> M:
+    """Return the mapping with that name or path. Raises WrongMappingError for one of another kind."""
+    mapping = read(name, overrides)
+    if not isinstance(mapping, kind):
+        raise WrongMappingError(f"{name!r} is a mapping of {_KINDS[type(mapping)]}, not of {_KINDS[kind]}.")
+    return mapping
+
+
+def table_mapping(name: str, overrides: Words[str, str] | None) -> Mapping:
+    """Return the mapping of tables with that name or path, as `read_as` does."""
+    return read_as(Mapping, name, overrides)
+
+
+@overload
+def part_of(mapping: Mapping, dataset: Literal["events"]) -> EventsMapping: ...
+@overload
+def part_of(mapping: Mapping, dataset: Literal["items"]) -> ItemsMapping: ...
+@overload
+def part_of(mapping: Mapping, dataset: Literal["users"]) -> UsersMapping: ...
+@overload
+def part_of(mapping: Mapping, dataset: Dataset) -> Part: ...
+
+
+def part_of(mapping: Mapping, dataset: Dataset) -> Part:
+    """Return the part of the mapping for a data set. Raises WrongMappingError if there is none."""
+    part: Part | None = getattr(mapping, dataset)
+    if part is None:
+        raise WrongMappingError(f"The mapping {mapping.name!r} reads no {dataset}: add a table [{dataset}] to it.")
+    return part
 
 
 def mapping_overrides(

@@ -11,11 +11,10 @@ from sqlalchemy.pool import NullPool
 
 from infra.installation import Installation
 from models.ingest.tabular import table_mapping as tables
-from tasks.ingest.batch_identity import table_mapping
-from tasks.ingest.ledger_records import LedgerEntry
+from tasks.ingest.ledger import LedgerEntry
 from tasks.ingest.sql.ingest_stream import ingest_stream
-from tasks.ingest.sql.sql_requests import sql_ingest, streams_of
-from tasks.sources.mapping_files import shipped
+from tasks.ingest.sql.stream_run import sql_ingest, streams_of
+from tasks.sources.mapping_files import shipped, table_mapping
 from tasks.sources.sql.source_database import _PACKAGES, source_database
 from tests.docs.shown import commands_of
 

@@ -15,9 +15,8 @@ from models.ingest.check.advice import LINE_UNREADABLE, MEANINGS, advice
 from models.ingest.check.suspicions import Suspicion, missing_consent
 from models.ingest.tabular.unreadable_cells import KEYS
 from models.primitives.json_types import JsonObject
-from tasks.ingest.events.batch_context import BatchContext, EventChunk, RunState
-from tasks.ingest.events.classification import ClassifiedChunk, classify, triage
-from tasks.ingest.validation import batch_profile, row_triage
+from tasks.ingest.events.classification import BatchContext, ClassifiedChunk, EventChunk, RunState, classify, triage
+from tasks.ingest.validation import row_triage
 from tasks.quality.chunk_profile import ChunkProfile, with_counts
 
 EXAMPLES: Final = 3
@@ -139,9 +138,9 @@ def _verdict(
     bad = [triaged.quarantined, *([chunk.unreadable] if chunk.unreadable is not None else [])]
     counts = triaged.counts | {"read": chunk.read, "routed": triaged.counts["routed"] + chunk.routed}
     profile: ChunkProfile = {
-        **batch_profile.of_events(chunk.events),
-        **batch_profile.of_quarantined(*bad),
-        **batch_profile.time_span(triaged.accepted),
+        **row_triage.of_events(chunk.events),
+        **row_triage.of_quarantined(*bad),
+        **row_triage.time_span(triaged.accepted),
         "cleaned": chunk.cleaned,
     }
     rules = limited("events", context.rules, context.mapping.limits)
@@ -149,7 +148,7 @@ def _verdict(
         shares=shares_of(classified.sample(chunk.read), rules),
         rules=rules,
         bounds=bounds("events", context.mapping.limits),
-        figures=batch_profile.figures([with_counts(profile, counts)], context.now),
+        figures=row_triage.figures([with_counts(profile, counts)], context.now),
         whole=table.whole_file,
         dataset="events",
     )

@@ -18,7 +18,7 @@ from models.ingest.segment.line_mapping import LineMapping
 from tasks.ingest.check import findings
 from tasks.ingest.check.findings import BrokenRule, RowPlace, TableFindings
 from tasks.ingest.check.unconnected import CheckContext, open_context
-from tasks.ingest.events.segment_chunks import read_chunks
+from tasks.ingest.events.chunk_readers import read_lines
 from tasks.ingest.rows.apply import ITEM, TRAITS
 from tasks.ingest.validation import row_triage
 from tasks.sources import line_reader
@@ -31,7 +31,7 @@ _MOST_NAMES: Final = 20
 def check_calls(table: TableFindings, path: Path, mapping: LineMapping, context: CheckContext) -> None:
     """Add the findings on the first calls of a file. Raises TailorbirdError if the file cannot be read."""
     batch, run = open_context(mapping, context)
-    chunk, read = next(read_chunks(batch, mapping, path, table.file, _BYTES))
+    chunk, read = next(read_lines(batch, mapping, path, table.file, _BYTES))
     table.whole_file, table.rows = read >= path.stat().st_size, chunk.read
     triaged = findings.check_events(table, batch, run, chunk, lambda number, _column: {"row": number + 1})
     context.amounts.append(amounts_of(chunk.events))

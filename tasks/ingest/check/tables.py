@@ -35,17 +35,17 @@ from models.ingest.tabular.unreadable_cells import cells_of, merge_unreadable
 from models.ingest.tabular.values import words
 from models.ingest.text_files import NAMES, guessed, same
 from models.primitives.arrow_types import ArrowColumn
-from tasks.ingest.batch_identity import part_of
 from tasks.ingest.check import findings
 from tasks.ingest.check.findings import RowPlace, TableFindings
 from tasks.ingest.check.unconnected import CheckContext, open_context
-from tasks.ingest.events.batch_context import EventChunk, no_texts
-from tasks.ingest.events.tabular_chunks import shape_chunk
+from tasks.ingest.events.chunk_readers import shape_chunk
+from tasks.ingest.events.classification import EventChunk, no_texts
 from tasks.ingest.reference.read_reference import keyed_users, read_reference, reference_profile, triage_reference
 from tasks.ingest.rows.quarantine import quarantined_lines
-from tasks.ingest.validation import batch_profile, row_triage
+from tasks.ingest.validation import row_triage
 from tasks.sources import csv_reader, table_files
 from tasks.sources.csv_reader import Csv
+from tasks.sources.mapping_files import part_of
 
 CATALOGUE_ROWS: Final = table_files.CHUNK_ROWS
 """Items and users are read up to here: events are checked against them."""
@@ -221,7 +221,7 @@ def _check_reference(table: TableFindings, path: Path, raw: RawRows, mapping: Ma
         shares=findings.shares_of(read.sample, rules),
         rules=rules,
         bounds=bounds(dataset, mapping.limits),
-        figures=batch_profile.figures([reference_profile(read, table.counts, bad)], context.now),
+        figures=row_triage.figures([reference_profile(read, table.counts, bad)], context.now),
         whole=table.whole_file,
         dataset=dataset,
     )

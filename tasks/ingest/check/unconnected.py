@@ -12,9 +12,9 @@ from infra.installation import Installation
 from infra.lake.delta_lake import Lake
 from models.ingest.source_config import SourceMapping
 from tasks.ingest import ledger
-from tasks.ingest.events.batch_context import BatchContext, RunState, no_texts, rules_of
-from tasks.ingest.rows.consent import Answers
-from tasks.ingest.validation.deduplication import KnownIds
+from tasks.ingest.events.classification import BatchContext, RunState, no_texts, rules_of
+from tasks.ingest.rows.apply import Answers
+from tasks.ingest.validation.event_identity import KnownIds
 
 
 class Unconnected(Installation):

@@ -19,20 +19,18 @@ from models.ingest.segment.line_mapping import LineMapping
 from models.ingest.tabular.table_mapping import Mapping
 from models.ingest.traffic_filter import MARKS
 from tasks.ingest import ledger
-from tasks.ingest.events.batch_context import BatchContext, EventChunk, RunState
-from tasks.ingest.events.classification import ClassifiedChunk, before, triage
-from tasks.ingest.ledger_records import Batch, ChunkEntry
+from tasks.ingest.events.classification import BatchContext, ClassifiedChunk, EventChunk, RunState, before, triage
+from tasks.ingest.ledger import Batch, ChunkEntry
 from tasks.ingest.rows import apply
 from tasks.ingest.rows.apply import ITEM_SEEN, UNCONFIRMED, Update
-from tasks.ingest.rows.quarantine import mark_resolved, store_quarantined
-from tasks.ingest.rows.repeated_events import store_repeats
+from tasks.ingest.rows.quarantine import mark_resolved, store_quarantined, store_repeats
 from tasks.ingest.rows.statements import PERSON
-from tasks.ingest.validation import batch_profile, row_triage
-from tasks.ingest.validation.deduplication import ID_HASH
+from tasks.ingest.validation import row_triage
+from tasks.ingest.validation.event_identity import ID_HASH
 from tasks.quality.chunk_profile import ChunkProfile, Counts, UserCounts, with_counts
 
 LATE: Final = "late"
-_NO_USER_RULES: Final = {*batch_profile.TRAFFIC, "user_id_placeholder", "user_id_too_long"}
+_NO_USER_RULES: Final = {*row_triage.TRAFFIC, "user_id_placeholder", "user_id_too_long"}
 """Rules on rows whose user is not a person to remember."""
 
 
@@ -110,12 +108,12 @@ def _profile(
     accepted: pa.Table,
 ) -> ChunkProfile:
     profile: ChunkProfile = {
-        **batch_profile.of_events(chunk.events),
-        **batch_profile.of_quarantined(*quarantined),
-        **batch_profile.time_span(accepted),
+        **row_triage.of_events(chunk.events),
+        **row_triage.of_quarantined(*quarantined),
+        **row_triage.time_span(accepted),
         "cleaned": chunk.cleaned,
         "late": int(pc.sum(accepted[LATE]).as_py() or 0),
-        "impressions": batch_profile.impressions(accepted),
+        "impressions": row_triage.impressions(accepted),
     }
     if chunk.unread:
         profile["unread"] = chunk.unread
@@ -133,14 +131,14 @@ def record(context: BatchContext, connection: Connection, chunks: Sequence[Prepa
     """Store the PostgreSQL rows of chunks, one of each batch and in order; returns the chunks' profiles."""
     places = [(chunk.batch.batch_id, chunk.chunk) for chunk in chunks]
     _introduce(context, connection, pa.concat_tables([chunk.introduced for chunk in chunks]))
-    apply.stage_chunks(connection, dict(zip(places, (chunk.updates for chunk in chunks), strict=True)))
+    apply.stage(connection, dict(zip(places, (chunk.updates for chunk in chunks), strict=True)))
     store_repeats(connection, dict(zip(places, (chunk.repeated for chunk in chunks), strict=True)))
     quarantined = dict(zip(places, (chunk.quarantined for chunk in chunks), strict=True))
     new = store_quarantined(connection, chunks[0].batch.source, quarantined)
     keys = [chunk.accepted[columns.EVENT_ID] for chunk in chunks]
     mark_resolved(connection, [chunk.batch for chunk in chunks], keys, context.quarantined_subjects)
     entries = [chunk.entry(new.get(chunk.batch.batch_id, 0)) for chunk in chunks]
-    ledger.record_chunks(connection, entries)
+    ledger.record_chunks(connection, *entries)
     return [entry.profile for entry in entries]
 
 

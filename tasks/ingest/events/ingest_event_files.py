@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import takewhile
-from math import ceil
 from typing import Final, TypedDict
 
 from prefect import task
@@ -14,13 +13,20 @@ from infra.services.data_docs import MAX_PAGES
 from models.errors import TailorbirdError
 from models.ingest.tabular.table_mapping import Mapping
 from tasks.ingest import ledger
-from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
-from tasks.ingest.events.event_batch import GROUP_FILES, GROUP_ROWS, EventFile, ingest_batch, ingest_group, open_events
-from tasks.ingest.ledger_records import IngestRequest, LedgerEntry
+from tasks.ingest.events.ingest_events import (
+    GROUP_FILES,
+    GROUP_ROWS,
+    EventFile,
+    ingest_batch,
+    ingest_group,
+    open_events,
+)
+from tasks.ingest.ledger import IngestRequest, LedgerEntry, batch_of, request_of
 from tasks.ingest.rows.quarantine import resolve_renamed
 from tasks.orchestration.defects import without_values
 from tasks.orchestration.run_artifacts import link_docs
 from tasks.sources import locations
+from tasks.sources.mapping_files import part_of, table_mapping
 from tasks.sources.object_store import StoreUnreachableError
 from tasks.sources.table_files import CHUNK_ROWS
 
@@ -45,17 +51,13 @@ class _Run:
     request: IngestRequest
     lines: dict[str, LedgerEntry] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
-    remaining: int = 0
-    """Files that were not added yet."""
     waiting: dict[str, EventFile] = field(default_factory=dict)
-    most_rows: float = GROUP_ROWS
     most: int = GROUP_FILES
     room: ExitStack = field(default_factory=ExitStack)
     """Holds the copies of files from an object store until their group is done."""
 
     def add(self, address: str) -> None:
         """Add a file to the waiting group, after ingesting that group if the file does not fit in."""
-        remaining, self.remaining = self.remaining, self.remaining - 1
         copy = ExitStack()
         try:
             path = copy.enter_context(locations.fetched(address, self.installation.settings.var))
@@ -69,10 +71,8 @@ class _Run:
             return
         again = any(file.batch.batch_id == other.batch.batch_id for other in self.waiting.values())
         rows = sum(other.rows for other in self.waiting.values())
-        if again or rows + file.rows > self.most_rows or len(self.waiting) >= self.most:
+        if again or rows + file.rows > GROUP_ROWS or len(self.waiting) >= self.most:
             self.flush()
-        if not self.waiting:
-            self.most_rows = _even_share(file.rows * remaining)
         self.room.push(copy)
         self.waiting[address] = file
 
@@ -127,12 +127,6 @@ class _Run:
             self.most = min(GROUP_FILES, self.most * _GROWTH)
 
 
-def _even_share(rows: int) -> float:
-    """Return the rows of a group for so many remaining rows: groups of the same size, and no small one at the end."""
-    even = 1.05 * rows / max(1, ceil(rows / GROUP_ROWS))
-    return min(GROUP_ROWS, max(GROUP_ROWS / 2, even))
-
-
 @task(description="Ingest events of many files: each row is stored, quarantined or counted, once.")
 @without_values
 def ingest_event_files(mapping: str, files: Sequence[str], overrides: dict[str, str] | None = None) -> IngestedFiles:
@@ -141,7 +135,7 @@ def ingest_event_files(mapping: str, files: Sequence[str], overrides: dict[str, 
     Ingesting the same files again changes nothing. After a crash committed files stay, and the others follow.
     """
     installation, tables = current(), table_mapping(mapping, overrides)
-    run = _Run(installation, tables, request_of(mapping, overrides), remaining=len(files))
+    run = _Run(installation, tables, request_of(mapping, overrides))
     with run.room:
         try:
             for address in files:

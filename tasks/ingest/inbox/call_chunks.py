@@ -20,12 +20,12 @@ from models.ingest.segment.segment_mapping import SegmentMapping
 from models.ingest.segment.single_calls import ALIAS, FAULT, FOUND_MARKS, JOINING, occurred_at
 from models.ingest.traffic_filter import MARKS
 from models.primitives.json_types import JsonObject
-from tasks.ingest.events.batch_context import BatchContext, EventChunk, RunState
-from tasks.ingest.events.segment_chunks import EntityUpdates, no_people, without_placeholders
+from tasks.ingest.events.chunk_readers import EntityUpdates, no_people, without_placeholders
+from tasks.ingest.events.classification import BatchContext, EventChunk, RunState
 from tasks.ingest.inbox.event_chunks import borders, prepared, users_of
-from tasks.ingest.inbox.rows import InboxRow, unusable
+from tasks.ingest.inbox.messages import InboxRow, unusable
 from tasks.ingest.rows.apply import ITEM_SEEN, UNCONFIRMED, Update
-from tasks.ingest.validation.event_enrichment import EARLIER_USER
+from tasks.ingest.validation.event_identity import EARLIER_USER
 
 CHUNK_ROWS: Final = 50_000
 """Calls and products of calls in a chunk, which are in memory together."""

@@ -1,5 +1,6 @@
-"""Marks the rows of a committed batch as moved, and keeps the inbox small."""
+"""Marks the rows of a committed batch as moved, and keeps the inbox small; the reconciler imports it without DuckDB."""
 
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, text
@@ -12,22 +13,7 @@ _MOVED: Final = """
     WHERE batch_id = :batch_id AND moved_at IS NULL"""
 _REFUSED: Final = """
     UPDATE event_inbox SET moved_at = now(), outcome = 'refused' WHERE batch_id = :batch_id AND moved_at IS NULL"""
-_OUTDATED: Final = (
-    "DELETE FROM event_inbox WHERE moved_at < now() - interval '1 day' AND outcome = 'moved'",
-    """
-    DELETE FROM session_profiles AS profile WHERE expires_at < now()
-        OR EXISTS (SELECT FROM suppressions WHERE user_key = profile.subject)
-        OR EXISTS (SELECT FROM users WHERE user_key = profile.subject AND NOT consent)""",
-    """
-    DELETE FROM live_recommendations AS list WHERE expires_at < now()
-        OR NOT EXISTS (SELECT FROM users WHERE user_key = list.user_key AND consent)
-        OR EXISTS (SELECT FROM suppressions WHERE user_key = list.user_key)""",
-    """
-    DELETE FROM identity.dead_letters
-    WHERE replayed_at < now() - interval '7 days' OR last_at < now() - interval '90 days'""",
-    "DELETE FROM served_answers WHERE shown_at < now() - interval '90 days'",
-    "DELETE FROM answer_counts WHERE since < now() - interval '2 days'",
-)
+_OUTDATED: Final = text(Path(__file__).with_name("remove_outdated.sql").read_text())
 
 
 def finish_batch(connection: Connection, batch_id: str) -> None:
@@ -43,5 +29,4 @@ def refuse_rows(connection: Connection, batch_id: str) -> None:
 
 def remove_outdated(connection: Connection) -> None:
     """Delete moved rows, expired profiles, lists and dead letters, and answers and counts of long ago."""
-    for statement in _OUTDATED:
-        connection.execute(text(statement))
+    connection.execute(_OUTDATED)

@@ -1,14 +1,20 @@
-"""Requests events and profiles from Mixpanel's API, with its limits, and again after faults that pass."""
+"""Downloads events and profiles from Mixpanel's API, with its limits, and again after faults that pass."""
 
+import gzip
+import hashlib
+import json
 import os
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
-from typing import Final, Literal, TypeVar
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 
@@ -16,6 +22,7 @@ from infra.configuration import addresses
 from infra.services.http_client import basic_auth, open_answer
 from models.errors import TailorbirdError
 from models.ingest.mixpanel.mixpanel_mapping import Region
+from models.ingest.segment.identities import allowed
 from tasks.orchestration.run_artifacts import announce
 
 USERNAME, SECRET = "MIXPANEL_USERNAME", "MIXPANEL_SECRET"
@@ -44,6 +51,11 @@ PER_HOUR: Final = 60
 """Mixpanel's limits of queries, for the export and for profiles. Requests follow each other, so none are concurrent."""
 _HOUR: Final = 3600.0
 _WORTH_A_MESSAGE: Final = 60.0
+_FAST: Final = 1
+"""The level of gzip: the file is read once and removed."""
+_MOST_BYTES: Final = 256 << 20
+"""The most bytes of one page of profiles."""
+_ALWAYS: Final = ("$last_seen",)
 
 
 @dataclass
@@ -175,3 +187,99 @@ def _seconds(refusal: HTTPError) -> float | None:
         return max(0.0, float(refusal.headers["Retry-After"]))
     except (TypeError, ValueError):
         return None
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file of lines, gzip."""
+
+    path: Path
+    digest: str
+    """The SHA-256 of its unpacked content: the same content is the same batch, however it was packed."""
+    empty: bool
+
+
+def download_day(client: MixpanelClient, project: int, day: date, path: Path) -> Download:
+    """Download the events of a day, as often as the answer breaks off."""
+    dates = {"from_date": day.isoformat(), "to_date": day.isoformat()}
+    query: dict[str, str | int] = {"project_id": project, **dates, "time_in_ms": "true"}
+
+    def lines() -> Iterator[bytes]:
+        with client.answer("export", "/api/2.0/export", query) as answer:
+            last = b""
+            for block in blocks(answer):
+                yield block
+                last = _last_line(last + block)
+        _check_end(last)
+
+    return client.attempt(lambda: _written(path, lines()))
+
+
+def download_profiles(
+    client: MixpanelClient, project: int, traits: Iterable[str], consent: Iterable[str], path: Path
+) -> Download:
+    """Download all profiles, page by page, each as a line with the allowed `traits`, `consent` and `$last_seen`."""
+    names = [*dict.fromkeys([*allowed([*traits]), *consent, *_ALWAYS])]
+
+    def lines() -> Iterator[bytes]:
+        page, session = 0, None
+        while True:
+            form: dict[str, str | int] = {"output_properties": json.dumps(names)}
+            if session is not None:
+                form |= {"session_id": session, "page": page}
+            answer = client.attempt(partial(_page, client, project, form))
+            results, session = answer["results"], answer["session_id"]
+            yield b"".join(_profile(one) for one in results)
+            page += 1
+            if len(results) < int(answer["page_size"]):
+                return
+
+    return _written(path, lines())
+
+
+def _page(client: MixpanelClient, project: int, form: dict[str, str | int]) -> dict[str, Any]:
+    with client.answer("query", "/api/query/engage", {"project_id": project}, form) as received:
+        text = bytearray()
+        for block in blocks(received):
+            text += block
+            if len(text) > _MOST_BYTES:
+                raise MixpanelError(f"A page of profiles has more than {_MOST_BYTES >> 20} MiB. Name fewer traits.")
+    try:
+        answer = json.loads(text)
+        usable = answer["status"] == "ok" and isinstance(answer["results"], list) and int(answer["page_size"]) > 0
+        usable = usable and "session_id" in answer
+    except (ValueError, KeyError, TypeError, RecursionError):
+        usable = False
+    if not usable:
+        raise BrokenAnswerError("Mixpanel answered no page of profiles")
+    return dict(answer)
+
+
+def _profile(result: Any) -> bytes:
+    return json.dumps(result, separators=(",", ":"), sort_keys=True).encode() + b"\n"
+
+
+def _written(path: Path, content: Iterator[bytes]) -> Download:
+    """Write the content, in place of what an earlier attempt wrote."""
+    digest, size = hashlib.sha256(), 0
+    with gzip.open(path, "wb", compresslevel=_FAST) as file:
+        for block in content:
+            file.write(block)
+            digest.update(block)
+            size += len(block)
+    return Download(path, digest.hexdigest(), not size)
+
+
+def _last_line(text: bytes) -> bytes:
+    """Return the last line of a text, whose end may be missing."""
+    return text[text.rstrip(b"\n").rfind(b"\n") + 1 :]
+
+
+def _check_end(line: bytes) -> None:
+    """Raise BrokenAnswerError if the last line is no event: Mixpanel reports a fault there, after HTTP 200."""
+    try:
+        event = json.loads(line) if line.strip() else {"event": None}
+    except (ValueError, RecursionError):
+        event = None
+    if not (isinstance(event, dict) and "event" in event):
+        raise BrokenAnswerError("The export of Mixpanel ended with a line that is no event")

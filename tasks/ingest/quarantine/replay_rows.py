@@ -1,6 +1,7 @@
 """Replays quarantined events after a change of a rule, the mapping or the catalogue."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -10,9 +11,10 @@ import pyarrow.compute as pc
 from prefect import task
 from sqlalchemy import Connection, func, select, update
 
-from infra.database.schema.schema import ingest_batches, ingest_chunks, quarantine
+from infra.database.schema.schema import ingest_batches, quarantine
 from infra.installation import Installation, current
 from infra.locks import advisory_locks
+from infra.overview.corrections import corrections
 from models import columns
 from models.errors import TailorbirdError
 from models.ingest.canonical_schema import EVENTS
@@ -26,17 +28,16 @@ from models.primitives.arrow_sql import query, texts
 from models.primitives.json_types import JsonObject
 from tasks.ingest import ledger
 from tasks.ingest.events import chunk_writer
-from tasks.ingest.events.batch_context import BatchContext, RunState, open_context
 from tasks.ingest.events.chunk_writer import LATE
-from tasks.ingest.events.event_batch import ledger_entry
-from tasks.ingest.inbox.inbox_mapping import mapping_of
-from tasks.ingest.ledger_records import IngestRequest, LedgerEntry
+from tasks.ingest.events.classification import BatchContext, RunState, open_context
+from tasks.ingest.events.ingest_events import ledger_entry
+from tasks.ingest.inbox.messages import mapping_of
+from tasks.ingest.ledger import IngestRequest, LedgerEntry
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
-from tasks.ingest.rows import apply, consent
-from tasks.ingest.rows import repeated_events as undo_events
-from tasks.ingest.validation import batch_profile, row_triage
-from tasks.ingest.validation.event_enrichment import PAYLOAD_COLUMNS, add_fingerprints
+from tasks.ingest.rows import apply, settle
+from tasks.ingest.validation import row_triage
+from tasks.ingest.validation.event_identity import PAYLOAD_COLUMNS, add_fingerprints
 from tasks.orchestration.defects import without_values
 from tasks.quality.chunk_profile import with_counts
 from tasks.sources.mapping_files import read
@@ -141,7 +142,7 @@ def replay_quarantine(batch_id: str, accept_unknown_items: bool = False) -> Ledg
         with installation.engine.connect() as connection:
             undoing = ledger.undoing(connection)
         for other in undoing:
-            undo_events.finish(installation, other)
+            settle.finish(installation, other)
         _replay(*open_context(installation, mapping, batch, confirm))
     return ledger_entry(installation, batch_id)
 
@@ -150,9 +151,8 @@ def _replay(context: BatchContext, run: RunState) -> None:
     installation, batch_id = context.installation, context.batch.batch_id
     with installation.engine.connect() as connection:
         rows = _waiting(connection, batch_id)
-        newest = select(func.max(ingest_chunks.c.chunk)).where(ingest_chunks.c.batch_id == batch_id)
-        recorded: int = connection.execute(newest).scalar_one()
-        refused = consent.answers_of(connection, rows[columns.USER_KEY], batch_id).refused
+        recorded = ledger.last_recorded_chunk(connection, batch_id)
+        refused = apply.answers_of(connection, rows[columns.USER_KEY], batch_id).refused
     excluded = pa.concat_arrays([context.suppressed, refused])
     rows = _reread(rows.filter(pc.invert(pc.is_in(rows[columns.USER_KEY], value_set=excluded))), context.mapping)
     catalogue = None if context.mapping.accepts_unknown_items else context.catalogue
@@ -170,11 +170,11 @@ def _replay(context: BatchContext, run: RunState) -> None:
     counts = triaged.counts | {"read": 0, "quarantined": -len(passed)}
     counts |= {"accepted": counts["accepted"] + stored, "duplicate": counts["duplicate"] - stored}
     with installation.engine.begin() as connection:
-        late, impressions = int(pc.sum(accepted[LATE]).as_py() or 0), batch_profile.impressions(accepted)
+        late, impressions = int(pc.sum(accepted[LATE]).as_py() or 0), row_triage.impressions(accepted)
         profile = with_counts({"late": late, "impressions": impressions}, counts)
-        ledger.record_chunk(connection, batch_id, chunk, counts, profile)
-        apply.stage(connection, batch_id, chunk, chunk_writer.item_updates(context, run, passed))
-        apply.apply(connection, batch_id)
+        ledger.record_chunks(connection, ledger.ChunkEntry(batch_id, chunk, counts, profile))
+        apply.stage(connection, {(batch_id, chunk): chunk_writer.item_updates(context, run, passed)})
+        apply.apply(installation.lake, connection, batch_id)
         replayed = (quarantine.c.batch_id == batch_id, quarantine.c.row_number.in_(_numbers(passed).to_pylist()))
         connection.execute(update(quarantine).where(*replayed).values(replayed_at=func.now(), outcome="replayed"))
         ledger.close_batch(connection, batch_id, None)
@@ -191,3 +191,17 @@ def _already_stored(installation: Installation, batch_id: str, rows: pa.Table) -
         SEMI JOIN rows USING (event_id) WHERE batch_id = {texts([batch_id])}[1]
     """
     return int(query(statement, rows=rows)["rows"][0].as_py())
+
+
+@without_values
+def find_corrections(lines: list[LedgerEntry]) -> list[LedgerEntry]:
+    """Return the lines of an ingest; those with such rows get `correction`."""
+    fresh = [line["batch_id"] for line in lines if line["status"] == ledger.COMMITTED and line["quarantined"]]
+    with current().engine.connect() as connection:
+        correction_of = corrections(connection, fresh)
+    return [
+        line | LedgerEntry(correction=asdict(correction_of[line["batch_id"]]))
+        if line["batch_id"] in correction_of
+        else line
+        for line in lines
+    ]

@@ -16,22 +16,21 @@ from expectations.batches import highest_quarantined
 from infra.database.bulk_copy import upsert
 from infra.database.clock import database_now
 from infra.database.schema.schema import items
-from infra.installation import Installation, current
+from infra.installation import Installation
 from models import columns
 from models.ingest.tabular import transform
 from models.ingest.tabular.table_mapping import ItemsMapping, Mapping
 from models.ingest.tabular.transform import Cleaned
 from tasks.ingest import ledger
-from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
-from tasks.ingest.events.tabular_chunks import validate_file
-from tasks.ingest.ledger_records import LedgerEntry, StatedRow
+from tasks.ingest.events.chunk_readers import validate_file
+from tasks.ingest.events.ingest_events import ingest_file
+from tasks.ingest.ledger import LedgerEntry
 from tasks.ingest.reference.reference_file import ReferenceFile, ingest_reference
-from tasks.ingest.rows import attribute_history
+from tasks.ingest.rows import statements
 from tasks.ingest.rows.apply import ITEM_CHANGES
-from tasks.ingest.rows.last_write_wins import WITHIN, moments
 from tasks.orchestration import run_names
 from tasks.orchestration.defects import without_values
-from tasks.sources import locations
+from tasks.sources.mapping_files import part_of
 
 _OFFER: Final = (
     *(columns.URL, columns.IMAGE, columns.IN_STOCK, columns.AVAILABLE_FROM, columns.AVAILABLE_UNTIL),
@@ -49,10 +48,7 @@ _DESCRIPTIVE: Final = (columns.CATEGORY, columns.BRAND, columns.PRICE)
 @without_values
 def ingest_items(mapping: str, file: str, overrides: dict[str, str] | None = None) -> LedgerEntry:
     """Ingest one file of a mapping's items; returns the batch's line in the ledger. Raises BatchRefusedError."""
-    installation, tables = current(), table_mapping(mapping, overrides)
-    with locations.fetched(file, installation.settings.var) as path:
-        batch = batch_of(tables, "items", path, file, request_of(mapping, overrides))
-        return store_items(installation, tables, batch, path)
+    return ingest_file(Mapping, mapping, overrides, file, "items", store_items)
 
 
 def store_items(installation: Installation, tables: Mapping, batch: ledger.Batch, path: Path) -> LedgerEntry:
@@ -65,7 +61,7 @@ def store_items(installation: Installation, tables: Mapping, batch: ledger.Batch
 
     def store(connection: Connection, rows: pa.Table, stated: pa.Table, batch_id: str) -> None:
         lines = _lines(rows, part, batch_id, database_now(connection))
-        before = partial(attribute_history.record_item_batch, connection, batch_id, stated)
+        before = partial(statements.record_item_batch, connection, batch_id, stated)
         upsert(connection, items, _COLUMNS, lines, ITEM_CHANGES, before)
 
     reference = ReferenceFile(installation, tables, "items", batch, columns.ITEM_ID, shape, store)
@@ -74,19 +70,19 @@ def store_items(installation: Installation, tables: Mapping, batch: ledger.Batch
 
 def restore_items(
     connection: Connection,
-    rows: Iterable[StatedRow],
+    rows: Iterable[statements.StatedRow],
     stated: pa.Table,
     batch_id: str,
     at: datetime,
 ) -> None:
     """Store rows of a table again that a batch stated at the time `at`."""
 
-    def values(row: StatedRow) -> tuple[object, ...]:
+    def values(row: statements.StatedRow) -> tuple[object, ...]:
         own = {columns.ITEM_ID: row.key, columns.BATCH_ID: batch_id, "field_timestamps": json.dumps(row.times)}
         own[columns.ATTRIBUTES] = json.dumps(row.values[columns.ATTRIBUTES])
         return tuple(own.get(name, row.values.get(name)) for name in _COLUMNS)
 
-    before = partial(attribute_history.record_items, connection, stated, at)
+    before = partial(statements.record_items, connection, stated, at)
     upsert(connection, items, _COLUMNS, map(values, rows), ITEM_CHANGES, before)
 
 
@@ -97,7 +93,7 @@ def _lines(rows: pa.Table, part: ItemsMapping, batch_id: str, now: datetime) -> 
     read += [columns.IN_STOCK] if part.available else []
     read += [name for name in _OFFER if name in part.constants or getattr(part, name, None)]
     attributes = rows.schema.field(columns.ATTRIBUTES).type.names
-    keys = [columns.TITLE, *read, *(WITHIN + name for name in attributes)]
-    times = json.dumps(moments(dict.fromkeys(keys, now), now))
+    keys = [columns.TITLE, *read, *(statements.WITHIN + name for name in attributes)]
+    times = json.dumps(statements.moments(dict.fromkeys(keys, now), now))
     documents = map(json.dumps, rows[columns.ATTRIBUTES].to_pylist())
     return zip(*(rows[name].to_pylist() for name in _NAMES), documents, repeat(batch_id), repeat(times))

@@ -17,21 +17,21 @@ from expectations.batches import highest_quarantined
 from infra.database.bulk_copy import upsert
 from infra.database.clock import database_now
 from infra.database.schema.schema import users
-from infra.installation import Installation, current
+from infra.installation import Installation
 from infra.keys.identity import forget_without_consent, key_version, remember
 from models import columns
 from models.ingest.tabular.table_mapping import Mapping
 from models.ingest.tabular.transform import Cleaned
 from tasks.ingest import ledger
-from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
-from tasks.ingest.events.tabular_chunks import validate_file
-from tasks.ingest.ledger_records import LedgerEntry, StatedRow
+from tasks.ingest.events.chunk_readers import validate_file
+from tasks.ingest.events.ingest_events import ingest_file
+from tasks.ingest.ledger import LedgerEntry
 from tasks.ingest.reference.read_reference import keyed_users
 from tasks.ingest.reference.reference_file import ReferenceFile, ingest_reference
-from tasks.ingest.rows import attribute_history, consent, last_write_wins, statements
+from tasks.ingest.rows import apply, statements
 from tasks.orchestration import run_names
 from tasks.orchestration.defects import without_values
-from tasks.sources import locations
+from tasks.sources.mapping_files import part_of
 
 _Answer = tuple[bool, str, datetime | None, datetime | None]
 _ANSWER: Final = "the user's own answer, by the file of users"
@@ -39,11 +39,11 @@ _COLUMNS: Final = (
     *(columns.USER_KEY, columns.ATTRIBUTES, "field_timestamps", columns.BATCH_ID),
     *(columns.CONSENT, "consent_source", columns.CONSENT_AT, "refused_at"),
 )
-_CHANGES: Final = consent.ANSWERS | {
-    columns.ATTRIBUTES: last_write_wins.values(
+_CHANGES: Final = apply.ANSWERS | {
+    columns.ATTRIBUTES: statements.merged_values(
         "users.attributes", "users.field_timestamps", "excluded.attributes", "excluded.field_timestamps"
     ),
-    "field_timestamps": last_write_wins.times("users.field_timestamps", "excluded.field_timestamps"),
+    "field_timestamps": statements.merged_times("users.field_timestamps", "excluded.field_timestamps"),
 }
 
 
@@ -54,10 +54,7 @@ _CHANGES: Final = consent.ANSWERS | {
 @without_values
 def ingest_users(mapping: str, file: str, overrides: dict[str, str] | None = None) -> LedgerEntry:
     """Ingest one file of a mapping's users; returns the batch's line in the ledger. Raises BatchRefusedError."""
-    installation, tables = current(), table_mapping(mapping, overrides)
-    with locations.fetched(file, installation.settings.var) as path:
-        batch = batch_of(tables, "users", path, file, request_of(mapping, overrides))
-        return store_users(installation, tables, batch, path)
+    return ingest_file(Mapping, mapping, overrides, file, "users", store_users)
 
 
 def store_users(installation: Installation, tables: Mapping, batch: ledger.Batch, path: Path) -> LedgerEntry:
@@ -86,7 +83,7 @@ def _store(installation: Installation, connection: Connection, rows: pa.Table, m
     keys, attributes = (rows[name].to_pylist() for name in (columns.USER_KEY, columns.ATTRIBUTES))
     names = rows.schema.field(columns.ATTRIBUTES).type.names
     now = database_now(connection)
-    times = json.dumps(last_write_wins.moments(dict.fromkeys(names, now), now))
+    times = json.dumps(statements.moments(dict.fromkeys(names, now), now))
     with_traits = zip(keys, map(json.dumps, attributes), repeat(times), repeat(batch_id))
     # Traits in a row with a refusal are dropped, even if a newer agreement is known.
     without_traits = [(key, "{}", "{}", batch_id) for key in keys]
@@ -95,10 +92,10 @@ def _store(installation: Installation, connection: Connection, rows: pa.Table, m
     lines = ((*(bare if answer[-1] else row), *answer) for row, bare, answer in rows_and_answers)
     upsert(connection, users, _COLUMNS, lines, _CHANGES, partial(_record_batch, connection, batch_id))
     # Users who refused keep no traits. Those of users without an answer are unused until the user agrees.
-    consent.withdraw(connection, keys)
+    apply.withdraw(connection, keys)
 
 
-def restore_users(connection: Connection, rows: Iterable[StatedRow], batch_id: str, at: datetime) -> None:
+def restore_users(connection: Connection, rows: Iterable[statements.StatedRow], batch_id: str, at: datetime) -> None:
     """Store rows of a table again that a batch stated at the time `at`."""
     stated = list(rows)
     answers = (columns.CONSENT, "consent_source", columns.CONSENT_AT, "refused_at")
@@ -110,7 +107,7 @@ def restore_users(connection: Connection, rows: Iterable[StatedRow], batch_id: s
         for row in stated
     )
     upsert(connection, users, _COLUMNS, lines, _CHANGES, partial(_record_history, connection, at))
-    consent.withdraw(connection, [row.key for row in stated])
+    apply.withdraw(connection, [row.key for row in stated])
 
 
 def _record_batch(connection: Connection, batch_id: str, staging: str) -> None:
@@ -125,7 +122,7 @@ def _record_history(connection: Connection, at: datetime | None, staging: str) -
             coalesce(CAST(:at AS timestamptz), now()) AS since
         FROM {staging} AS coming JOIN users USING (user_key)
         CROSS JOIN LATERAL jsonb_each_text(coming.attributes) AS value"""
-    attribute_history.record(connection, "user", stated, table=True, dated=False, at=at)
+    statements.record_history(connection, "user", stated, table=True, dated=False, at=at)
 
 
 def _answers(installation: Installation, rows: pa.Table, mapping: Mapping, now: datetime) -> Iterator[_Answer]:
@@ -136,7 +133,7 @@ def _answers(installation: Installation, rows: pa.Table, mapping: Mapping, now: 
     )
     keys, times = rows[columns.USER_KEY].to_pylist(), [min(moment or now, now) for moment in moments]
     refusals = [(key, at) for key, answer, at in zip(keys, consents, times, strict=True) if answer is False]
-    agreed_at = {one.user_key: one.agreed_at for one in consent.agreed_after(installation, refusals)}
+    agreed_at = {one.user_key: one.agreed_at for one in apply.agreed_after(installation.lake, refusals)}
     for key, answer, at in zip(keys, consents, times, strict=True):
         if answer is None:
             yield mapping.consent != "opt-in", mapping.consent_note, None, None

@@ -22,8 +22,8 @@ from models.ingest.tabular.transform import Cleaned
 from models.ingest.tabular.unreadable_cells import CELLS, UnreadableCells, merge_unreadable
 from models.ingest.traffic_filter import USER_ID_TOO_LONG, too_long
 from models.primitives.arrow_sql import query
-from tasks.ingest.validation import batch_profile, row_triage
-from tasks.ingest.validation.event_enrichment import pseudonymise
+from tasks.ingest.validation import row_triage
+from tasks.ingest.validation.event_identity import pseudonymise
 from tasks.ingest.validation.row_triage import USER_CODE, TriagedRows, breaks_rule, quarantined_rows
 from tasks.quality import chunk_profile
 from tasks.quality.chunk_profile import ChunkProfile, with_counts
@@ -110,16 +110,18 @@ def read_reference(
         samples.append(
             row_triage.systematic_sample(rows, max(1, row_triage.SAMPLE_ROWS * len(chunk.rows) // max(total, 1)))
         )
-        profiles.append(batch_profile.of_events(rows))
+        profiles.append(row_triage.of_events(rows))
         cleaned.append(shaped.counts)
         if names:
             good = rows.filter(pa.array(~row_triage.breaks_rule(flags(rows, rules))))
             stated.add(attribute_statements.statements(good, names, good[ROW]))
         merged.add(rows)
-    nulls = batch_profile.total(one["nulls"] for one in profiles)
+    nulls = row_triage.total(one["nulls"] for one in profiles)
     profile = ChunkProfile(events=sum(one["events"] for one in profiles), nulls=nulls)
+    if numbering.encoding:
+        profile["encoding"] = numbering.encoding
     sample = row_triage.systematic_sample(pa.concat_tables(samples), row_triage.SAMPLE_ROWS)
-    counts, cells = batch_profile.total(cleaned), merge_unreadable(unread)
+    counts, cells = row_triage.total(cleaned), merge_unreadable(unread)
     return ReferenceRows(merged.all(), sample, profile, counts, skipped, cells, numbering, stated.all(), misfits)
 
 
@@ -127,7 +129,7 @@ def reference_profile(
     read: ReferenceRows, counts: chunk_profile.Counts, quarantined: Sequence[pa.Table]
 ) -> ChunkProfile:
     """Return the profile of a file of items or users, with its counts."""
-    rules = batch_profile.of_quarantined(*quarantined)
+    rules = row_triage.of_quarantined(*quarantined)
     return with_counts({**read.profile, **rules, "cleaned": read.cleaned}, counts)
 
 

@@ -18,22 +18,22 @@ from models.features.segments import trait_pooling
 from models.ingest.tabular.table_mapping import ItemsMapping, Mapping
 from models.ingest.tabular.transform import Cleaned
 from tasks.ingest import ledger
-from tasks.ingest.batch_identity import part_of
-from tasks.ingest.events.event_batch import ledger_entry, refuse
-from tasks.ingest.ledger_records import LedgerEntry
+from tasks.ingest.events.ingest_events import ledger_entry, refuse
+from tasks.ingest.ledger import LedgerEntry
 from tasks.ingest.reference.read_reference import ReferenceRows, read_reference, reference_profile, triage_reference
 from tasks.ingest.rows import apply, statements
 from tasks.ingest.rows.quarantine import (
-    close_resolved,
+    close_batches,
     mark_resolved,
     quarantined_lines,
     quarantined_subjects,
     store_quarantined,
 )
-from tasks.ingest.validation import batch_profile, row_triage
+from tasks.ingest.validation import row_triage
 from tasks.ingest.validation.row_triage import TriagedRows
-from tasks.quality.chunk_profile import ChunkProfile, with_counts
+from tasks.quality.chunk_profile import with_counts
 from tasks.quality.suites import BatchExpectations, reading_notes, refusal, validate_batch
+from tasks.sources.mapping_files import part_of
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _store(reference: ReferenceFile, read: ReferenceRows) -> None:
         bad = [rows, *([lines] if lines is not None else [])]
         counts = read.counted(triaged.counts)
         profile = reference_profile(read, counts, bad)
-        figures = dict.fromkeys(expected.bounds, 0.0) | batch_profile.figures([profile], database_now(connection))
+        figures = dict.fromkeys(expected.bounds, 0.0) | row_triage.figures([profile], database_now(connection))
         findings = validate_batch(batch.batch_id, dataset, expected, read.sample, figures)
         reason = refusal(findings, profile["rules"], read.unread)
         if not reason:
@@ -125,20 +125,14 @@ def _store(reference: ReferenceFile, read: ReferenceRows) -> None:
             new = stored.get(batch.batch_id, 0)
             repeated = counts["quarantined"] - new
             counts |= {"quarantined": new, "duplicate": counts["duplicate"] + repeated}
-            ledger.record_chunk(connection, batch.batch_id, 0, counts, with_counts(profile, counts))
+            ledger.record_chunks(connection, ledger.ChunkEntry(batch.batch_id, 0, counts, with_counts(profile, counts)))
             traits = _trait_notes(triaged.accepted) if dataset == "users" else None
-            notes = reading_notes([_encoding(read)], read.unread)
-            ledger.close_batch(connection, batch.batch_id, findings, " ".join(filter(None, [notes, traits])) or None)
+            notes = " ".join(filter(None, [reading_notes([profile], read.unread), traits])) or None
             subjects = quarantined_subjects(connection, batch)
             mark_resolved(connection, [batch], [triaged.accepted[reference.key]], subjects)
-            close_resolved(connection, batch)
+            close_batches(connection, [batch], [(findings, notes)])
             return
     refuse(reference.installation, batch, findings, reason)
-
-
-def _encoding(read: ReferenceRows) -> ChunkProfile:
-    encoding = read.numbering.encoding
-    return ChunkProfile(encoding=encoding) if encoding else ChunkProfile()
 
 
 def _trait_notes(users: pa.Table) -> str | None:

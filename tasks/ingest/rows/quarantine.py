@@ -1,19 +1,21 @@
-"""Stores rows that break a rule, each content once: a row that is in quarantine already is a duplicate.
+"""Stores rows that break a rule, each content once, and events that a batch repeats.
+
+A row that is in quarantine already is a duplicate.
 
 A later batch of the same source that brings a row without an error resolves it. While that batch is ingested the rows
 are only marked, so that a refusal changes nothing.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
-from sqlalchemy import Connection, delete, select, text, tuple_
+from sqlalchemy import Connection, delete, select, text, tuple_, update
 
 from infra.database.bulk_copy import copy_table, read_table
-from infra.database.schema.ledger_schema import quarantine_repeats
+from infra.database.schema.ledger_schema import ingest_repeats, quarantine_repeats
 from infra.database.schema.schema import ingest_batches, quarantine
 from infra.keys.identity import pseudonyms
 from models import columns
@@ -25,6 +27,8 @@ from tasks.ingest.validation import row_triage
 from tasks.sources.csv_reader import MisfitLine
 from tasks.sources.table_files import RowNumbering
 
+REPEATED_COLUMNS: Final = (columns.EVENT_ID, columns.RECEIVED_AT, columns.CONSENT, "late")
+"""The event id, and the columns that may differ between two rows of the same event."""
 _CONTENT: Final = f"""substring(sha256(convert_to(concat_ws(chr(31), {{source}}, array_to_string(rule_ids, ','),
     coalesce(payload ->> '{columns.PAYLOAD_HASH}',
         (payload - ARRAY['file', 'line', 'row', 'offset', '{row_triage.SUGGESTIONS}'])::text),
@@ -98,7 +102,6 @@ _SAME_ROW: Final = (
     "starts_with(dismissed.batch_id, :same_file) AND dismissed.row_number = repeated.row_number",
     "dismissed.subject = repeated.subject AND 'id_conflict' <> ALL(repeated.rule_ids)",
 )
-_UNMARKED: Final = "UPDATE quarantine SET resolved_by = NULL WHERE resolved_by = :batch_id AND replayed_at IS NULL"
 _RESOLVING: Final = """
     WITH earlier AS MATERIALIZED (
         SELECT regexp_replace(location, '.*/', '') AS name,
@@ -200,7 +203,7 @@ def mark_resolved(
         connection.execute(text(_MARKED), parameters | {"subjects": row["subjects"], "later": later})
 
 
-def close_resolved(connection: Connection, batch: ledger.Batch) -> None:
+def _close_resolved(connection: Connection, batch: ledger.Batch) -> None:
     """Resolve the marked rows, and rows of the same file that this batch reads without an error.
 
     Rows of the batch that were dismissed before stay dismissed.
@@ -223,7 +226,7 @@ def resolve_renamed(connection: Connection, batches: Sequence[ledger.Batch]) -> 
     names = {row.batch_id: _base_name(row.location) for row in connection.execute(known)}
     for batch in batches:
         if names[batch.batch_id] != _base_name(batch.location):
-            close_resolved(connection, batch)
+            _close_resolved(connection, batch)
 
 
 def _same_content(batch: ledger.Batch) -> str:
@@ -237,12 +240,13 @@ def _base_name(location: str) -> str:
     return location.rpartition("/")[2]
 
 
-def unmark_resolved(connection: Connection, batch_id: str) -> None:
-    """Remove the marks of a batch that is refused or starts again."""
-    connection.execute(text(_UNMARKED), {"batch_id": batch_id})
+def unmark_resolved(connection: Connection, *batch_ids: str) -> None:
+    """Remove the marks of batches that are refused or start again."""
+    marked = (quarantine.c.resolved_by.in_(batch_ids), quarantine.c.replayed_at.is_(None))
+    connection.execute(update(quarantine).where(*marked).values(resolved_by=None))
 
 
-def close_group(connection: Connection, batches: Sequence[ledger.Batch], verdicts: Sequence[ledger.Verdict]) -> None:
+def close_batches(connection: Connection, batches: Sequence[ledger.Batch], verdicts: Sequence[ledger.Verdict]) -> None:
     """Commit batches of one source in their order, and close the quarantined rows that they resolve.
 
     The result is the same as of one commit after the other. A batch resolves rows of earlier batches only, so the later
@@ -254,7 +258,7 @@ def close_group(connection: Connection, batches: Sequence[ledger.Batch], verdict
         closing[batch.batch_id] = verdict
         if batch.batch_id in resolving:
             ledger.close_batches(connection, closing)
-            close_resolved(connection, batch)
+            _close_resolved(connection, batch)
             closing = {}
     if closing:
         ledger.close_batches(connection, closing)
@@ -269,3 +273,35 @@ def _resolving(connection: Connection, batches: Sequence[ledger.Batch]) -> set[s
     resolving = set(connection.execute(text(_RESOLVING), parameters).scalars())
     often = {name for name, times in Counter(names).items() if times > 1}
     return resolving | {batch.batch_id for batch, name in zip(batches, names, strict=True) if name in often}
+
+
+def store_repeats(connection: Connection, chunks: Mapping[tuple[str, int], pa.Table]) -> None:
+    """Store or replace the repeated events of chunks, by batch and number."""
+    stored = tuple_(ingest_repeats.c.batch_id, ingest_repeats.c.chunk).in_(list(chunks))
+    connection.execute(delete(ingest_repeats).where(stored))
+    rows = [
+        {"batch_id": batch_id, "chunk": chunk, "events": _compressed(repeated)}
+        for (batch_id, chunk), repeated in chunks.items()
+        if len(repeated)
+    ]
+    if rows:
+        connection.execute(ingest_repeats.insert().values(rows))
+
+
+def _compressed(repeated: pa.Table) -> bytes:
+    stream_bytes = pa.BufferOutputStream()
+    rows = repeated.select(REPEATED_COLUMNS).combine_chunks()
+    with pa.ipc.new_stream(stream_bytes, rows.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
+        stream.write_table(rows)
+    content: bytes = stream_bytes.getvalue().to_pybytes()
+    return content
+
+
+def read_repeats(connection: Connection, batch_id: str) -> Iterator[tuple[int, pa.Table]]:
+    """Yield the events that a batch repeats, chunk by chunk, without reading all of them together."""
+    entry = ingest_repeats.c
+    chunks = select(entry.chunk).where(entry.batch_id == batch_id).order_by(entry.chunk)
+    for chunk in connection.execute(chunks).scalars().all():
+        events = select(entry.events).where(entry.batch_id == batch_id, entry.chunk == chunk)
+        content = connection.execute(events).scalar_one()
+        yield chunk, pa.ipc.open_stream(bytes(content)).read_all()

@@ -1,8 +1,8 @@
 """Makes updates of what a file states of items and users: values that repeat earlier ones are not stored again."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 import pyarrow as pa
@@ -11,11 +11,11 @@ from models import columns
 from models.ingest.segment.interactions import ITEM_ATTRIBUTES
 from models.primitives.arrow_sql import query
 from models.primitives.json_types import JsonObject
+from tasks.ingest.ledger import NEVER
 from tasks.ingest.rows.apply import ITEM, ITEM_HISTORY, TRAITS, USER_HISTORY, Update
-from tasks.ingest.rows.last_write_wins import WITHIN
+from tasks.ingest.rows.statements import WITHIN
 
 _FIELD_TIMES: Final = "said_at"
-NEVER: Final = datetime.min.replace(tzinfo=UTC)
 _OWN: Final = (columns.TITLE, columns.CATEGORY, columns.BRAND, columns.PRICE, columns.CURRENCY, columns.AVAILABLE)
 _KEYS: Final = (*_OWN, *(WITHIN + name for name in ITEM_ATTRIBUTES))
 _TEXTS: Final = f"""
@@ -43,16 +43,14 @@ class _CachedItem:
         }
 
 
+@dataclass
 class ItemUpdateCache:
     """The values of each item so far: the latest of each key, and of equally late ones the greatest."""
 
-    def __init__(self, now: datetime) -> None:
-        """Start without values."""
-        self._now = now
-        self._items: dict[str, _CachedItem] = {}
+    _items: dict[str, _CachedItem] = field(default_factory=dict)
 
-    def updates(self, items: pa.Table) -> Iterator[Update]:
-        """Yield the updates in a chunk's items (of `ParsedLines.items`, each once)."""
+    def updates(self, items: pa.Table, now: datetime) -> Iterator[Update]:
+        """Yield the updates in a chunk's items (of `ParsedLines.items`, each once); `now` they are merchandise."""
         names = [columns.ITEM_ID, *_OWN, columns.ATTRIBUTES, columns.OCCURRED_AT, _FIELD_TIMES]
         rows = items.select(names)
         texts = query(_TEXTS, items=rows)
@@ -60,7 +58,7 @@ class ItemUpdateCache:
         new = [place for place, block in enumerate(blocks) if not self._repeats(*block)]
         for place, row in zip(new, rows.take(pa.array(new, pa.int64())).to_pylist(), strict=True):
             _, text, moment = blocks[place]
-            update = self._merge(row, text, moment)
+            update = self._merge(row[columns.ITEM_ID], _timed_values(row, moment, now), text, moment)
             if update is not None:
                 yield update
 
@@ -79,8 +77,7 @@ class ItemUpdateCache:
             cached.moment, cached.repeated = moment, True
         return True
 
-    def _merge(self, row: JsonObject, text: str | None, moment: datetime) -> Update | None:
-        item, values = row[columns.ITEM_ID], _timed_values(row, moment, self._now)
+    def _merge(self, item: str, values: TimedValues, text: str | None, moment: datetime) -> Update | None:
         cached = self._items.get(item)
         before = cached.current() if cached else {}
         merged = before | {key: max(before.get(key, value), value) for key, value in values.items()}
@@ -127,12 +124,11 @@ def _changes(stated: Sequence[tuple[datetime, str]]) -> list[tuple[datetime, str
     return [entry for place, entry in enumerate(ordered) if place == 0 or ordered[place - 1][1] != entry[1]]
 
 
+@dataclass
 class ItemChanges:
     """The latest value of each item and name that a file has stated so far."""
 
-    def __init__(self) -> None:
-        """Start without values."""
-        self._known: dict[tuple[str, str], tuple[datetime, object]] = {}
+    _known: dict[tuple[str, str], tuple[datetime, object]] = field(default_factory=dict)
 
     def updates(self, rows: pa.Table) -> Iterator[Update]:
         """Yield the changes in a chunk's rows (of `ParsedLines.item_changes`), one update per item."""

@@ -1,21 +1,35 @@
 """Stores each batch's statements about items, users and devices, in the order of their application.
 
-An undo removes the statements of one batch and applies the others again, so that no other value is lost.
+An undo removes the statements of one batch and applies the others again, so that no other value is lost. Values are
+merged by key, independently of the order of files: the last one wins. The time of each key is stored beside the values,
+as a text that sorts by time. A value without a time is older than one with a time. Of two values with the same time the
+greater one wins.
 """
 
-from datetime import datetime
-from typing import Final
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
 
+import pyarrow as pa
 from sqlalchemy import Connection, text
 
+from infra.database.bulk_copy import copy_table
+from models.columns import CHANGING
 from models.ingest.tabular.attribute_statements import MOMENT
-from tasks.ingest.rows.last_write_wins import written
+from models.primitives.json_types import JsonObject
 
 ITEM_TABLE, ITEM_STATED, USER_TABLE = "item_table", "item_stated", "user_table"
 """Rows of tables of items and users, and the dated values of a table of items."""
 PERSON: Final = "person"
 """A user whom a batch introduces by rows outside the lake."""
 
+WITHIN: Final = "attributes."
+"""The prefix of the keys of an item's attributes, which are stored beside those of its columns."""
+BYTES: Final = 'COLLATE "C"'
+"""SQL: the order of the bytes, as in Python and DuckDB."""
+
+_STATED: Final = "stated_values"
 _BEGIN: Final = """
     INSERT INTO ingest_applications (batch_id)
     SELECT batch_id FROM unnest(CAST(:batch_ids AS text[])) WITH ORDINALITY AS coming (batch_id, place)
@@ -37,7 +51,7 @@ _RECORD_STATED: Final = f"""
     INSERT INTO ingest_statements (application_id, chunk, kind, key, payload)
     SELECT {_CURRENT}, 0, '{ITEM_STATED}', item_id,
         jsonb_build_object('changes', jsonb_agg(jsonb_build_object('name', name, 'value', value, 'since', {MOMENT})))
-    FROM {{stated}} GROUP BY item_id"""
+    FROM {_STATED} GROUP BY item_id"""
 _APPEARED: Final = """
     INSERT INTO item_appearances (item_id) SELECT DISTINCT {key} FROM {source} ORDER BY 1 ON CONFLICT DO NOTHING"""
 _APPEARED_IN_UPDATES: Final = _APPEARED.format(
@@ -51,34 +65,31 @@ _MERGE_REPEATED: Final = (
     WHERE application_id = {_CURRENT}""",
     f"DELETE FROM ingest_statements WHERE application_id = {_CURRENT}",
 )
-# As in `tasks.ingest.rows.consent`, values from before a refusal are removed.
-_REFUSED: Final = "users.user_key = ANY(:keys) AND users.refused_at IS NOT NULL"
-_REFUSED_AT: Final = """to_char(users.refused_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
-_STRIP: Final = (
-    f"""
-    UPDATE ingest_statements AS entry SET payload = coalesce((
-        SELECT jsonb_object_agg(key, value) FROM jsonb_each(entry.payload)
-        WHERE users.consent AND entry.field_timestamps ->> key COLLATE "C" > {_REFUSED_AT}), '{{}}')
-    FROM users WHERE {_REFUSED} AND entry.key = users.user_key AND entry.kind = 'traits'""",
-    f"""
-    UPDATE ingest_statements AS entry SET payload = jsonb_build_object('changes', coalesce((
-        SELECT jsonb_agg(change) FROM jsonb_array_elements(entry.payload -> 'changes') AS change
-        WHERE users.consent AND (change ->> 'since')::timestamptz > users.refused_at), '[]'))
-    FROM users WHERE {_REFUSED} AND entry.key = users.user_key AND entry.kind = 'user_history'""",
-    f"""
-    UPDATE ingest_statements AS entry SET payload = entry.payload || '{{"attributes": {{}}}}'
-    FROM users, ingest_applications AS application WHERE {_REFUSED} AND entry.key = users.user_key
-        AND entry.kind = '{USER_TABLE}' AND application.application_id = entry.application_id
-        AND (NOT users.consent OR application.applied_at <= users.refused_at)""",
-    f"""
-    DELETE FROM ingest_statements AS entry USING users WHERE {_REFUSED} AND entry.kind = 'device'
-        AND entry.payload ->> 'user_key' = users.user_key AND entry.key IN (
-            SELECT anonymous_key FROM aliases WHERE aliases.user_key = ANY(:keys))
-        AND (NOT users.consent OR coalesce(entry.observed_at, '-infinity') <= users.refused_at)""",
-)
 _REFUSING_USERS: Final = f"""
     SELECT DISTINCT users.user_key FROM ingest_statements AS entry JOIN users ON users.user_key = entry.key
     JOIN ({_CURRENT_ONES}) AS current USING (application_id) WHERE users.refused_at IS NOT NULL"""
+Entity = Literal["item", "user"]
+_KEYS: Final[dict[Entity, str]] = {"item": "item_id", "user": "user_key"}
+_RECORD_HISTORY: Final = Path(__file__).with_name("record_history.sql").read_text()
+_NAMES: Final = ["item_id", "name", "value", MOMENT]
+_IS_STATED: Final = f"(key, name) IN (SELECT item_id, name FROM {_STATED})"
+# A table replaces values: from the import on the value that it chooses counts, whatever its times are.
+_DATED: Final = f"""
+    SELECT item_id AS key, name, {MOMENT} AS since,
+        CASE WHEN name = 'price' THEN value::float::text ELSE value END AS value
+    FROM {_STATED} WHERE {MOMENT} < coalesce(CAST(:at AS timestamptz), now())
+    UNION ALL SELECT * FROM ({{coming}}) AS coming WHERE {_IS_STATED}"""
+_UNDATED: Final = f"""
+    SELECT coming.* FROM ({{coming}}) AS coming JOIN items ON items.item_id = coming.key WHERE NOT {_IS_STATED}"""
+
+
+class StatedRow(NamedTuple):
+    """A row of a table of items or users, as a batch stated it."""
+
+    key: str
+    values: JsonObject
+    times: dict[str, str]
+    """By column or attribute, when its value was stated."""
 
 
 def begin(connection: Connection, *batch_ids: str) -> None:
@@ -99,28 +110,15 @@ def record_rows(connection: Connection, batch_id: str, kind: str, key: str, stag
         connection.execute(text(_APPEARED.format(key=key, source=staging)))
 
 
-def record_stated(connection: Connection, batch_id: str, stated: str) -> None:
-    """Store the dated values of a table of items, from the temporary table `stated`."""
-    connection.execute(text(_RECORD_STATED.format(stated=stated)), {"batch_id": batch_id})
-
-
 def merge_repeated(connection: Connection, batch_id: str) -> None:
     """Merge the statements of a table that was applied again into its first application."""
     for statement in _MERGE_REPEATED:
         connection.execute(text(statement), {"batch_id": batch_id})
 
 
-def strip(connection: Connection, keys: list[str]) -> None:
-    """Remove the statements of users from before their refusal; call it before their devices are deleted."""
-    for statement in _STRIP:
-        connection.execute(text(statement), {"keys": keys})
-
-
-def strip_batches(connection: Connection, *batch_ids: str) -> None:
-    """Remove late statements of batches about users who refused before."""
-    rows = connection.execute(text(_REFUSING_USERS), {"batch_ids": list(batch_ids)})
-    if keys := list(rows.scalars()):
-        strip(connection, keys)
+def refusing_users(connection: Connection, *batch_ids: str) -> list[str]:
+    """Return the users who refused before and of whom these batches state something."""
+    return list(connection.execute(text(_REFUSING_USERS), {"batch_ids": list(batch_ids)}).scalars())
 
 
 def times_at(times: dict[str, str], at: datetime | None) -> dict[str, str]:
@@ -128,3 +126,112 @@ def times_at(times: dict[str, str], at: datetime | None) -> dict[str, str]:
     if at is None:
         return times
     return dict.fromkeys(times, written(at, at))
+
+
+def written(moment: datetime, now: datetime) -> str:
+    """Return the text of a time beside a key. A time after `now` counts as `now`: it must not win forever."""
+    known = min(moment, now).astimezone(UTC)
+    return f"{known.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+
+
+def moments(times: Mapping[str, datetime | None], now: datetime) -> dict[str, str]:
+    """Return the times of keys as they are stored, none of them after `now`; a key without a time is left out."""
+    texts = {moment: written(moment, now) for moment in set(times.values()) if moment is not None}
+    return {key: texts[moment] for key, moment in times.items() if moment is not None}
+
+
+def at(times: str, key: str) -> str:
+    """Return SQL for the time of a key, which is SQL itself."""
+    return f"coalesce({times} ->> ({key}), '') {BYTES}"
+
+
+def item_column(name: str, least: str) -> str:
+    """Return SQL for the value of an item's column in an upsert; `least` stands for no value."""
+    new, old = (
+        f"({at(f'{row}.field_timestamps', repr(name))}, coalesce({row}.{name}, {least}))"
+        for row in ("excluded", "items")
+    )
+    return f"CASE WHEN {new} > {old} THEN excluded.{name} ELSE items.{name} END"
+
+
+def item_flag(name: str) -> str:
+    """Return SQL for the value of an item's flag in an upsert; rows that do not state it leave it unchanged."""
+    new, old = (f"({at(f'{row}.field_timestamps', repr(name))}, {row}.{name})" for row in ("excluded", "items"))
+    return (
+        f"CASE WHEN excluded.field_timestamps ? '{name}' AND {new} > {old} THEN excluded.{name} ELSE items.{name} END"
+    )
+
+
+def merged_values(old: str, old_times: str, new: str, new_times: str, within: str = "", only: str = "true") -> str:
+    """Return SQL for the merge of two documents; `only` is SQL for which keys may count, by their time `at`."""
+    key = f"'{within}' || key"
+    return f"""{old} || coalesce((
+        SELECT jsonb_object_agg(key, value) FROM (SELECT *, {at(new_times, key)} AS at FROM jsonb_each({new})) AS dated
+        WHERE (at, coalesce(value #>> '{{}}', '') {BYTES})
+            > ({at(old_times, key)}, coalesce({old} ->> key, '') {BYTES}) AND {only}), '{{}}')"""
+
+
+def merged_times(old: str, new: str, only: str = "true") -> str:
+    """Return SQL for the merge of the times of keys."""
+    return f"""{old} || coalesce((
+        SELECT jsonb_object_agg(key, at) FROM (SELECT key, value {BYTES} AS at FROM jsonb_each_text({new})) AS dated
+        WHERE at > {at(old, "key")} AND {only}), '{{}}')"""
+
+
+def item_values(row: str) -> str:
+    """Return SQL for the names and texts of an item's values, one row per column, for a LATERAL join."""
+    values = ", ".join(f"('{name}', {row}.{name}::text)" for name in CHANGING)
+    return f"(VALUES {values}) AS value (name, value)"
+
+
+# The values before the statements are applied, and when they were stated last.
+_CURRENT_VALUES: Final[dict[Entity, str]] = {
+    "item": f"""
+        SELECT item_id AS key, value.name, value.value,
+            (items.field_timestamps ->> value.name)::timestamptz AS stated_at
+        FROM items CROSS JOIN LATERAL {item_values("items")}
+        WHERE value IS NOT NULL OR items.field_timestamps ? value.name""",
+    "user": """
+        SELECT user_key AS key, value.key AS name, value.value,
+            (users.field_timestamps ->> value.key)::timestamptz AS stated_at
+        FROM users CROSS JOIN LATERAL jsonb_each_text(users.attributes) AS value""",
+}
+_COMING: Final = f"""
+    SELECT coming.item_id AS key, value.name, coalesce(CAST(:at AS timestamptz), now()) AS since, value.value
+    FROM {{staging}} AS coming CROSS JOIN LATERAL {item_values("coming")}
+    WHERE coming.field_timestamps ? value.name"""
+
+
+def record_history(
+    connection: Connection, entity: Entity, stated: str, table: bool = False, dated: bool = True, **values: object
+) -> None:
+    """Record the values that statements change; call it before they are applied.
+
+    `stated` is SQL for `key`, `name`, `since` and `value` of each statement. The values of a `table` count from the
+    beginning until their first change. If they are not `dated`, `since` is the time of the import.
+    """
+    statement = _RECORD_HISTORY.format(entity=entity, key=_KEYS[entity], stated=stated, current=_CURRENT_VALUES[entity])
+    connection.execute(text(statement), {"table": table, "dated": dated, **values})
+
+
+def record_item_batch(connection: Connection, batch_id: str, stated: pa.Table, staging: str) -> None:
+    """Record the changes of a batch that is ingested, with its rows."""
+    record_items(connection, stated, None, staging)
+    record_rows(connection, batch_id, ITEM_TABLE, "item_id", staging)
+    connection.execute(text(_RECORD_STATED), {"batch_id": batch_id})
+
+
+def record_items(connection: Connection, stated: pa.Table, at: datetime | None, staging: str) -> None:
+    """Record the changes that the table `staging` is about to make; `stated` has the dated values of its file.
+
+    They count from the time `at`, or now.
+    """
+    connection.execute(text(f"DROP TABLE IF EXISTS {_STATED}"))
+    shape = f"(item_id text, name text, value text, {MOMENT} timestamptz)"
+    connection.execute(text(f"CREATE TEMP TABLE {_STATED} {shape} ON COMMIT DROP"))
+    copy_table(connection, _STATED, stated.select(_NAMES))
+    connection.execute(text(f"ANALYZE {_STATED}"))
+    coming = _COMING.format(staging=staging)
+    record_history(connection, "item", _UNDATED.format(coming=coming), table=True, dated=False, at=at)
+    if len(stated):
+        record_history(connection, "item", _DATED.format(coming=coming), table=True, at=at)

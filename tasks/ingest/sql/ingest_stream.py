@@ -18,24 +18,27 @@ from models.ingest.tabular.sql_cursor import CursorError, CursorPosition, kind_o
 from models.ingest.tabular.table_mapping import Mapping
 from models.primitives.escaping import for_terminal
 from tasks.ingest import ledger
-from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
 from tasks.ingest.events.ingest_events import store_events
-from tasks.ingest.ledger_records import IngestRequest, LedgerEntry, SqlRequest
+from tasks.ingest.ledger import IngestRequest, LedgerEntry, SqlRequest, batch_of, request_of
 from tasks.ingest.reference.ingest_items import store_items
 from tasks.ingest.reference.ingest_users import store_users
-from tasks.ingest.sql.sql_requests import Dataset, SqlIngest, Stream, streams_of
 from tasks.ingest.sql.stream_run import (
+    Dataset,
     Extent,
+    SqlIngest,
+    Stream,
     StreamRun,
     changes,
     close_outdated,
     columns_of,
     extent_of,
     latest_batch,
+    streams_of,
 )
 from tasks.orchestration.defects import without_values
 from tasks.orchestration.progress import progress
 from tasks.orchestration.run_artifacts import announce
+from tasks.sources.mapping_files import part_of, table_mapping
 from tasks.sources.sql.pull_rows import BATCH_ROWS, Pull, pull_rows
 from tasks.sources.sql.relation import exists, open_relation
 from tasks.sources.sql.source_database import SourceDatabase, SourceDatabaseError, source_database

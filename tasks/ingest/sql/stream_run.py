@@ -1,29 +1,37 @@
-"""Finds the rows of a stream that wait, and the position that its latest batch stored in the ledger."""
+"""Finds the streams of a database, their rows that wait, and the position that the latest batch of each has stored."""
 
+import hashlib
 from collections.abc import Iterator
 from collections.abc import Mapping as Words
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Final, cast
+from types import MappingProxyType
+from typing import Any, Final, TypedDict, cast
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 from sqlalchemy import Connection, text
 
+from expectations.batches import Dataset as Dataset
 from infra.database.clock import database_now
 from infra.installation import Installation
 from infra.locks import advisory_locks
+from models.errors import TailorbirdError
+from models.ingest.tabular.mapping_keys import SqlKeys
 from models.ingest.tabular.sql_cursor import CursorKind, CursorPosition
 from models.ingest.tabular.table_mapping import Mapping
+from models.ingest.tabular.transform import Part
 from tasks.ingest import ledger
-from tasks.ingest.batch_identity import part_of
-from tasks.ingest.ledger_records import Batch, SqlRequest
+from tasks.ingest.ledger import Batch, SqlRequest
 from tasks.ingest.rows.settle import settle
-from tasks.ingest.sql.sql_requests import SqlIngest, Stream
+from tasks.sources.mapping_files import part_of
+from tasks.sources.sql.database_address import storable
 from tasks.sources.sql.pull_rows import kind_name, position_of
 from tasks.sources.sql.relation import Relation
 from tasks.sources.sql.source_database import SourceDatabase
 
+DATASETS: Final[tuple[Dataset, ...]] = ("items", "users", "events")
+"""In this order, because events are checked with the catalogue and with users' answers about consent."""
 _SUMMER_TIME: Final = timedelta(hours=2)
 """The overlap for local clocks, which show an hour twice when summer time ends."""
 _LATEST: Final = text(f"""
@@ -36,6 +44,89 @@ _OUTDATED: Final = text(f"""
     WHERE source = :source AND dataset = :dataset AND status = '{ledger.PENDING}' AND batch_id <> :kept
         AND request -> 'sql' ->> 'stream' = :stream""")
 _READ_AGAIN: Final = "It was cut short. Its rows were read again, as another batch."
+
+
+class SqlOptions(TypedDict, total=False):
+    """Options of the command that replace keys of the mapping."""
+
+    table: str
+    schema: str
+    query: str
+    cursor: str
+    overlap: str
+
+
+@dataclass(frozen=True)
+class SqlIngest:
+    """The parameters of an ingest from a database."""
+
+    mapping: str
+    url: str
+    """An address without secrets, or `env:NAME`."""
+    overrides: Words[str, str]
+    options: SqlOptions
+    since: str | None = None
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A table or query that one part of a mapping reads."""
+
+    dataset: Dataset
+    name: str
+    keys: SqlKeys
+
+    def key(self, database: str) -> str:
+        """Return the name by which the ledger finds its position: rows of another database are another stream."""
+        query = hashlib.sha256(self.keys.query.encode()).hexdigest()[:12] if self.keys.query else ""
+        return " ".join(filter(None, (f"{database}/{self.name}", query, self.keys.cursor)))
+
+
+def streams_of(mapping: Mapping, options: SqlOptions, only: str | None = None) -> list[Stream]:
+    """Return the streams of a mapping, catalogue first. Raises TailorbirdError for a part without a table."""
+    streams = []
+    for dataset in DATASETS:
+        part: Part | None = getattr(mapping, dataset)
+        if part is None or (only and only != dataset):
+            continue
+        keys = with_options(part.sql, options)
+        if not keys.query and not keys.tables:
+            raise TailorbirdError(
+                f"The mapping {mapping.name!r} names no table for {dataset}. Add one, as in "
+                f'[{dataset}.sql] table = "orders", or give --table or --query.'
+            )
+        names = [dataset] if keys.query else keys.tables
+        streams += [Stream(dataset, name, keys) for name in names]
+    if not streams:
+        part_of(mapping, only or "events")  # type: ignore[call-overload]  # explains what is missing
+    return streams
+
+
+def with_options(keys: SqlKeys | None, options: SqlOptions) -> SqlKeys:
+    """Return the keys of a part with the options of the command, which replace them."""
+    from pydantic import ValidationError
+
+    from models.primitives.config_faults import faults
+
+    stated = keys.model_dump(exclude_defaults=True, by_alias=True) if keys else {}
+    if "table" in options or "query" in options:
+        stated = {name: value for name, value in stated.items() if name not in ("table", "query")}
+    try:
+        return SqlKeys.model_validate({**stated, **options})
+    except ValidationError as error:
+        raise TailorbirdError(f"The options cannot be used: {'; '.join(faults(SqlKeys, error))}.") from None
+
+
+def sql_ingest(
+    mapping: str,
+    url: str,
+    overrides: Words[str, str],
+    since: str | None = None,
+    options: Words[str, str | None] = MappingProxyType({}),
+) -> SqlIngest:
+    """Return a request with the options that are given. Raises SecretInAddressError for an address with secrets."""
+    given = {name: value for name, value in options.items() if value}
+    return SqlIngest(mapping, storable(url), overrides, cast("SqlOptions", given), since)
 
 
 @dataclass(frozen=True)

@@ -5,63 +5,36 @@ A refusal stays. Otherwise an undo would show recommendations to a user who refu
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 from sqlalchemy import Connection, RowMapping, text
 
 from infra.database.bulk_copy import copy_table
 from infra.installation import Installation
+from infra.lake.delta_lake import Lake
 from models import columns
 from models.ingest.tabular.attribute_statements import MOMENT
-from tasks.ingest.ledger_records import StatedRow
 from tasks.ingest.reference.ingest_items import restore_items
 from tasks.ingest.reference.ingest_users import restore_users
-from tasks.ingest.rows import apply, consent, statements
+from tasks.ingest.rows import apply, statements
+from tasks.ingest.rows.settle import UndoDetail
 
-_STATED_KEYS: Final = """
-    SELECT DISTINCT key FROM ingest_statements JOIN ingest_applications USING (application_id)
-    WHERE batch_id = :batch_id AND """
-_ITEM, _DEVICE = "kind LIKE 'item%'", "kind = 'device'"
-_USER: Final = f"NOT {_ITEM} AND NOT {_DEVICE}"
-_AFFECTED: Final = {
-    "affected_items": f"{_STATED_KEYS} {_ITEM} UNION SELECT item_id FROM items WHERE batch_id = :batch_id",
-    "affected_users": f"""
-        {_STATED_KEYS} {_USER} UNION SELECT user_key FROM users WHERE batch_id = :batch_id
-        UNION SELECT key FROM lake_users
-        UNION SELECT key FROM ingest_statements WHERE payload ? 'agreed_by_event'""",
-    "affected_devices": f"""
-        {_STATED_KEYS} {_DEVICE} UNION SELECT key FROM ingest_statements WHERE {_DEVICE}
-            AND payload ->> 'user_key' IN (SELECT key FROM affected_users)""",
-}
-_TABLES: Final = (
-    ("items", "item_id", "affected_items"),
-    ("item_history", "item_id", "affected_items"),
-    ("users", "user_key", "affected_users"),
-    ("user_history", "user_key", "affected_users"),
-    ("aliases", "anonymous_key", "affected_devices"),
-)
-_OWN: Final = "application_id IN (SELECT application_id FROM ingest_applications WHERE batch_id = :batch_id)"
-_REFUSAL: Final = "payload ->> 'refused_at' IS NOT NULL"
-_REMOVED: Final = (
-    f"DELETE FROM ingest_statements WHERE {_OWN} AND NOT (kind IN ('consent', 'user_table') AND {_REFUSAL})",
-    f"""
-    UPDATE ingest_statements SET payload = payload - 'agreed_by_event' || '{{"consent": false, "kept": true}}',
-        observed_at = (payload ->> 'refused_at')::timestamptz WHERE {_OWN} AND kind = 'consent'""",
-    f"""
-    UPDATE ingest_statements SET field_timestamps = '{{}}', payload = payload || jsonb_build_object(
-        'consent', false, 'kept', true, 'attributes', '{{}}'::jsonb, 'consent_at', payload -> 'refused_at')
-    WHERE {_OWN} AND kind = 'user_table'""",
-    """
-    DELETE FROM ingest_applications AS entry WHERE batch_id = :batch_id AND NOT EXISTS (
-        SELECT FROM ingest_statements WHERE ingest_statements.application_id = entry.application_id)""",
-    "UPDATE ingest_applications SET repeats = NULL WHERE batch_id = :batch_id",
-)
-_RELEVANT: Final = f"""
+_FIND_AFFECTED: Final = text(Path(__file__).with_name("find_affected.sql").read_text())
+_REMOVE_STATEMENTS: Final = text(Path(__file__).with_name("remove_statements.sql").read_text())
+_RELEVANT: Final = """
     CREATE TEMP TABLE relevant_statements ON COMMIT DROP AS SELECT * FROM ingest_statements
-    WHERE {_ITEM} AND key IN (SELECT key FROM affected_items)
-        OR {_DEVICE} AND key IN (SELECT key FROM affected_devices)
-        OR {_USER} AND key IN (SELECT key FROM affected_users)"""
+    WHERE kind LIKE 'item%' AND key IN (SELECT key FROM affected_items)
+        OR kind = 'device' AND key IN (SELECT key FROM affected_devices)
+        OR kind NOT LIKE 'item%' AND kind <> 'device' AND key IN (SELECT key FROM affected_users);
+    ANALYZE relevant_statements"""
+_KEPT: Final = """
+    SELECT count(DISTINCT key) FROM ingest_statements JOIN ingest_applications USING (application_id)
+    WHERE batch_id = :batch_id"""
+_DROP: Final = """
+    DROP TABLE affected_items, affected_users, affected_devices, before_items, before_users, lake_users, introductions,
+        relevant_statements"""
 _APPLICATIONS: Final = """
     SELECT application_id, batch_id, applied_at, repeats,
         CASE WHEN repeats > 0 THEN repeats ELSE application_id END AS source,
@@ -111,80 +84,48 @@ _REMOVE_IDENTITIES: Final = """
             AND NOT payload ? 'kept')"""
 
 
-class Changes(NamedTuple):
-    """How many items and users an undo removes, and how many get earlier values back."""
-
-    items_removed: int
-    items_changed: int
-    users_removed: int
-    users_changed: int
-    refusals_kept: int
-
-
 def remove(
     installation: Installation,
     connection: Connection,
     batch_id: str,
     lake_users: pa.Table,
     introductions: Callable[[pa.Table], pa.Table],
-) -> Changes:
+) -> UndoDetail:
     """Remove a batch's statements, and apply those of other batches about the same items, users and devices again.
 
     `lake_users` are the users of the batch's events; `introductions` finds which other batches have events of users.
     """
     apply.lock_entities(connection)
-    run = _runner(connection, batch_id)
-    run("CREATE TEMP TABLE lake_users (key text) ON COMMIT DROP")
+    batch = {"batch_id": batch_id}
+    connection.execute(text("CREATE TEMP TABLE lake_users (key text) ON COMMIT DROP"))
     copy_table(connection, "lake_users", pa.table({"key": lake_users[columns.USER_KEY].drop_null()}))
-    for name, statement in _AFFECTED.items():
-        run(f"CREATE TEMP TABLE {name} ON COMMIT DROP AS {statement}")
-        run(f"ANALYZE {name}")
+    connection.execute(_FIND_AFFECTED, batch)
     keys = pa.array(connection.execute(text("SELECT key FROM affected_users")).scalars(), pa.string())
-    run("CREATE TEMP TABLE introductions (batch_id text, user_key text) ON COMMIT DROP")
     copy_table(connection, "introductions", introductions(pa.table({columns.USER_KEY: keys})))
-    for table, key, affected in _TABLES:
-        run(
-            f"CREATE TEMP TABLE before_{table} ON COMMIT DROP AS SELECT * FROM {table} "
-            f"WHERE {key} IN (SELECT key FROM {affected})"
-        )
-    for statement in _REMOVED:
-        run(statement)
-    _withdraw_agreements(installation, connection, batch_id)
-    for table, key, affected in _TABLES:
-        run(f"DELETE FROM {table} WHERE {key} IN (SELECT key FROM {affected})")
-    run(_RELEVANT)
-    run("ANALYZE relevant_statements")
+    connection.execute(_REMOVE_STATEMENTS, batch)
+    _withdraw_agreements(installation.lake, connection, batch_id)
+    connection.execute(text(_RELEVANT))
     _apply_again(connection)
-    run(_FIRST_SEEN)
-    run(_REMOVE_IDENTITIES)
-    changes = Changes(
-        *_compared(connection, "items", "item_id"),
-        *_compared(connection, "users", "user_key"),
-        int(run(f"SELECT count(DISTINCT key) FROM ingest_statements WHERE {_OWN}").scalar_one()),
+    connection.execute(text(_FIRST_SEEN))
+    connection.execute(text(_REMOVE_IDENTITIES))
+    items_removed, items_changed = _compared(connection, "items", "item_id")
+    users_removed, users_changed = _compared(connection, "users", "user_key")
+    changes = UndoDetail(
+        items_removed=items_removed,
+        items_changed=items_changed,
+        users_removed=users_removed,
+        users_changed=users_changed,
+        refusals_kept=connection.execute(text(_KEPT), batch).scalar_one(),
     )
-    for name in (
-        *_AFFECTED,
-        "lake_users",
-        "introductions",
-        "relevant_statements",
-        *(f"before_{t}" for t, *_ in _TABLES),
-    ):
-        run(f"DROP TABLE {name}")
+    connection.execute(text(_DROP))
     return changes
 
 
-def _runner(connection: Connection, batch_id: str) -> Callable[[str], Any]:
-    def run(statement: str) -> Any:
-        return connection.execute(text(statement), {"batch_id": batch_id} if ":batch_id" in statement else {})
-
-    return run
-
-
-def _withdraw_agreements(installation: Installation, connection: Connection, batch_id: str) -> None:
+def _withdraw_agreements(lake: Lake, connection: Connection, batch_id: str) -> None:
     """Restore refusals that only an event of the batch overrode with a later agreement."""
     overridden = connection.execute(text(_OVERRIDDEN_REFUSALS)).mappings().all()
     refusals = [(row["key"], row["refused_at"]) for row in overridden]
-    agreements = consent.agreed_after(installation, refusals, batch_id)
+    agreements = apply.agreed_after(lake, refusals, batch_id)
     confirmed = {(agreement.user_key, agreement.refused_at) for agreement in agreements}
     for row in overridden:
         if (row["key"], row["refused_at"]) not in confirmed:
@@ -216,9 +157,9 @@ def _restore(connection: Connection, entry: RowMapping, again: datetime | None) 
     """Store the rows of tables again, in one application."""
     at, batch_id = entry["applied_at"], entry["batch_id"]
 
-    def rows(kind: str) -> list[StatedRow]:
+    def rows(kind: str) -> list[statements.StatedRow]:
         stored = connection.execute(text(_ROWS), {"source": entry["source"], "kind": kind}).tuples()
-        return [StatedRow(key, values, statements.times_at(times, again)) for key, values, times in stored]
+        return [statements.StatedRow(key, values, statements.times_at(times, again)) for key, values, times in stored]
 
     stated = [
         {"item_id": key, "name": change["name"], "value": change["value"], MOMENT: change["since"]}
@@ -236,11 +177,9 @@ def _restore(connection: Connection, entry: RowMapping, again: datetime | None) 
 def _compared(connection: Connection, table: str, key: str) -> tuple[int, int]:
     """Return how many rows are removed, and how many have other values than before."""
     values = "to_jsonb({}) - ARRAY['batch_id', 'consent_source', 'field_timestamps']"
-    counts = connection.execute(
-        text(f"""
+    counts = f"""
         SELECT count(*) FILTER (WHERE later.{key} IS NULL),
             count(*) FILTER (WHERE {values.format("later")} <> {values.format("earlier")})
-        FROM before_{table} AS earlier LEFT JOIN {table} AS later USING ({key})""")
-    )
-    gone, changed = counts.one()
+        FROM before_{table} AS earlier LEFT JOIN {table} AS later USING ({key})"""
+    gone, changed = connection.execute(text(counts)).one()
     return int(gone), int(changed)

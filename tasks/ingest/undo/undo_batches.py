@@ -9,7 +9,7 @@ from typing import Final, TypedDict, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 from prefect import task
-from sqlalchemy import Connection, RowMapping, func, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from infra.database.schema.ledger_schema import UNDO_CHANGES, audit_log, ingest_applications
 from infra.database.schema.schema import datasets, ingest_batches, placements, recommendation_batches
@@ -19,9 +19,8 @@ from models import columns
 from models.errors import TailorbirdError, reason_fault
 from models.ingest.check.file_names import file_name
 from tasks.ingest import ledger
-from tasks.ingest.rows import repeated_events as undo_events
-from tasks.ingest.rows.repeated_events import UndoDetail
-from tasks.ingest.rows.settle import settle
+from tasks.ingest.rows import settle
+from tasks.ingest.rows.settle import UndoDetail
 from tasks.ingest.undo import entities
 from tasks.orchestration.defects import without_values
 from tasks.promotion.champion import current_champion
@@ -67,7 +66,7 @@ def preview(batches: Sequence[str], source: str | None = None) -> UndoResult:
         lines: list[UndoneBatch] = []
         for batch_id in chosen:
             line, changes = _line(connection, batch_id), _NO_CHANGES
-            if not _is_interrupted(line):
+            if line["status"] != ledger.PENDING:
                 changes, _ = _removed(installation, connection, batch_id, chosen)
             lines.append({**line, **changes})
         connection.rollback()
@@ -121,8 +120,9 @@ def _undo(installation: Installation, batch_id: str, actor: str, reason: str) ->
         advisory_locks.locked(installation.engine, "the lake's events", wait=True) as confirm,
     ):
         with installation.engine.connect() as connection:
-            interrupted = _is_interrupted(_line(connection, batch_id))
-        settle(installation, "" if interrupted else batch_id)
+            # One that is being ingested is locked by its run; this one was never committed.
+            interrupted = _line(connection, batch_id)["status"] == ledger.PENDING
+        settle.settle(installation, "" if interrupted else batch_id)
         with installation.engine.begin() as connection:
             status, changes, moved = _line(connection, batch_id)["status"], _NO_CHANGES, dict[str, int]()
             since = _applied(connection, [batch_id]).get(batch_id)
@@ -130,53 +130,40 @@ def _undo(installation: Installation, batch_id: str, actor: str, reason: str) ->
                 changes, moved = _removed(installation, connection, batch_id, [batch_id])
             if interrupted or status == ledger.COMMITTED:
                 detail: UndoDetail = {**changes, "moved": moved, "applied_at": since}
-                entry = {"action": undo_events.UNDO, "subject": batch_id, "actor": actor, "reason": reason}
+                entry = {"action": settle.UNDO, "subject": batch_id, "actor": actor, "reason": reason}
                 connection.execute(insert(audit_log).values(entry | {"detail": detail}))
                 ledger.set_status(connection, batch_id, ledger.UNDOING, f"Being undone by {actor}: {reason}")
         with installation.engine.connect() as connection:
             status = _line(connection, batch_id)["status"]
         confirm()
         if status == ledger.UNDOING:
-            undo_events.finish(installation, batch_id)
+            settle.finish(installation, batch_id)
     with installation.engine.connect() as connection:
-        undo = undo_events.latest_undo(connection, batch_id)
+        undo = settle.latest_undo(connection, batch_id)
         assert undo is not None
         line: UndoneBatch = {**_line(connection, batch_id), **undo.detail}
         line.pop("moved", None)
         return line
 
 
-def _is_interrupted(line: UndoneBatch) -> bool:
-    """Return whether a batch was never committed; one that is being ingested is locked by its run."""
-    return line["status"] == ledger.PENDING
-
-
 def _removed(
     installation: Installation, connection: Connection, batch_id: str, undone: Sequence[str]
 ) -> tuple[UndoDetail, dict[str, int]]:
     """Remove a batch's statements from PostgreSQL; returns counts, and the events that move to other batches."""
-    moved = undo_events.repeated_elsewhere(installation, connection, batch_id, undone)
+    moved = settle.repeated_elsewhere(installation, connection, batch_id, undone)
     find = partial(_introductions, installation, moved, undone)
-    events = undo_events.count(installation, batch_id)
-    changes = entities.remove(installation, connection, batch_id, undo_events.users_of(installation, batch_id), find)
+    users = settle.users_of(installation, batch_id)
+    changes = entities.remove(installation, connection, batch_id, users, find)
     quarantined = select(ingest_batches.c.quarantined).where(ingest_batches.c.batch_id == batch_id)
     waiting = int(connection.execute(quarantined).scalar_one())
-    counts: UndoDetail = {
-        "events_removed": events - len(moved),
-        "events_kept": len(moved),
-        "quarantined_removed": waiting,
-        "items_removed": changes.items_removed,
-        "items_changed": changes.items_changed,
-        "users_removed": changes.users_removed,
-        "users_changed": changes.users_changed,
-        "refusals_kept": changes.refusals_kept,
-    }
-    return counts, dict(Counter(moved[_HOLDER].to_pylist()))
+    events = pc.sum(users["events"]).as_py() or 0
+    counts = UndoDetail(events_removed=int(events) - len(moved), events_kept=len(moved), quarantined_removed=waiting)
+    return counts | changes, dict(Counter(moved[_HOLDER].to_pylist()))
 
 
 def _introductions(installation: Installation, moved: pa.Table, undone: Sequence[str], keys: pa.Table) -> pa.Table:
     """Return which other batches have events of these users, including events that move to them."""
-    introductions = undo_events.introductions(installation, keys, undone)
+    introductions = settle.introductions(installation, keys, undone)
     holders = moved.select([_HOLDER, columns.USER_KEY]).rename_columns([columns.BATCH_ID, columns.USER_KEY])
     holders = holders.filter(pc.is_in(holders[columns.USER_KEY], keys[columns.USER_KEY].combine_chunks()))
     return pa.concat_tables([introductions, holders.cast(introductions.schema)])
@@ -184,15 +171,9 @@ def _introductions(installation: Installation, moved: pa.Table, undone: Sequence
 
 def _line(connection: Connection, batch_id: str) -> UndoneBatch:
     entry = ingest_batches.c
-    chosen = select(entry.batch_id, entry.dataset, entry.source, entry.status, entry.location)
-    row = connection.execute(chosen.where(entry.batch_id == batch_id)).one()
-    return {
-        "batch_id": row.batch_id,
-        "dataset": row.dataset,
-        "source": row.source,
-        "status": row.status,
-        "file": file_name(row.location),
-    }
+    chosen = select(entry.batch_id, entry.dataset, entry.source, entry.status, entry.location.label("file"))
+    row = connection.execute(chosen.where(entry.batch_id == batch_id)).mappings().one()
+    return cast(UndoneBatch, {**row, "file": file_name(row["file"])})
 
 
 def _choose(connection: Connection, batches: Sequence[str], source: str | None) -> list[str]:
@@ -202,8 +183,12 @@ def _choose(connection: Connection, batches: Sequence[str], source: str | None) 
     """
     if bool(batches) == bool(source):
         raise TailorbirdError("Name the batches to undo, or one --source; `tailorbird ledger` lists both.")
-    rows = _rows(connection, list(batches), source)
-    row_of = {row["batch_id"]: row for row in rows}
+    entry = ingest_batches.c
+    rows = select(entry.batch_id, entry.status, entry.location).order_by(
+        entry.finished_at.desc().nulls_first(), entry.batch_id.desc()
+    )
+    named = rows.where(entry.source == source if source else entry.batch_id.in_(batches))
+    row_of = {row["batch_id"]: row for row in connection.execute(named).mappings()}
     for name in batches:
         if name not in row_of:
             raise TailorbirdError(f"There is no batch {name!r}; `tailorbird ledger` lists them.")
@@ -217,14 +202,6 @@ def _choose(connection: Connection, batches: Sequence[str], source: str | None) 
         raise TailorbirdError(f"The source {source!r} has no batch to undo; `tailorbird ledger` lists all batches.")
     _refuse_old(connection, chosen)
     return chosen
-
-
-def _rows(connection: Connection, batches: list[str], source: str | None) -> list[RowMapping]:
-    entry = ingest_batches.c
-    chosen = entry.source == source if source else entry.batch_id.in_(batches)
-    newest = entry.finished_at.desc().nulls_first()
-    rows = select(entry.batch_id, entry.status, entry.location).where(chosen).order_by(newest, entry.batch_id.desc())
-    return list(connection.execute(rows).mappings())
 
 
 def _refuse_old(connection: Connection, batches: list[str]) -> None:

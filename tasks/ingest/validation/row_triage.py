@@ -1,7 +1,12 @@
-"""Classifies every row of a chunk as suppressed, routed, quarantined, duplicate or accepted."""
+"""Classifies every row of a chunk as suppressed, routed, quarantined, duplicate or accepted, and counts them.
 
-from collections.abc import Sequence
+The figures of its chunks are the profile of a batch, which its suite compares with limits.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import reduce
 from typing import Final
 
@@ -14,12 +19,15 @@ from expectations.batches import AHEAD_S, IN_CATALOGUE, OCCURRED_S
 from expectations.rules import RowRule, flags
 from models import columns
 from models.columns import ROW
+from models.datasets.labels import IMPRESSION
 from models.ingest.check.advice import CONFLICT as CONFLICT
 from models.ingest.check.advice import UNREADABLE as UNREADABLE
 from models.ingest.tabular.unreadable_cells import CELLS, KEYS
 from models.ingest.traffic_filter import MARKS
 from models.primitives.arrow_sql import query
-from tasks.ingest.validation.deduplication import ID_HASH, KnownIds
+from tasks.ingest.validation.event_identity import EARLIER_HASH, ID_HASH, KnownIds
+from tasks.ingest.validation.event_identity import USER_CODE as USER_CODE
+from tasks.quality.chunk_profile import ChunkProfile, Counts
 from tasks.sources.table_files import RowNumbering
 
 RULES: Final = "rule_ids"
@@ -27,9 +35,6 @@ REASON: Final = "reason"
 """The fault of an unreadable row."""
 SUGGESTIONS: Final = "suggestions"
 """The settings that would read the unreadable cells of a row."""
-USER_CODE: Final = "user_code"
-EARLIER_HASH: Final = "earlier_hash"
-"""The hash of the same event of a device before devices got keys of their own; null for other events."""
 SAMPLE_ROWS: Final = 20_000
 """About how many rows of a batch its suite validates."""
 HELPERS: Final = (
@@ -37,7 +42,8 @@ HELPERS: Final = (
     *(KEYS, CELLS),
 )
 """Columns that rules need and that are not stored."""
-
+TRAFFIC: Final = ("robot", "internal_traffic")
+"""Rules on the kind of visitor: the rows that break them are not faulty."""
 _PRIVATE: Final = (columns.TITLE, columns.CATEGORY, columns.BRAND, columns.ATTRIBUTES)
 """Texts and traits that quarantine does not store: columns may be shifted, and only events are replayed."""
 
@@ -180,8 +186,11 @@ def counted(
 
 def rule_counts(quarantined: pa.Table) -> dict[str, int]:
     """Return how many rows break each rule; a row may break several."""
-    counts = pc.value_counts(pc.list_flatten(quarantined[RULES]))
-    return {entry["values"].as_py(): entry["counts"].as_py() for entry in counts}
+    return _counted(pc.list_flatten(quarantined[RULES]))
+
+
+def _counted(values: pa.ChunkedArray) -> Counts:
+    return {entry["values"]: entry["counts"] for entry in values.value_counts().to_pylist()}
 
 
 def payloads(quarantined: pa.Table) -> pa.Table:
@@ -230,3 +239,76 @@ def systematic_sample(rows: pa.Table, size: int, mask: Mask | None = None) -> pa
     if len(places) == len(rows) < 2 * max(size, 1):
         return rows
     return rows.take(pa.array(places[:: max(1, len(places) // max(size, 1))]))
+
+
+def of_events(events: pa.Table) -> ChunkProfile:
+    """Return the number of events in a chunk, and of empty values by column."""
+    nulls = {name: events[name].null_count for name in events.column_names if name not in HELPERS}
+    return {"events": len(events), "nulls": {name: count for name, count in nulls.items() if count}}
+
+
+def of_quarantined(*tables: pa.Table) -> ChunkProfile:
+    """Return quarantined rows by rule, and lines by the reason why they are unreadable; `faulty` leaves out traffic."""
+    rules = total(map(rule_counts, tables))
+    faulty = sum(map(len, tables))
+    if any(rule in rules for rule in TRAFFIC):
+        faulty = sum(not set(ids) <= set(TRAFFIC) for rows in tables for ids in rows[RULES].to_pylist())
+    profile = ChunkProfile(rules=rules, faulty=faulty)
+    if reasons := total(_counted(rows[REASON]) for rows in tables if REASON in rows.column_names):
+        profile["reasons"] = reasons
+    return profile
+
+
+def rows_by_rule(profiles: Sequence[ChunkProfile]) -> Counts:
+    """Return how many rows of a batch break each rule; unreadable lines are counted by their fault."""
+    rules = total(profile.get("rules", {}) for profile in profiles)
+    reasons = total(profile.get("reasons", {}) for profile in profiles)
+    if reasons:
+        rules.pop(UNREADABLE, None)
+    return rules | {f"{UNREADABLE}: {reason}": count for reason, count in reasons.items()}
+
+
+def time_span(rows: pa.Table) -> ChunkProfile:
+    """Return when the first and the last of these events occurred."""
+    span = pc.min_max(rows[columns.OCCURRED_AT]).as_py()
+    first, last = span["min"], span["max"]
+    return {"min": first.isoformat() if first else None, "max": last.isoformat() if last else None}
+
+
+def impressions(rows: pa.Table) -> int:
+    """Return how many of these events are impressions."""
+    return int(pc.sum(pc.equal(rows[columns.EVENT_TYPE], IMPRESSION)).as_py() or 0)
+
+
+def total(counts: Iterable[Mapping[str, int]]) -> Counts:
+    """Return the sums of several counts, by name."""
+    sums = Counter[str]()
+    for part in counts:
+        sums.update(part)
+    return dict(sums)
+
+
+def figures(profiles: Sequence[ChunkProfile], now: datetime) -> dict[str, float | None]:
+    """Return the profile of a whole batch as figures by name; None for a figure without data."""
+    counts = Counter[str]()
+    for profile in profiles:
+        counts.update({name: value for name, value in profile.items() if isinstance(value, int)})
+    read, events = counts["read"], max(counts["events"], 1)
+    rows = max(read, 1)
+    checked = max(rows - counts["suppressed"] - counts["routed"], 1)
+    shares: dict[str, float | None] = {"rows": read, "quarantined_share": counts["faulty"] / rows}
+    shares |= {f"{name}_share": counts[name] / rows for name in ("duplicate", "suppressed", "late")}
+    shares |= {rule: count / checked for rule, count in total(one.get("rules", {}) for one in profiles).items()}
+    nulls = total(profile.get("nulls", {}) for profile in profiles)
+    shares |= {f"null_{name}": count / events for name, count in nulls.items()}
+    cleaned = total(profile.get("cleaned", {}) for profile in profiles)
+    return shares | cleaned | _times(profiles, now)
+
+
+def _times(profiles: Sequence[ChunkProfile], now: datetime) -> dict[str, float | None]:
+    first = [datetime.fromisoformat(moment) for profile in profiles if (moment := profile.get("min"))]
+    last = [datetime.fromisoformat(moment) for profile in profiles if (moment := profile.get("max"))]
+    if not first or not last:
+        return {"days": None, "hours_old": None}
+    span, age = max(last) - min(first), now - max(last)
+    return {"days": span.total_seconds() / 86_400, "hours_old": age.total_seconds() / 3_600}

@@ -14,11 +14,11 @@ from benchmarks.shop.calendar import periods
 from benchmarks.shop.simulation import world
 from infra.installation import Installation
 from models.ingest.tabular import transform
-from tasks.ingest.batch_identity import table_mapping
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.sources.file_matching import files_of
+from tasks.sources.mapping_files import table_mapping
 
 SEED, PURCHASES, CLICKS = 7, 60_000, 5.0
 MAPPING = str(Path(generator.__file__).with_name("mapping.toml"))

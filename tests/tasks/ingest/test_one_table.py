@@ -8,10 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
-from infra.database.schema.schema import LEDGER, item_appearances, items, quarantine, users
+from infra.database.schema.schema import item_appearances, items, quarantine, users
 from infra.installation import Installation
 from serving.terminal import screen
-from tasks.ingest.batch_identity import table_mapping
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.ingest.reference.ingest_items import ingest_items
@@ -19,6 +18,8 @@ from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.ingest.undo.undo_batches import undo_batches
 from tasks.lake.find_non_goods import find_suspects
 from tasks.sources.file_matching import files_of
+from tasks.sources.mapping_files import table_mapping
+from tests.tasks.ingest.stored import counted, lake
 
 MAPPING = """
 consent = "given"
@@ -85,16 +86,8 @@ def ingested(folder: Path) -> dict[str, dict[str, int]]:
     mapping, actual = str(folder / "shop.toml"), {}
     for part, [file] in files_of(table_mapping(mapping, None), [str(folder / "online.parquet")]).items():
         entry = STEPS[part](mapping, file, None)
-        assert entry["read"] == sum(entry[name] for name in LEDGER if name != "read")
-        actual[part] = {name: entry[name] for name in LEDGER if entry[name]}
+        actual[part] = counted(entry)
     return actual
-
-
-def stored(installation: Installation) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = [
-        row for file in installation.lake.event_files() for row in pq.read_table(file, partitioning=None).to_pylist()
-    ]
-    return sorted(rows, key=lambda row: (row["occurred_at"], row["event_id"]))
 
 
 def test_events_items_and_users_are_read_from_one_table_of_texts(installation: Installation, export: Path) -> None:
@@ -103,7 +96,7 @@ def test_events_items_and_users_are_read_from_one_table_of_texts(installation: I
         "users": {"read": 27, "routed": 3, "duplicate": 24},
         "events": {"read": 27, "accepted": 24, "quarantined": 1, "routed": 2},  # a quantity of "some"
     }
-    events = stored(installation)
+    events = lake(installation)
     remaining = [(row["item_id"], row["event_type"], row["quantity"], row["value"]) for row in events]
     assert ("85123A", "purchase", 2.0, pytest.approx(5.1)) in remaining
     assert ("22423", "purchase", 80995.0, pytest.approx(84234.8)) in remaining, "the mapping allows as many pieces"
@@ -139,9 +132,9 @@ def test_an_item_appears_with_the_first_file_that_names_it(
 
 def test_the_same_table_again_changes_nothing(installation: Installation, export: Path) -> None:
     first = ingested(export)
-    before = stored(installation)
+    before = lake(installation)
     assert ingested(export) == first
-    assert stored(installation) == before
+    assert lake(installation) == before
 
 
 def test_the_mapping_chooses_which_of_several_rows_of_an_item_counts(installation: Installation, export: Path) -> None:
@@ -191,7 +184,7 @@ def test_a_replay_takes_rows_in_that_a_raised_limit_lets_pass(installation: Inst
     with installation.engine.connect() as connection:
         [batch] = connection.execute(select(quarantine.c.batch_id).distinct()).scalars()
     assert replay_quarantine.fn(batch)["accepted"] == 24
-    assert max(row["quantity"] or 0 for row in stored(installation)) == 80_995
+    assert max(row["quantity"] or 0 for row in lake(installation)) == 80_995
 
 
 def test_a_table_of_which_a_part_reads_no_row_is_counted_and_adds_up(installation: Installation, export: Path) -> None:
@@ -199,4 +192,4 @@ def test_a_table_of_which_a_part_reads_no_row_is_counted_and_adds_up(installatio
     empty = empty.replace('where = "CustomerID is not null', "where = \"Country = 'Nowhere'")
     (export / "shop.toml").write_text(empty, encoding="utf-8")
     assert ingested(export) == {part: {"read": 27, "routed": 27} for part in ("items", "users", "events")}
-    assert stored(installation) == []
+    assert lake(installation) == []

@@ -12,7 +12,7 @@ from infra.installation import Installation
 from infra.lake.compaction import dataset_versions
 from infra.locks import advisory_locks
 from tasks.datasets.build_dataset import build_dataset, rebuild_dataset, split_by
-from tasks.ingest.validation.deduplication import KnownIds
+from tasks.ingest.validation.event_identity import KnownIds
 from tasks.lake.compact_lake import compact_lake
 
 

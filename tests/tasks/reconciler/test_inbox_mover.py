@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from infra.installation import Installation
 from tasks.ingest.inbox import move_inbox as inbox
-from tasks.ingest.inbox.claims import Dataset, Due
+from tasks.ingest.inbox.messages import Dataset, Due
 from tasks.reconciler import inbox_mover
 
 MESSAGE = """

@@ -19,7 +19,7 @@ from infra.locks import advisory_locks, usage_lock
 from infra.locks.usage_lock import WorkRunsError
 from serving.queries.user_recommendations import user_list
 from tasks.datasets.build_dataset import build_dataset, rebuild_dataset
-from tasks.ingest.events import event_batch
+from tasks.ingest.events import ingest_events as module
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.reconciler import reconcile
@@ -172,7 +172,7 @@ def test_a_batch_that_was_cut_short_goes_on_after_a_rotation(
 ) -> None:
     ingest_items.fn("complete_journey", shop.items_file)
     with monkeypatch.context() as patch:
-        patch.setattr(event_batch, "close", lambda *_: (_ for _ in ()).throw(KilledError))
+        patch.setattr(module, "close", lambda *_: (_ for _ in ()).throw(KilledError))
         with pytest.raises(KilledError):
             ingest_events.fn("complete_journey", shop.events_file)
     rotate_pseudonym_key(installation.engine, installation.settings, "ann", "it leaked")

@@ -14,20 +14,20 @@ from infra.database.schema.schema import LEDGER, ingest_batches, items, quaranti
 from infra.installation import Installation
 from models.errors import TailorbirdError
 from tasks.ingest import ledger
-from tasks.ingest.batch_identity import batch_of, table_mapping
 from tasks.ingest.check.check_mapping import check_mapping
-from tasks.ingest.events.batch_context import open_context
+from tasks.ingest.events.chunk_readers import read_table
 from tasks.ingest.events.chunk_writer import write
-from tasks.ingest.events.classification import classify
+from tasks.ingest.events.classification import classify, open_context
 from tasks.ingest.events.ingest_event_files import ingest_event_files
 from tasks.ingest.events.ingest_events import ingest_events
-from tasks.ingest.events.tabular_chunks import read_chunks
+from tasks.ingest.ledger import batch_of
 from tasks.ingest.quarantine.dismiss_rows import dismiss
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.ingest.undo.undo_batches import undo_batches
 from tasks.sources import table_files
+from tasks.sources.mapping_files import table_mapping
 
 MAPPING = """
 consent = "given"
@@ -222,7 +222,7 @@ def test_a_run_that_was_killed_between_chunks_is_finished_by_the_next(
     with installation.engine.begin() as connection:
         ledger.open_batch(connection, batch)
     context, run = open_context(installation, mapping, batch)
-    for number, (chunk, _) in enumerate(islice(read_chunks(context, mapping, path), done)):
+    for number, (chunk, _) in enumerate(islice(read_table(context, mapping, path), done)):
         write(context, run, chunk, classify(context, run, chunk), number)
 
     entry = ingest("orders", lines_of("orders"))

@@ -2,8 +2,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
@@ -13,15 +11,16 @@ from infra.keys.identity import pseudonym
 from models.errors import TailorbirdError
 from serving.queries import ledger as books
 from tasks.ingest import ledger
-from tasks.ingest.batch_identity import batch_of, table_mapping
-from tasks.ingest.events.batch_context import open_context
+from tasks.ingest.events.chunk_readers import shape_chunk
 from tasks.ingest.events.chunk_writer import write
-from tasks.ingest.events.classification import classify
+from tasks.ingest.events.classification import classify, open_context
 from tasks.ingest.events.ingest_events import ingest_events
-from tasks.ingest.events.tabular_chunks import shape_chunk
+from tasks.ingest.ledger import batch_of
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.quality.suites import BatchRefusedError
 from tasks.sources import table_files
+from tasks.sources.mapping_files import table_mapping
+from tests.tasks.ingest.stored import counted, lake
 
 MAPPING = """
 consent = "given"
@@ -72,17 +71,8 @@ def desk(installation: Installation, tmp_path: Path) -> Desk:  # noqa: ARG001 - 
     return Desk(folder)
 
 
-def lake(installation: Installation) -> list[dict[str, Any]]:
-    result = [pq.read_table(file, partitioning=None) for file in installation.lake.event_files()]
-    return pa.concat_tables(result).sort_by("event_id").to_pylist() if result else []
-
-
-def counted(entry: dict[str, Any]) -> dict[str, int]:
-    return {name: entry[name] for name in (*LEDGER, "late") if entry[name]}
-
-
 def test_without_a_catalogue_every_item_is_taken_and_known_from_then_on(installation: Installation, desk: Desk) -> None:
-    assert counted(desk.ingest("a", sound(1))) == {"read": 10, "accepted": 10}
+    assert counted(desk.ingest("a", sound(1)), "late") == {"read": 10, "accepted": 10}
     with installation.engine.connect() as connection:
         assert sorted(connection.execute(select(items.c.item_id)).scalars()) == ["i0", "i1", "i2"]
 
@@ -92,19 +82,19 @@ def test_only_events_of_the_window_are_taken_and_the_others_are_counted_as_route
 ) -> None:
     lines = [*sound(1), *sound(2), *sound(3)]
     window = {"from": "2024-06-02", "to": "2024-06-03T00:00:00Z"}
-    assert counted(desk.ingest("a", lines, **window)) == {"read": 30, "accepted": 10, "routed": 20}
+    assert counted(desk.ingest("a", lines, **window), "late") == {"read": 30, "accepted": 10, "routed": 20}
     assert {row["occurred_at"].day for row in lake(installation)} == {2}
-    assert counted(desk.ingest("a", lines)) == {"read": 30, "accepted": 20, "duplicate": 10, "late": 9}
+    assert counted(desk.ingest("a", lines), "late") == {"read": 30, "accepted": 20, "duplicate": 10, "late": 9}
 
 
 def test_events_that_come_after_newer_ones_of_their_source_are_marked_as_late(
     installation: Installation, desk: Desk
 ) -> None:
-    assert counted(desk.ingest("a", sound(10))) == {"read": 10, "accepted": 10}
+    assert counted(desk.ingest("a", sound(10)), "late") == {"read": 10, "accepted": 10}
     # A day before the newest is usual for a daily export.
-    assert counted(desk.ingest("b", [*sound(11), *sound(8)])) == {"read": 20, "accepted": 20, "late": 10}
+    assert counted(desk.ingest("b", [*sound(11), *sound(8)]), "late") == {"read": 20, "accepted": 20, "late": 10}
     assert {row["occurred_at"].day for row in lake(installation) if row["late"]} == {8}
-    assert counted(desk.ingest("c", sound(3), name="another")) == {"read": 10, "accepted": 10}
+    assert counted(desk.ingest("c", sound(3), name="another"), "late") == {"read": 10, "accepted": 10}
 
 
 def cut_short(installation: Installation, desk: Desk, name: str, lines: Sequence[str]) -> str:
@@ -123,18 +113,18 @@ def cut_short(installation: Installation, desk: Desk, name: str, lines: Sequence
 def test_a_batch_that_another_run_left_half_done_keeps_nothing_out(installation: Installation, desk: Desk) -> None:
     """Or, if that batch were refused in the end, the events that both have would be lost."""
     remaining = cut_short(installation, desk, "a", sound(1))
-    assert counted(desk.ingest("b", [*sound(1), *sound(2)])) == {"read": 20, "accepted": 20}
+    assert counted(desk.ingest("b", [*sound(1), *sound(2)]), "late") == {"read": 20, "accepted": 20}
     with installation.engine.connect() as connection:
         own = select(ingest_chunks).where(ingest_chunks.c.batch_id == remaining)
         assert connection.execute(own).first() is None
-    assert counted(desk.ingest("a", sound(1))) == {"read": 10, "duplicate": 10}
+    assert counted(desk.ingest("a", sound(1)), "late") == {"read": 10, "duplicate": 10}
     assert len({row["event_id"] for row in lake(installation)}) == len(lake(installation)) == 20
 
 
 def test_a_run_that_was_cut_short_goes_on_with_what_it_found_late(installation: Installation, desk: Desk) -> None:
     desk.ingest("a", sound(10))
     cut_short(installation, desk, "b", sound(1))
-    assert counted(desk.ingest("b", sound(1))) == {"read": 10, "accepted": 10, "late": 10}
+    assert counted(desk.ingest("b", sound(1)), "late") == {"read": 10, "accepted": 10, "late": 10}
 
 
 def test_a_replay_reads_quarantined_rows_by_the_fixed_mapping(installation: Installation, desk: Desk) -> None:
@@ -146,7 +136,7 @@ def test_a_replay_reads_quarantined_rows_by_the_fixed_mapping(installation: Inst
     replayed = replay_quarantine.fn(entry["batch_id"])
     assert counted(replayed) == {"read": 43, "accepted": 43}
     assert {row["event_type"] for row in lake(installation)} == {"view"}
-    assert counted(desk.ingest("a", lines)) == {"read": 43, "duplicate": 43}
+    assert counted(desk.ingest("a", lines), "late") == {"read": 43, "duplicate": 43}
 
 
 def test_robots_the_house_and_nobody_wait_in_quarantine_and_are_no_users(
@@ -188,7 +178,7 @@ def test_limits_are_the_teams_own(desk: Desk) -> None:
     desk.mapping.write_text(
         f"{top}[limits.events]\nevent_type_unknown = 0.3\nquarantined_share = 0.3\n[events]{events}"
     )
-    assert counted(desk.ingest("a", lines)) == {"read": 80, "accepted": 60, "quarantined": 20}
+    assert counted(desk.ingest("a", lines), "late") == {"read": 80, "accepted": 60, "quarantined": 20}
     desk.mapping.write_text(f'{top}[limits.events]\nrows = [1000, ""]\n[events]{events}')
     with pytest.raises(BatchRefusedError, match="rows"):
         desk.ingest("b", sound(3))

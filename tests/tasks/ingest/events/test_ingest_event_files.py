@@ -12,12 +12,11 @@ from infra.database.schema.ledger_schema import ingest_applications, ingest_repe
 from infra.database.schema.schema import LEDGER, aliases, identities, ingest_batches, ingest_chunks, quarantine, users
 from infra.installation import Installation
 from infra.overview.situation import read
-from tasks.ingest.events import event_batch
-from tasks.ingest.events import ingest_event_files as steps
 from tasks.ingest.events.ingest_event_files import ingest_event_files
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.quarantine.dismiss_rows import dismiss
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
+from tests.tasks.ingest.stored import counted
 
 MAPPING = """
 consent = "given"
@@ -60,10 +59,6 @@ class Shop:
         for line in result["lines"]:
             assert line["read"] == sum(line[name] for name in LEDGER if name != "read")
         return result
-
-
-def counted(line: dict[str, Any]) -> dict[str, int]:
-    return {name: line[name] for name in (*LEDGER, "late") if line[name]}
 
 
 def stored(installation: Installation, table: Any, *names: str) -> list[tuple[Any, ...]]:
@@ -123,7 +118,7 @@ def test_small_files_share_one_commit_and_have_a_line_in_the_ledger_each(
 ) -> None:
     result = shop.ingest(**MIXED)
     assert result["refused"] == {}
-    assert [counted(line) for line in result["lines"]] == [
+    assert [counted(line, "late") for line in result["lines"]] == [
         {"read": 11, "accepted": 10, "quarantined": 1},
         {"read": 14, "accepted": 10, "duplicate": 4},
         {"read": 11, "accepted": 9, "quarantined": 1, "duplicate": 1},
@@ -182,25 +177,11 @@ def test_the_same_files_again_change_nothing(installation: Installation, shop: S
 def test_a_refused_file_does_not_stop_the_others_and_leaves_nothing(installation: Installation, shop: Shop) -> None:
     repeated = [line.replace(",peek,", ",view,") for line in WRONG]
     result = shop.ingest(a=rows(1), b=WRONG, c=repeated, d=["not a row"], e=rows(10), f=rows(11))
-    assert [counted(line) for line in result["lines"]] == [{"read": 10, "accepted": 10}] * 4
+    assert [counted(line, "late") for line in result["lines"]] == [{"read": 10, "accepted": 10}] * 4
     assert [Path(name).stem for name in result["refused"]] == ["b", "d"]
     assert "event_type_unknown" in result["refused"][str(shop.folder / "b.csv")]
     assert stored(installation, quarantine, "batch_id") == []
     assert {status for (status,) in stored(installation, ingest_batches, "status")} == {"committed", "refused"}
-
-
-def test_files_that_are_refused_one_after_the_other_are_read_alone(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    groups: list[int] = []
-
-    def noted(installation: Any, mapping: Any, files: Sequence[Any]) -> int:
-        groups.append(len(files))
-        return event_batch.ingest_group(installation, mapping, files)
-
-    monkeypatch.setattr(steps, "ingest_group", noted)
-    wrong = {f"f{n}": [line.replace("9-", f"9{n}-") for line in WRONG] for n in range(6)}
-    result = shop.ingest(**wrong, **{f"g{day}": rows(day) for day in range(1, 7)})
-    assert (len(result["lines"]), len(result["refused"])) == (6, 6)
-    assert groups == [12, 4]
 
 
 def test_a_file_of_a_group_resolves_what_waited_and_nothing_of_the_files_after_it(
@@ -285,7 +266,7 @@ def test_an_answer_about_consent_counts_for_the_next_file(installation: Installa
     agreed = ["a1,u1,i1,2024-06-01T10:00:00Z,view,1"]
     unanswered = [f"b{n},u{n},i1,2024-06-02T10:00:00Z,view," for n in (1, 2)]
     result = shop.ingest(a=agreed, b=unanswered)
-    assert [counted(line) for line in result["lines"]] == [
+    assert [counted(line, "late") for line in result["lines"]] == [
         {"read": 1, "accepted": 1},
         {"read": 2, "accepted": 1, "suppressed": 1},
     ]
@@ -296,19 +277,3 @@ def test_the_devices_of_users_in_a_group_are_theirs(installation: Installation, 
     shop.mapping.write_text(MAPPING.replace('value = "value"', 'device_id = "value"'))
     shop.ingest(**{name: [f"{name},{name},i1,2024-06-01T10:00:00Z,view,device of {name}"] for name in ("ann", "bob")})
     assert len(stored(installation, aliases, "user_key", "anonymous_key")) == 2
-
-
-def test_every_id_of_the_lake_is_read_once_by_a_run_of_many_files(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks.ingest.validation import deduplication
-
-    read: list[str] = []
-    hashes = deduplication.hashes
-
-    def noted(source: str, name: str, **tables: pa.Table) -> Any:
-        read.extend(source.count(".parquet") * [source])
-        return hashes(source, name, **tables)
-
-    monkeypatch.setattr(deduplication, "hashes", noted)
-    monkeypatch.setattr(steps, "GROUP_ROWS", 20)
-    shop.ingest(**{f"f{day}": rows(day) for day in range(1, 11)})
-    assert len(read) == 4  # no run reads the fifth group's own file

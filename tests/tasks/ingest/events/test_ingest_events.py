@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake.exceptions import DeltaError
 from sqlalchemy import func, select, text, update
-from sqlalchemy.exc import DBAPIError
 
 from expectations.batches import ContractViolationError
 from infra.database.schema.schema import (
@@ -26,17 +25,16 @@ from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from infra.locks import advisory_locks
 from tasks.ingest import ledger
-from tasks.ingest.batch_identity import batch_of, table_mapping
-from tasks.ingest.events.batch_context import open_context
+from tasks.ingest.events.chunk_readers import shape_chunk
 from tasks.ingest.events.chunk_writer import write
-from tasks.ingest.events.classification import classify
-from tasks.ingest.events.event_batch import close
-from tasks.ingest.events.ingest_events import ingest_events
-from tasks.ingest.events.tabular_chunks import shape_chunk
+from tasks.ingest.events.classification import classify, open_context
+from tasks.ingest.events.ingest_events import close, ingest_events
+from tasks.ingest.ledger import batch_of
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.quality.suites import BatchRefusedError
 from tasks.sources import mapping_files
 from tasks.sources import table_files as files
+from tasks.sources.mapping_files import table_mapping
 
 Ingest = Callable[..., dict[str, Any]]
 SHIPPED = Path(mapping_files.__file__).parent / "mappings" / "complete_journey.toml"
@@ -108,13 +106,6 @@ def test_rows_that_came_in_another_file_are_duplicates(installation: Installatio
     entry = ingest()
     assert counts(entry) == shop.counts | {"duplicate": 1510, "accepted": shop.counts["accepted"] - 1500}
     assert len(set(lake(installation))) == len(lake(installation)) == shop.counts["accepted"]
-
-
-def test_a_file_that_brings_nothing_new_is_no_mistake(installation: Installation, shop: Any, ingest: Ingest) -> None:
-    ingest()
-    shop.write(transactions=shop.transactions.slice(0, 1500))
-    assert counts(ingest())["duplicate"] == 1500
-    assert len(lake(installation)) == shop.counts["accepted"]
 
 
 def test_no_raw_id_reaches_the_lake_the_quarantine_or_the_ledger(
@@ -265,20 +256,6 @@ def test_a_lake_that_fails_after_postgres_committed_is_made_good_by_the_next_run
     assert len(set(lake(installation))) == len(lake(installation)) == shop.counts["accepted"]
 
 
-def test_a_batch_that_could_not_be_closed_is_closed_by_the_next_run(
-    installation: Installation, shop: Any, ingest: Ingest
-) -> None:
-    with installation.engine.begin() as connection:
-        connection.execute(text("ALTER TABLE ingest_batches ADD CONSTRAINT out_of_order CHECK (accepted = 0)"))
-    with pytest.raises(DBAPIError, match="out_of_order"):
-        ingest()
-    assert len(lake(installation)) == shop.counts["accepted"]
-    with installation.engine.begin() as connection:
-        connection.execute(text("ALTER TABLE ingest_batches DROP CONSTRAINT out_of_order"))
-    assert counts(ingest()) == shop.counts
-    assert len(set(lake(installation))) == len(lake(installation)) == shop.counts["accepted"]
-
-
 @pytest.mark.parametrize("done", range(5))
 def test_over_many_chunks_a_run_that_stopped_anywhere_is_finished_by_the_next(
     installation: Installation, shop: Any, ingest: Ingest, done: int
@@ -313,30 +290,3 @@ def test_a_user_with_purchases_of_services_only_is_known_and_one_outside_the_win
     with installation.engine.connect() as connection:
         known = set(connection.execute(select(identities.c.user_id)).scalars())
     assert ("1" in known, "2" in known) == (True, False)
-
-
-def test_times_that_mean_never_are_quarantined_like_all_in_the_future(
-    installation: Installation, shop: Any, ingest: Ingest
-) -> None:
-    column = shop.transactions["transaction_timestamp"].cast(pa.timestamp("us"))
-    never = pa.array([253_402_214_400_000_000] * 5, pa.timestamp("us"))
-    times = pa.concat_arrays([never, *column.slice(5).chunks])
-    shop.write(transactions=shop.transactions.set_column(5, "transaction_timestamp", times))
-    assert ingest()["status"] == "committed"
-    with installation.engine.connect() as connection:
-        future = text("SELECT count(*) FROM quarantine WHERE 'time_in_future' = ANY (rule_ids)")
-        assert connection.execute(future).scalar() == 5
-
-
-def test_a_row_with_infinities_and_forbidden_characters_can_be_quarantined(
-    installation: Installation, shop: Any, ingest: Ingest
-) -> None:
-    table = shop.transactions
-    quantity = pa.array([float("inf"), float("nan"), *([1.0] * (len(table) - 2))])
-    household = pa.array(["a\0b", *map(str, table["household_id"].to_pylist()[1:])])
-    table = table.set_column(3, "quantity", quantity).set_column(0, "household_id", household)
-    shop.write(transactions=table)
-    assert ingest()["status"] == "committed"
-    with installation.engine.connect() as connection:
-        row = connection.execute(select(quarantine.c.payload).where(quarantine.c.row_number == 0)).scalar_one()
-    assert row["quantity"] == "inf"

@@ -86,17 +86,6 @@ def test_marks_read_only_what_products_have(tmp_path: Path, kind: str) -> None:
         read(str(tmp_path / "shop.toml"))
 
 
-@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_of_a_refusal_and_an_agreement_the_later_one_stays(
-    installation: Installation, tmp_path: Path, order: tuple[int, ...]
-) -> None:
-    files = ([viewed(1, False)], [viewed(2, True)])
-    for number in order:
-        ingest(tmp_path, *files[number], number=number)
-    [ann] = everything(installation)["users"]
-    assert ann["consent"] is True
-
-
 def test_in_one_file_the_later_answer_stays_wherever_it_stands(installation: Installation, tmp_path: Path) -> None:
     ingest(tmp_path, viewed(3, True), viewed(2, False), viewed(1, True, "bob"), viewed(4, False, "bob"))
     known = {row["user_key"]: row["consent"] for row in everything(installation)["users"]}

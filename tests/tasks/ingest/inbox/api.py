@@ -20,7 +20,7 @@ from serving.collector.collector import UNSIGNED, Collector, Signatures
 from serving.events.impressions import ShownAnswer, message_of
 from serving.events.message import Message, Receipt, Sender, feedback_message, item_message, user_message
 from serving.events.store import store
-from tasks.ingest.inbox.claims import Dataset, Due
+from tasks.ingest.inbox.messages import Dataset, Due
 from tasks.ingest.inbox.move_inbox import move_inbox
 
 AT_ONCE = Due()

@@ -7,13 +7,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 from segment.analytics.client import Client
@@ -65,92 +65,11 @@ class Collecting:
         log = self.server.log.with_suffix(".again")
         self.server = self.more.enter_context(serving(_APPLICATION, self.variables, log, port=port))
 
-    def storm(self, events: int, away: AbstractContextManager[None], sender: "Sender") -> None:
-        """Send events, each tenth twice, while PostgreSQL is away and later the collector is killed."""
-        sender.send(0, events // 3)
-        with away:
-            sender.send(events // 3, events * 2 // 3)
-        with self.killed():
-            sender.send(events * 2 // 3, events)
-        sender.finish()
-
     def accepted(self) -> list[str]:
         """Move what waits; the message ids of the source's events in the lake."""
         self.api.move()
         rows = [row for row in self.api.lake() if row["source"] in ("web", "server")]
         return sorted(row["event_id"].removeprefix(f"{row['source']}:") for row in rows)
-
-
-class Sender(Protocol):
-    """A library that sends numbered clicks; the ids begin with a name."""
-
-    def send(self, first: int, last: int) -> None:
-        """Give it the clicks from one number to before another, each tenth twice."""
-
-    def finish(self) -> None:
-        """Wait until it has sent all; fails if it has given one up."""
-
-
-class PythonSender:
-    """The library for Python."""
-
-    def __init__(self, collector: Collecting, name: str, events: int) -> None:
-        self.collector, self.name = collector, name
-        self.client = collector.python(max_queue_size=2 * events, max_retries=60, timeout=5)
-
-    def send(self, first: int, last: int) -> None:
-        for number in range(first, last):
-            for _ in range(1 + (number % 10 == 0)):
-                item, words = {"product_id": "cup"}, (f"user {number % 100}", "Product Clicked")
-                self.client.track(*words, item, AGREED, message_id=f"{self.name}-{number}")
-
-    def finish(self) -> None:
-        self.client.flush()
-        self.client.join()
-        assert self.collector.errors == []
-
-
-SEND_NUMBERS = """(track, name, first, last) => {
-    for (let number = first; number < last; number++)
-        for (let time = 0; time <= (number % 10 === 0); time++) track(number, name + '-' + number)
-}"""
-"""Calls `track` as `Sender.send` states it."""
-
-
-class NodeSender:
-    """The library for Node."""
-
-    def __init__(self, collector: Collecting, name: str) -> None:
-        script = f"""
-            const {{ Analytics }} = require('@segment/analytics-node')
-            const analytics = new Analytics({{ writeKey: '{collector.write_key}', host: '{collector.server.address}',
-                flushAt: 100, maxRetries: 1000, httpRequestTimeout: 5000 }})
-            let failed = ''
-            analytics.on('error', (error) => {{ failed += JSON.stringify(error) }})
-            const track = (number, messageId) => analytics.track({{ userId: 'user ' + number % 100, messageId,
-                event: 'Product Clicked', properties: {{ product_id: 'cup' }}, context: {json.dumps(AGREED)} }})
-            const lines = require('readline').createInterface({{ input: process.stdin }})
-            lines.on('line', (line) => ({SEND_NUMBERS})(track, '{name}', ...line.split(' ').map(Number)))
-            lines.on('close', async () => {{
-                await analytics.closeAndFlush({{ timeout: 120000 }})
-                if (failed) throw new Error(failed.slice(0, 1000))
-            }})"""
-        self.process = subprocess.Popen(
-            [str(shutil.which("node")), "-e", script],
-            env={**os.environ, "NODE_PATH": str(library_folder())},
-            stdin=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def send(self, first: int, last: int) -> None:
-        assert self.process.stdin
-        self.process.stdin.write(f"{first} {last}\n")
-        self.process.stdin.flush()
-
-    def finish(self) -> None:
-        _, error = self.process.communicate(timeout=180)
-        assert self.process.returncode == 0, error
 
 
 @contextmanager

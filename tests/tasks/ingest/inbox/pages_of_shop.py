@@ -29,13 +29,6 @@ def chromium(folder: Path) -> Iterator[Browser]:
         browser.close()
 
 
-@contextmanager
-def opened_page(folder: Path) -> Iterator[Page]:
-    """Open a page of a browser of its own."""
-    with chromium(folder) as browser:
-        yield browser.new_context(user_agent=AGENT).new_page()
-
-
 def load_library(page: Page, collector: Collecting, address: str, strategy: str = "{}") -> None:
     """Go to a page, and load the library as `shop`."""
     page.goto(address)

@@ -29,7 +29,6 @@ from tests.serving.events.inbox_database import InboxDatabase
 from tests.tasks.ingest.inbox.collecting import (
     AGREED,
     Collecting,
-    PythonSender,
     collecting,
     pages,
     run_node,
@@ -245,21 +244,6 @@ def test_node_and_a_browser_send_clicks_alone_and_in_batches_which_are_joined_at
     assert (api.device(device), api.key("browser user")) in owners
 
 
-def test_a_page_of_another_origin_sends_nothing(
-    collector: Collecting, page: Page, page_folder: tuple[Path, str]
-) -> None:
-    page.goto(page_folder[1].replace("127.0.0.1", "localhost"))
-    body = json.dumps({"writeKey": collector.write_key, "messageId": "foreign-1", "event": "Product Clicked"})
-    failed = page.evaluate(
-        f"""async () => {{
-            try {{ await fetch('{collector.server.address}/v1/t', {{ method: 'POST', body: {json.dumps(body)} }}) }}
-            catch (error) {{ return true }}
-        }}"""
-    )
-    assert failed
-    assert of([row.message_id for row in collector.api.rows("SELECT message_id FROM event_inbox")], "foreign") == []
-
-
 def test_the_click_of_a_visitor_counts_in_the_next_live_answer(collector: Collecting) -> None:
     credentials = base64.b64encode(f"{collector.write_key}:".encode()).decode()
     with httpx.Client(base_url=collector.server.address) as client:
@@ -323,13 +307,23 @@ def test_events_arrive_once_while_postgres_is_away_and_the_collector_is_killed(
     url = collector.api.here.engine.url.render_as_string(hide_password=False)
     database = InboxDatabase(url, postgres, Path())
 
-    @contextmanager
-    def away() -> Iterator[None]:
-        database.go_away()
-        yield
-        database.come_back()
+    client = collector.python(max_queue_size=1200, max_retries=60, timeout=5)
 
-    collector.storm(600, away(), PythonSender(collector, "storm", 600))
+    def send(first: int, last: int) -> None:
+        """Send clicks, each tenth twice."""
+        for number in (one for one in range(first, last) for _ in range(1 + (one % 10 == 0))):
+            names = (f"user {number % 100}", "Product Clicked", {"product_id": "cup"})
+            client.track(*names, AGREED, message_id=f"storm-{number}")
+
+    send(0, 200)
+    database.go_away()
+    send(200, 400)
+    database.come_back()
+    with collector.killed():
+        send(400, 600)
+    client.flush()
+    client.join()
+    assert collector.errors == []
     assert of(collector.accepted(), "storm") == sorted(f"storm-{number}" for number in range(600))
     counts = collector.api.ledger()
     assert counts["read"] == sum(counts[name] for name in LEDGER if name != "read")

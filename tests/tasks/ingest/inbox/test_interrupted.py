@@ -11,20 +11,19 @@ from infra.lake.delta_lake import Lake
 from models.columns import LEDGER
 from serving.events.message import Message
 from tasks.ingest import ledger
-from tasks.ingest.inbox import claims, move_inbox, move_updates
+from tasks.ingest.inbox import move_inbox
 from tasks.ingest.rows import apply
 from tests.tasks.ingest.inbox.api import Api
 from tests.tasks.stopped_steps import KilledError, ends_at
 
 STEPS: tuple[tuple[Any, str], ...] = (
-    (claims, "claim"),
+    (move_inbox, "claim"),
     (ledger, "open_batch"),
     (ledger, "record_chunks"),
     (Lake, "append_events"),
     (apply, "apply"),
-    (ledger, "close_batch"),
+    (ledger, "close_batches"),
     (move_inbox, "finish_batch"),
-    (move_updates, "finish_batch"),
 )
 SHOWN = ("answers", "impressions")
 

@@ -14,10 +14,9 @@ from infra.locks import advisory_locks
 from models.columns import LEDGER
 from models.datasets.labels import LabelConfig, impressions
 from serving.events.impressions import ShownAnswer, message_of
-from tasks.ingest.events import event_batch
-from tasks.ingest.inbox import claims, event_chunks
-from tasks.ingest.inbox.move_inbox import move_events, move_inbox
-from tasks.ingest.inbox.move_updates import move_updates
+from tasks.ingest.events import ingest_events
+from tasks.ingest.inbox import event_chunks, messages
+from tasks.ingest.inbox.move_inbox import move_events, move_inbox, move_updates
 from tests.tasks.ingest.inbox.api import AT_ONCE, Api
 
 
@@ -132,16 +131,6 @@ def test_many_answers_of_one_row_become_what_rows_of_one_answer_become(api: Api)
     assert [tuple(row) for row in api.rows(counted)] == counts
 
 
-def test_rows_of_single_answers_move_too(api: Api) -> None:
-    api.send(api.user("ann", consent=True), api.shown_alone("ann", "r1", "cup", 5, batch_id=7))
-    api.send(api.shown("ann", "r2", "pan"), api.shown_alone(None, "r3", "cup"))
-    api.move()
-    assert [(row["event_id"], row["item_id"]) for row in api.lake()] == [("api:r1#1", "cup"), ("api:r2#1", "pan")]
-    assert api.ledger()["quarantined"] == 1  # 5 is no item
-    origins = api.rows("SELECT recommendation_id, batch_id, source FROM served_answers ORDER BY 1")
-    assert origins == [("r1", 7, "table"), ("r2", None, "table"), ("r3", None, "table")]
-
-
 def test_a_batch_has_a_limit_of_messages_and_chunks_of_whole_rows(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_chunks, "CHUNK_ROWS", 3)
     groups = [
@@ -150,7 +139,7 @@ def test_a_batch_has_a_limit_of_messages_and_chunks_of_whole_rows(api: Api, monk
     api.send(api.user("ann", consent=True), *map(message_of, groups))
     sizes = []
     with api.here.engine.begin() as connection:
-        while batches := claims.claim(connection, "events", claims.Due(), most=7):
+        while batches := messages.claim(connection, "events", messages.Due(), most=7):
             rows = {"name": batches[0].batch_id}
             sizes.append(connection.execute(text("SELECT sum(messages) FROM event_inbox WHERE batch_id = :name"), rows))
     assert [one.scalar_one() for one in sizes] == [8, 2]
@@ -164,7 +153,7 @@ def test_rows_behind_those_that_another_process_claims_now_are_claimed(api: Api)
     api.send(*map(message_of, groups), *(api.act("ann", "cup", consent=True) for _ in range(5)))
     engine = api.here.engine
     with engine.begin() as first, engine.begin() as second, engine.begin() as third:
-        claimed = [claims.claim(one, "events", claims.Due(), most=5) for one in (first, second, third)]
+        claimed = [messages.claim(one, "events", messages.Due(), most=5) for one in (first, second, third)]
         sizes = [
             one.execute(text("SELECT sum(messages) FROM event_inbox WHERE batch_id = :name"), {"name": batch.batch_id})
             for one, (batch,) in zip((first, second, third), claimed, strict=True)
@@ -252,25 +241,25 @@ def test_moved_rows_expired_profiles_and_old_answers_are_deleted(api: Api) -> No
 def test_a_batch_that_another_process_moves_is_left_to_it(api: Api) -> None:
     api.send(api.item("cup", price=2.0))
     with api.here.engine.begin() as connection:
-        (batch,) = claims.claim(connection, "updates", claims.Due())
+        (batch,) = messages.claim(connection, "updates", messages.Due())
     with advisory_locks.locked(api.here.engine, batch.batch_id):
-        assert move_inbox(api.here, "updates", claims.Due()) == []
-    assert move_inbox(api.here, "updates", claims.Due()) == [batch.batch_id]
+        assert move_inbox(api.here, "updates", messages.Due()) == []
+    assert move_inbox(api.here, "updates", messages.Due()) == [batch.batch_id]
 
 
 @pytest.mark.parametrize("goes_on", [False, True])
 def test_the_move_of_all_that_waits_ends_after_that_of_another_process(api: Api, goes_on: bool) -> None:
     api.send(api.act("ann", "cup", consent=True))
     with api.here.engine.begin() as connection:
-        (batch,) = claims.claim(connection, "events", claims.Due())
+        (batch,) = messages.claim(connection, "events", messages.Due())
     with ThreadPoolExecutor(1) as other, ExitStack() as held:
         held.enter_context(advisory_locks.locked(api.here.engine, batch.batch_id, purpose="another mover"))
-        waiting = other.submit(move_inbox, api.here, "events", claims.Due(), wait=True)
+        waiting = other.submit(move_inbox, api.here, "events", messages.Due(), wait=True)
         while not api.rows("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
             assert not waiting.done()
         if goes_on:
             with pytest.MonkeyPatch.context() as patch:  # it has the lock already
-                patch.setattr(event_batch.advisory_locks, "locked", lambda *_, **__: nullcontext(lambda: None))
+                patch.setattr(ingest_events.advisory_locks, "locked", lambda *_, **__: nullcontext(lambda: None))
                 move_events(api.here, batch)
         held.close()  # or it was killed
         assert waiting.result() == [batch.batch_id]
@@ -281,7 +270,7 @@ def test_the_move_of_all_that_waits_ends_after_that_of_another_process(api: Api,
 def test_updates_that_another_process_has_just_moved_are_counted_once(api: Api) -> None:
     api.send(api.item("cup", price=2.0), api.user("ann", consent=True))
     with api.here.engine.begin() as connection:
-        (batch,) = claims.claim(connection, "updates", claims.Due())
+        (batch,) = messages.claim(connection, "updates", messages.Due())
     for _ in range(2):
         move_updates(api.here, batch)
     assert (api.ledger()["routed"], api.ledger()["quarantined"]) == (2, 0)
@@ -291,22 +280,22 @@ def test_updates_that_another_process_has_just_moved_are_counted_once(api: Api) 
 def test_acts_wait_until_they_are_old_or_many_enough(api: Api) -> None:
     api.send(api.act("ann", "cup", consent=True), api.act("ann", "pan", consent=True))
     with api.here.engine.begin() as connection:
-        assert claims.claim(connection, "events", claims.Due(seconds=60, messages=3)) == []
-        assert claims.claim(connection, "updates", claims.Due()) == []
-        (batch,) = claims.claim(connection, "events", claims.Due(seconds=60, messages=2))
-        assert claims.claim(connection, "events", claims.Due()) == []
-        assert claims.claimed(connection, "events") == [batch]
+        assert messages.claim(connection, "events", messages.Due(seconds=60, messages=3)) == []
+        assert messages.claim(connection, "updates", messages.Due()) == []
+        (batch,) = messages.claim(connection, "events", messages.Due(seconds=60, messages=2))
+        assert messages.claim(connection, "events", messages.Due()) == []
+        assert messages.claimed(connection, "events") == [batch]
 
 
 def test_a_batch_has_a_limit_of_bytes_and_at_least_one_message(api: Api) -> None:
     api.send(*(api.act("ann", "cup", consent=True) for _ in range(5)))
     sizes: list[int] = []
     with api.here.engine.begin() as connection:
-        while batches := claims.claim(connection, "events", claims.Due(), most_bytes=100):
+        while batches := messages.claim(connection, "events", messages.Due(), most_bytes=100):
             rows = {"name": batches[0].batch_id}
             counted = connection.execute(text("SELECT count(*) FROM event_inbox WHERE batch_id = :name"), rows)
             sizes.append(counted.scalar_one())
-        assert claims.claimed(connection, "events")
+        assert messages.claimed(connection, "events")
     assert sum(sizes) == 5
     assert len(sizes) > 1
     api.move()
@@ -316,7 +305,7 @@ def test_a_batch_has_a_limit_of_bytes_and_at_least_one_message(api: Api) -> None
 def test_a_batch_with_an_unforeseen_defect_holds_no_other_batch_back(api: Api) -> None:
     api.send(api.act("ann", "cup", consent=True))
     with api.here.engine.begin() as connection:
-        (defective,) = claims.claim(connection, "events", AT_ONCE)
+        (defective,) = messages.claim(connection, "events", AT_ONCE)
     api.rows("UPDATE event_inbox SET payload = '[]'")
     api.send(api.act("ann", "pan", consent=True))
     with pytest.raises(AttributeError):

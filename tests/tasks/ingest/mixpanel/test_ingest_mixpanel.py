@@ -7,20 +7,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import Table, select, text, update
+from sqlalchemy import text, update
 
-from infra.database.schema.schema import LEDGER, aliases, identities, ingest_batches, quarantine, users
+from infra.database.schema.schema import aliases, identities, ingest_batches, quarantine, users
 from infra.installation import Installation
 from infra.keys import key_chain
 from infra.keys.identity import pseudonym
 from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject
 from tasks.ingest import ledger
-from tasks.ingest.events import chunk_writer, event_batch
-from tasks.ingest.ledger_records import LedgerEntry
+from tasks.ingest.events import chunk_writer, ingest_events
+from tasks.ingest.ledger import LedgerEntry
 from tasks.ingest.list_files import list_files
 from tasks.ingest.mixpanel import ingest_mixpanel as module
 from tasks.ingest.mixpanel.ingest_mixpanel import ingest_mixpanel
@@ -28,6 +26,7 @@ from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.ingest.rows.settle import settle_idle
 from tasks.sources import line_reader
 from tests.mixpanel_server import PROJECT, SECRET, MixpanelServer, event
+from tests.tasks.ingest.stored import counted, lake, rows
 from tests.tasks.stopped_steps import KilledError, ends_at
 
 GIVEN = {"consent": "given", "consent_note": "a test"}
@@ -36,8 +35,8 @@ DAY = "2026-11-01"
 STEPS = [
     (chunk_writer, "record"),
     (chunk_writer, "append"),
-    (event_batch, "close"),
-    (ledger, "close_batch"),
+    (ingest_events, "close"),
+    (ledger, "close_batches"),
     (module, "record_reading"),
 ]
 MOMENTS = [n if n in (3, 10) else pytest.param(n, marks=pytest.mark.faults) for n in range(14)]
@@ -71,22 +70,6 @@ def ingest(path: Path, *lines: JsonObject, **stated: str) -> LedgerEntry:
     return ingest_mixpanel.fn("mixpanel", str(path), GIVEN | stated)
 
 
-def counts(entry: LedgerEntry) -> dict[str, int]:
-    found: Any = entry
-    assert found["read"] == sum(found[name] for name in LEDGER if name != "read")
-    return {name: found[name] for name in LEDGER if found[name]}
-
-
-def lake(here: Installation) -> list[dict[str, Any]]:
-    tables = [pq.read_table(file, partitioning=None) for file in here.lake.event_files()]
-    return pa.concat_tables(tables).sort_by("event_id").to_pylist() if tables else []
-
-
-def rows(here: Installation, table: Table) -> list[dict[str, Any]]:
-    with here.engine.connect() as connection:
-        return [dict(row) for row in connection.execute(select(table)).mappings()]
-
-
 def test_files_come_in_once_and_ids_and_answers_count(installation: Installation, tmp_path: Path) -> None:
     sound = [event(n) for n in range(40)]
     seconds = event(3)
@@ -99,11 +82,11 @@ def test_files_come_in_once_and_ids_and_answers_count(installation: Installation
     refused = event(60, distinct_id="bob", consent=False)
     lines = [*sound, milliseconds, event(41, **device), event(42, **known), *placeholders, *routed, refused]
     first = {"read": 48, "accepted": 42, "quarantined": 2, "duplicate": 1, "suppressed": 1, "routed": 2}
-    assert counts(ingest(tmp_path / "a.jsonl", *lines)) == first
+    assert counted(ingest(tmp_path / "a.jsonl", *lines)) == first
     assert {tuple(row["rule_ids"]) for row in rows(installation, quarantine)} == {("user_id_placeholder",)}
     corrected = event(3, product_id="p9")
     profile = {"$distinct_id": "ann", "$properties": {"plan": "gold", "$email": "ann@example.org"}}
-    again = counts(ingest(tmp_path / "b.jsonl.gz", *sound, corrected, profile))
+    again = counted(ingest(tmp_path / "b.jsonl.gz", *sound, corrected, profile))
     assert again == {"read": 42, "duplicate": 41, "routed": 1}
     stored = {row["event_id"]: row for row in lake(installation)}
     assert len(stored) == 42
@@ -123,7 +106,7 @@ def test_without_consent_nothing_is_stored_and_stated_consent_counts(
     lines = [event(1, consent=True), event(2, consent=False), event(3)]
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert counts(ingest_mixpanel.fn("mixpanel", str(path))) == {"read": 3, "accepted": 1, "suppressed": 2}
+    assert counted(ingest_mixpanel.fn("mixpanel", str(path))) == {"read": 3, "accepted": 1, "suppressed": 2}
     assert [row["user_id"] for row in rows(installation, identities)] == ["user-1"]
 
 
@@ -139,7 +122,7 @@ def test_days_come_in_one_by_one_and_are_read_again_until_their_late_days_have_g
     assert stored[:2] == [f"{PART}{DAY}", f"{PART}2026-11-02"]
     mixpanel.events.append(event(99))  # it arrived late
     again = run(late_days="400")
-    assert counts(again[0]) == {"read": 31, "accepted": 1, "duplicate": 30}
+    assert counted(again[0]) == {"read": 31, "accepted": 1, "duplicate": 30}
     assert again[1]["status"] == "unchanged"
     assert len(lake(installation)) == 51
     assert due(late_days="400", profiles="false") == [f"{PROJECT}-{DAY}", f"{PROJECT}-2026-11-02"]
@@ -247,7 +230,7 @@ def test_quarantined_events_are_replayed_by_the_same_mapping(
 ) -> None:
     mixpanel.events = [*(event(n) for n in range(40)), event(40, product_id="new", name=None)]
     (entry,) = run(to="2026-11-02", profiles="false", unknown_items="quarantine")
-    assert counts(entry) == {"read": 41, "accepted": 40, "quarantined": 1}
-    assert counts(replay_quarantine.fn(entry["batch_id"], True)) == {"read": 41, "accepted": 41}
-    assert counts(run(to="2026-11-02", profiles="false", late_days="400")[0]) == {"read": 41, "duplicate": 41}
+    assert counted(entry) == {"read": 41, "accepted": 40, "quarantined": 1}
+    assert counted(replay_quarantine.fn(entry["batch_id"], True)) == {"read": 41, "accepted": 41}
+    assert counted(run(to="2026-11-02", profiles="false", late_days="400")[0]) == {"read": 41, "duplicate": 41}
     assert len(lake(installation)) == 41

@@ -1,7 +1,8 @@
+"""A corrected file with accepted ids and other values: the proposed command ingests its rows."""
+
+from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import func, select, update
 
@@ -9,8 +10,31 @@ from infra.database.schema.schema import LEDGER, ingest_batches, ingest_chunks, 
 from infra.installation import Installation
 from models.errors import TailorbirdError
 from serving.queries import ledger
+from serving.terminal import screen
 from tasks.ingest.events.ingest_events import ingest_events
-from tasks.ingest.quarantine.replay_rows import replay_quarantine
+from tasks.ingest.quarantine.replay_rows import find_corrections, replay_quarantine
+from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.undo.undo_batches import undo_batches
+from tests.tasks.ingest.stored import counted, lake
+
+MAPPING = """
+consent = "given"
+consent_note = "by the terms of the shop"
+
+[events]
+file = "*.csv"
+event_id = "order"
+user_id = "user"
+item_id = "item"
+event_type = "kind"
+occurred_at = "at"
+value = "price"
+
+[items]
+file = "items.csv"
+item_id = "item"
+title = "title"
+"""
 
 
 @pytest.fixture
@@ -30,16 +54,6 @@ def name_products(installation: Installation) -> None:
         connection.execute(items.insert(), rows)
 
 
-def lake(installation: Installation) -> list[str]:
-    tables = [pq.read_table(file, columns=["event_id"], partitioning=None) for file in installation.lake.event_files()]
-    ids: list[str] = pa.concat_tables(tables)["event_id"].to_pylist()
-    return ids
-
-
-def adds_up(line: dict[str, Any]) -> bool:
-    return bool(line["read"] == sum(line[name] for name in LEDGER if name != "read"))
-
-
 def test_without_a_change_nothing_moves(installation: Installation, entry: dict[str, Any]) -> None:
     before = lake(installation)
     assert replay_quarantine.fn(entry["batch_id"]) == entry
@@ -55,8 +69,8 @@ def test_rows_that_keep_the_rules_now_move_and_the_ledger_adds_up(
     line = replay_quarantine.fn(entry["batch_id"], fixed == "the policy")
     moved = line["accepted"] - entry["accepted"]
     assert moved == 12
-    assert (adds_up(line), line["quarantined"]) == (True, entry["quarantined"] - moved)
-    assert len(set(lake(installation))) == len(lake(installation)) == line["accepted"]
+    assert counted(line)["quarantined"] == entry["quarantined"] - moved
+    assert len({row["event_id"] for row in lake(installation)}) == len(lake(installation)) == line["accepted"]
     still = ledger.quarantined_rows(installation.engine, entry["batch_id"], "item_not_in_catalogue", 50)
     assert all("item_id_missing" in row["rule_ids"] for row in still)
     assert replay_quarantine.fn(entry["batch_id"]) == line
@@ -76,7 +90,7 @@ def test_a_replay_cut_short_after_the_lake_is_finished_by_the_next(
         back = {name: entry[name] for name in LEDGER}
         connection.execute(update(ingest_batches).where(ingest_batches.c.batch_id == entry["batch_id"]).values(back))
     assert replay_quarantine.fn(entry["batch_id"]) == once
-    assert len(set(lake(installation))) == len(lake(installation)) == once["accepted"]
+    assert len({row["event_id"] for row in lake(installation)}) == len(lake(installation)) == once["accepted"]
 
 
 def test_no_row_of_a_user_who_withdrew_consent_moves(installation: Installation, entry: dict[str, Any]) -> None:
@@ -89,14 +103,6 @@ def test_no_row_of_a_user_who_withdrew_consent_moves(installation: Installation,
 def test_a_batch_that_is_not_there_is_named(installation: Installation) -> None:  # noqa: ARG001
     with pytest.raises(TailorbirdError, match="There is no ingested batch 'nix'"):
         replay_quarantine.fn("nix")
-
-
-def test_the_books_show_batches_and_waiting_rows(installation: Installation, entry: dict[str, Any]) -> None:
-    batches = {row["dataset"]: row for row in ledger.ledger(installation.engine)}
-    assert batches["events"]["quarantined"] == entry["quarantined"]
-    rows = ledger.quarantined_rows(installation.engine, entry["batch_id"], "value_not_positive", 5)
-    assert len(rows) == 5
-    assert all("value_not_positive" in row["rule_ids"] and row["payload"]["item_id"] for row in rows)
 
 
 def test_items_that_a_replay_takes_are_put_into_the_catalogue(
@@ -119,6 +125,56 @@ def test_an_infinite_number_keeps_nothing_else_from_being_tried_again(
     assert replay_quarantine.fn(entry["batch_id"])["accepted"] == entry["accepted"] + 12
 
 
-def test_an_unknown_batch_is_reported(installation: Installation) -> None:
-    with pytest.raises(ledger.TailorbirdError, match="There is no batch 'nothing'"):
-        ledger.quarantined_rows(installation.engine, "nothing")
+@pytest.fixture
+def folder(installation: Installation, tmp_path: Path) -> Path:  # noqa: ARG001
+    (tmp_path / "shop.toml").write_text(MAPPING)
+    (tmp_path / "items.csv").write_text("item,title\ncup,Cup\n")
+    ingest_items.fn(str(tmp_path / "shop.toml"), str(tmp_path / "items.csv"))
+    return tmp_path
+
+
+def bring(folder: Path, file: str, corrected: int, orders: range = range(400)) -> dict[str, Any]:
+    rows = [f"o{n},user{n},cup,purchase,2024-06-{n % 28 + 1:02}T10:00:00Z,{3 if n < corrected else 2}" for n in orders]
+    (folder / file).parent.mkdir(exist_ok=True)
+    (folder / file).write_text("\n".join(["order,user,item,kind,at,price", *rows]) + "\n")
+    line = ingest_events.fn(str(folder / "shop.toml"), str(folder / file)) | {"file": str(folder / file)}
+    [actual] = find_corrections([line])
+    return actual
+
+
+def test_a_corrected_file_names_the_commands_that_take_its_rows_in(
+    installation: Installation, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    first = bring(folder, "may.csv", 0)
+    assert "correction" not in first
+    again = bring(folder, "corrected/may.csv", 40)
+    assert (again["quarantined"], again["duplicate"]) == (40, 360)
+    screen.show("ledger", [again])
+    shown = capsys.readouterr().out
+    undo, replay = (
+        f"tailorbird ledger undo {first['batch_id']} --reason",
+        f"tailorbird quarantine replay {again['batch_id']}",
+    )
+    assert "may.csv: 40 rows did not come in, because accepted rows with their ids" in shown
+    assert shown.index(undo) < shown.index(replay)
+    assert max(len(line) for line in shown.splitlines() if "tailorbird" not in line) <= 80
+
+    undo_batches.fn([first["batch_id"]], None, "ann", "the file was corrected")
+    replay_quarantine.fn(again["batch_id"])
+    assert sorted(row["value"] for row in lake(installation)) == [2.0] * 360 + [3.0] * 40
+    assert ledger.quarantined(installation.engine) == []
+    assert ledger.correction(installation.engine, again["batch_id"]) is None
+
+
+@pytest.mark.parametrize("file", ["other.csv", "next/may.csv"])
+def test_an_undo_is_not_proposed_of_another_file_nor_of_another_week(
+    folder: Path, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bring(folder, "may.csv", 0)
+    orders = range(400) if file == "other.csv" else range(380, 800)
+    actual = bring(folder, file, 20 if file == "other.csv" else 390, orders)
+    assert actual["correction"]["rows"] in (10, 20)
+    assert actual["correction"]["earlier"] == ()
+    screen.show("ledger", [actual])
+    assert "ledger undo shop" not in capsys.readouterr().out

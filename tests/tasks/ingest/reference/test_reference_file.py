@@ -1,6 +1,3 @@
-import random
-import string
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -88,14 +85,6 @@ def test_of_suppressed_users_neither_traits_nor_id_are_stored(installation: Inst
         assert household not in connection.execute(select(identities.c.user_id)).scalars().all()
 
 
-def test_the_same_files_again_change_nothing(installation: Installation, shop: Any) -> None:
-    for ingest, file in ((ingest_items, shop.items_file), (ingest_users, shop.users_file)):
-        once = ingest.fn("complete_journey", file)
-        assert ingest.fn("complete_journey", file) == once | {"status": "unchanged"}
-    with installation.engine.connect() as connection:
-        assert len(connection.execute(select(ingest_batches)).all()) == 2
-
-
 def test_half_a_catalogue_is_never_seen(installation: Installation, shop: Any) -> None:
     ids = shop.products["product_id"].to_pylist()
     nameless = {"product_id": pa.array([None] * 40 + ids[40:], shop.products["product_id"].type)}
@@ -108,21 +97,3 @@ def test_half_a_catalogue_is_never_seen(installation: Installation, shop: Any) -
         assert connection.execute(select(ingest_batches.c.status)).scalars().all() == ["refused"]
     shop.write(products=shop.products)
     assert ingest_items.fn("complete_journey", shop.items_file)["status"] == "committed"
-
-
-LONG = "".join(random.Random(1).choices(string.ascii_letters, k=9000))  # noqa: S311
-
-
-def test_an_overlong_id_waits_in_quarantine_and_stops_no_other_row(installation: Installation, tmp_path: Path) -> None:
-    (tmp_path / "own.toml").write_text(
-        'consent = "opt-in"\n[items]\nfile = "i.csv"\nitem_id = "id"\ntitle = "id"\n'
-        '[users]\nfile = "u.csv"\nuser_id = "id"\nattributes = []\n'
-    )
-    path = tmp_path / "rows.csv"
-    path.write_text("\n".join(["id", *map(str, range(30)), LONG]))
-    for ingest in (ingest_items, ingest_users):
-        entry = ingest.fn(str(tmp_path / "own.toml"), str(path))
-        assert (entry["routed"], entry["quarantined"]) == (30, 1)
-    with installation.engine.connect() as connection:
-        waiting = connection.execute(select(quarantine.c.rule_ids)).scalars().all()
-    assert sorted(waiting) == [["item_id_too_long"], ["user_id_too_long"]]

@@ -38,12 +38,6 @@ def test_of_a_catalogue_the_last_row_of_an_item_is_routed_to_the_catalogue() -> 
     assert done.quarantined[ROW].to_pylist() == [1, 4]
 
 
-def test_a_suppressed_key_is_dropped_from_a_reference_file() -> None:
-    done = triage_reference(items({}, {}, {"item_id": "i2"}), ITEM_RULES, pa.array(["i1"]), "item_id")
-    assert done.counts["suppressed"] == 2
-    assert done.accepted["item_id"].to_pylist() == ["i2"]
-
-
 def test_equal_rows_are_kept_once_with_their_number_and_bad_rows_all() -> None:
     rows = items({}, {"price": -1.0}, {}, {"title": "New"}, {"price": -1.0}, {})
     assert rows.select([ROW, COPIES]).to_pylist() == [

@@ -8,7 +8,6 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
@@ -19,12 +18,14 @@ from infra.database.schema.schema import suppressions
 from infra.installation import Installation
 from infra.keys import key_chain
 from infra.keys.identity import pseudonym
+from infra.lake.delta_lake import Lake
 from tasks.ingest import ledger
 from tasks.ingest.events.ingest_events import ingest_segment
 from tasks.ingest.rows import apply
 from tasks.ingest.rows.apply import CONSENT, DEVICE, ITEM, TRAITS, Update
-from tasks.ingest.rows.last_write_wins import WITHIN
+from tasks.ingest.rows.statements import WITHIN
 from tests.tasks.ingest.events.test_segment_updates import Call, call, ingest, viewed
+from tests.tasks.ingest.stored import lake
 
 _KNOWN = {
     "items": """SELECT item_id, title, category, brand, price, currency, attributes, available, field_timestamps
@@ -41,10 +42,7 @@ def known(connection: Connection) -> dict[str, list[dict[str, Any]]]:
 
 
 def everything(installation: Installation) -> dict[str, Any]:
-    rows = [
-        row for file in installation.lake.event_files() for row in pq.read_table(file, partitioning=None).to_pylist()
-    ]
-    events = sorted((row["event_id"], row["payload_hash"], row["user_key"]) for row in rows)
+    events = [(row["event_id"], row["payload_hash"], row["user_key"]) for row in lake(installation)]
     with installation.engine.connect() as connection:
         return known(connection) | {"lake": events}
 
@@ -209,8 +207,8 @@ def _come_in(connection: Connection, number: int, stated: list[Update]) -> None:
     ledger.open_batch(connection, batch)
     if any(update.kind == TRAITS for update in stated):
         connection.execute(text("INSERT INTO users VALUES ('ann', '{}', true, '', 'b') ON CONFLICT DO NOTHING"))
-    apply.stage(connection, batch.batch_id, 0, stated)
-    apply.apply(connection, batch.batch_id)
+    apply.stage(connection, {(batch.batch_id, 0): stated})
+    apply.apply(Lake("/no/such/lake"), connection, batch.batch_id)
 
 
 @given(stated=some.lists(_BATCH, min_size=2, max_size=5), data=some.data())

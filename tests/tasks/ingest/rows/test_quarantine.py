@@ -1,6 +1,8 @@
 """A bad row is quarantined once, whichever file repeats it."""
 
 import json
+import random
+import string
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.ingest.rows.quarantine import remake_content
 from tasks.sources import table_files
-from tests.tasks.ingest.events.test_event_batch import MAPPING, Desk, counted, sound
+from tests.tasks.ingest.events.test_event_batch import MAPPING, Desk, sound
 from tests.tasks.ingest.events.test_ingest_segment import viewed, write
+from tests.tasks.ingest.stored import counted
 
+LONG = "".join(random.Random(1).choices(string.ascii_letters, k=9000))  # noqa: S311
 BAD = ["x1,u1,i1,2024-06-01T10:00:00Z,peek,1,,", "x2,u2,i1,2024-06-01T10:00:00Z,look,0,,"]
 
 
@@ -92,11 +96,14 @@ def test_bad_rows_of_catalogues_and_users_are_known_again(installation: Installa
     )
     for rows, expected in ((20, (20, 1, 0)), (30, (30, 0, 1))):
         path = tmp_path / "rows.csv"
-        path.write_text("\n".join(["id", *map(str, range(rows)), "x" * 300]))
+        path.write_text("\n".join(["id", *map(str, range(rows)), LONG]))
         for ingest in (ingest_items, ingest_users):
             entry = ingest.fn(str(tmp_path / "own.toml"), str(path))
             assert (entry["routed"], entry["quarantined"], entry["duplicate"]) == expected
     assert waiting(installation) == 2
+    with installation.engine.connect() as connection:
+        rules = connection.execute(select(quarantine.c.rule_ids)).scalars().all()
+    assert sorted(rules) == [["item_id_too_long"], ["user_id_too_long"]]
 
 
 def test_hashes_that_are_computed_again_are_the_same(installation: Installation, desk: Desk) -> None:

@@ -170,16 +170,6 @@ def test_the_row_waits_again_after_the_corrected_file_is_undone(
     assert (row["batch_id"], row["rows"]) == (waiting["batch_id"], 1)
 
 
-def test_a_file_that_is_still_wrong_resolves_nothing(
-    installation: Installation, folder: Path, waiting: dict[str, Any]
-) -> None:
-    mapping = folder / "shop.toml"
-    mapping.write_text(mapping.read_text().replace("by the terms of the shop", "by the newest terms"))
-    assert ingest(folder)["duplicate"] == 400
-    assert sum(row["rows"] for row in ledger.quarantined(installation.engine)) >= 1
-    assert waiting["batch_id"] in {row["batch_id"] for row in ledger.quarantined(installation.engine)}
-
-
 def test_a_dismissed_row_waits_no_more_and_the_reason_is_kept(
     installation: Installation, waiting: dict[str, Any]
 ) -> None:

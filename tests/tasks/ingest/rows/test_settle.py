@@ -1,4 +1,4 @@
-"""The rows of a killed ingest do not count, and the next ingest removes them."""
+"""The rows of a killed ingest do not count, and the next one removes them; a killed undo goes on by any of both."""
 
 import signal
 import time
@@ -23,12 +23,29 @@ _DYING = """
 import os, signal, sys
 from importlib import import_module
 
-owner = import_module(sys.argv[1])
-setattr(owner, sys.argv[2], lambda *values, **named: os.kill(os.getpid(), signal.SIGKILL))
-from tasks.ingest.events.ingest_events import ingest_segment
-ingest_segment.fn("segment", sys.argv[3])
+module, name, when, batch_or_file = sys.argv[1:]
+owner = import_module(module)
+*path, last = name.split(".")
+for step in path:
+    owner = getattr(owner, step)
+real = getattr(owner, last)
+
+def dying(*values, **named):
+    if last == "remove_batch" and len(values) == 1:  # the lake is asked to remove no batch
+        return real(*values, **named)
+    if when == "after":
+        real(*values, **named)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(owner, last, dying)
+if batch_or_file.endswith(".jsonl"):
+    from tasks.ingest.events.ingest_events import ingest_segment
+    ingest_segment.fn("segment", batch_or_file)
+else:
+    from tasks.ingest.undo.undo_batches import undo_batches
+    undo_batches.fn([batch_or_file], None, "ann", "a test")
 """
-_POINTS = [("tasks.ingest.events.event_batch", "open_context"), ("tasks.ingest.events.event_batch", "close")]
+_POINTS = [("tasks.ingest.events.ingest_events", "open_context"), ("tasks.ingest.events.ingest_events", "close")]
 """Before its first chunk, and after its last."""
 _HELD = (
     "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
@@ -36,9 +53,9 @@ _HELD = (
 )
 
 
-def kill(installation: Installation, module: str, name: str, file: Path) -> None:
-    """Kill an ingest, and wait until PostgreSQL has noticed and released its locks."""
-    ended = forked.run(_DYING, module, name, str(file))
+def kill(installation: Installation, module: str, name: str, what: str, when: str = "before") -> None:
+    """Kill an ingest of a file or an undo of a batch, and wait until PostgreSQL has noticed and released its locks."""
+    ended = forked.run(_DYING, module, name, when, what)
     assert ended.code == -signal.SIGKILL, ended.err
     deadline = time.monotonic() + 30
     with installation.engine.connect() as connection:
@@ -52,7 +69,7 @@ def cut_short(installation: Installation, folder: Path, module: str, name: str) 
     ingest(folder, viewed(1, True, "bob"), number=2)
     before = everything(installation)
     (folder / "1.jsonl").write_text((folder / "2.jsonl").read_text().replace("bob", "ann"))
-    kill(installation, module, name, folder / "1.jsonl")
+    kill(installation, module, name, str(folder / "1.jsonl"))
     return before
 
 
@@ -68,7 +85,7 @@ def test_an_undone_batch_that_began_again_and_was_killed_counts_nowhere_and_is_u
     single, counted = everything(installation), status(installation.engine)["ledger"]
     wrong = ingest(tmp_path, viewed(1), viewed(2), viewed(3, False, "cleo", product_id="mug"), number=1)["batch_id"]
     undo(wrong)
-    kill(installation, module, name, tmp_path / "1.jsonl")
+    kill(installation, module, name, str(tmp_path / "1.jsonl"))
 
     assert line_of(installation, wrong)["status"] == "pending"
     assert line_of(installation, wrong)["read"] == 0
@@ -104,7 +121,7 @@ def test_a_batch_that_another_run_works_on_is_left_alone(installation: Installat
 
     batch = ingest(tmp_path, viewed(1), number=1)["batch_id"]
     undo(batch)
-    kill(installation, *_POINTS[0], tmp_path / "1.jsonl")
+    kill(installation, *_POINTS[0], str(tmp_path / "1.jsonl"))
     with advisory_locks.locked(installation.engine, batch):
         settle_idle()
         assert line_of(installation, batch)["status"] == "pending"
@@ -129,6 +146,55 @@ def test_a_batch_that_was_cut_short_is_undone_without_its_file(
 def test_a_batch_that_is_coming_in_is_not_undone(installation: Installation, tmp_path: Path) -> None:
     batch = ingest(tmp_path, viewed(1), number=1)["batch_id"]
     undo(batch)
-    kill(installation, *_POINTS[0], tmp_path / "1.jsonl")
+    kill(installation, *_POINTS[0], str(tmp_path / "1.jsonl"))
     with advisory_locks.locked(installation.engine, batch), pytest.raises(advisory_locks.LockHeldError):
         undo(batch)
+
+
+_OF_AN_UNDO = [
+    ("tasks.ingest.undo.entities", "remove", "after"),
+    ("tasks.ingest.rows.settle", "finish", "before"),
+    ("tasks.ingest.rows.settle", "_append", "after"),
+    ("infra.lake.delta_lake", "Lake.remove_batch", "after"),
+    ("tasks.ingest.rows.settle", "_close", "after"),
+]
+
+
+def files(folder: Path) -> list[str]:
+    """Ingest two overlapping files, and return the ids of their batches."""
+    first = ingest(folder, viewed(1, name="Old"), viewed(2), viewed(1, True, "bob", product_id="pan"), number=1)
+    second = ingest(folder, viewed(2), viewed(3, True, "cleo"), number=2)
+    return [first["batch_id"], second["batch_id"]]
+
+
+_BY_AN_INGEST = [pytest.param("an ingest", *point, marks=pytest.mark.faults) for point in _OF_AN_UNDO[1:-1]]
+"""Nothing was changed before the first point: only the repeat undoes the batch."""
+
+
+@pytest.mark.parametrize(
+    ("by", "module", "name", "when"),
+    [*(("the repeat", *point) for point in _OF_AN_UNDO), *_BY_AN_INGEST, ("an ingest", *_OF_AN_UNDO[-1])],
+)
+def test_a_killed_undo_is_finished(
+    installation: Installation, tmp_path: Path, by: str, module: str, name: str, when: str
+) -> None:
+    first, second = files(tmp_path)
+    kill(installation, module, name, first, when)
+    if by == "the repeat":
+        undo(first)
+    else:
+        ingest(tmp_path, viewed(9, True, "dora", product_id="mug"), number=3)
+    remaining = everything(installation)
+    assert sorted({row["batch_id"] for row in remaining["lake"]} & {first, second}) == [second]
+    assert [row["event_id"] for row in remaining["lake"] if row["batch_id"] == second] == [
+        "ann-track-2",
+        "cleo-track-3",
+    ]
+    line = next(row for row in remaining["ledger"] if row["batch_id"] == second)
+    assert (line["read"], line["accepted"], line["duplicate"]) == (2, 2, 0)
+    assert [row["title"] for row in remaining["items"] if row["item_id"] != "mug"] == ["Cup"]
+    with installation.engine.connect() as connection:
+        status = connection.execute(text("SELECT status FROM ingest_batches WHERE batch_id = :it"), {"it": first})
+        assert status.scalar_one() == "undone"
+    again = ingest(tmp_path, viewed(1, name="Old"), viewed(2), viewed(1, True, "bob", product_id="pan"), number=1)
+    assert again["accepted"] == 2

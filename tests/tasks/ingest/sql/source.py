@@ -12,10 +12,10 @@ from sqlalchemy.pool import NullPool
 from infra.database.schema.schema import ingest_batches
 from infra.installation import Installation
 from models.primitives.json_types import JsonObject
-from tasks.ingest.batch_identity import table_mapping
-from tasks.ingest.ledger_records import LedgerEntry
+from tasks.ingest.ledger import LedgerEntry
 from tasks.ingest.sql.ingest_stream import ingest_stream, list_streams
-from tasks.ingest.sql.sql_requests import SqlIngest, sql_ingest
+from tasks.ingest.sql.stream_run import SqlIngest, sql_ingest
+from tasks.sources.mapping_files import table_mapping
 from tasks.sources.sql.pull_rows import BATCH_ROWS
 from tasks.sources.sql.source_database import source_database
 
@@ -71,9 +71,7 @@ class Source:
                 connection.execute(text(statement))
         engine.dispose()
 
-    def add(
-        self, first: int, last: int, at: str = "timestamptz '2024-03-01 00:00:00+00' + n * interval '1 minute'"
-    ) -> None:
+    def add(self, first: int, last: int, at: str = MINUTES) -> None:
         """Add orders with these numbers; each was changed a minute after the one before, unless `at` states it."""
         series = "range" if self.url.get_backend_name() == "duckdb" else "generate_series"
         end = last + 1 if series == "range" else last

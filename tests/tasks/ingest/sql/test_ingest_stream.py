@@ -11,9 +11,9 @@ from models.errors import TailorbirdError
 from models.ingest.tabular.sql_cursor import CursorError
 from models.ingest.tabular.table_mapping import parse
 from tasks.ingest import ledger
-from tasks.ingest.batch_identity import batch_of
+from tasks.ingest.ledger import batch_of
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
-from tasks.ingest.sql.sql_requests import sql_ingest
+from tasks.ingest.sql.stream_run import sql_ingest
 from tasks.ingest.undo.undo_batches import undo_batches
 from tasks.quality.suites import BatchRefusedError
 from tasks.sources.sql.source_database import SourceDatabaseError

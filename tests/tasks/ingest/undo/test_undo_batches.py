@@ -21,6 +21,7 @@ from tasks.ingest.undo.undo_batches import preview, undo_batches
 from tests.examples import FEW
 from tests.tasks.ingest.events.test_segment_updates import Call, call, ingest, viewed
 from tests.tasks.ingest.rows.test_order_of_files import forget_all
+from tests.tasks.ingest.stored import lake
 
 _KNOWN = {
     "items": "SELECT * FROM items ORDER BY 1",
@@ -34,17 +35,50 @@ _KNOWN = {
     "ledger": f"SELECT batch_id, {', '.join(LEDGER)} FROM ingest_batches WHERE status = 'committed' ORDER BY 1",
 }
 REASON = ("ann", "a test")
+_PEOPLE, _DAYS = some.sampled_from(["ann", "bob", "cleo"]), some.integers(1, 5)
+_BLOCK = some.fixed_dictionaries(
+    {"product_id": some.sampled_from(["cup", "pan"])},
+    optional={
+        "name": some.sampled_from(["Old", "New"]),
+        "price": some.sampled_from([3.0, 5.0]),
+        "brand": some.sampled_from(["Clay", "Iron"]),
+        "sku": some.sampled_from(["a", "b"]),
+    },
+)
+_CHANGES = "jsonb_build_object('changes', jsonb_agg(jsonb_build_object('name', name, 'since', since, 'value', value)))"
+UPGRADE = (
+    "DELETE FROM audit_log",
+    "DELETE FROM ingest_repeats",
+    "DELETE FROM ingest_statements",
+    "DELETE FROM ingest_applications",
+    """
+    INSERT INTO ingest_applications (batch_id, repeats)
+    SELECT batch_id, 0 FROM ingest_batches WHERE status = 'committed' ORDER BY finished_at LIMIT 1""",
+    f"""
+    INSERT INTO ingest_statements (application_id, chunk, kind, key, payload, field_timestamps, observed_at)
+    SELECT application_id, 0, kind, key, payload, coalesce(times, '{{}}'), moment FROM ingest_applications CROSS JOIN (
+        SELECT 'item_table' AS kind, item_id AS key, field_timestamps AS times, NULL::timestamptz AS moment,
+            to_jsonb(items) - ARRAY['item_id', 'batch_id', 'field_timestamps'] AS payload FROM items
+        UNION ALL
+        SELECT 'user_table', user_key, field_timestamps, NULL,
+            to_jsonb(users) - ARRAY['user_key', 'batch_id', 'field_timestamps'] FROM users
+        UNION ALL SELECT 'person', user_key, NULL, NULL, '{{}}' FROM identity.users
+        UNION ALL SELECT 'item_history', item_id, NULL, NULL, {_CHANGES} FROM item_history GROUP BY item_id
+        UNION ALL SELECT 'user_history', user_key, NULL, NULL, {_CHANGES} FROM user_history GROUP BY user_key
+        UNION ALL
+        SELECT 'device', anonymous_key, NULL, occurred_at, jsonb_build_object('user_key', user_key) FROM aliases
+    ) AS known""",
+)
+"""What the migration to statements did: values of then stand for what all earlier batches stated."""
 
 
 def everything(installation: Installation) -> dict[str, Any]:
-    rows = [
-        row for file in installation.lake.event_files() for row in pq.read_table(file, partitioning=None).to_pylist()
-    ]
-    for row in rows:
+    events = lake(installation)
+    for row in events:
         del row["late"]  # depends on the earlier events of that time
     with installation.engine.connect() as connection:
         actual = {name: [dict(row) for row in connection.execute(text(sql)).mappings()] for name, sql in _KNOWN.items()}
-    return actual | {"lake": sorted(rows, key=lambda row: row["event_id"])}
+    return actual | {"lake": events}
 
 
 def begin_again(installation: Installation) -> None:
@@ -62,16 +96,6 @@ def identified(day: int, user: str, **traits: str) -> Call:
     return call(day, "identify", True, user, traits=traits, anonymousId=f"phone of {user}")
 
 
-_PEOPLE, _DAYS = some.sampled_from(["ann", "bob", "cleo"]), some.integers(1, 5)
-_BLOCK = some.fixed_dictionaries(
-    {"product_id": some.sampled_from(["cup", "pan"])},
-    optional={
-        "name": some.sampled_from(["Old", "New"]),
-        "price": some.sampled_from([3.0, 5.0]),
-        "brand": some.sampled_from(["Clay", "Iron"]),
-        "sku": some.sampled_from(["a", "b"]),
-    },
-)
 _CALL = some.one_of(
     some.builds(lambda day, user, block: viewed(day, True, user, **block), _DAYS, _PEOPLE, _BLOCK),
     some.builds(lambda day, user, plan: identified(day, user, plan=plan), _DAYS, _PEOPLE, some.sampled_from("xyz")),
@@ -204,17 +228,6 @@ def test_a_refusal_that_an_event_of_the_undone_file_answered_counts_again(
     assert users[pseudonym("ann", installation.key)] is False
 
 
-def test_an_undo_is_written_down_and_named_in_the_ledger(installation: Installation, tmp_path: Path) -> None:
-    batch = ingest(tmp_path, viewed(1))["batch_id"]
-    undo(batch)
-    with installation.engine.connect() as connection:
-        [entry] = connection.execute(text("SELECT action, subject, actor, reason FROM audit_log")).all()
-        [line] = connection.execute(text("SELECT status, detail FROM ingest_batches")).all()
-    assert tuple(entry) == ("undo", batch, "ann", "a test")
-    assert line[0] == "undone"
-    assert line[1] == "Undone by ann: a test. The same file can be ingested again."
-
-
 def test_a_preview_states_what_would_go_and_changes_nothing(installation: Installation, tmp_path: Path) -> None:
     first = ingest(tmp_path, viewed(1), viewed(2, True, "bob", product_id="pan"), number=1)
     ingest(tmp_path, viewed(3, price=9.0), number=2)
@@ -276,3 +289,45 @@ def test_tables_of_items_and_users_give_back_what_earlier_tables_stated(
     assert ingest_users.fn("complete_journey", shop.users_file)["status"] == "committed"
     stable = [{k: v for k, v in row.items() if k != "field_timestamps"} for row in everything(installation)["users"]]
     assert stable == [{k: v for k, v in row.items() if k != "field_timestamps"} for row in before["users"]]
+
+
+def upgrade_again(installation: Installation) -> None:
+    """Leave the tables as an upgrade from the version before statements did."""
+    with installation.engine.begin() as connection:
+        for statement in UPGRADE:
+            connection.execute(text(statement))
+
+
+def test_an_undo_gives_back_the_values_from_before_the_upgrade(installation: Installation, tmp_path: Path) -> None:
+    ingest(
+        tmp_path,
+        viewed(1, price=5.0, brand="Clay"),
+        viewed(2, True, "bob", product_id="pan", name="Pan"),
+        identified(2, "ann", plan="gold"),
+        identified(2, "cleo", plan="none"),
+        call(3, "page", False, "cleo"),
+        number=1,
+    )
+    upgrade_again(installation)
+    before = everything(installation)
+    later = ingest(
+        tmp_path,
+        viewed(4, price=9.0, brand="Iron"),
+        viewed(4, True, "dan", product_id="jug"),
+        identified(5, "ann", plan="silver", town="Ulm"),
+        number=2,
+    )
+    assert everything(installation) != before
+    undo(later["batch_id"])
+    assert everything(installation) == before
+
+
+def test_a_batch_from_before_the_upgrade_is_refused_with_a_reason(installation: Installation, tmp_path: Path) -> None:
+    first = ingest(tmp_path, viewed(1), number=1)
+    upgrade_again(installation)
+    before = everything(installation)
+    with pytest.raises(TailorbirdError, match=first["batch_id"]):
+        undo(first["batch_id"])
+    assert everything(installation) == before
+    with installation.engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM audit_log")).scalar_one() == 0

@@ -1,6 +1,6 @@
-"""Reads lines of an export as chunks of a batch: events, and updates of items, users and devices."""
+"""Reads files of events as chunks of a batch: tables, and lines of an export with their updates of entities."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -11,24 +11,129 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.keys.identity import pseudonyms_of
+from expectations.batches import check_contract
+from infra.keys.identity import pseudonyms, pseudonyms_of
+from infra.keys.key_chain import DEVICE
 from models import columns
 from models.ingest import canonical_schema
 from models.ingest.canonical_schema import ANONYMOUS_ID, IS_DEVICE, ParsedLines
 from models.ingest.segment.line_mapping import LineMapping
+from models.ingest.tabular import transform
+from models.ingest.tabular.table_mapping import EventsMapping, Mapping
 from models.ingest.traffic_filter import people
 from models.primitives.arrow_sql import query
 from models.primitives.json_types import JsonObject
-from tasks.ingest.events.batch_context import BatchContext, EventChunk, RunState
-from tasks.ingest.rows.apply import CONSENT, DEVICE, Update
-from tasks.ingest.rows.stated_values import NEVER, ItemChanges, ItemUpdateCache, trait_updates
+from tasks.ingest.events.classification import BatchContext, EventChunk, RunState
+from tasks.ingest.ledger import NEVER
+from tasks.ingest.rows import apply
+from tasks.ingest.rows.apply import CONSENT, Update
+from tasks.ingest.rows.quarantine import quarantined_lines
+from tasks.ingest.rows.stated_values import ItemChanges, ItemUpdateCache, trait_updates
 from tasks.ingest.validation import row_triage
-from tasks.ingest.validation.event_enrichment import prepare_events, pseudonymise
-from tasks.sources import line_reader
+from tasks.ingest.validation.event_identity import prepare_events, pseudonymise
+from tasks.sources import line_reader, table_files
+from tasks.sources.mapping_files import part_of
 
+_SOURCE: Final = "the column of consent of the user's latest event"
+Prepare = Callable[..., tuple[pa.Table, pa.Table]]
+"""Takes the arguments of `prepare_events`; returns events and their users."""
 Keyed = Callable[[pa.Array, pa.Array], pa.Array]
 """Returns the keys of the ids of lines, each of a user or, where the second array is true, of a device."""
-_SOURCE: Final = "context.consent of the user's latest event"
+_CALL_SOURCE: Final = "context.consent of the user's latest event"
+
+
+def shape_chunk(
+    context: BatchContext,
+    mapping: Mapping,
+    rows: table_files.Chunk,
+    numbering: table_files.RowNumbering = table_files.BY_ROW,
+    prepare: Prepare = prepare_events,
+) -> EventChunk:
+    """Return rows of a table as a chunk of events."""
+    part: EventsMapping = part_of(mapping, "events")
+    selected = transform.selected(rows.rows, part)
+    positions = rows.numbers[np.flatnonzero(selected)]
+    key, cleaned = context.installation.key, transform.events(rows.rows.filter(selected), part, mapping.spelling)
+    stated, owners = _owners(cleaned.rows, key)
+    events, users = prepare(stated, mapping, key, positions, identified=part.event_id is not None)
+    return EventChunk(
+        events,
+        users,
+        routed=len(rows.rows) - len(events),
+        unreadable=quarantined_lines(rows.misfits, numbering, key),
+        updates=partial(_updates, context, events, owners),
+        cleaned=cleaned.counts,
+        unread=numbering.describe_unreadable(cleaned.unread, events, positions),
+        numbering=numbering,
+    )
+
+
+def _owners(rows: pa.Table, key: bytes) -> tuple[pa.Table, list[Update]]:
+    """Return the rows without the devices of users, and the latest user of each of these devices."""
+    if ANONYMOUS_ID not in rows.column_names:
+        return rows, []
+    statement = f"""
+        SELECT {ANONYMOUS_ID} AS device, max_by(user_id, (coalesce(occurred_at, '-infinity'), user_id)) AS user_id,
+            max(occurred_at) AS at FROM rows WHERE device IS NOT NULL AND user_id IS NOT NULL AND NOT {IS_DEVICE}
+        GROUP BY device ORDER BY device"""
+    named = rows.select([ANONYMOUS_ID, IS_DEVICE, columns.USER_ID, columns.OCCURRED_AT])
+    owned = query(statement, rows=named)
+    devices = pseudonyms(owned["device"].combine_chunks(), key, DEVICE).to_pylist()
+    users = pseudonyms(owned[columns.USER_ID].combine_chunks(), key).to_pylist()
+    stated = zip(devices, users, owned["at"].to_pylist(), strict=True)
+    return rows.drop_columns([ANONYMOUS_ID]), [
+        Update(apply.DEVICE, device, {columns.USER_KEY: user}, at) for device, user, at in stated
+    ]
+
+
+def _updates(context: BatchContext, events: pa.Table, owners: Sequence[Update], run: RunState) -> Iterator[Update]:
+    """Yield agreements after a refusal, and the owners of devices."""
+    yield from consent_updates(context, events, run)
+    suppressed = set(context.suppressed.to_pylist())
+    yield from (one for one in owners if not {one.key, one.payload[columns.USER_KEY]} & suppressed)
+
+
+def consent_updates(context: BatchContext, events: pa.Table, run: RunState) -> Iterator[Update]:
+    """Yield the agreements of users who refused before and agree by an event."""
+    stated = columns.CONSENT in events.column_names and events[columns.CONSENT].null_count < len(events)
+    if not run.refused_before or not stated:
+        return
+    statement = "SELECT user_key, max(occurred_at) AS agreed_at FROM events WHERE consent GROUP BY 1"
+    agreements = query(statement, events=events.select([columns.USER_KEY, columns.OCCURRED_AT, columns.CONSENT]))
+    relevant = run.refused_before - set(context.suppressed.to_pylist())
+    keys, moments = agreements[columns.USER_KEY].to_pylist(), agreements["agreed_at"].to_pylist()
+    for key, moment in zip(keys, moments, strict=True):
+        if key in relevant and moment is not None:
+            yield Update(CONSENT, key, {columns.CONSENT: True, "source": _SOURCE}, moment)
+
+
+def read_table(
+    context: BatchContext, mapping: Mapping, path: Path, prepare: Prepare = prepare_events
+) -> Iterator[tuple[EventChunk, int]]:
+    """Yield all chunks of a file, each with its number of rows."""
+    part = part_of(mapping, "events")
+    csv = table_files.csv_of(part)
+    numbering = table_files.row_numbering(path, csv)
+    for rows in table_files.chunks(path, transform.needed(part), csv=csv):
+        yield shape_chunk(context, mapping, rows, numbering, prepare), len(rows.rows)
+
+
+def validate_file(path: Path, address: str, part: transform.Part, tolerated: float = 0.0) -> int:
+    """Validate a table against its contract; returns its number of rows. Raises ContractViolationError.
+
+    A larger share of misfit lines than `tolerated` makes the file unreadable.
+    """
+    csv, required = table_files.csv_of(part), transform.kinds(part)
+    rows = table_files.row_count(path, csv, required, tolerated)
+    check_contract(
+        address,
+        table_files.column_kinds(path, csv),
+        rows,
+        required,
+        part.optional,
+        table_files.hint(path, csv, required),
+    )
+    return rows
 
 
 def _unreadable(lines: ParsedLines, rows: pa.Table, name: str, first: int) -> pa.Table:
@@ -81,7 +186,7 @@ def no_people(mapping: LineMapping) -> list[str]:
     return [*mapping.placeholders, *mapping.traffic.internal_users]
 
 
-def read_chunks(
+def read_lines(
     context: BatchContext, mapping: LineMapping, path: Path, address: str, size: int | None = None
 ) -> Iterator[tuple[EventChunk, int]]:
     """Yield all chunks of a file, of `size` bytes if that is given, each with the number of its bytes."""
@@ -114,19 +219,15 @@ class EntityUpdates:
 
     context: BatchContext
     keyed: Keyed
-    _catalogue: ItemUpdateCache = field(init=False)
+    _catalogue: ItemUpdateCache = field(default_factory=ItemUpdateCache)
     _changes: ItemChanges = field(default_factory=ItemChanges)
-
-    def __post_init__(self) -> None:
-        """Start without values."""
-        self._catalogue = ItemUpdateCache(self.context.now)
 
     def of_chunk(self, lines: ParsedLines, last: bool, run: RunState) -> Iterator[Update]:
         """Yield the updates of a chunk, which may be the `last`, except those of suppressed users."""
         mapping = self.context.mapping
         assert isinstance(mapping, LineMapping)
         items = lines.items.append_column(columns.AVAILABLE, mapping.merchandise(lines.items))
-        yield from self._catalogue.updates(items)
+        yield from self._catalogue.updates(items, self.context.now)
         yield from self._changes.updates(lines.item_changes)
         if last:
             yield from self._catalogue.repeated()
@@ -168,7 +269,7 @@ def _consents(lines: ParsedLines, keyed: Keyed, run: RunState) -> Iterator[Updat
     news = np.flatnonzero(pc.or_(answers["explicit"].combine_chunks(), refused_before))
     for key, row in zip(keys.take(news).to_pylist(), answers.take(news).to_pylist(), strict=True):
         refused_at = row["refused_at"].isoformat() if row["refused_at"] else None
-        answer = {columns.CONSENT: row[columns.CONSENT], "source": _SOURCE, "refused_at": refused_at}
+        answer = {columns.CONSENT: row[columns.CONSENT], "source": _CALL_SOURCE, "refused_at": refused_at}
         yield Update(CONSENT, key, answer, row["moment"])
 
 
@@ -180,7 +281,7 @@ def _traits(lines: ParsedLines, keyed: Keyed) -> Iterator[Update]:
     for user, row, moment, agreed in zip(keys, *values, strict=True):
         if agreed is not False:
             for name, value in _present(row).items():
-                stated.setdefault(user, {}).setdefault(name, []).append((_or_never(moment), value))
+                stated.setdefault(user, {}).setdefault(name, []).append((moment or NEVER, value))
     for user, traits in stated.items():
         yield from trait_updates(user, traits)
 
@@ -199,7 +300,7 @@ def _devices(lines: ParsedLines, keyed: Keyed) -> list[Update]:
     ordered = [*by_authority[columns.CLAIM][::-1], *by_authority[columns.SIGNED][::-1], *others]
     return list(
         {
-            device: Update(DEVICE, device, _present({columns.USER_KEY: owner, columns.AUTHORITY: authority}), at)
+            device: Update(apply.DEVICE, device, _present({columns.USER_KEY: owner, columns.AUTHORITY: authority}), at)
             for device, owner, at, authority in ordered
         }.values()
     )
@@ -213,8 +314,4 @@ def _keys(rows: pa.Table, name: str, keyed: Keyed) -> pa.Array:
 
 def _time_and_owner(entry: tuple[str, str, datetime | None, str | None]) -> tuple[datetime, str]:
     """Return the sort key of a device's owner: undated calls come first, and the greater owner is the last."""
-    return _or_never(entry[2]), entry[1]
-
-
-def _or_never(moment: datetime | None) -> datetime:
-    return moment or NEVER
+    return entry[2] or NEVER, entry[1]

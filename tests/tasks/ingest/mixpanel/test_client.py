@@ -2,14 +2,14 @@
 
 import gzip
 import json
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from models.errors import TailorbirdError
-from tasks.ingest.mixpanel.client import MixpanelClient, MixpanelError, RateLimit
-from tasks.ingest.mixpanel.download import download_day, download_profiles
+from tasks.ingest.mixpanel.client import MixpanelClient, MixpanelError, RateLimit, download_day, download_profiles
 from tests.mixpanel_server import PROJECT, SECRET, USERNAME, MixpanelServer, event
 
 DAY = date(2026, 11, 1)
@@ -110,3 +110,34 @@ def test_profiles_come_page_by_page_with_nothing_but_what_is_kept(
     assert [one["$distinct_id"] for one in profiles] == list(range(25))
     assert set(profiles[0]["$properties"]) == {"plan", "consent", "$last_seen"}
     assert [given.get("page", "0") for _, given in mixpanel.requests] == ["0", "1", "1", "1", "1", "2"]
+
+
+@dataclass
+class Clock:
+    now: float = 1000.0
+    pauses: list[float] = field(default_factory=list)
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+def sent(limit: RateLimit, clock: Clock, number: int) -> list[float]:
+    times = []
+    for _ in range(number):
+        limit.wait()
+        times.append(clock.now)
+    return times
+
+
+def test_three_requests_a_second_and_sixty_an_hour_are_sent() -> None:
+    clock = Clock()
+    times = sent(RateLimit(clock, clock.sleep), clock, 130)
+    assert times[:4] == [1000, 1000, 1000, 1001]
+    assert all(later - earlier >= 1 for earlier, later in zip(times, times[3:], strict=False))
+    assert all(later - earlier >= 3600 for earlier, later in zip(times, times[60:], strict=False))
+    assert times[60] == 4600
+    assert times[-1] < 1000 + 2 * 3600 + 60
