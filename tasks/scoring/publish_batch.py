@@ -30,7 +30,7 @@ from tasks.scoring import batch_state, partitions
 from tasks.scoring.batch_state import BatchRow, BatchSummary, SegmentRow
 
 if TYPE_CHECKING:
-    from tasks.quality.data_docs import Findings
+    from tasks.quality.findings import Findings
 
 _COLUMNS = ("batch_id", "subject", "items", "scores", "reasons", "shortfall_reason")
 _SAMPLE: Final = 10_000
