@@ -12,58 +12,32 @@ from functools import partial
 
 from sqlalchemy import URL, make_url
 
-from infra.configuration import addresses, keys, placements, settings_file
+from infra.configuration import addresses, placements, settings_file
 from infra.configuration.settings import Settings, variable_of
 from infra.database import engine
 from infra.keys import trust
-from infra.keys.credentials import secret
-from infra.keys.fingerprints import KEYS
+from infra.keys.credentials import KEYS, secret
 from infra.lake import ownership_checks
-from infra.prefect_api import (
-    automations,
-    demo_installation,
-    deployment_file,
-    deployments,
-    flow_runs,
-    notification_blocks,
-)
+from infra.prefect_api import automations, demo_installation, deployments, flow_runs, notification_blocks
 from infra.prefect_api.client import PrefectClient
 from infra.private_files import permissions
 from infra.services import environment, processes, settings_in_use, state_file
-from infra.services.database_access import role_rights, roles
+from infra.services.database_access import role_rights
 from infra.services.embedded_postgres import DEFAULT_PORT, EmbeddedPostgres
 from infra.services.endpoints import (
     DATABASE,
     Endpoints,
-    ServicesDownError,
     database_url,
     elsewhere,
     endpoints,
-    export,
     prefect_login,
     serves_docs,
 )
 from infra.services.state_file import Reporter, Service
+from infra.supervisor import command_watch, probes, running_commands
 from infra.supervisor import commands as servers
-from infra.supervisor import probes
 from infra.supervisor.launcher import TITLES, Launcher
-from infra.supervisor.probes import NEEDED, ensure, reachable
-from infra.supervisor.running_commands import records, watch
-from infra.supervisor.running_commands import under_way as works
 from models.errors import TailorbirdError
-
-__all__ = [
-    "NEEDED",
-    "Endpoints",
-    "ServicesDownError",
-    "endpoints",
-    "ensure",
-    "export",
-    "reachable",
-    "restart",
-    "start",
-    "stop",
-]
 
 _CLIENTS = {"worker": servers.worker_command, "reconciler": servers.reconciler_command}
 """The commands of processes without an address."""
@@ -78,12 +52,12 @@ def start(settings: Settings, report: Reporter, *, demo: bool = False) -> Endpoi
     `demo` makes this an installation of the demo. Raises DemoRefusedError when it holds a shop's own data.
     """
     placements.configured(settings)  # report a mistake now, and not in the first scheduled run
-    deployment_file.check(settings)
+    deployments.check_schedules(settings)
     notification_blocks.addresses(settings)
     with permissions.private_files(), state_file.locked(settings.var, report):
         permissions.repair(settings)
         settings_file.record(settings.var, settings.settings_file)
-        for line in keys.readable_by_others(settings.settings_file, environment.secret_names()):
+        for line in settings_file.readable_by_others(settings.settings_file, environment.secret_names()):
             report(line)
         if not _Startup(settings, report, demo=demo).run():
             report("Everything is already running")
@@ -118,18 +92,18 @@ def stop(settings: Settings, report: Reporter) -> None:
 
 def _end_commands(settings: Settings) -> None:
     """Ask running commands to end while Prefect still answers; those that do not react end a little later."""
-    for command in records.running(settings.var):
+    for command in running_commands.running(settings.var):
         command.request_end()
-    until = time.monotonic() + watch.LONGEST_END
-    while records.running(settings.var) and time.monotonic() < until:
+    until = time.monotonic() + command_watch.LONGEST_END
+    while running_commands.running(settings.var) and time.monotonic() < until:
         time.sleep(0.1)
     with contextlib.suppress(OSError, TailorbirdError):  # optional: the next `up` repeats it
-        works.mark_crashed(endpoints(settings), settings.var)
+        running_commands.mark_crashed(endpoints(settings), settings.var)
 
 
 def under_way(settings: Settings) -> list[str]:
     """Return a line for each command and each run of the worker that `stop` would end."""
-    return [work.description for work in works.under_way(settings)]
+    return [work.description for work in running_commands.under_way(settings)]
 
 
 def _report_killed(settings: Settings, known: Mapping[str, Service]) -> None:
@@ -185,7 +159,7 @@ class _Startup:
         self._optional("api", self.settings.api_port != 0)
         self.launcher.await_server("prefect")
         permissions.close(self.settings.var / "prefect")  # Prefect copies its pages with their installed modes
-        for line in works.mark_crashed(endpoints(self.given), self.settings.var):
+        for line in running_commands.mark_crashed(endpoints(self.given), self.settings.var):
             self.report(line)
         self.launcher.await_server("mlflow")  # it may move to another port, which the worker and the reconciler need
         self._work(endpoints(self.given))
@@ -236,8 +210,8 @@ class _Startup:
     def _own(self, admin: URL, name: str) -> URL:
         """Return the URL of the database of that name; create it if needed."""
         if self.settings.database_url is None:
-            return roles.give_own_database(admin, name, secret(self.settings, name))
-        return admin if name == DATABASE else roles.share_server(admin, name)
+            return role_rights.give_own_database(admin, name, secret(self.settings, name))
+        return admin if name == DATABASE else role_rights.share_server(admin, name)
 
     def _serve(self, name: str, admin: URL) -> None:
         """Start Prefect or MLflow, with a database of its own."""

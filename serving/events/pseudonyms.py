@@ -1,13 +1,13 @@
 """Turns ids of callers into pseudonyms, as ingestion does, without its imports."""
 
-from infra.keys import key_chain
+from infra.keys import credentials
 
 
 class Pseudonyms:
     """Holds the pseudonym key of the installation."""
 
     def __init__(self, key: str) -> None:
-        self._keys = key_chain.keys(key)
+        self._keys = credentials.keys(key)
 
     @property
     def key_version(self) -> int:
@@ -16,8 +16,8 @@ class Pseudonyms:
 
     def of(self, user: str) -> str:
         """Return the key of a user: 64 hex digits."""
-        return key_chain.hashed(user, self._keys)
+        return credentials.hashed(user, self._keys)
 
     def of_device(self, device: str) -> str:
         """Return the key of a session or device, which no user has."""
-        return key_chain.hashed(device, self._keys, key_chain.DEVICE)
+        return credentials.hashed(device, self._keys, credentials.DEVICE)

@@ -9,8 +9,8 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Final
 
+from infra.bundles.arrays import OtherKeyError
 from infra.bundles.bundle import Bundle
-from infra.keys.renamed_users import OtherKeyError
 from models.errors import TailorbirdError
 from models.recommenders.item_based.item_evidence import ItemEvidence
 from serving.model.golden_queries import PoisonedModelError, check

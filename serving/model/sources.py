@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from infra.bundles.bundle import Bundle, BundleRefusedError, load, store_bundle
-from infra.private_files.staging import staged
+from infra.bundles.bundle import Bundle, load, store_bundle
+from infra.bundles.manifest import BundleRefusedError
+from infra.private_files.folders import staged
 
 COPY_FOLDER: Final = "serving/champion"
 """The folder within `var` of the copy."""

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, func, select, text
 from infra.database.schema.ledger_schema import COMMITTED
 from infra.database.schema.offers import unconfirmed
 from infra.database.schema.schema import LEDGER, ingest_batches, promotions, quarantine, recommendation_batches, reviews
-from infra.overview.unfinished import unfinished
+from infra.overview.situation import unfinished
 from models.ingest.check.file_names import file_name
 from serving.events.spool import FOLDER, Spool
 from serving.queries.freshness import PlacementRow, users_with_consent

@@ -21,7 +21,7 @@ from tasks.datasets.event_workspace import Workspace, workspace
 from tasks.datasets.load_dataset import DatasetManifest, manifest_of
 from tasks.datasets.snapshot_tables import COPIED, TablePart, keys_of, parts, stored_rows
 from tasks.lake.reference_data import ReferenceData
-from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
+from tasks.orchestration.guards import hold_pseudonym_key
 
 
 class VersionGoneError(TailorbirdError):

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import Engine, insert, select
 
 from infra.database.schema.trust_schema import fingerprints, trained_bundles
-from infra.keys.fingerprints import PSEUDONYM
+from infra.keys.credentials import PSEUDONYM
 from models.errors import TailorbirdError
 
 

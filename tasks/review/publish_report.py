@@ -17,7 +17,7 @@ from models.gate.model_card import ReviewedVersion, TrainingSummary, about, card
 from models.gate.review_summary import ALL_ITEMS, NEW_ITEMS, THIS, ReviewSummary
 from models.gate.weaknesses import weaknesses
 from tasks.datasets.load_dataset import open_dataset
-from tasks.orchestration import page_links
+from tasks.orchestration import run_artifacts
 from tasks.promotion.verified_evaluations import EVALUATION_PATH
 from tasks.reports.plots.evaluation import plot_groups
 from tasks.reports.review_page import Page, Plot, render
@@ -42,18 +42,18 @@ def publish_review_report(installation: Installation, registry: Registry, summar
     Returns the report's address in MLflow.
     """
     dataset = open_dataset(summary.dataset_version)
-    links = page_links.of_version(installation, registry, summary.version, summary.run_id, summary.dataset_version)
-    links[page_links.REPORT] = registry.artifact_page(summary.run_id, f"{FOLDER}/{REPORT}")
+    links = run_artifacts.of_version(installation, registry, summary.version, summary.run_id, summary.dataset_version)
+    links[run_artifacts.REPORT] = registry.artifact_page(summary.run_id, f"{FOLDER}/{REPORT}")
     store_report(registry, summary, dataset, links)
     registry.describe(summary.version, card(_subject(summary, dataset, links)))
     registry.tag_version(
-        summary.version, {name: address for name, address in links.items() if name != page_links.VERSION}
+        summary.version, {name: address for name, address in links.items() if name != run_artifacts.VERSION}
     )
-    page_links.show_links(links, f"version {summary.version}")
-    return links[page_links.REPORT]
+    run_artifacts.show_links(links, f"version {summary.version}")
+    return links[run_artifacts.REPORT]
 
 
-def store_report(registry: Registry, summary: ReviewSummary, dataset: Dataset, links: page_links.Links) -> None:
+def store_report(registry: Registry, summary: ReviewSummary, dataset: Dataset, links: run_artifacts.Links) -> None:
     """Write the report, with the plots of the training run, and add it to the run."""
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / FOLDER
@@ -65,7 +65,9 @@ def store_report(registry: Registry, summary: ReviewSummary, dataset: Dataset, l
         registry.log_folder(summary.run_id, folder, FOLDER)
 
 
-def _page(registry: Registry, summary: ReviewSummary, dataset: Dataset, links: page_links.Links, scratch: Path) -> Page:
+def _page(
+    registry: Registry, summary: ReviewSummary, dataset: Dataset, links: run_artifacts.Links, scratch: Path
+) -> Page:
     plots = registry.download(summary.run_id, EVALUATION_PATH, scratch)
     manifest = signed_manifest(registry, summary.run_id)
     candidate, kind = summary.candidate, summary.kinds[summary.run_id]
@@ -93,11 +95,11 @@ def _page(registry: Registry, summary: ReviewSummary, dataset: Dataset, links: p
         facts=facts | {"seed": str(manifest.seed)},
         settings={name: str(value) for name, value in sorted(manifest.parameters.items())},
         libraries=dict(sorted(manifest.libraries.items())),
-        links={page_links.TEXTS[name]: address for name, address in links.items() if name != page_links.REPORT},
+        links={run_artifacts.TEXTS[name]: address for name, address in links.items() if name != run_artifacts.REPORT},
     )
 
 
-def _subject(summary: ReviewSummary, dataset: Dataset, links: page_links.Links) -> ReviewedVersion:
+def _subject(summary: ReviewSummary, dataset: Dataset, links: run_artifacts.Links) -> ReviewedVersion:
     candidate = summary.candidate
     return ReviewedVersion(
         version=summary.version,
@@ -109,7 +111,9 @@ def _subject(summary: ReviewSummary, dataset: Dataset, links: page_links.Links) 
         gains=summary.gains(),
         summary=candidate.summary,
         gate=summary.gate,
-        links=page_links.markdown({name: address for name, address in links.items() if name != page_links.VERSION}),
+        links=run_artifacts.markdown(
+            {name: address for name, address in links.items() if name != run_artifacts.VERSION}
+        ),
     )
 
 

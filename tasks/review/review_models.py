@@ -9,14 +9,14 @@ from infra.bundles.promoted import verify_promoted
 from infra.configuration.version import git_commit
 from infra.database.schema.promotion_rows import Review
 from infra.installation import Installation, current
-from infra.locks.advisory_locks import locked
+from infra.locks import locked
 from infra.prefect_api import events
 from infra.registry.client import Registry
 from infra.registry.registered_bundles import check_listing, check_version
 from models.evaluation.comparison.leaderboard import leaderboard
 from models.gate.results import Outcome, stored_outcome
 from models.gate.review_summary import ReviewSummary, compared_sentences
-from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
+from tasks.orchestration.guards import hold_pseudonym_key
 from tasks.orchestration.run_artifacts import announce
 from tasks.promotion.champion import Champion, current_champion, sync_aliases
 from tasks.promotion.mlflow_annotations import annotate_version

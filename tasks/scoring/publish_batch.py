@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from infra.database.binary_copy import copy_binary, encoded
 from infra.installation import Installation
-from infra.locks.advisory_locks import LockHeldError, locked
+from infra.locks import LockHeldError, locked
 from models.evaluation.metrics.beyond_accuracy import concentration
 from models.lists.batch_users import BatchUsers
 from models.lists.ranked_lists import Lists

@@ -6,7 +6,7 @@ from prefect import task
 
 from infra.database.schema.schema import recommendation_batches
 from infra.installation import current
-from infra.locks.advisory_locks import locked
+from infra.locks import locked
 from models.errors import TailorbirdError
 from models.primitives.recorded_reasons import reason_fault
 from tasks.scoring import batch_state

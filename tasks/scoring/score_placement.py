@@ -11,7 +11,7 @@ from scipy import sparse
 from sqlalchemy import text
 
 from infra.configuration import placements
-from infra.database.clock import database_now
+from infra.database.engine import database_now
 from infra.database.rule_versions import current_rules
 from infra.installation import Installation, current
 from models.datasets.training_data import TrainingData
@@ -27,7 +27,7 @@ from models.lists.rules.placement_config import Placement
 from models.lists.rules.rule_warnings import notes
 from tasks.datasets.load_dataset import manifest_of, open_dataset
 from tasks.lake.shared_reads import shared_reference_data
-from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
+from tasks.orchestration.guards import hold_pseudonym_key
 from tasks.orchestration.run_artifacts import show, warn
 from tasks.orchestration.table_columns import BATCHES, SEGMENTS, Row, batch_row
 from tasks.promotion.champion import require_champion

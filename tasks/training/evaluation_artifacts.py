@@ -18,7 +18,7 @@ from models.evaluation.diagnostics.model_report import ModelReport
 from models.evaluation.metrics.user_averages import LOW, split_prefixes
 from models.evaluation.offline import Evaluation
 from models.primitives.json_types import JsonObject
-from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
+from tasks.orchestration.guards import hold_pseudonym_key
 from tasks.promotion.recorded_bundles import recorded_all
 from tasks.promotion.verified_evaluations import PER_USER, RERANKED, SUMMARY, evaluations_of
 from tasks.reports.plots.classification import (

@@ -23,8 +23,8 @@ from models.evaluation.metrics.ranking import METRIC
 from models.primitives.json_types import JsonObject
 from models.recommenders.protocols import Recommender
 from tasks.datasets.load_dataset import open_dataset
+from tasks.orchestration.guards import hold_pseudonym_key
 from tasks.orchestration.progress import progress
-from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.training.train_model import run_key, settings_of
 
 PATH: Final = "validation"

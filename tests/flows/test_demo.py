@@ -20,8 +20,7 @@ import pytest
 from deltalake import DeltaTable
 
 from infra.configuration.settings import Settings
-from infra.keys.credentials import secret
-from infra.keys.signing import TRUSTED
+from infra.keys.credentials import TRUSTED, secret
 from infra.services.embedded_postgres import EmbeddedPostgres
 from infra.services.postgres_user import binaries
 

@@ -112,7 +112,7 @@ def test_questions_about_lists_that_are_not_there_name_the_next_command_once(ear
 def test_the_status_and_the_end_of_a_command_name_the_next_one(
     early: Installation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infra.supervisor.startup.reachable", lambda _: {"postgres": True})
+    monkeypatch.setattr("infra.supervisor.probes.reachable", lambda _: {"postgres": True})
     monkeypatch.setattr("infra.supervisor.probes.running_clients", lambda _: {})
     expected = step(early.engine, early.settings)
     services.status()
@@ -130,7 +130,7 @@ def test_the_status_and_the_end_of_a_command_name_the_next_one(
 def test_an_undo_ends_as_the_status_after_it_with_a_new_data_set_first_and_a_rollback_second(
     installation: Installation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infra.supervisor.startup.reachable", lambda _: {"postgres": True})
+    monkeypatch.setattr("infra.supervisor.probes.reachable", lambda _: {"postgres": True})
     monkeypatch.setattr("infra.supervisor.probes.running_clients", lambda _: {})
     before = ORIGIN | {"dataset_version": "d0", "model_version": 1, "kind": "own_and_popular"}
     after = ORIGIN | {"metrics": {"ndcg_at_10": 0.3125}, "model_version": 2, "kind": "als"}

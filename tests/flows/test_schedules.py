@@ -17,7 +17,7 @@ from infra.prefect_api.client import login_headers
 from infra.prefect_api.schedules import ScheduleRefusedError, ScheduleRow
 from infra.services.endpoints import Endpoints, endpoints
 from infra.services.http_client import request_json
-from infra.supervisor.running_commands.under_way import next_run
+from infra.supervisor.running_commands import next_run
 
 if TYPE_CHECKING:
     from conftest import Shop

@@ -9,7 +9,7 @@ from models.ingest.check.several_currencies import GROUPED, SEVERAL, several_cur
 from models.primitives.arrow_sql import query, texts
 from tasks.ingest.ledger import COMMITTED
 from tasks.ingest.ledger_records import CurrencyAdvice, LedgerEntry
-from tasks.orchestration.defects import without_values
+from tasks.orchestration.guards import without_values
 from tasks.orchestration.run_artifacts import show
 from tasks.sources.mapping_files import read
 

@@ -18,7 +18,7 @@ from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_map
 from tasks.ingest.events.event_batch import GROUP_FILES, GROUP_ROWS, EventFile, ingest_batch, ingest_group, open_events
 from tasks.ingest.ledger_records import IngestRequest, LedgerEntry
 from tasks.ingest.rows.quarantine import resolve_renamed
-from tasks.orchestration.defects import without_values
+from tasks.orchestration.guards import without_values
 from tasks.orchestration.run_artifacts import link_docs
 from tasks.sources import locations
 from tasks.sources.object_store_errors import StoreUnreachableError

@@ -12,7 +12,7 @@ from tasks.ingest.events.event_batch import ingest_batch, open_events
 from tasks.ingest.events.segment_chunks import read_chunks
 from tasks.ingest.ledger_records import LedgerEntry
 from tasks.orchestration import run_names
-from tasks.orchestration.defects import without_values
+from tasks.orchestration.guards import without_values
 from tasks.sources import locations
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from expectations import contract
+from infra.keys.credentials import DEVICE
 from infra.keys.identity import pseudonyms
-from infra.keys.key_chain import DEVICE
 from models import columns
 from models.ingest.canonical_schema import ANONYMOUS_ID, IS_DEVICE
 from models.ingest.tabular import transform

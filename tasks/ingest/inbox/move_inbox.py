@@ -8,9 +8,9 @@ from typing import Final
 import pyarrow as pa
 from prefect import task
 
+from infra import locks
 from infra.installation import Installation, current
-from infra.locks import advisory_locks
-from infra.locks.advisory_locks import LockHeldError
+from infra.locks import LockHeldError
 from models.ingest.source_config import SourceMapping
 from tasks.ingest import ledger
 from tasks.ingest.events.event_batch import ChunkReader, ingest_batch
@@ -23,7 +23,7 @@ from tasks.ingest.inbox.move_updates import move_updates
 from tasks.ingest.inbox.rows import InboxRow, claimed_rows, repeat_late_exclusions
 from tasks.ingest.inbox.shown_answers import answers_of, store_origins
 from tasks.ingest.ledger_records import LedgerEntry
-from tasks.orchestration.defects import without_values
+from tasks.orchestration.guards import without_values
 from tasks.quality.suites import BatchRefusedError
 
 NOW: Final = Due()
@@ -127,7 +127,7 @@ def _is_moved(installation: Installation, dataset: Dataset, batch: ledger.Batch,
         except LockHeldError:
             if not wait:
                 return False
-            with advisory_locks.locked(installation.engine, batch.batch_id, wait=True):
+            with locks.locked(installation.engine, batch.batch_id, wait=True):
                 continue  # it has ended, or was killed and this process goes on
         return True
 

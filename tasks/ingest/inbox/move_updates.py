@@ -5,9 +5,9 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, text
 
+from infra import locks
 from infra.configuration.value_checks import words
 from infra.installation import Installation
-from infra.locks import advisory_locks
 from models import columns
 from tasks.ingest import ledger
 from tasks.ingest.inbox.entity_statements import EntityStatements
@@ -34,7 +34,7 @@ class _Sorted(NamedTuple):
 
 def move_updates(installation: Installation, batch: ledger.Batch) -> None:
     """Apply the messages of a batch, once. Raises LockHeldError if another process moves it now."""
-    with advisory_locks.locked(installation.engine, batch.batch_id, purpose="inbox"):
+    with locks.locked(installation.engine, batch.batch_id, purpose="inbox"):
         with installation.engine.connect() as connection:
             rows = claimed_rows(connection, batch.batch_id, installation.key)
             status = ledger.statuses(connection, [batch.batch_id]).get(batch.batch_id)

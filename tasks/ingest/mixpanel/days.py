@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, text
 
-from infra.database.clock import database_now
+from infra.database.engine import database_now
 from infra.installation import Installation
 from models.errors import TailorbirdError
 from models.ingest.mixpanel.mixpanel_mapping import MixpanelMapping, Region

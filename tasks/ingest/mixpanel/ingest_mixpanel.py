@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prefect import task
 
-from infra.database.clock import database_now
+from infra.database.engine import database_now
 from infra.installation import Installation, current
 from models.ingest.mixpanel.mixpanel_mapping import MixpanelMapping
 from tasks.ingest import ledger
@@ -18,7 +18,7 @@ from tasks.ingest.mixpanel.client import client_of
 from tasks.ingest.mixpanel.days import ProjectPart, is_part, record_reading
 from tasks.ingest.mixpanel.download import Download, download_day, download_profiles
 from tasks.orchestration import run_names
-from tasks.orchestration.defects import without_values
+from tasks.orchestration.guards import without_values
 from tasks.sources import locations
 from tasks.sources.mapping_files import read
 from tasks.sources.temp_folders import scratch

@@ -6,7 +6,7 @@ from infra.installation import current
 from infra.overview.corrections import corrections
 from tasks.ingest import ledger
 from tasks.ingest.ledger_records import LedgerEntry
-from tasks.orchestration.defects import without_values
+from tasks.orchestration.guards import without_values
 
 
 @without_values

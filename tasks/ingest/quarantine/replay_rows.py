@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 from prefect import task
 from sqlalchemy import Connection, func, select, update
 
+from infra import locks
 from infra.database.schema.schema import ingest_batches, ingest_chunks, quarantine
 from infra.installation import Installation, current
-from infra.locks import advisory_locks
 from models import columns
 from models.errors import TailorbirdError
 from models.ingest.canonical_schema import EVENTS
@@ -37,7 +37,7 @@ from tasks.ingest.rows import apply, consent
 from tasks.ingest.rows import repeated_events as undo_events
 from tasks.ingest.validation import batch_profile, row_triage
 from tasks.ingest.validation.event_enrichment import PAYLOAD_COLUMNS, add_fingerprints
-from tasks.orchestration.defects import without_values
+from tasks.orchestration.guards import without_values
 from tasks.quality.chunk_profile import with_counts
 from tasks.sources.mapping_files import read
 
@@ -135,8 +135,8 @@ def replay_quarantine(batch_id: str, accept_unknown_items: bool = False) -> Ledg
     if accept_unknown_items:
         mapping = mapping.model_copy(update={"unknown_items": "accept"})
     with (
-        advisory_locks.locked(installation.engine, batch_id),
-        advisory_locks.locked(installation.engine, "the lake's events", wait=True) as confirm,
+        locks.locked(installation.engine, batch_id),
+        locks.locked(installation.engine, "the lake's events", wait=True) as confirm,
     ):
         with installation.engine.connect() as connection:
             undoing = ledger.undoing(connection)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from expectations.limits import highest_quarantined
 from infra.database.bulk_copy import upsert
-from infra.database.clock import database_now
+from infra.database.engine import database_now
 from infra.database.schema.schema import items
 from infra.installation import Installation, current
 from models import columns
@@ -30,7 +30,7 @@ from tasks.ingest.rows import attribute_history
 from tasks.ingest.rows.apply import ITEM_CHANGES
 from tasks.ingest.rows.last_write_wins import WITHIN, moments
 from tasks.orchestration import run_names
-from tasks.orchestration.defects import without_values
+from tasks.orchestration.guards import without_values
 from tasks.sources import locations
 
 _OFFER: Final = (

@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 from sqlalchemy import Connection, delete, select, text, tuple_
 
 from infra.database.bulk_copy import copy
-from infra.database.clock import database_now
+from infra.database.engine import database_now
 from infra.database.schema.schema import ingest_updates
 from models.primitives.json_types import JsonObject
 from tasks.ingest.ledger_records import Agreement

@@ -5,10 +5,10 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, select
 
+from infra import locks
 from infra.database.schema.schema import identities, users
 from infra.installation import Installation, current
 from infra.keys.trust import KeyRotatingError
-from infra.locks import advisory_locks
 from tasks.ingest import ledger
 from tasks.ingest.rows import repeated_events as events
 from tasks.ingest.rows.quarantine import unmark_resolved
@@ -27,8 +27,8 @@ def settle_idle() -> None:
         connection.rollback()  # and with it the locks
     if due:
         with (
-            suppress(advisory_locks.LockHeldError, KeyRotatingError),
-            advisory_locks.locked(installation.engine, "the lake's events"),
+            suppress(locks.LockHeldError, KeyRotatingError),
+            locks.locked(installation.engine, "the lake's events"),
         ):
             settle(installation)
 

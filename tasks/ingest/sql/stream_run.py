@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 from sqlalchemy import Connection, text
 
-from infra.database.clock import database_now
+from infra import locks
+from infra.database.engine import database_now
 from infra.installation import Installation
-from infra.locks import advisory_locks
 from models.ingest.tabular.sql_cursor import CursorKind, CursorPosition
 from models.ingest.tabular.table_mapping import Mapping
 from tasks.ingest import ledger
@@ -141,7 +141,7 @@ def close_outdated(installation: Installation, batch: Batch, stream: str) -> Non
         outdated = list(connection.execute(_OUTDATED, where).scalars())
     if not outdated:
         return
-    with advisory_locks.locked(installation.engine, "the lake's events", wait=True):
+    with locks.locked(installation.engine, "the lake's events", wait=True):
         settle(installation, batch.batch_id)
     with installation.engine.begin() as connection:
         for name in outdated:

@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 from prefect import task
 from sqlalchemy import Connection, RowMapping, func, insert, select
 
+from infra import locks
 from infra.database.schema.ledger_schema import UNDO_CHANGES, audit_log, ingest_applications
 from infra.database.schema.schema import datasets, ingest_batches, placements, recommendation_batches
 from infra.installation import Installation, current
-from infra.locks import advisory_locks
 from models import columns
 from models.errors import TailorbirdError
 from models.ingest.check.file_names import file_name
@@ -24,7 +24,7 @@ from tasks.ingest.rows import repeated_events as undo_events
 from tasks.ingest.rows.repeated_events import UndoDetail
 from tasks.ingest.rows.settle import settle
 from tasks.ingest.undo import entities
-from tasks.orchestration.defects import without_values
+from tasks.orchestration.guards import without_values
 from tasks.promotion.champion import current_champion
 
 _HOLDER = "holder"
@@ -118,8 +118,8 @@ def _result(connection: Connection, lines: Sequence[UndoneBatch], applied_at: Ma
 def _undo(installation: Installation, batch_id: str, actor: str, reason: str) -> UndoneBatch:
     """Undo one batch: first in PostgreSQL, from when on it does not count, then in the lake, then in the ledger."""
     with (
-        advisory_locks.locked(installation.engine, batch_id),
-        advisory_locks.locked(installation.engine, "the lake's events", wait=True) as confirm,
+        locks.locked(installation.engine, batch_id),
+        locks.locked(installation.engine, "the lake's events", wait=True) as confirm,
     ):
         with installation.engine.connect() as connection:
             interrupted = _is_interrupted(_line(connection, batch_id))

@@ -23,9 +23,8 @@ from models.monitoring.audit.significance import BEYOND_MARGIN
 from models.primitives.json_types import JsonObject
 from tasks.monitoring.audit.served_data import AuditWindow, NoAuditDataError, read_audit_window
 from tasks.monitoring.drift.calibrations import moment
-from tasks.orchestration.page_links import PREFECT_RUN, TEXTS
-from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
-from tasks.orchestration.run_artifacts import flow_run_page, key_of, log_info
+from tasks.orchestration.guards import hold_pseudonym_key
+from tasks.orchestration.run_artifacts import PREFECT_RUN, TEXTS, flow_run_page, key_of, log_info
 from tasks.reports.audit_page import AuditPage, markdown, render, rows
 from tasks.reports.plots.audit import PLOTS, plot_audit
 from tasks.reports.review_page import Plot

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.configuration.settings import Settings, SettingsRefusedError, load
+from infra.configuration.settings import Settings, load
+from infra.configuration.settings_file import SettingsRefusedError
 from models.gate.thresholds import GateThresholds
 
 

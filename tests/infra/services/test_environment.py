@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import make_url
 
 from infra.configuration.settings import Settings, in_file
-from infra.configuration.timing import Timing
+from infra.configuration.value_checks import Timing
 from infra.services import environment as service_environment
 from infra.services.endpoints import endpoints
 from infra.services.processes import Command

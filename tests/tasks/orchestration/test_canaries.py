@@ -20,7 +20,7 @@ from tasks.ingest.events.ingest_events import ingest_events, ingest_segment
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
-from tasks.orchestration.defects import DefectError
+from tasks.orchestration.guards import DefectError
 
 pytestmark = pytest.mark.usefixtures("pages")
 

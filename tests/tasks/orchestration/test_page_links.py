@@ -6,7 +6,7 @@ import pytest
 from infra.installation import Installation, current
 from infra.registry.client import Registry
 from infra.services.data_docs import PAGE, About, replace_page
-from tasks.orchestration.page_links import (
+from tasks.orchestration.run_artifacts import (
     DATA_DOCS,
     PREFECT_RUN,
     SEARCH,

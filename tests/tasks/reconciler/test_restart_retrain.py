@@ -10,7 +10,7 @@ from infra.installation import Installation
 from infra.prefect_api import events
 from tasks.monitoring.retraining.leases import claim, finish
 from tasks.monitoring.retraining.requests import Request, get_request, request_retraining
-from tasks.reconciler.restart_retrain import restart_retrain
+from tasks.reconciler.lost_runs import restart_retrain
 from tasks.review.outcomes import ReviewOutcome
 from tests.recording_server import Prefect
 

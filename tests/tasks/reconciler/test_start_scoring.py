@@ -10,9 +10,9 @@ from sqlalchemy import Engine, insert, text, update
 
 from infra.database.schema.schema import promotions, recommendation_batches
 from infra.installation import Installation
-from infra.locks.advisory_locks import locked
+from infra.locks import locked
 from tasks.orchestration.alert_throttle import AlertThrottle
-from tasks.reconciler.start_scoring import IdleRuns, start_scoring
+from tasks.reconciler.lost_runs import IdleRuns, start_scoring
 from tasks.scoring import batch_state
 from tests.published import published, shelf
 from tests.recording_server import Prefect

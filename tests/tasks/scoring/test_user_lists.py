@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import insert, select, text, update
 
 from infra.bundles import bundle as bundles
-from infra.bundles.bundle import BundleRefusedError
+from infra.bundles.manifest import BundleRefusedError
 from infra.database.schema.schema import items, recommendation_batches, suppressions, users
 from infra.keys.identity import pseudonym
 from models.datasets.cold_start import NewUsers

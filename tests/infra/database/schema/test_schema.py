@@ -4,8 +4,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
 from infra.database.engine import engine
-from infra.database.schema.creation import metadata
-from infra.database.schema.schema import LEDGER, ingest_batches, ingest_chunks
+from infra.database.schema import ledger_schema, monitoring_schema, serving_schema, trust_schema  # noqa: F401
+from infra.database.schema.schema import LEDGER, ingest_batches, ingest_chunks, metadata
 
 
 @pytest.fixture

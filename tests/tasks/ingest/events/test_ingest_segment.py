@@ -24,7 +24,7 @@ from infra.database.schema.schema import (
     users,
 )
 from infra.installation import Installation
-from infra.keys import key_chain
+from infra.keys import credentials
 from infra.keys.identity import pseudonym
 from models.datasets.training_data import known_before
 from models.errors import TailorbirdError
@@ -176,7 +176,7 @@ def test_identify_adds_traits_and_joins_a_device_to_its_user(installation: Insta
     (ann,) = rows(installation, users)
     assert ann["attributes"] == {"plan": "silver", "gender": "f"}
     (device,) = rows(installation, aliases)
-    phone = key_chain.hashed("phone", key_chain.keys(installation.key.decode()), key_chain.DEVICE)
+    phone = credentials.hashed("phone", credentials.keys(installation.key.decode()), credentials.DEVICE)
     assert (device["anonymous_key"], device["user_key"]) == (phone, pseudonym("ann", installation.key))
 
 
