@@ -13,17 +13,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from psycopg2.errors import UndefinedTable
-from sqlalchemy import (
-    Connection,
-    Engine,
-    Table,
-    exists,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Engine, Table, exists, func, insert, or_, select, update
 from sqlalchemy.exc import ProgrammingError
 
 from infra.configuration.settings import Settings

@@ -1,6 +1,7 @@
 """Re-keys the lake: the events, the ids of repeated ones, and the data sets, so that models stay comparable."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -9,7 +10,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.feather as feather
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake.fs import DeltaStorageHandler
+from pyarrow.fs import FileSelector, PyFileSystem
 from sqlalchemy import Connection, Engine, select, update
 
 from infra.configuration.settings import Settings
@@ -18,7 +21,7 @@ from infra.database.schema.schema import datasets
 from infra.keys.credentials import FOLDER
 from infra.keys.identity import rekeyed
 from infra.keys.pseudonym_key_rotation import Rotation
-from infra.lake import compaction, rewriting
+from infra.lake import compaction
 from infra.lake.delta_lake import DATASET_FILES, EVENT_FILES, Lake
 from models import columns
 from models.ingest.tabular import transform
@@ -36,6 +39,11 @@ _TABLE_MARK: Final = "pseudonym-key"
 _NAME: Final = "ids-of-repeats-{}.arrow"
 _OLD, _NEW = "old", "new"
 _EVENT_FILES: Final = "read_parquet({files}, union_by_name = true)"
+Change = Callable[[pa.Table], pa.Table]
+"""A function that changes rows and keeps their columns and number."""
+_BATCH_ROWS: Final = 100_000
+_LOG: Final = "_delta_log"
+_VERSION: Final = re.compile(r"\d{20}(?=\.)")
 
 
 def rekey_events(lake: Lake, rotation: Rotation) -> Iterator[str]:
@@ -49,10 +57,10 @@ def rekey_events(lake: Lake, rotation: Rotation) -> Iterator[str]:
     for month, added in missing_months(lake, rotation):
         if added:
             change = partial(rekeyed_events, added=added)
-            rewriting.rewrite(table, change, EVENT_FILES, _MONTH_MARK.format(month), rotation.number, month)
+            rewrite(table, change, EVENT_FILES, _MONTH_MARK.format(month), rotation.number, month)
             table.update_incremental()
         yield month
-    rewriting.purge(table)
+    purge(table)
 
 
 def missing_months(lake: Lake, rotation: Rotation) -> list[tuple[str, list[str]]]:
@@ -115,9 +123,9 @@ def missing_tables(lake: Lake, known: list[str], rotation: Rotation) -> dict[tup
 def _rekey(table: DeltaTable, added: list[str], number: int) -> None:
     names = [key for key in _KEYS if key in table.to_pyarrow_dataset().schema.names]
     if added and names and table.file_uris():
-        rewriting.rewrite(table, partial(_rekeyed_table, names=names, added=added), DATASET_FILES, _TABLE_MARK, number)
+        rewrite(table, partial(_rekeyed_table, names=names, added=added), DATASET_FILES, _TABLE_MARK, number)
     if names:
-        rewriting.purge(table)
+        purge(table)
 
 
 def _rekeyed_table(rows: pa.Table, names: list[str], added: list[str]) -> pa.Table:
@@ -219,3 +227,47 @@ def _with_new_ids(rows: pa.Table, id_mapping: pa.Table) -> pa.Table:
     positions = pa.compute.index_in(rows[columns.EVENT_ID], id_mapping[_OLD])
     ids = pa.compute.coalesce(id_mapping[_NEW].take(positions), rows[columns.EVENT_ID])
     return rows.set_column(rows.column_names.index(columns.EVENT_ID), columns.EVENT_ID, ids)
+
+
+def rewrite(
+    table: DeltaTable, change: Change, written: WriterProperties, mark: str, number: int, month: str | None = None
+) -> None:
+    """Change all rows, or those of one month, in one commit that also sets the mark. Rows stream through memory."""
+    write_deltalake(
+        table,
+        _changed(table, change, month),
+        mode="overwrite",
+        writer_properties=written,
+        commit_properties=CommitProperties(app_transactions=[Transaction(mark, number)]),
+        predicate=f"{columns.MONTH} = '{month}'" if month else None,
+    )
+
+
+def purge(table: DeltaTable) -> None:
+    """Delete all files, versions and logs that the newest version does not need. Marks of transactions stay."""
+    table.update_incremental()
+    table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False, full=True)
+    table.create_checkpoint()
+    folder = PyFileSystem(DeltaStorageHandler(table.table_uri))
+    # Logs contain the smallest and the largest value of each column in each file.
+    for file in folder.get_file_info(FileSelector(_LOG)):
+        version = _VERSION.match(file.base_name)
+        if version and int(version.group()) < table.version():
+            folder.delete_file(file.path)
+
+
+def _changed(table: DeltaTable, change: Change, month: str | None) -> pa.RecordBatchReader:
+    rows = table.to_pyarrow_dataset(file_pruning_predicate=[(columns.MONTH, "=", month)] if month else None)
+    schema = pa.schema([pa.field(field.name, _plain_type(field.type)) for field in rows.schema])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in rows.to_batches(batch_size=_BATCH_ROWS, batch_readahead=2, fragment_readahead=1):
+            yield from (
+                change(pa.Table.from_batches([batch]).cast(schema)).select(schema.names).cast(schema).to_batches()
+            )
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind

@@ -51,36 +51,6 @@ def of(slug: str) -> ScheduleRow:
 
 
 @pytest.mark.usefixtures("services")
-def test_every_installation_compacts_its_lake_once_a_week() -> None:
-    row = of(WEEKLY)
-    assert (row.deployment, row.cron, row.zone, row.active) == ("compact", "30 3 * * 0", "UTC", True)
-
-
-@pytest.mark.usefixtures("services")
-def test_every_installation_renews_its_lists_every_night() -> None:
-    row = of(NIGHTLY)
-    assert (row.deployment, row.cron, row.zone, row.active) == ("score", "30 4 * * *", "UTC", True)
-
-
-@pytest.mark.usefixtures("services")
-def test_every_installation_audits_what_it_has_shown_once_a_month() -> None:
-    row = of(MONTHLY)
-    assert (row.deployment, row.cron, row.zone, row.active) == ("audit", "0 6 1 * *", "UTC", True)
-
-
-@pytest.mark.usefixtures("services")
-def test_every_installation_looks_for_drift_once_a_day() -> None:
-    row = of(DAILY)
-    assert (row.deployment, row.cron, row.zone, row.active) == ("monitor", "15 5 * * *", "UTC", True)
-
-
-@pytest.mark.usefixtures("services")
-def test_every_installation_retrains_once_a_week() -> None:
-    row = of(RETRAIN)
-    assert (row.deployment, row.cron, row.zone, row.active) == ("retrain", "30 5 * * 0", "UTC", True)
-
-
-@pytest.mark.usefixtures("services")
 def test_the_planned_retrain_is_known_until_its_schedule_is_paused() -> None:
     planned = next_run("retrain", load())
     assert (planned.startswith("Sunday 20"), planned.endswith(" 05:30 UTC")) == (True, True)

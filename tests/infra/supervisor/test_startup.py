@@ -3,7 +3,6 @@
 import re
 import shutil
 import socket
-import stat
 import subprocess
 import sys
 import threading
@@ -111,13 +110,6 @@ def test_passwords_are_in_no_command_line_log_or_state_file(place: Place, runnin
     written += [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
     assert len(secrets) >= 8
     assert [secret for secret in secrets if any(secret in text for text in written)] == []
-
-
-@pytest.mark.usefixtures("running")
-def test_secrets_can_be_read_by_their_owner_only(place: Place) -> None:
-    folder = place.settings.var / "secrets"
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
 
 
 def test_pages_and_interfaces_ask_for_a_password(running: Endpoints) -> None:

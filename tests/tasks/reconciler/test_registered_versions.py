@@ -37,11 +37,7 @@ from tasks.promotion.apply_decision import apply_decision
 from tasks.promotion.promote import promote
 from tasks.promotion.recorded_bundles import TrainedBundle, recorded_all
 from tasks.promotion.review_requests import Decision, request, review_of
-from tasks.promotion.verified_evaluations import (
-    EVALUATION_PATH,
-    AlteredEvaluationError,
-    evaluation_of,
-)
+from tasks.promotion.verified_evaluations import EVALUATION_PATH, AlteredEvaluationError, evaluation_of
 from tasks.reconciler.check_registered_versions import ALTERED, INTEGRITY, Checks, check_registered_versions
 from tasks.reconciler.mlflow_requests import apply_moved_alias
 from tasks.review.review_models import register_version

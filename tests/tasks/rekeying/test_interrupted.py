@@ -13,7 +13,6 @@ from infra.keys import pseudonym_key_rotation, trust
 from infra.keys.credentials import FOLDER, PSEUDONYM
 from infra.keys.identity import pseudonym
 from infra.keys.trust import KeyRotatingError
-from infra.lake import rewriting
 from infra.lake.delta_lake import Lake
 from infra.locks import WorkRunsError
 from serving.queries.user_recommendations import user_list
@@ -23,6 +22,7 @@ from tasks.ingest.events import event_batch
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.reconciler import reconcile
+from tasks.rekeying import lake as rekeyed_lake
 from tasks.rekeying import rotate
 from tasks.rekeying.rotate import rotate_pseudonym_key
 from tests.conftest import Shop
@@ -33,8 +33,8 @@ from tests.tasks.stopped_steps import KilledError, ends_at
 STEPS: tuple[tuple[Any, str], ...] = (
     (pseudonym_key_rotation, "_sync"),
     (pseudonym_key_rotation, "record"),
-    (rewriting, "rewrite"),
-    (rewriting, "purge"),
+    (rekeyed_lake, "rewrite"),
+    (rekeyed_lake, "purge"),
     (Lake, "note_key"),
     (rotate, "update_manifests"),
     (rotate, "complete_rotation"),
@@ -162,7 +162,7 @@ def test_a_process_that_began_before_a_rotation_does_no_work_after_it(small: Ins
 
 
 def test_a_process_that_waits_while_a_rotation_is_stopped_does_not_begin(small: Installation) -> None:
-    assert stopped(small, "ann", 1, [(rewriting, "rewrite")])
+    assert stopped(small, "ann", 1, [(rekeyed_lake, "rewrite")])
     with pytest.raises(KeyRotatingError, match="is being rotated \\(by ann"):
         build_dataset.fn()
 
