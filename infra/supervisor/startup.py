@@ -9,30 +9,25 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import Final
 
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL, Engine, make_url, select
 
 from infra.configuration import addresses, placements, settings_file
 from infra.configuration.settings import Settings, variable_of
 from infra.database import engine
+from infra.database.schema.schema import ingest_batches
 from infra.keys import trust
 from infra.keys.credentials import KEYS, secret
 from infra.lake import ownership_checks
-from infra.prefect_api import automations, demo_installation, deployments, flow_runs, notification_blocks
+from infra.prefect_api import automations, deployments, flow_runs, notification_blocks
 from infra.prefect_api.client import PrefectClient
 from infra.private_files import permissions
 from infra.services import environment, processes, settings_in_use, state_file
 from infra.services.database_access import role_rights
 from infra.services.embedded_postgres import DEFAULT_PORT, EmbeddedPostgres
-from infra.services.endpoints import (
-    DATABASE,
-    Endpoints,
-    database_url,
-    elsewhere,
-    endpoints,
-    prefect_login,
-    serves_docs,
-)
+from infra.services.endpoints import DATABASE, Endpoints, database_url, elsewhere, endpoints, prefect_login, serves_docs
 from infra.services.state_file import Reporter, Service
 from infra.supervisor import command_watch, probes, running_commands
 from infra.supervisor import commands as servers
@@ -44,6 +39,13 @@ _CLIENTS = {"worker": servers.worker_command, "reconciler": servers.reconciler_c
 _SERVERS = {"docs": servers.docs_command, "api": servers.api_command}
 """The commands of servers without a database of their own."""
 _SUPERVISOR = "supervisor"
+_DEMO: Final = "demo-installation"
+"""The file in `var` of an installation that the demo ran in."""
+_DEMO_SOURCE: Final = "complete_journey"
+
+
+class DemoRefusedError(TailorbirdError):
+    """The demo would add its data to a shop's own."""
 
 
 def start(settings: Settings, report: Reporter, *, demo: bool = False) -> Endpoints:
@@ -119,6 +121,25 @@ def _stop(settings: Settings, known: Mapping[str, Service], name: str) -> str | 
     return name if running is not None and processes.stop(running, servers.mark(settings, name)) else None
 
 
+def is_demo(var: Path) -> bool:
+    """Return whether the demo ran in this installation."""
+    return (var / _DEMO).exists()
+
+
+def mark_demo(engine: Engine, var: Path) -> None:
+    """Mark this installation as one of the demo. Raises DemoRefusedError when it holds data of another source."""
+    if is_demo(var):
+        return
+    with engine.connect() as connection:
+        sources = set(connection.execute(select(ingest_batches.c.source).distinct()).scalars())
+    if others := sorted(sources - {_DEMO_SOURCE}):
+        raise DemoRefusedError(
+            f"This installation holds data of {', '.join(others)}, and the demo would add those of a grocery. Run it "
+            "in an installation of its own: TAILORBIRD_SETTINGS=none TAILORBIRD_VAR=./var-demo tailorbird demo"
+        )
+    (var / _DEMO).touch(mode=0o600)
+
+
 class _Startup:
     """One `up`, which starts the services in the order of their dependencies."""
 
@@ -153,7 +174,7 @@ class _Startup:
         engine.migrate(url)
         ownership_checks.check_installation(engine.engine(url), self.settings)
         if self.demo:
-            demo_installation.mark(engine.engine(url), self.settings.var)
+            mark_demo(engine.engine(url), self.settings.var)
         if role_rights.ensure(self.settings, admin, make_url(url), self.report):
             self.launcher.started.append("roles")
         self._optional("api", self.settings.api_port != 0)
@@ -230,7 +251,7 @@ class _Startup:
 
     def _work(self, now: Endpoints) -> None:
         """Register pool and deployments if they changed, and start the worker and the reconciler."""
-        client, demo = PrefectClient.of(now), demo_installation.is_demo(self.settings.var)
+        client, demo = PrefectClient.of(now), is_demo(self.settings.var)
         log = servers.log(self.settings, "deploy")
         deployments.ensure_pool(client)
         worker = servers.worker_command(self.settings, now)
