@@ -83,6 +83,7 @@ def _memory() -> float:
 
 def _run(figures: dict[str, float]) -> None:
     from infra.configuration.settings import load
+    from infra.services.endpoints import export
     from infra.supervisor import startup
 
     settings = load()
@@ -93,7 +94,7 @@ def _run(figures: dict[str, float]) -> None:
     atexit.register(subprocess.run, [sys.executable, "-m", "flows", "down"], check=False)
     endpoints = startup.start(settings, print)
     figures["seconds_services"] = time.perf_counter() - started
-    startup.export(endpoints)
+    export(endpoints)
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     with peak_memory(figures):
         _measure(figures)

@@ -107,6 +107,7 @@ def _promote() -> None:
     from sqlalchemy import insert
 
     from infra.bundles import bundle as bundles
+    from infra.bundles.manifest import Origin
     from infra.database.schema.schema import promotions
     from infra.installation import current
     from models import catalog
@@ -118,7 +119,7 @@ def _promote() -> None:
     data = open_dataset(manifest["version"]).training_data(manifest["as_of"])
     model = catalog.model_type("own_frequency").fit(data, catalog.config("own_frequency", None), 7)
     draft = here.settings.var / "draft"
-    bundles.write(draft, model, popularity(data), bundles.Origin(manifest["version"], 7, "run"))
+    bundles.write(draft, model, popularity(data), Origin(manifest["version"], 7, "run"))
     bundle, digest = bundles.store_bundle(draft, here.bundles)
     row = {"previous_promotion_id": 0, "model_version": 1, "kind": model.kind, "metrics": {}, "actor": "benchmark"}
     row |= {"dataset_version": manifest["version"], "bundle": str(bundle), "digest": digest, "reason": "a count"}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.results import FOLDER
-from infra.bundles.bundle import verify
+from infra.bundles.manifest import verify
 from models.errors import TailorbirdError
 
 ROOT: Final = Path(__file__).parents[1]

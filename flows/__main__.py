@@ -11,7 +11,6 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from flows.commands import (
-    checking,
     ingestion,
     keys,
     lake,
@@ -49,7 +48,6 @@ app.add_typer(storefront.app)
 app.add_typer(settings.app)
 app.add_typer(ingestion.app)
 app.add_typer(ledger.app, name="ledger")
-app.add_typer(checking.app)
 app.add_typer(modelling.app)
 app.add_typer(reviewing.app)
 app.add_typer(reviewing.back, name="rollback")
@@ -138,7 +136,7 @@ def _failed(error: BaseException) -> int:
 
 def _explained() -> bool:
     """Return whether the reason for the end is printed already, because the services are gone."""
-    current = sys.modules.get("infra.supervisor.running_commands.current")
+    current = sys.modules.get("infra.supervisor.command_watch")
     return current is not None and current.explained()
 
 

@@ -9,8 +9,7 @@ from sqlalchemy import Engine
 from infra.configuration.settings import Settings, load
 from infra.database.engine import engine
 from infra.keys import trust
-from infra.keys.credentials import permanent_secret
-from infra.keys.fingerprints import PSEUDONYM
+from infra.keys.credentials import PSEUDONYM, permanent_secret
 from infra.lake import ownership_checks
 from infra.lake.delta_lake import Lake
 from infra.services.endpoints import Endpoints, endpoints

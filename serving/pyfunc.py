@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from infra.bundles import bundle as bundles
+from infra.bundles.arrays import OtherKeyError
 from infra.configuration.settings import load
-from infra.keys.credentials import find_secret
-from infra.keys.fingerprints import PSEUDONYM, fingerprint, key_source
+from infra.keys.credentials import PSEUDONYM, find_secret, fingerprint, key_source, remaining
 from infra.keys.identity import pseudonym
-from infra.keys.key_chain import remaining
-from infra.keys.renamed_users import OtherKeyError
 from models.errors import TailorbirdError
 from models.lists.list_builder import USERS_AT_ONCE, ListBuilder
 from models.lists.model_cascade import build_cascade

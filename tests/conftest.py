@@ -26,7 +26,7 @@ from tests.memory import folder_of_postgres
 _TEMPLATE = "migrated"
 _WITHOUT_THE_SHOP = (
     *("test_monitor.py", "test_first_week.py", "test_commands.py", "test_next_commands.py", "test_keys.py"),
-    *("test_lake.py", "test_check.py", "test_decide_options.py", "test_forms.py", "test_stored_installation.py"),
+    *("test_lake.py", "test_check.py", "test_forms.py", "test_stored_installation.py"),
 )
 """Tests of flows that start the services that they need."""
 _WITH_THE_STORED_INSTALLATION = ("test_stored_installation.py", "test_monitor.py")

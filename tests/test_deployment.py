@@ -130,7 +130,11 @@ def test_the_api_starts_as_up_starts_it_and_gets_every_setting_that_it_reads() -
     started = " ".join(tokens(OURS["api"]))
     assert started.startswith("python -m serving.api.startup --host 0.0.0.0 --port 8000 --workers ")
     assert "serving.api.startup --host" in Path(commands.__file__).read_text()
-    shared = ("infra/configuration/collect_mapping.py", "infra/configuration/placements.py", "infra/keys/signing.py")
+    shared = (
+        "infra/configuration/collect_mapping.py",
+        "infra/configuration/placements.py",
+        "infra/keys/credentials.py",
+    )
     needed = settings_read_in("serving", *shared) - {"TAILORBIRD_BUNDLE"}  # of the server without an installation
     assert needed <= set(OURS["api"]["environment"])
     moving = settings_read_in("tasks/ingest/inbox", *shared)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, insert, text
 
 from infra.bundles import bundle as bundles
+from infra.bundles.manifest import Origin
 from infra.database.bulk_copy import copy_table
 from infra.database.schema.schema import ingest_batches, promotions
 from infra.installation import Installation
@@ -121,7 +122,7 @@ def _promote(
     gram, mean = goods.T @ goods, people.mean(axis=0)
     model = ImplicitALS(Config(factors=DIMENSIONS), keys, ids, people, goods, gram, mean, no_reasons(keys, ids))
     draft = installation.settings.var / "draft"
-    bundles.write(draft, model, np.ones(len(ids), dtype=np.float32), bundles.Origin("v1", 7, "run"))
+    bundles.write(draft, model, np.ones(len(ids), dtype=np.float32), Origin("v1", 7, "run"))
     bundle, digest = bundles.store_bundle(draft, installation.bundles)
     row = {
         "previous_promotion_id": 0,

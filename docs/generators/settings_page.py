@@ -9,10 +9,10 @@ from typing import Final
 from pydantic import SecretStr
 
 from docs.generators.mapping_page import table_row
-from infra.configuration.keys import limits_of
 from infra.configuration.settings import Settings, annotations
+from infra.configuration.settings_file import limits_of
 from infra.overview.settings_template import descriptions
-from infra.prefect_api.deployment_file import built_in
+from infra.prefect_api.deployments import built_in
 from models.ingest.draft.mapping_text import toml
 from models.primitives.json_types import JsonObject
 

@@ -1,4 +1,4 @@
-"""Commands that ingest sources, and those of the quarantine."""
+"""Commands that check and ingest sources, and those of the quarantine."""
 
 from getpass import getuser
 from pathlib import Path
@@ -104,6 +104,30 @@ def ingest_sql(
         _schedule("ingest_sql", f"sql-{source or Path(mapping).stem}", cron, zone, request)
     else:
         running.finish("ledger", running.flow("ingest_sql")(**request), as_json)
+
+
+@app.command()
+def check(
+    mapping: Annotated[str, typer.Argument(help="A mapping that comes with Tailorbird, or a .toml file.")],
+    paths: Paths = None,
+    consent: Consent = None,
+    consent_note: Annotated[str | None, typer.Option(help="How consent was given.")] = None,
+    rows: Annotated[int, typer.Option(min=1, max=250_000, help="How many rows to read of each file.")] = 5_000,
+    as_json: Json = False,
+) -> None:
+    """Show how a mapping reads the first rows of its files. Nothing is stored, and no service has to run.
+
+    The exit code is 0 if an ingest would accept these rows, and 1 if it would refuse them. The output shows values of
+    the files, with raw user ids.
+    """
+    from tasks.ingest.check.check_mapping import check_mapping
+    from tasks.sources.mapping_files import mapping_overrides
+
+    overrides = mapping_overrides(consent=consent, consent_note=consent_note)
+    report = check_mapping(mapping, paths or [], overrides, rows)
+    running.finish("check", report, as_json)
+    if not report["accepted"]:
+        raise typer.Exit(1)
 
 
 @quarantine.command("list")

@@ -25,41 +25,35 @@ KeyId = Annotated[str, typer.Argument(help="The id of the key, as `keys list` pr
 @app.command()
 def show(as_json: Json = False) -> None:
     """Show the fingerprint of each key, its first use, and the reason. Keys themselves are not shown."""
-    from infra.bundles.signing_key_rotation import list_keys
-
-    running.finish("keys", list_keys(running.database("owner")), as_json)
+    _finish(running.database("owner"), as_json)
 
 
 @app.command()
 def identity() -> None:
     """Show the secret with which your server signs the users of its pages (docs/collector.md)."""
-    from infra.configuration.settings import load
     from infra.keys.credentials import IDENTITY, secret
 
-    print(secret(load(), IDENTITY))
+    print(secret(running.current_settings(), IDENTITY))
 
 
 @rotate.command()
 def signing(reason: Reason, actor: Actor, as_json: Json = False) -> None:
     """Sign new bundles with a new key. Bundles of the earlier key stay trusted until you retire it."""
-    from infra.bundles.signing_key_rotation import list_keys, rotate_signing
-    from infra.configuration.settings import load
+    from infra.bundles.signing_key_rotation import rotate_signing
 
     opened = running.database("owner", compared=False)  # also replaces a lost signing key
-    rotate_signing(opened, load(), actor, reason)
-    running.finish("keys", list_keys(opened), as_json)
+    rotate_signing(opened, running.current_settings(), actor, reason)
+    _finish(opened, as_json)
 
 
 @rotate.command()
 def pseudonym(reason: Reason, actor: Actor, as_json: Json = False) -> None:
     """Re-key all users in every store. Nothing else may run; after a stop, the same command continues."""
-    from infra.bundles.signing_key_rotation import list_keys
-    from infra.configuration.settings import load
     from tasks.rekeying.rotate import rotate_pseudonym_key
 
     opened = running.database("owner", compared=False)  # also continues a stopped rotation
-    rotate_pseudonym_key(opened, load(), actor, reason)
-    running.finish("keys", list_keys(opened), as_json)
+    rotate_pseudonym_key(opened, running.current_settings(), actor, reason)
+    _finish(opened, as_json)
 
 
 @app.command()
@@ -70,14 +64,21 @@ def retire(
     as_json: Json = False,
 ) -> None:
     """Stop trusting bundles of an earlier signing key."""
-    from infra.bundles.signing_key_rotation import list_keys, retire
-    from infra.configuration.settings import load
+    from infra.bundles.signing_key_rotation import retire
     from infra.database.schema.promotion_rows import newest_promotion
 
     opened = running.database("owner")
     with opened.connect() as connection:
         champion = newest_promotion(connection)
-    retire(opened, load(), fingerprint, Path(champion["bundle"]) if champion else None, actor, reason)
+    bundle = Path(champion["bundle"]) if champion else None
+    retire(opened, running.current_settings(), fingerprint, bundle, actor, reason)
+    _finish(opened, as_json)
+
+
+def _finish(opened: "Engine", as_json: bool) -> None:
+    """Print the fingerprints of the keys that stored data depend on."""
+    from infra.bundles.signing_key_rotation import list_keys
+
     running.finish("keys", list_keys(opened), as_json)
 
 

@@ -27,12 +27,11 @@ def compact(
 @app.command()
 def show(as_json: Json = False) -> None:
     """Show the files, rows and bytes of the events by month, and the versions that data sets use."""
-    from infra.configuration.settings import load
     from infra.lake import compaction
     from infra.lake.delta_lake import Lake
     from serving.terminal import screen
 
-    table = Lake(load().lake).events()
+    table = Lake(running.current_settings().lake).events()
     months = compaction.months(table) if table else []
     total = compaction.total(months)
     versions = compaction.dataset_versions(running.database("operator"))

@@ -245,11 +245,10 @@ def score(
 ) -> None:
     """Make the lists of placements with the champion, and publish each placement completely or not at all."""
     from infra.configuration.placements import one
-    from infra.configuration.settings import load
     from models.errors import TailorbirdError
     from serving.queries.freshness import unconfigured, unconfigured_line
 
-    settings = load()
+    settings = running.current_settings()
     if segment is not None:
         if placement or k:
             raise TailorbirdError("A segment is scored for all live placements: leave out the placement and --k.")

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from models.primitives.escaping import for_terminal
 
 if TYPE_CHECKING:
+    from infra.configuration.settings import Settings
     from infra.database.engine import Engine
     from infra.services.endpoints import Endpoints
 
@@ -90,16 +91,23 @@ def print_message(line: str) -> None:
         print(for_terminal(line, allowed="\n"), file=sys.stderr, flush=True)
 
 
+def current_settings() -> "Settings":
+    """Return the settings of this process."""
+    from infra.configuration.settings import load
+
+    return load()
+
+
 def start(*, demo: bool = False) -> "Endpoints":
     """Start the services, connect this process with them, and return their addresses."""
-    from infra.configuration.settings import load
-    from infra.overview import unknown_settings
+    from infra.overview import settings_shown
+    from infra.services.endpoints import export
     from infra.supervisor import startup as services
 
-    for line in unknown_settings.variables():
+    for line in settings_shown.unknown_variables():
         print_message(line)
-    endpoints = services.start(load(), print_message, demo=demo)
-    services.export(endpoints)
+    endpoints = services.start(current_settings(), print_message, demo=demo)
+    export(endpoints)
     return endpoints
 
 
@@ -108,12 +116,11 @@ def database(role: Login, *, compared: bool = True) -> "Engine":
 
     With `compared` it raises InstallationRefusedError when this host's keys or `var` belong to another database.
     """
-    from infra.configuration.settings import load
     from infra.database.engine import engine
     from infra.keys import trust
     from infra.services.database_access.logins import address
 
-    settings = load()
+    settings = current_settings()
     opened = engine(address(settings, role))
     if compared:
         trust.check_reader(opened, settings)
@@ -122,31 +129,30 @@ def database(role: Login, *, compared: bool = True) -> "Engine":
 
 def export() -> None:
     """Set the addresses of the services in this process's environment. The services need not run."""
-    from infra.configuration.settings import load
-    from infra.supervisor import startup as services
+    from infra.services.endpoints import endpoints, export
 
-    services.export(services.endpoints(load()))
+    export(endpoints(current_settings()))
 
 
 def connect(*optional: str) -> None:
     """Connect this process with the services. Raises TailorbirdError when one that is not `optional` does not run."""
-    from infra.configuration.settings import load
+    from infra.services.endpoints import endpoints
     from infra.services.settings_in_use import of_this_shell
-    from infra.supervisor import startup as services
-    from infra.supervisor.running_commands import under_way
+    from infra.supervisor import running_commands
+    from infra.supervisor.probes import NEEDED, ensure
 
-    for line in of_this_shell(load()):
+    for line in of_this_shell(current_settings()):
         print_message(line)
     export()
-    services.ensure(load(), set(services.NEEDED) - set(optional))
+    ensure(current_settings(), set(NEEDED) - set(optional))
     with contextlib.suppress(OSError):  # not required: `up` and the reconciler do it too
-        under_way.mark_crashed(services.endpoints(load()), load().var)
+        running_commands.mark_crashed(endpoints(current_settings()), current_settings().var)
 
 
 def flow(name: str, *optional: str) -> Any:
     """Connect this process with the services, except `optional` ones that do not run, and return a flow."""
     from infra.private_files.error_log import take_native_output
-    from infra.supervisor.startup import NEEDED
+    from infra.supervisor.probes import NEEDED
 
     connect(*optional)
     refuse_early(_COMMANDS.get(name, name))
@@ -173,10 +179,9 @@ def _recorded(needed: frozenset[str], run: Any, *parameters: Any, **keywords: An
     """Run a flow with a record: `down` ends it, and if this process is killed, its run is marked as crashed."""
     from prefect.runtime import flow_run
 
-    from infra.configuration.settings import load
-    from infra.supervisor.running_commands import current
+    from infra.supervisor import command_watch
 
-    work = current.begin(load(), needed, print_message)
+    work = command_watch.begin(current_settings(), needed, print_message)
     recorded_run = run.with_options()
 
     @wraps(run.fn)
@@ -215,25 +220,23 @@ def run_without_heartbeats(run: Callable[..., Any], *parameters: Any, **keywords
 
 def refuse_early(command: str) -> None:
     """Raise TailorbirdError with the next command if this one cannot run yet."""
-    from infra.configuration.settings import load
     from infra.overview.situation import why_not
     from models.errors import TailorbirdError
     from models.monitoring.guidance.next_step import NEEDS
 
     if command not in NEEDS or command in _MAY_BE_IDLE:
         return
-    if reason := why_not(command, database("serving"), load()):
+    if reason := why_not(command, database("serving"), current_settings()):
         raise TailorbirdError(reason)
 
 
 def print_next_step(*, brief: bool = False) -> None:
     """Print the situation, unless it was just shown (`brief`), and the next command."""
-    from infra.configuration.settings import load
     from infra.overview.situation import step
     from serving.terminal import status
 
     with contextlib.suppress(Exception):  # the work is done and shown: a failed hint must not fail it
-        status.print_next_step(step(database("serving"), load()), brief=brief)
+        status.print_next_step(step(database("serving"), current_settings()), brief=brief)
 
 
 def minutes_left(context: typer.Context, minutes: float) -> float:

@@ -62,10 +62,9 @@ def up(
 @app.command()
 def down(force: Annotated[bool, typer.Option("--force", help="Do not ask, even if work still runs.")] = False) -> None:
     """Stop everything that `up` started. It lists running commands and runs; on a terminal it asks first."""
-    from infra.configuration.settings import load
     from infra.supervisor import startup as services
 
-    settings = load()
+    settings = running.current_settings()
     if lines := services.under_way(settings):
         running.print_message("\n".join(["These still run, and end now:", *(f"  {line}" for line in lines)]))
         if sys.stdin.isatty() and not force:
@@ -76,14 +75,14 @@ def down(force: Annotated[bool, typer.Option("--force", help="Do not ask, even i
 @app.command()
 def status(as_json: Json = False) -> None:
     """Show the services, the ledger, champion, challenger and live lists, and the next command."""
-    from infra.configuration.settings import load
     from infra.overview.settings_shown import outdated
-    from infra.supervisor.probes import running_clients
-    from infra.supervisor.startup import reachable, under_way
+    from infra.supervisor.probes import reachable, running_clients
+    from infra.supervisor.startup import under_way
     from models.errors import TailorbirdError
     from serving.events.spool import FOLDER, Spool
 
-    services, mistake = reachable(load()), None
+    settings = running.current_settings()
+    services, mistake = reachable(settings), None
     report: JsonObject = dict.fromkeys(("ledger", "champion", "challenger", "batch", "placements", "next"))
     if services["postgres"]:
         from infra.overview import situation
@@ -91,15 +90,15 @@ def status(as_json: Json = False) -> None:
         from serving.queries.status import status as read_status
 
         stored = read_status(running.database("serving"))
-        report = {**stored, "next": asdict(situation.step(running.database("serving"), load()))}
+        report = {**stored, "next": asdict(situation.step(running.database("serving"), settings))}
         try:
             champion = stored["champion"]["version"] if stored["champion"] else None
-            report["placements"] = judged(stored["placements"], load(), champion)
+            report["placements"] = judged(stored["placements"], settings, champion)
         except TailorbirdError as error:  # the rest is printed first
             mistake = error
-    report["spool"] = Spool(load().var / FOLDER, 0).state()
-    report["services"] = services | running_clients(load())
-    report["running"], report["outdated"] = under_way(load()) if services["postgres"] else [], outdated(load())
+    report["spool"] = Spool(settings.var / FOLDER, 0).state()
+    report["services"] = services | running_clients(settings)
+    report["running"], report["outdated"] = under_way(settings) if services["postgres"] else [], outdated(settings)
     running.finish("status", report, as_json)
     if mistake:
         raise mistake
@@ -108,12 +107,11 @@ def status(as_json: Json = False) -> None:
 @app.command()
 def recommend(user: str, placement: str = "home", as_json: Json = False) -> None:
     """Show one user's recommendations, by the id that your own systems use."""
-    from infra.configuration.settings import load
     from serving.queries.user_recommendations import user_list, why_empty
     from serving.terminal import recommendations
 
     rows = user_list(running.database("reader"), user, placement)
-    why = "" if rows else why_empty(running.database("serving"), load(), user, placement)
+    why = "" if rows else why_empty(running.database("serving"), running.current_settings(), user, placement)
     print(json.dumps(rows)) if as_json else recommendations.print_user_list(user, rows, why, _note(placement))
 
 
@@ -140,7 +138,6 @@ def goes_with(
     as_json: Json = False,
 ) -> None:
     """Show the items that go well with a product or a basket, by your own ids."""
-    from infra.configuration.settings import load
     from serving.queries.basket_recommendations import PLACEMENT, UnknownProductError, basket_recommendations
     from serving.queries.user_recommendations import require_published
     from serving.terminal import recommendations
@@ -149,10 +146,10 @@ def goes_with(
     try:
         rows = basket_recommendations(running.database("serving" if user else "reader"), items, user, k)
     except UnknownProductError:
-        require_published(running.database("serving"), load(), PLACEMENT, "item")
+        require_published(running.database("serving"), running.current_settings(), PLACEMENT, "item")
         raise
     if not rows:
-        require_published(running.database("serving"), load(), PLACEMENT, "item")
+        require_published(running.database("serving"), running.current_settings(), PLACEMENT, "item")
     print(json.dumps(rows)) if as_json else recommendations.print_basket_recommendations(rows, user, _note(PLACEMENT))
 
 
@@ -171,10 +168,9 @@ def explain(user: str, item: str, placement: str = "home", as_json: Json = False
 
 def _note(placement: str) -> str:
     """Return a note that a placement is no longer configured, with the time of its lists; empty for others."""
-    from infra.configuration.settings import load
     from serving.queries.freshness import unconfigured_note
 
-    return unconfigured_note(running.database("reader"), load(), placement)
+    return unconfigured_note(running.database("reader"), running.current_settings(), placement)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -183,11 +179,10 @@ def psql(
     role: Annotated[running.Login, typer.Option("--as", help="The database role to connect as.")] = "operator",
 ) -> None:
     """Open PostgreSQL's own client on the installation's database. Arguments are passed on: `psql -c "SELECT 1"`."""
-    from infra.configuration.settings import load
     from infra.services.database_access.logins import address
-    from infra.services.psql import run
+    from infra.services.postgres_user import run
 
-    sys.exit(run(address(load(), role), context.args))
+    sys.exit(run(address(running.current_settings(), role), context.args))
 
 
 @app.command()
@@ -195,13 +190,12 @@ def logins(
     every: Annotated[bool, typer.Option("--all", help="Show all database roles, not only the reader.")] = False,
 ) -> None:
     """Show the logins of Prefect, MLflow, Data Docs and the page for operators, and the database login for readers."""
-    from infra.configuration.settings import load
     from infra.services.database_access import logins as known
-    from infra.supervisor import startup as services
+    from infra.services.endpoints import endpoints
 
-    settings = load()
-    endpoints = services.endpoints(settings)
-    pages = (*known.of_pages(endpoints), *known.of_operators(settings, endpoints))
+    settings = running.current_settings()
+    now = endpoints(settings)
+    pages = (*known.of_pages(now), *known.of_operators(settings, now))
     for line in (*pages, *known.shown(settings, every=every)):
         print(line)
 
@@ -216,13 +210,11 @@ def verify(
     digest: Annotated[str | None, typer.Option(help="Accept only the manifest with this sha256.")] = None,
 ) -> None:
     """Verify every file of a model, and print the path of a folder that no other user can change, for serving."""
-    if model is not None and model.startswith("models:/"):
-        from infra.registry.verified_models import verified_copy
+    from infra.registry.verified_models import verified_copy, verified_folder
 
+    if model is not None and model.startswith("models:/"):
         print(verified_copy(model, to, digest))
         return
-    from infra.bundles.verified_folders import verified_folder
-
     if model is None:
         from infra.bundles.promoted import verify_promoted
         from infra.configuration.settings import load
@@ -237,10 +229,9 @@ def verify(
 @app.command("signing-key")
 def signing_key() -> None:
     """Print the public key of this installation's bundles: TAILORBIRD_SIGNING_PUBLIC_KEY of hosts that only serve."""
-    from infra.configuration.settings import load
-    from infra.keys.signing import public_key
+    from infra.keys.credentials import public_key
 
-    print(public_key(load()))
+    print(public_key(running.current_settings()))
 
 
 def _lookups() -> "Lookups | None":
@@ -255,12 +246,13 @@ def _wait() -> bool:
     import signal
     import time
 
-    from infra.configuration.settings import load
     from infra.services import state_file
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        while (known := state_file.load(load().var).get("supervisor")) and known.running is not None:
+        while (
+            known := state_file.load(running.current_settings().var).get("supervisor")
+        ) and known.running is not None:
             if not known.alive:
                 running.start()
             time.sleep(_LOOK_SECONDS)

@@ -56,12 +56,11 @@ def show(as_json: Json = False) -> None:
     """
     from dataclasses import asdict
 
-    from infra.configuration.settings import load
-    from infra.overview import settings_shown, unknown_settings
+    from infra.overview import settings_shown
     from serving.terminal.settings import as_json as rules_as_json
     from serving.terminal.settings import print_rules, print_settings
 
-    given = load()
+    given = running.current_settings()
     rows, file = [asdict(row) for row in settings_shown.rows(given)], given.settings_file
     placements, layer, fault = _placement_rules(given)
     if as_json:
@@ -71,7 +70,7 @@ def show(as_json: Json = False) -> None:
         print_rules(placements, layer)
     if fault:
         running.print_message(f"The rules of operators cannot be read: {fault}")
-    for sentence in [*unknown_settings.variables(), *unknown_settings.schedules(given)]:
+    for sentence in [*settings_shown.unknown_variables(), *settings_shown.unknown_schedules(given)]:
         running.print_message(sentence)
 
 

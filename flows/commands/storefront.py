@@ -72,14 +72,14 @@ def shop(
 @contextmanager
 def _config(actor: str) -> Iterator["ShopConfig"]:
     """Yield the settings of the shop, with new keys, which are revoked at the end."""
-    from infra.configuration.settings import load
     from infra.keys.credentials import secret
-    from infra.supervisor.startup import endpoints, ensure
+    from infra.services.endpoints import endpoints
+    from infra.supervisor.probes import ensure
     from models.errors import TailorbirdError
     from serving.queries.user_recommendations import example_users
     from serving.shop.config import ShopConfig
 
-    settings = load()
+    settings = running.current_settings()
     api = endpoints(settings).api_page
     if not api:
         raise TailorbirdError(

@@ -43,12 +43,11 @@ def consume(
     Messages are calls of Segment's specification as JSON, single or as `batch`. Other users of this machine can see
     an address on the command line; the setting stream_url hides its password.
     """
-    from infra.configuration.settings import load
     from models.errors import TailorbirdError
     from serving.stream.brokers import queue_of
     from serving.stream.consumer import ConsumerConfig, run
 
-    settings = load()
+    settings = running.current_settings()
     given = url or (settings.stream_url and settings.stream_url.get_secret_value())
     if not given:
         raise TailorbirdError("Name the broker, such as amqp://guest:guest@127.0.0.1/, or set stream_url.")
@@ -123,10 +122,9 @@ def replay(
 
 
 async def _replayed(letters: list[JsonObject], dry_run: bool) -> list[JsonObject]:
-    from infra.configuration.settings import load
     from serving.stream.consumer import reader_of, settling
     from serving.stream.replay import replay
 
-    settings = load()
+    settings = running.current_settings()
     async with settling(settings, letters[0]["source"]) as settlement:
         return await replay(settlement.pool, letters, lambda source: reader_of(settings, source), dry_run=dry_run)

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.bundles.arrays import NoArraysError, read_arrays, write_arrays
+from infra.bundles.arrays import Arrays, NoArraysError, read_arrays, with_present_keys, write_arrays
 from infra.bundles.manifest import (
     FILES,
-    FORMAT,
     MANIFEST,
     SIGNATURE,
     BundleRefusedError,
@@ -26,28 +25,11 @@ from infra.bundles.manifest import (
     verified,
     verify,
 )
-from infra.keys import renamed_users
-from infra.keys.renamed_users import Arrays
-from infra.private_files.regular_files import open_regular, opened_folder
-from infra.private_files.staging import staged
+from infra.private_files.folders import open_regular, opened_folder, staged
 from models.catalog import from_state
 from models.primitives.state import part_of, under
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
 from models.recommenders.protocols import Recommender
-
-__all__ = [
-    "FILES",
-    "FORMAT",
-    "MANIFEST",
-    "SIGNATURE",
-    "Bundle",
-    "BundleRefusedError",
-    "Origin",
-    "load",
-    "store_bundle",
-    "verify",
-    "write",
-]
 
 _SEGMENTS = "segments."
 _ARRAYS = ("arrays.npz", "fallback.npz")
@@ -112,9 +94,7 @@ def load(folder: Path, digest: str | None = None) -> Bundle:
     with verified(folder, digest) as bundle:
         manifest, files = bundle.manifest, bundle.files
         settings = json.load(files["config.json"])
-        arrays, others = (
-            renamed_users.with_present_keys(_arrays(folder, files, name), manifest.pseudonym_key) for name in _ARRAYS
-        )
+        arrays, others = (with_present_keys(_arrays(folder, files, name), manifest.pseudonym_key) for name in _ARRAYS)
         model = from_state(manifest.kind, settings, arrays)
     state = part_of(_SEGMENTS, others)
     segments = SegmentPopular.from_state(BY_TRAITS, state) if state else None

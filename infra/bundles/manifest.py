@@ -13,9 +13,9 @@ from typing import Any, Final, Self
 
 from infra.configuration.settings import load
 from infra.configuration.version import git_commit, libraries
-from infra.keys import signing
-from infra.keys.fingerprints import PSEUDONYM, present_fingerprint
-from infra.private_files.regular_files import is_plain_name, open_regular, opened_folder
+from infra.keys import credentials
+from infra.keys.credentials import PSEUDONYM, present_fingerprint
+from infra.private_files.folders import is_plain_name, open_regular, opened_folder
 from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject
 from models.recommenders.protocols import Recommender
@@ -111,7 +111,7 @@ def seal(folder: Path, names: Iterable[str], model: Recommender, origin: Origin)
     }
     content = json.dumps(manifest, indent=1, sort_keys=True).encode()
     (folder / MANIFEST).write_bytes(content)
-    (folder / SIGNATURE).write_bytes(signing.sign(load(), content))
+    (folder / SIGNATURE).write_bytes(credentials.sign(load(), content))
     return hashlib.sha256(content).hexdigest()
 
 
@@ -173,8 +173,8 @@ def _signed(folder: Path, descriptor: int, digest: str | None) -> Manifest:
     """Return the manifest after its signature and its digest are verified."""
     content, signature = (_small(folder, descriptor, name) for name in (MANIFEST, SIGNATURE))
     try:
-        signing.verify(load(), content, signature)
-    except signing.SignatureRefusedError as error:
+        credentials.verify(load(), content, signature)
+    except credentials.SignatureRefusedError as error:
         raise BundleRefusedError(f"{folder / MANIFEST} is {error}") from None
     actual = hashlib.sha256(content).hexdigest()
     if digest and actual != digest:

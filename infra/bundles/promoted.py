@@ -4,14 +4,13 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from infra.bundles.arrays import OtherKeyError
 from infra.bundles.bundle import Bundle, load
 from infra.bundles.manifest import BundleRefusedError, Manifest, verify
 from infra.configuration.settings import load as load_settings
 from infra.database.schema.promotion_rows import Promotion
-from infra.keys.credentials import FOLDER, find_secret, variable
-from infra.keys.fingerprints import PSEUDONYM
-from infra.keys.recorded_fingerprints import newest, rows
-from infra.keys.renamed_users import OtherKeyError
+from infra.keys.credentials import FOLDER, PSEUDONYM, find_secret, variable
+from infra.keys.trust import newest, rows
 
 
 def load_promoted(promotion: Promotion) -> Bundle:

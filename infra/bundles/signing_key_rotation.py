@@ -8,11 +8,30 @@ from sqlalchemy import Engine, func, update
 from infra.bundles.manifest import MANIFEST, SIGNATURE
 from infra.configuration.settings import Settings
 from infra.database.schema.trust_schema import fingerprints
-from infra.keys.credentials import FOLDER, environment_secret, find_secret, stored_secret, variable
-from infra.keys.fingerprints import PSEUDONYM, SIGNING, fingerprint
-from infra.keys.recorded_fingerprints import Fingerprint, lock, newest, record, rows
-from infra.keys.signing import signed_by
-from infra.keys.trust import ADOPTED, NEXT, RotationRefusedError, compare, finish_rotation, store_trusted_keys
+from infra.keys.credentials import (
+    FOLDER,
+    PSEUDONYM,
+    SIGNING,
+    environment_secret,
+    find_secret,
+    fingerprint,
+    signed_by,
+    stored_secret,
+    variable,
+)
+from infra.keys.trust import (
+    ADOPTED,
+    NEXT,
+    Fingerprint,
+    RotationRefusedError,
+    compare,
+    finish_rotation,
+    lock,
+    newest,
+    record,
+    rows,
+    store_trusted_keys,
+)
 
 
 def rotate_signing(engine: Engine, settings: Settings, actor: str, reason: str) -> Fingerprint:

@@ -10,24 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from infra.configuration import addresses, keys, value_checks
+from infra.configuration import addresses, settings_file, value_checks
 from infra.configuration import settings_file as file
 from infra.configuration.settings_file import SettingsRefusedError
-from infra.configuration.timing import Timing, timings
+from infra.configuration.value_checks import Timing, timings
 from models.datasets.acceptance import DatasetLimits
 from models.gate.thresholds import GateThresholds
 from models.monitoring.drift.monitor_settings import DriftMonitorConfig
 from models.primitives.json_types import JsonObject
-
-__all__ = ["Settings", "SettingsRefusedError", "annotations", "in_file", "load", "source", "variable_of"]
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 PortOrNone = Annotated[int, Field(ge=0, le=65535)]
@@ -347,5 +339,5 @@ def annotations() -> dict[str, Any]:
 
 def _of_file(path: Path | None) -> JsonObject:
     """Return the content of the settings file, under the names of the environment's values."""
-    given = {} if path is None else keys.values(path, annotations()) | {"settings_file": str(path)}
+    given = {} if path is None else settings_file.values(path, annotations()) | {"settings_file": str(path)}
     return {str(Settings.model_fields[name].validation_alias or name): value for name, value in given.items()}

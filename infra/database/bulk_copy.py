@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 from sqlalchemy import Connection, Select, Table, TextClause, text
 
-from infra.database.errors import values_hidden
+from infra.database.engine import values_hidden
 
 _LONGEST_ROW = 64 * 2**20
 """Bytes; Arrow cannot read a row that is longer than a block."""

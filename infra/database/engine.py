@@ -1,20 +1,27 @@
-"""Opens connections to Tailorbird's database and migrates its schema."""
+"""Opens connections to Tailorbird's database, whose errors quote no row, and migrates its schema."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any, Final
 
-from sqlalchemy import Connection, create_engine, text
+import psycopg2
+from sqlalchemy import Connection, create_engine, event, func, select, text
 from sqlalchemy import Engine as Engine
+from sqlalchemy.engine import ExceptionContext
 
 from infra.configuration import addresses
-from infra.database.errors import hide_values
 from models.errors import TailorbirdError
 
 _MIGRATION_LOCK = 0x7A11
 _CONNECT_SECONDS = 30
 _BASELINE = "0033"
 """The first revision that migrations lead on from."""
+_BAD_VALUE: Final = "22"
+"""The class of codes for invalid values: even the first line of these messages quotes the value."""
 
 
 class SchemaError(TailorbirdError):
@@ -58,9 +65,7 @@ def migrate(url: str) -> None:
         config.attributes["connection"] = connection
         revision = _revision(connection)
         if revision is None:
-            from infra.database.schema.creation import create_schema
-
-            create_schema(connection)
+            _create_schema(connection)
             command.stamp(config, "head")
             return
         _check(revision)
@@ -71,6 +76,21 @@ def migrate(url: str) -> None:
                 f"A newer version of Tailorbird migrated this database ({error}). Update Tailorbird, or restore a "
                 "backup from before that version."
             ) from None
+
+
+def _create_schema(connection: Connection) -> None:
+    """Create schemas and tables, and the views, functions and triggers that the files in `sql` define on them."""
+    from infra.database.schema import ledger_schema, monitoring_schema, serving_schema, trust_schema  # noqa: F401
+    from infra.database.schema.schema import metadata  # to which each of the modules adds its tables
+
+    def run(name: str) -> None:
+        statements = (Path(__file__).parent / "schema" / "sql" / f"{name}.sql").read_text()
+        connection.exec_driver_sql(statements, execution_options={"no_parameters": True})
+
+    run("schemas")
+    metadata.create_all(connection, checkfirst=False)
+    for name in ("list_views", "report_views", "user_functions", "list_functions", "triggers"):
+        run(name)
 
 
 def _revision(connection: Connection) -> str | None:
@@ -86,3 +106,46 @@ def _check(revision: str | None) -> None:
             f"This database is of an earlier version of Tailorbird (schema {revision}). Start the previous release "
             "once with `tailorbird up`, then this one."
         )
+
+
+def hide_values(engine: Engine) -> None:
+    """Remove values from every error that statements of this engine raise."""
+    event.listen(engine, "handle_error", _handle)
+
+
+@contextmanager
+def values_hidden() -> Iterator[None]:
+    """Remove values from errors of a cursor that is used without SQLAlchemy, as for COPY."""
+    try:
+        yield
+    except psycopg2.Error as error:
+        error.args = (_text(error),)
+        raise
+
+
+def _handle(context: ExceptionContext) -> None:
+    error: Any = context.original_exception
+    wrapped = context.sqlalchemy_exception
+    if not isinstance(error, psycopg2.Error) or not error.pgcode:
+        return  # a failed connection: the message names hosts and no row
+    error.args = (_text(error),)
+    if wrapped is not None:
+        wrapped.args = (f"({type(error).__module__}.{type(error).__name__}) {error.args[0]}",)
+
+
+def _text(error: psycopg2.Error) -> str:
+    """Return the server's first line without DETAIL, CONTEXT and LINE, which contain keys, rows and statements."""
+    if not error.pgcode:
+        return str(error)
+    if error.pgcode.startswith(_BAD_VALUE):
+        return f"a value was refused (code {error.pgcode})"
+    return error.diag.message_primary or f"code {error.pgcode}"
+
+
+def database_now(connection: Connection) -> datetime:
+    """Return the database's time in UTC.
+
+    Never compare times of the database with a machine's own clock: that clock may be wrong or be adjusted.
+    """
+    moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+    return moment.astimezone(UTC)

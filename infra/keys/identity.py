@@ -15,7 +15,7 @@ from sqlalchemy import Connection, func, select, text
 
 from infra.database.bulk_copy import insert_new
 from infra.database.schema.schema import identities
-from infra.keys import key_chain
+from infra.keys import credentials
 from models.primitives.arrow_sql import query
 
 _BLOCK: Final = 64
@@ -27,12 +27,12 @@ _MANY: Final = 1_000
 
 def pseudonym(user_id: str, key: bytes) -> str:
     """Return the user key: HMAC-SHA-256 of the raw id, 64 hex digits. Only holders of the key can compute it."""
-    return key_chain.hashed(user_id, key_chain.keys(key.decode()))
+    return credentials.hashed(user_id, credentials.keys(key.decode()))
 
 
 def pseudonyms(user_ids: pa.Array, key: bytes, domain: bytes = b"") -> pa.Array:
     """Return the keys of raw ids of a domain, null for null: the same HMAC, of many ids by DuckDB on all cores."""
-    return rekeyed(user_ids, key_chain.keys(key.decode()), domain)
+    return rekeyed(user_ids, credentials.keys(key.decode()), domain)
 
 
 def pseudonyms_of(ids: pa.Array, is_device: pa.Array, key: bytes) -> pa.Array:
@@ -41,13 +41,13 @@ def pseudonyms_of(ids: pa.Array, is_device: pa.Array, key: bytes) -> pa.Array:
         return pseudonyms(ids, key)
     devices = pc.if_else(is_device, ids, pa.scalar(None, ids.type))
     users = pc.if_else(is_device, pa.scalar(None, ids.type), ids)
-    return pc.coalesce(pseudonyms(users, key), pseudonyms(devices, key, key_chain.DEVICE))
+    return pc.coalesce(pseudonyms(users, key), pseudonyms(devices, key, credentials.DEVICE))
 
 
 def rekeyed(names: pa.Array, added: Sequence[str], domain: bytes = b"") -> pa.Array:
     """Hash ids of a domain, or stored keys, with the `added` keys of the chain, null for null."""
     if len(names) < _MANY:
-        hashed = [None if name is None else key_chain.hashed(name, added, domain) for name in names.to_pylist()]
+        hashed = [None if name is None else credentials.hashed(name, added, domain) for name in names.to_pylist()]
         return pa.array(hashed, pa.string())
     names = names.cast(pa.string())
     return reduce(_all_hashed, added[1:], _all_hashed(names, added[0], domain)) if added else names
@@ -68,7 +68,7 @@ def _all_hashed(names: pa.Array, key: str, domain: bytes = b"") -> pa.Array:
 
 def key_version(key: bytes) -> int:
     """Return the number of keys in the chain: 1 before the first rotation."""
-    return len(key_chain.keys(key.decode()))
+    return len(credentials.keys(key.decode()))
 
 
 def remember(connection: Connection, names: pa.Table, version: int = 1) -> None:

@@ -9,12 +9,30 @@ from typing import Final
 from sqlalchemy import Engine
 
 from infra.configuration.settings import Settings
-from infra.keys import key_chain
-from infra.keys.credentials import FOLDER, create_once, environment_secret, find_secret, variable
-from infra.keys.fingerprints import PSEUDONYM, SIGNING, fingerprint
-from infra.keys.recorded_fingerprints import Fingerprint, lock, newest, pending, record, rows
-from infra.keys.trust import NEXT, RotationRefusedError, compare, finish_rotation
-from infra.private_files.staging import synchronise
+from infra.keys import credentials
+from infra.keys.credentials import (
+    FOLDER,
+    PSEUDONYM,
+    SIGNING,
+    create_once,
+    environment_secret,
+    find_secret,
+    fingerprint,
+    variable,
+)
+from infra.keys.trust import (
+    NEXT,
+    Fingerprint,
+    RotationRefusedError,
+    compare,
+    finish_rotation,
+    lock,
+    newest,
+    pending,
+    record,
+    rows,
+)
+from infra.private_files.folders import synchronise
 
 _RANDOM: Final = 32
 
@@ -38,7 +56,7 @@ class Rotation:
     @property
     def generation(self) -> int:
         """Return the number of keys in the chain."""
-        return len(key_chain.keys(self.secret))
+        return len(credentials.keys(self.secret))
 
     @property
     def number(self) -> int:
@@ -51,7 +69,7 @@ class Rotation:
         The key with the fingerprint `earlier`, or else the first key, made the user keys in the store. Raises
         RotationRefusedError when the chain does not continue that key.
         """
-        added = key_chain.remaining(self.secret, earlier or self.first)
+        added = credentials.remaining(self.secret, earlier or self.first)
         if added is None:
             raise RotationRefusedError(
                 f"The lake's user keys come from a {PSEUDONYM} (fingerprint {earlier}) that the present one does not "
@@ -64,7 +82,7 @@ class Rotation:
         """Return the keys that a table of the lake lacks, by its mark or else by the fingerprint of the lake."""
         if number is None:
             return self.added_since(earlier)
-        by_number = {_number(digest): digest for digest in key_chain.fingerprints(self.secret)}
+        by_number = {_number(digest): digest for digest in credentials.fingerprints(self.secret)}
         return self.added_since(by_number.get(number, f"of the number {number}"))
 
 
@@ -119,7 +137,7 @@ def _secret(settings: Settings, current: Fingerprint, begun: Fingerprint | None)
             f"secrets/{waiting.name} to {waiting.parent}. {_given()}Nothing was changed."
         )
     for secret in candidates:
-        if key_chain.remaining(secret, current.fingerprint):
+        if credentials.remaining(secret, current.fingerprint):
             return secret
     compare(settings, [current])
     assert present is not None
@@ -129,7 +147,7 @@ def _secret(settings: Settings, current: Fingerprint, begun: Fingerprint | None)
             f'`export {variable(PSEUDONYM)}="${variable(PSEUDONYM)},$(openssl rand -hex 32)"`. Run the command again '
             "with it. Then set the variable to the same content on every host, and run `tailorbird up`."
         )
-    return _stored(waiting, key_chain.extended(present, secrets.token_hex(_RANDOM)))
+    return _stored(waiting, credentials.extended(present, secrets.token_hex(_RANDOM)))
 
 
 def _given() -> str:

@@ -1,33 +1,45 @@
-"""Checks that keys, `var` and database belong to one installation; otherwise the process stops."""
+"""Records the fingerprints of keys, and checks that keys, `var` and database belong to one installation.
+
+A process whose keys do not fit stops.
+"""
 
 import secrets
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 from weakref import WeakKeyDictionary
 
 from psycopg2.errors import UndefinedTable
-from sqlalchemy import Connection, Engine, Table, exists, or_, select
+from sqlalchemy import Connection, Engine, Table, exists, func, insert, or_, select, update
 from sqlalchemy.exc import ProgrammingError
 
 from infra.configuration.settings import Settings
 from infra.database.schema.schema import identities, promotions, suppressions, users
-from infra.keys import key_chain
+from infra.database.schema.trust_schema import fingerprints
+from infra.keys import credentials
 from infra.keys.credentials import (
     FOLDER,
+    INSTALLATION,
     INSTALLATION_ID,
+    KEYS,
+    PSEUDONYM,
+    SIGNING,
+    TRUSTED,
     create_once,
     environment_secret,
     find_secret,
+    fingerprint,
+    key_source,
+    public_of,
     secret,
     variable,
 )
-from infra.keys.fingerprints import INSTALLATION, KEYS, PSEUDONYM, SIGNING, fingerprint, key_source
-from infra.keys.recorded_fingerprints import Fingerprint, lock, newest, pending, record, rows, trusted
-from infra.keys.signing import TRUSTED
 from models.errors import TailorbirdError
 
+_LOCK: Final = 0x7A12
 NEXT: Final = ".next"
 """The suffix of the file that holds a new key until the database records it."""
 _SAMPLE: Final = 20
@@ -55,6 +67,74 @@ class RotationRefusedError(TailorbirdError):
 
 class KeyRotatingError(TailorbirdError):
     """The pseudonym key is being rotated, or was rotated since this process began."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """One row: a key of the installation, or its random id."""
+
+    kind: str
+    generation: int
+    fingerprint: str
+    public_key: str | None
+    """64 hex digits; None unless it is a signing key."""
+    actor: str
+    reason: str
+    since: datetime
+    retired_at: datetime | None
+    retired_by: str | None
+    retired_because: str | None
+    pending: bool
+    """Whether a rotation of the pseudonym key has begun and some stores are not re-keyed yet."""
+
+
+def rows(connection: Connection) -> list[Fingerprint]:
+    """Return every row, the newest of each kind last."""
+    ordered = select(fingerprints).order_by(fingerprints.c.kind, fingerprints.c.generation)
+    return [Fingerprint(**row) for row in connection.execute(ordered).mappings()]
+
+
+def newest(records: list[Fingerprint]) -> Mapping[str, Fingerprint]:
+    """Return the row in use, by kind."""
+    return {row.kind: row for row in records if not row.pending}
+
+
+def pending(records: list[Fingerprint]) -> Fingerprint | None:
+    """Return the row of an unfinished rotation; None without one."""
+    return next((row for row in records if row.pending), None)
+
+
+def trusted(records: list[Fingerprint]) -> list[str]:
+    """Return the public signing keys that are not retired, sorted."""
+    return sorted(row.public_key for row in records if row.public_key and row.retired_at is None)
+
+
+def lock(connection: Connection) -> None:
+    """Wait until no other process changes the rows; the end of the transaction releases the lock."""
+    connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+
+
+def record(connection: Connection, kind: str, value: str, actor: str, reason: str, *, begun: bool = False) -> None:
+    """Insert a key, or the installation's id, as the newest of its kind. Call it under the lock.
+
+    With `begun` the key is not in use before `complete_rotation`.
+    """
+    latest = newest(rows(connection)).get(kind)
+    row = {
+        "kind": kind,
+        "generation": latest.generation + 1 if latest else 1,
+        "fingerprint": value if kind == INSTALLATION else fingerprint(kind, value),
+        "public_key": public_of(value) if kind == SIGNING else None,
+        "actor": actor,
+        "reason": reason,
+    }
+    connection.execute(insert(fingerprints).values(row | ({"pending": True} if begun else {})))
+
+
+def complete_rotation(connection: Connection) -> None:
+    """Put the pending key into use."""
+    change = update(fingerprints).where(fingerprints.c.pending).values(pending=False, since=func.now())
+    connection.execute(change)
 
 
 def check(engine: Engine, settings: Settings) -> str:
@@ -197,7 +277,7 @@ def _newer(row: Fingerprint, key: str) -> str:
     """Return the advice for a database that may have been restored from before a rotation."""
     if row.kind == SIGNING:
         return _NEWER.format("signing")
-    return _NEWER.format("pseudonym") if key_chain.remaining(key, row.fingerprint) else ""
+    return _NEWER.format("pseudonym") if credentials.remaining(key, row.fingerprint) else ""
 
 
 def recorded(engine: Engine) -> list[Fingerprint]:
@@ -243,7 +323,7 @@ def _pseudonym_key(connection: Connection, settings: Settings, *, filled: bool) 
             )
         return secret(settings, PSEUDONYM)
     stored = connection.execute(select(identities.c.user_id, identities.c.user_key).limit(_SAMPLE)).all()
-    if stored and not any(key_chain.hashed(row.user_id, key_chain.keys(key)) == row.user_key for row in stored):
+    if stored and not any(credentials.hashed(row.user_id, credentials.keys(key)) == row.user_key for row in stored):
         raise InstallationRefusedError(
             f"The {PSEUDONYM} of {key_source(settings, PSEUDONYM)} does not fit the users of this database. Restore "
             "the key they were ingested with, or correct TAILORBIRD_DATABASE_URL or TAILORBIRD_VAR."

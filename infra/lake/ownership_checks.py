@@ -7,9 +7,8 @@ from sqlalchemy import Engine, exists, select
 from infra.configuration.settings import Settings
 from infra.database.schema.ledger_schema import COMMITTED
 from infra.database.schema.schema import ingest_batches
-from infra.keys.fingerprints import PSEUDONYM
-from infra.keys.recorded_fingerprints import newest
-from infra.keys.trust import NOTHING_CHANGED, InstallationRefusedError, check, has_rows, recorded
+from infra.keys.credentials import PSEUDONYM
+from infra.keys.trust import NOTHING_CHANGED, InstallationRefusedError, check, has_rows, newest, recorded
 from infra.lake.delta_lake import Lake
 
 

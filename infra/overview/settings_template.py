@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from infra.configuration import settings_file
-from infra.configuration.keys import UNWRITABLE, limits_of
 from infra.configuration.settings import Settings, annotations, variable_of
-from infra.configuration.settings_file import SettingsRefusedError
-from infra.prefect_api.deployment_file import NAME, built_in
+from infra.configuration.settings_file import UNWRITABLE, SettingsRefusedError, limits_of
+from infra.prefect_api.deployments import NAME, built_in
 
 _WIDTH: Final = 118
 _HEAD: Final = """\

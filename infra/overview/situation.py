@@ -1,26 +1,27 @@
 """Reads the state of an installation from Postgres, for `models.monitoring.guidance`."""
 
 import json
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, TypedDict, cast
+from typing import Final, NamedTuple, TypedDict, cast
 
 from sqlalchemy import Connection, Engine, RowMapping, func, select, text
 
 from infra.configuration.placements import configured
 from infra.configuration.settings import Settings
-from infra.database.schema.ledger_schema import COMMITTED, UNDO_CHANGES
+from infra.database.schema.ledger_schema import COMMITTED, PENDING, UNDO_CHANGES
 from infra.database.schema.promotion_rows import Promotion, newest_promotion
 from infra.database.schema.schema import DEADLINE, ingest_batches, reviews
-from infra.overview.unfinished import cut_short, unfinished
-from infra.supervisor.running_commands.under_way import next_run, under_way
+from infra.supervisor.running_commands import next_run, under_way
 from models.errors import TailorbirdError
 from models.evaluation.metrics.ranking import METRIC
 from models.gate.results import BETTER, Outcome, stored_outcome
 from models.lists.rules.placement_config import PlacementError
 from models.monitoring.guidance.next_step import Step, next_step, refusal, wait_for
-from models.monitoring.guidance.situation import EarlierChampion, LastReview, Situation
+from models.monitoring.guidance.situation import CutShort, EarlierChampion, LastReview, Situation
+from models.primitives.json_types import JsonObject
+from tasks.ingest.ledger import unfinished
 
 _REFERENCE: Final = ("items", "users")
 """Kinds of batches without events."""
@@ -227,3 +228,61 @@ def _of_another(row: RowMapping, champion: Promotion) -> bool:
     """Return whether another version made the lists and nobody rolled them back since the champion's promotion."""
     rolled_back = row["moved_by"] is not None and row["published_at"] >= champion["promoted_at"]
     return bool(row["model_version"] != champion["model_version"]) and not rolled_back
+
+
+_UNFINISHED: Final = text("""
+    SELECT batch_id, dataset, source, location, request, status, EXISTS (
+        SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
+            AND (classid::bigint << 32 | objid::bigint) = hashtextextended(batch_id, 0)
+    ) AS active
+    FROM ingest_batches WHERE status IN ('pending', 'undoing') ORDER BY started_at, location, batch_id
+""")
+"""An ingest and an undo hold the lock of their batch; a killed process loses it."""
+
+
+@dataclass(frozen=True)
+class UnfinishedBatch:
+    """A batch whose ingest or undo is running or was interrupted."""
+
+    batch_id: str
+    dataset: str
+    source: str
+    location: str
+    request: JsonObject
+    """The parameters of its ingest."""
+    status: str
+    active: bool
+    """Whether a process works on it now."""
+
+
+def unfinished(connection: Connection) -> list[UnfinishedBatch]:
+    """Return the batches whose ingest or undo is not finished; those that are not `active` were interrupted."""
+    return [UnfinishedBatch(**row) for row in connection.execute(_UNFINISHED).mappings()]
+
+
+def cut_short(batches: Iterable[UnfinishedBatch]) -> tuple[CutShort, ...]:
+    """Return the interrupted ingests among unfinished batches, grouped by their source and parameters."""
+    files: dict[_Ingest, list[str]] = {}
+    for batch in batches:
+        if batch.status == PENDING and not batch.active:
+            overrides = batch.request.get("overrides") or {}
+            mapping = batch.request.get("mapping", batch.source)
+            sql = batch.request.get("sql") or {}
+            options = tuple(sorted((sql.get("options") or {}).items()))
+            key = _Ingest(batch.source, mapping, tuple(sorted(overrides.items())), sql.get("url", ""), options)
+            files.setdefault(key, []).append(batch.location)
+    return tuple(
+        CutShort(ingest.source, ingest.mapping, tuple(places), dict(ingest.overrides), ingest.url, dict(ingest.options))
+        for ingest, places in files.items()
+    )
+
+
+class _Ingest(NamedTuple):
+    """The source and the parameters of an ingest."""
+
+    source: str
+    mapping: str
+    overrides: tuple[tuple[str, str], ...]
+    url: str
+    """The address of a database; empty for files."""
+    options: tuple[tuple[str, str], ...]

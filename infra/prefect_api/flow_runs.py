@@ -6,8 +6,7 @@ from enum import Enum, auto
 from typing import Any, Final
 
 from infra.prefect_api import deployments
-from infra.prefect_api.client import SECONDS, PrefectClient
-from infra.prefect_api.entities import FlowRun
+from infra.prefect_api.client import SECONDS, FlowRun, PrefectClient
 from infra.services.endpoints import Endpoints
 
 RUNNING: Final = "RUNNING"

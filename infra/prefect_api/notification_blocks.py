@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from infra.configuration.settings import Settings
 from infra.prefect_api.client import PrefectClient
 from models.errors import TailorbirdError
+from models.primitives.json_types import JsonObject
 
 BLOCK: Final = re.compile(r"block:([a-z0-9-]+)/([a-z0-9-]+)")
 _TYPE: Final = "slack-webhook"
@@ -19,28 +19,6 @@ _SEPARATOR: Final = re.compile(r"\s*,\s*(?=block:|[a-z][a-z0-9+.-]*://)")
 
 class AlertsRefusedError(TailorbirdError):
     """TAILORBIRD_ALERTS names something that cannot receive alerts."""
-
-
-@dataclass(frozen=True)
-class _BlockType:
-    """A type of block in Prefect."""
-
-    type_id: str
-    schema_id: str
-
-
-@dataclass(frozen=True)
-class _Block:
-    """A block that this module created from an address."""
-
-    id: str
-    name: str
-    address: str
-
-    @property
-    def number(self) -> int:
-        """Return its place among the addresses, from 1."""
-        return int(self.name.rpartition("-")[2])
 
 
 def addresses(settings: Settings) -> list[str]:
@@ -65,17 +43,17 @@ def blocks(settings: Settings, client: PrefectClient) -> list[str]:
     entries = addresses(settings)
     given = list(_given(entries, client))
     own = [entry for entry in entries if not entry.startswith("block:")]
-    block_type = _block_type(client)
-    if block_type is None:
+    schema = _schema(client)
+    if schema is None:
         if own:
             raise AlertsRefusedError(
                 f"TAILORBIRD_ALERTS: this Prefect has no block type {_TYPE}; name a block instead."
             )
         return given
-    created = [_ensured(client, block_type, f"{_NAME}-{number}", address) for number, address in enumerate(own, 1)]
+    created = [_ensured(client, schema, f"{_NAME}-{number}", address) for number, address in enumerate(own, 1)]
     for block in _own(client):
-        if block.number > len(own):
-            client.delete(f"/block_documents/{block.id}")
+        if int(block["name"].rpartition("-")[2]) > len(own):
+            client.delete(f"/block_documents/{block['id']}")
     return [*given, *created]
 
 
@@ -101,29 +79,30 @@ def _given(entries: list[str], client: PrefectClient) -> Iterator[str]:
             yield str(block["id"])
 
 
-def _block_type(client: PrefectClient) -> _BlockType | None:
+def _schema(client: PrefectClient) -> JsonObject | None:
+    """Return the ids of the type of block and of its newest schema; None if Prefect has no such type."""
     block_type = client.get(f"/block_types/slug/{_TYPE}")
     if block_type is None:
         return None
     query = {"block_schemas": {"block_type_id": {"any_": [block_type["id"]]}}}
     schemas = client.find("/block_schemas", query)
-    return _BlockType(block_type["id"], schemas[0]["id"]) if schemas else None
+    return {"block_type_id": block_type["id"], "block_schema_id": schemas[0]["id"]} if schemas else None
 
 
-def _own(client: PrefectClient) -> Iterator[_Block]:
+def _own(client: PrefectClient) -> Iterator[JsonObject]:
+    """Yield the blocks that this module created from addresses."""
     query = {"block_types": {"slug": {"any_": [_TYPE]}}, "include_secrets": True}
-    for block in client.find("/block_documents", query):
-        if re.fullmatch(rf"{_NAME}-\d+", block["name"] or ""):
-            yield _Block(str(block["id"]), block["name"], str(block["data"].get("url")))
+    yield from (
+        block for block in client.find("/block_documents", query) if re.fullmatch(rf"{_NAME}-\d+", block["name"] or "")
+    )
 
 
-def _ensured(client: PrefectClient, block_type: _BlockType, name: str, address: str) -> str:
+def _ensured(client: PrefectClient, schema: JsonObject, name: str, address: str) -> str:
     """Return the id of the block of that name, with this address."""
-    known = next((block for block in _own(client) if block.name == name), None)
+    known = next((block for block in _own(client) if block["name"] == name), None)
     data = {"url": address}
     if known is None:
-        ids = {"block_schema_id": block_type.schema_id, "block_type_id": block_type.type_id}
-        return str(client.post("/block_documents/", {"name": name, "data": data, **ids})["id"])
-    if known.address != address:
-        client.patch(f"/block_documents/{known.id}", {"data": data})
-    return known.id
+        return str(client.post("/block_documents/", {"name": name, "data": data, **schema})["id"])
+    if known["data"].get("url") != address:
+        client.patch(f"/block_documents/{known['id']}", {"data": data})
+    return str(known["id"])

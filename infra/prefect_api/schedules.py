@@ -9,10 +9,9 @@ from typing import Any, Final, NamedTuple
 from zoneinfo import available_timezones
 
 from infra.configuration.settings import Settings, load, source
-from infra.configuration.timing import Timing
-from infra.prefect_api.client import PAGE, PrefectClient, PrefectError
-from infra.prefect_api.deployment_file import NAME, built_in
-from infra.prefect_api.entities import Deployment, DeploymentSchedule
+from infra.configuration.value_checks import Timing
+from infra.prefect_api.client import PAGE, Deployment, DeploymentSchedule, PrefectClient, PrefectError
+from infra.prefect_api.deployments import NAME, built_in
 from infra.services.endpoints import endpoints
 from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject

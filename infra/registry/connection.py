@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from infra.configuration.settings import load
 from infra.services.endpoints import MODEL, page_of
@@ -18,6 +18,8 @@ from models.errors import TailorbirdError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
+    from mlflow.entities.model_registry import ModelVersion
 
 
 NAME: Final = MODEL
@@ -145,3 +147,38 @@ def experiment_address(pages: str, experiment: str) -> str:
     By default a browser opens every experiment as one of language models; the address overrides that.
     """
     return f"{pages}/#/experiments/{experiment}/runs?{_WORKFLOW}&viewStateShareKey={_VIEW}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of the experiment."""
+
+    run_id: str
+    name: str
+    status: str
+    tags: Mapping[str, str]
+    artifact_uri: str
+
+    @classmethod
+    def of(cls, run: "MlflowRun") -> Self:
+        """Read a run from MLflow's object."""
+        info = run.info
+        return cls(str(info.run_id), str(info.run_name), str(info.status), run.data.tags, str(info.artifact_uri))
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A version of the registered model."""
+
+    version: int
+    run_id: str
+    source: str
+    """The address that MLflow loads it from."""
+    description: str
+    tags: Mapping[str, str]
+
+    @classmethod
+    def of(cls, version: "ModelVersion") -> Self:
+        """Read a version from MLflow's object."""
+        run_id, source = str(version.run_id), str(version.source)
+        return cls(int(version.version), run_id, source, version.description or "", dict(version.tags))

@@ -3,17 +3,24 @@
 MLflow reads `MLmodel` of a model, and runs the code that it names, before it calls our loader.
 """
 
+import os
 import re
+import stat
 from pathlib import Path
 from typing import Final
 
-from infra.bundles.manifest import BundleRefusedError, read_signed
-from infra.bundles.verified_folders import verified_folder
+from infra.bundles.bundle import store_bundle
+from infra.bundles.manifest import MANIFEST, BundleRefusedError, read_signed, verify
 from infra.configuration.settings import Settings, load
 from infra.database.engine import engine
 from infra.registry.client import Registry
-from infra.registry.recorded_versions import RecordedVersion, promoted_version, recorded_version
-from infra.registry.registered_bundles import check_version, downloaded_model
+from infra.registry.registered_bundles import (
+    RecordedVersion,
+    check_version,
+    downloaded_model,
+    promoted_version,
+    recorded_version,
+)
 from infra.services.endpoints import MODEL, database_url, endpoints, export
 from models.errors import TailorbirdError
 
@@ -81,3 +88,38 @@ def _recorded(settings: Settings, model: str, number: int) -> RecordedVersion:
             f"No review recorded the digest of version {number}, so nothing vouches for it: run `tailorbird review`."
         )
     return recorded
+
+
+class SharedFolderError(TailorbirdError):
+    """Other users can change a folder."""
+
+
+def verified_folder(folder: Path, to: Path | None = None, digest: str | None = None) -> Path:
+    """Verify a bundle and return its folder, or the folder of a copy in `to`. Only this user and root can change it.
+
+    The returned path has no links, so nobody can redirect it. Raises BundleRefusedError and SharedFolderError.
+    """
+    if to is not None:
+        folder, _ = store_bundle(folder, to.absolute(), digest)
+    place = folder.resolve()
+    if not (place / MANIFEST).is_file():
+        verify(place, digest)  # raises BundleRefusedError instead of advice about the rights of /tmp
+    check_private(place)
+    verify(place, digest)
+    return place
+
+
+def check_private(folder: Path) -> None:
+    """Raise SharedFolderError when a user other than this one and root can change a folder, its files or its path.
+
+    The path must be resolved.
+    """
+    parents = [path for path in folder.parents if not path.stat().st_mode & stat.S_ISVTX]
+    # In a folder with the sticky bit, such as /tmp, users cannot replace files of others.
+    for path in [folder, *(folder.iterdir() if folder.is_dir() else ()), *parents]:
+        status = path.lstat()
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise SharedFolderError(
+                f"Other users can change {path}, so {folder} may hold something else by the time it is opened. Run "
+                f"`chmod go-w {path}` if it is yours, or give a private folder as --to."
+            )

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from infra.private_files.staging import staged
+from infra.private_files.folders import staged
 from infra.services.endpoints import Endpoints
 
 MAX_PAGES = 20

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from infra.configuration import addresses, settings_file
 from infra.configuration.settings import Settings
@@ -10,7 +11,6 @@ from infra.keys.credentials import secret
 from infra.services import environment as service_environment
 from infra.services import state_file
 from infra.services.embedded_postgres import EmbeddedPostgres
-from infra.services.prefect_pages import pages_root
 from infra.services.state_file import Service
 from models.errors import TailorbirdError
 
@@ -19,6 +19,7 @@ USER = "tailorbird"
 DATABASE = "tailorbird"
 MODEL = "tailorbird"
 """The experiment and the registered model in MLflow."""
+_NEWER, _CLOUD = "/v2", "prefect.cloud"
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
@@ -53,6 +54,31 @@ class Endpoints:
     docs_page: str = ""
     docs_login: str | None = field(default=None, repr=False)
     api_page: str = ""
+
+    @property
+    def runs_page(self) -> str:
+        """Return Prefect's page of all runs."""
+        return f"{pages_root(self.prefect_page)}/runs"
+
+    @property
+    def deployments_page(self) -> str:
+        """Return Prefect's page of all deployments."""
+        return f"{pages_root(self.prefect_page)}/deployments"
+
+    def flow_run_page(self, run_id: str) -> str:
+        """Return Prefect's page of a flow run."""
+        return f"{self.runs_page}/flow-run/{run_id}"
+
+
+def pages_root(page: str) -> str:
+    """Return the root of the newer pages of a Prefect server; Prefect Cloud has only one set of pages.
+
+    Without a login, the newer ones ask for the password and then show the linked page; the older ones show an error.
+    """
+    page = page.rstrip("/")
+    host = urlsplit(page).hostname or ""
+    is_cloud = host == _CLOUD or host.endswith(f".{_CLOUD}")
+    return page if is_cloud or page.endswith(_NEWER) else page + _NEWER
 
 
 def endpoints(settings: Settings) -> Endpoints:

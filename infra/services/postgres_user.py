@@ -11,6 +11,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from sqlalchemy import make_url
+
 from infra.services import environment
 from models.errors import TailorbirdError
 
@@ -186,3 +188,16 @@ def _shelter() -> Path:
 
 def _can_reach(path: Path, user: int) -> bool:
     return as_user(["test", "-x", path], user).returncode == 0
+
+
+def run(url: str, arguments: Sequence[str]) -> int:
+    """Run psql on a database; return its exit code. The environment passes the password, not the command line."""
+    address = make_url(url)
+    login = {
+        "PGHOST": address.host or "127.0.0.1",
+        "PGPORT": str(address.port or 5432),
+        "PGUSER": address.username or "",
+        "PGPASSWORD": str(address.password or ""),
+        "PGDATABASE": address.database or "",
+    }
+    return subprocess.run([str(binaries() / "psql"), *arguments], env=os.environ | login, check=False).returncode

@@ -21,7 +21,6 @@ HOST = "127.0.0.1"
 _LOGINS = {"PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_PASSWORD"}
 _PYTHON = (sys.executable, "-m")
 _CODE = Path(__file__).resolve().parents[2]
-_PREFECT = (sys.executable, "-P", str(_CODE / "infra" / "prefect_api" / "server_program.py"))
 _RARE_LOOPS = {
     f"PREFECT_SERVER_SERVICES_{name}_LOOP_SECONDS": "60"
     for name in ("PAUSE_EXPIRATIONS", "CLEANUP_RECONCILER", "REPOSSESSOR", "CANCELLATION_CLEANUP", "FOREMAN")
@@ -37,7 +36,7 @@ def prefect_command(settings: Settings, database: URL, port: int) -> Command:
     """Return the command of the Prefect server. PGPASSWORD keeps the password out of the address, which it may log."""
     return Command(
         mark=mark(settings, "prefect"),
-        arguments=[*_PREFECT, *f"start --host {HOST} --port {port}".split()],
+        arguments=[*_PYTHON, *f"prefect server start --host {HOST} --port {port}".split()],
         log=log(settings, "prefect"),
         environment=QUIET
         | {
@@ -60,15 +59,15 @@ def mlflow_command(settings: Settings, database: URL, port: int) -> Command:
     artifacts = settings.var / "mlflow" / "artifacts"
     artifacts.mkdir(parents=True, exist_ok=True)
     address = _without_password(database)
-    options = f"--host {HOST} --port {port} --workers 1 --app-name basic-auth --serve-artifacts".split()
     return Command(
         mark=mark(settings, "mlflow"),
-        arguments=[*_PYTHON, "infra.registry.mlflow_server", *options, "--artifacts-destination", str(artifacts)],
+        arguments=[*_PYTHON, *f"infra.registry.mlflow_server --host {HOST} --port {port}".split()],
         log=log(settings, "mlflow"),
         folder=_CODE,
         environment=QUIET
         | {
             "MLFLOW_BACKEND_STORE_URI": address,
+            "MLFLOW_ARTIFACTS_DESTINATION": str(artifacts),
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_AUTH_CONFIG_PATH": str(_mlflow_users(settings, address)),
             "MLFLOW_AUTH_ADMIN_USERNAME": user,

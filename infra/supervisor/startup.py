@@ -9,67 +9,43 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import Final
 
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL, Engine, make_url, select
 
-from infra.configuration import addresses, keys, placements, settings_file
+from infra.configuration import addresses, placements, settings_file
 from infra.configuration.settings import Settings, variable_of
 from infra.database import engine
+from infra.database.schema.schema import ingest_batches
 from infra.keys import trust
-from infra.keys.credentials import secret
-from infra.keys.fingerprints import KEYS
+from infra.keys.credentials import KEYS, secret
 from infra.lake import ownership_checks
-from infra.prefect_api import (
-    automations,
-    demo_installation,
-    deployment_file,
-    deployments,
-    flow_runs,
-    notification_blocks,
-)
+from infra.prefect_api import automations, deployments, flow_runs, notification_blocks
 from infra.prefect_api.client import PrefectClient
 from infra.private_files import permissions
 from infra.services import environment, processes, settings_in_use, state_file
-from infra.services.database_access import role_rights, roles
+from infra.services.database_access import role_rights
 from infra.services.embedded_postgres import DEFAULT_PORT, EmbeddedPostgres
-from infra.services.endpoints import (
-    DATABASE,
-    Endpoints,
-    ServicesDownError,
-    database_url,
-    elsewhere,
-    endpoints,
-    export,
-    prefect_login,
-    serves_docs,
-)
+from infra.services.endpoints import DATABASE, Endpoints, database_url, elsewhere, endpoints, prefect_login, serves_docs
 from infra.services.state_file import Reporter, Service
+from infra.supervisor import command_watch, probes, running_commands
 from infra.supervisor import commands as servers
-from infra.supervisor import probes
 from infra.supervisor.launcher import TITLES, Launcher
-from infra.supervisor.probes import NEEDED, ensure, reachable
-from infra.supervisor.running_commands import records, watch
-from infra.supervisor.running_commands import under_way as works
 from models.errors import TailorbirdError
-
-__all__ = [
-    "NEEDED",
-    "Endpoints",
-    "ServicesDownError",
-    "endpoints",
-    "ensure",
-    "export",
-    "reachable",
-    "restart",
-    "start",
-    "stop",
-]
 
 _CLIENTS = {"worker": servers.worker_command, "reconciler": servers.reconciler_command}
 """The commands of processes without an address."""
 _SERVERS = {"docs": servers.docs_command, "api": servers.api_command}
 """The commands of servers without a database of their own."""
 _SUPERVISOR = "supervisor"
+_DEMO: Final = "demo-installation"
+"""The file in `var` of an installation that the demo ran in."""
+_DEMO_SOURCE: Final = "complete_journey"
+
+
+class DemoRefusedError(TailorbirdError):
+    """The demo would add its data to a shop's own."""
 
 
 def start(settings: Settings, report: Reporter, *, demo: bool = False) -> Endpoints:
@@ -78,12 +54,12 @@ def start(settings: Settings, report: Reporter, *, demo: bool = False) -> Endpoi
     `demo` makes this an installation of the demo. Raises DemoRefusedError when it holds a shop's own data.
     """
     placements.configured(settings)  # report a mistake now, and not in the first scheduled run
-    deployment_file.check(settings)
+    deployments.check_schedules(settings)
     notification_blocks.addresses(settings)
     with permissions.private_files(), state_file.locked(settings.var, report):
         permissions.repair(settings)
         settings_file.record(settings.var, settings.settings_file)
-        for line in keys.readable_by_others(settings.settings_file, environment.secret_names()):
+        for line in settings_file.readable_by_others(settings.settings_file, environment.secret_names()):
             report(line)
         if not _Startup(settings, report, demo=demo).run():
             report("Everything is already running")
@@ -118,18 +94,18 @@ def stop(settings: Settings, report: Reporter) -> None:
 
 def _end_commands(settings: Settings) -> None:
     """Ask running commands to end while Prefect still answers; those that do not react end a little later."""
-    for command in records.running(settings.var):
+    for command in running_commands.running(settings.var):
         command.request_end()
-    until = time.monotonic() + watch.LONGEST_END
-    while records.running(settings.var) and time.monotonic() < until:
+    until = time.monotonic() + command_watch.LONGEST_END
+    while running_commands.running(settings.var) and time.monotonic() < until:
         time.sleep(0.1)
     with contextlib.suppress(OSError, TailorbirdError):  # optional: the next `up` repeats it
-        works.mark_crashed(endpoints(settings), settings.var)
+        running_commands.mark_crashed(endpoints(settings), settings.var)
 
 
 def under_way(settings: Settings) -> list[str]:
     """Return a line for each command and each run of the worker that `stop` would end."""
-    return [work.description for work in works.under_way(settings)]
+    return [work.description for work in running_commands.under_way(settings)]
 
 
 def _report_killed(settings: Settings, known: Mapping[str, Service]) -> None:
@@ -143,6 +119,25 @@ def _report_killed(settings: Settings, known: Mapping[str, Service]) -> None:
 def _stop(settings: Settings, known: Mapping[str, Service], name: str) -> str | None:
     running = known[name].running if name in known else None
     return name if running is not None and processes.stop(running, servers.mark(settings, name)) else None
+
+
+def is_demo(var: Path) -> bool:
+    """Return whether the demo ran in this installation."""
+    return (var / _DEMO).exists()
+
+
+def mark_demo(engine: Engine, var: Path) -> None:
+    """Mark this installation as one of the demo. Raises DemoRefusedError when it holds data of another source."""
+    if is_demo(var):
+        return
+    with engine.connect() as connection:
+        sources = set(connection.execute(select(ingest_batches.c.source).distinct()).scalars())
+    if others := sorted(sources - {_DEMO_SOURCE}):
+        raise DemoRefusedError(
+            f"This installation holds data of {', '.join(others)}, and the demo would add those of a grocery. Run it "
+            "in an installation of its own: TAILORBIRD_SETTINGS=none TAILORBIRD_VAR=./var-demo tailorbird demo"
+        )
+    (var / _DEMO).touch(mode=0o600)
 
 
 class _Startup:
@@ -179,13 +174,13 @@ class _Startup:
         engine.migrate(url)
         ownership_checks.check_installation(engine.engine(url), self.settings)
         if self.demo:
-            demo_installation.mark(engine.engine(url), self.settings.var)
+            mark_demo(engine.engine(url), self.settings.var)
         if role_rights.ensure(self.settings, admin, make_url(url), self.report):
             self.launcher.started.append("roles")
         self._optional("api", self.settings.api_port != 0)
         self.launcher.await_server("prefect")
         permissions.close(self.settings.var / "prefect")  # Prefect copies its pages with their installed modes
-        for line in works.mark_crashed(endpoints(self.given), self.settings.var):
+        for line in running_commands.mark_crashed(endpoints(self.given), self.settings.var):
             self.report(line)
         self.launcher.await_server("mlflow")  # it may move to another port, which the worker and the reconciler need
         self._work(endpoints(self.given))
@@ -236,8 +231,8 @@ class _Startup:
     def _own(self, admin: URL, name: str) -> URL:
         """Return the URL of the database of that name; create it if needed."""
         if self.settings.database_url is None:
-            return roles.give_own_database(admin, name, secret(self.settings, name))
-        return admin if name == DATABASE else roles.share_server(admin, name)
+            return role_rights.give_own_database(admin, name, secret(self.settings, name))
+        return admin if name == DATABASE else role_rights.share_server(admin, name)
 
     def _serve(self, name: str, admin: URL) -> None:
         """Start Prefect or MLflow, with a database of its own."""
@@ -256,7 +251,7 @@ class _Startup:
 
     def _work(self, now: Endpoints) -> None:
         """Register pool and deployments if they changed, and start the worker and the reconciler."""
-        client, demo = PrefectClient.of(now), demo_installation.is_demo(self.settings.var)
+        client, demo = PrefectClient.of(now), is_demo(self.settings.var)
         log = servers.log(self.settings, "deploy")
         deployments.ensure_pool(client)
         worker = servers.worker_command(self.settings, now)

@@ -7,7 +7,7 @@ from typing import Final
 from infra.configuration.settings import Settings, load
 from infra.outages import explain
 from infra.prefect_api import events
-from infra.services import prefect_pages, state_file
+from infra.services import state_file
 from infra.services.endpoints import endpoints
 from infra.services.state_file import Reporter
 from infra.supervisor import commands
@@ -62,7 +62,7 @@ class Supervisor:
             now = endpoints(self._settings)
         except TailorbirdError:  # such as while PostgreSQL is down
             return
-        page = prefect_pages.deployments(now)
+        page = now.deployments_page
         for name, reason in list(self._alerts.items()):
             payload = {"reason": reason, "page": page}
             if events.try_emit(now, events.SERVICE, f"tailorbird.service.{name}", payload):

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from infra.configuration.placements import configured
 from infra.configuration.settings import Settings
 from infra.keys.api_keys import ApiKey, Scope
-from infra.keys.key_chain import Pseudonyms
+from infra.keys.credentials import Pseudonyms
 from models.lists.rules.placement_config import Placement
 from serving.api.gate.keyring import Keyring, TokenBucket
 from serving.api.gate.request_log import RequestLog

@@ -11,7 +11,7 @@ import orjson
 import pyarrow as pa
 
 from infra.keys.api_keys import KeyKind
-from infra.keys.key_chain import Pseudonyms
+from infra.keys.credentials import Pseudonyms
 from models import columns
 from models.ingest.segment.event_types import SENT_AT
 from models.ingest.segment.segment_mapping import SegmentMapping

@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from infra.private_files.folders import synchronise
 from infra.private_files.permissions import PRIVATE
-from infra.private_files.staging import synchronise
 from models.errors import TailorbirdError
 from serving.events.message import Message, size_of
 

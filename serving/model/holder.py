@@ -15,8 +15,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.bundles.arrays import OtherKeyError
 from infra.bundles.bundle import Bundle, BundleRefusedError
-from infra.keys.renamed_users import OtherKeyError
 from models.errors import TailorbirdError
 from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import build_cascade

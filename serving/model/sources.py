@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from infra.bundles.bundle import Bundle, load, store_bundle
-from infra.private_files.staging import staged
+from infra.private_files.folders import staged
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

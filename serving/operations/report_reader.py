@@ -11,11 +11,10 @@ from typing import Any, Final, Self, TypeVar, cast
 from sqlalchemy import Connection, Engine, text
 
 from infra.configuration.settings import Settings
-from infra.database.clock import database_now
+from infra.database.engine import database_now
 from infra.database.rule_versions import current_rules
 from infra.services.data_docs import PAGE, folder_name, pages_folder
 from infra.services.endpoints import MODEL, endpoints
-from infra.services.prefect_pages import flow_run, runs
 from models.errors import TailorbirdError
 from models.ingest.check.file_names import file_name
 from models.lists.rules.layer.rule_layer import words
@@ -111,7 +110,7 @@ class Pages:
             known = endpoints(settings)
         except (TailorbirdError, OSError):
             return cls(folder)
-        return cls(folder, known.docs_page, known.mlflow_page, runs(known), flow_run(known, _RUN))
+        return cls(folder, known.docs_page, known.mlflow_page, known.runs_page, known.flow_run_page(_RUN))
 
     def version(self, version: int | None) -> str | None:
         """Return the page of a registered version."""

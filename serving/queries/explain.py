@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, RowMapping, select
 from infra.bundles.promoted import load_for_users
 from infra.configuration.placements import configured
 from infra.configuration.settings import load
-from infra.database.clock import database_now
+from infra.database.engine import database_now
 from infra.database.schema.offers import why_not_sold
 from infra.database.schema.promotion_rows import newest_promotion
 from infra.database.schema.schema import exclusions, items, placements, promotions, recommendation_batches

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, RowMapping, select, true
 
-from infra.database.clock import database_now
+from infra.database.engine import database_now
 from infra.database.rule_versions import current_rules
 from infra.database.schema.offers import sold_now
 from infra.database.schema.promotion_rows import newest_promotion

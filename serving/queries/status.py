@@ -8,7 +8,7 @@ from infra.database.schema.ledger_schema import COMMITTED
 from infra.database.schema.offers import unconfirmed
 from infra.database.schema.promotion_rows import newest_promotion
 from infra.database.schema.schema import LEDGER, ingest_batches, quarantine, reviews
-from infra.overview.unfinished import unfinished
+from infra.overview.situation import unfinished
 from models.ingest.check.file_names import file_name
 from models.primitives.json_types import JsonObject
 from serving.queries.freshness import users_with_consent

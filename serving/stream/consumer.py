@@ -17,9 +17,7 @@ from infra.configuration.collect_mapping import collect_mapping
 from infra.configuration.placements import configured
 from infra.configuration.settings import Settings
 from infra.database.engine import engine
-from infra.keys.credentials import permanent_secret
-from infra.keys.fingerprints import PSEUDONYM
-from infra.keys.key_chain import Pseudonyms
+from infra.keys.credentials import PSEUDONYM, Pseudonyms, permanent_secret
 from infra.services.database_access.logins import address
 from models.errors import TailorbirdError
 from serving.collector.collector import Collector

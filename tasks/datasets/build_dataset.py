@@ -36,8 +36,8 @@ from tasks.datasets.event_workspace import Workspace, workspace
 from tasks.datasets.load_dataset import DatasetManifest, Definition, SnapshotRecord, manifest_of, stored_manifest
 from tasks.datasets.snapshot_tables import COPIED, ENGINE, TablePart, content_hash, keys_of, parts, stored_rows, write
 from tasks.lake.reference_data import ReferenceData, read_reference_data
+from tasks.orchestration.guards import hold_pseudonym_key
 from tasks.orchestration.progress import progress
-from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 
 FORMAT: Final = 6
 _SEED = 7

@@ -19,7 +19,7 @@ from infra.database.schema.ledger_schema import UNDOING as UNDOING
 from infra.database.schema.ledger_schema import UNDONE as UNDONE
 from infra.database.schema.ledger_schema import ingest_repeats, quarantine_repeats
 from infra.database.schema.schema import LEDGER, ingest_batches, ingest_chunks, ingest_updates, quarantine
-from infra.locks.advisory_locks import lock_until_commit
+from infra.locks import lock_until_commit
 from models.errors import LedgerError
 from models.ingest.check.non_goods import Suspect
 from models.ingest.source_config import SourceMapping

@@ -4,11 +4,11 @@ from dataclasses import asdict
 
 from prefect import task
 
-from infra.database.clock import database_now
+from infra import locks
+from infra.database.engine import database_now
 from infra.installation import current
 from infra.lake import compaction
 from infra.lake.compaction import dataset_versions
-from infra.locks import advisory_locks
 from models.primitives.json_types import JsonObject
 from tasks.orchestration.run_artifacts import announce
 
@@ -21,7 +21,7 @@ def compact_lake(keep_days: int = 7) -> JsonObject:
     stay readable. A build of a data set that began before may take up to `keep_days`.
     """
     installation = current()
-    with advisory_locks.locked(installation.engine, "the lake's events", wait=True):
+    with locks.locked(installation.engine, "the lake's events", wait=True):
         with installation.engine.connect() as connection:
             now = database_now(connection)
         report = installation.lake.compact(now, keep_days, dataset_versions(installation.engine))

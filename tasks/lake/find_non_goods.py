@@ -21,7 +21,7 @@ from models.primitives.arrow_sql import query, texts
 from tasks.ingest.ledger import COMMITTED, LedgerEntry, OddPrices
 from tasks.lake.event_engine import event_engine
 from tasks.lake.event_query import EventQuery, of_type, refunded
-from tasks.orchestration.defects import without_values
+from tasks.orchestration.guards import without_values
 from tasks.orchestration.run_artifacts import show
 from tasks.sources.locations import shown
 from tasks.sources.mapping_files import read

@@ -14,8 +14,7 @@ from models.evaluation.comparison import tables
 from models.evaluation.metrics.ranking import METRIC
 from models.gate.results import Outcome, stored_outcome
 from models.primitives.escaping import for_markdown
-from tasks.orchestration.page_links import docs_page
-from tasks.orchestration.run_artifacts import markdown_table, safe_rows
+from tasks.orchestration.run_artifacts import docs_page, markdown_table, safe_rows
 from tasks.orchestration.table_columns import BATCHES, Row, batch_row, in_order
 
 _LISTS: Final = {name: BATCHES[name] for name in ("status", "placement", "users", "recommendations", "coverage")}

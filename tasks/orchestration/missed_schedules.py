@@ -2,7 +2,7 @@
 
 from prefect.context import FlowRunContext
 
-from infra.database.clock import database_now
+from infra.database.engine import database_now
 from infra.installation import current
 from infra.prefect_api import schedules
 

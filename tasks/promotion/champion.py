@@ -7,9 +7,10 @@ from sqlalchemy import ColumnElement, Connection, Engine, func, select, update
 from infra.database.schema.promotion_rows import Promotion
 from infra.database.schema.schema import promotions
 from infra.installation import Installation
-from infra.locks.advisory_locks import locked
+from infra.locks import locked
 from infra.overview import situation
-from infra.registry.client import Registry, VersionGoneError
+from infra.registry.client import Registry
+from infra.registry.connection import VersionGoneError
 from tasks.promotion.review_requests import open_reviews
 
 CHAMPION: Final = "champion"

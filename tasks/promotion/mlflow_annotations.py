@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from infra.database.schema.promotion_rows import Review
-from infra.registry.client import Registry, VersionGoneError
+from infra.registry.client import Registry
+from infra.registry.connection import VersionGoneError
 from models.gate.model_card import with_verdict
 from models.gate.results import stored_outcome
 from models.primitives.escaping import for_markdown

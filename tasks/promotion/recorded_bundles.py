@@ -11,10 +11,10 @@ from typing import Final
 import pyarrow.parquet as pq
 from sqlalchemy import Engine, insert, select
 
+from infra.bundles.arrays import column_with_present_keys
 from infra.bundles.manifest import sha256
 from infra.database.schema.trust_schema import fingerprints, trained_bundles
-from infra.keys import renamed_users
-from infra.keys.fingerprints import PSEUDONYM
+from infra.keys.credentials import PSEUDONYM
 from infra.registry.client import Registry
 from models.columns import USER_KEY
 from models.errors import TailorbirdError
@@ -121,7 +121,7 @@ def evaluation_of(
         summary = json.loads((folder / SUMMARY).read_text())
         per_user = pq.read_table(folder / PER_USER, memory_map=False)
         return Evaluation(
-            renamed_users.column_with_present_keys(per_user, USER_KEY, pseudonym_key),
+            column_with_present_keys(per_user, USER_KEY, pseudonym_key),
             summary,
             reranked=_reranked(folder),
         )

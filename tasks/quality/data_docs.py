@@ -10,7 +10,7 @@ from typing import Any
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
 
-from infra.database.clock import database_now
+from infra.database.engine import database_now
 from infra.installation import current
 from infra.services.data_docs import PAGE, About, prune, replace_page
 from infra.services.endpoints import MODEL

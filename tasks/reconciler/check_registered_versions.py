@@ -14,10 +14,15 @@ from typing import Final
 from infra.bundles.manifest import BundleRefusedError
 from infra.installation import Installation
 from infra.prefect_api import events
-from infra.registry.client import Registry, RunGoneError, VersionGoneError
-from infra.registry.entities import RegisteredVersion
-from infra.registry.recorded_versions import promoted_version, recorded_version
-from infra.registry.registered_bundles import check_files, check_listing, check_version
+from infra.registry.client import Registry
+from infra.registry.connection import RegisteredVersion, RunGoneError, VersionGoneError
+from infra.registry.registered_bundles import (
+    check_files,
+    check_listing,
+    check_version,
+    promoted_version,
+    recorded_version,
+)
 from models.gate.model_card import LONGEST
 from tasks.promotion.champion import CHALLENGER, CHAMPION
 from tasks.promotion.recorded_bundles import recorded

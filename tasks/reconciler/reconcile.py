@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy import func, select, text
 
 from infra.configuration.placements import configured
-from infra.database.clock import database_now
+from infra.database.engine import database_now
 from infra.database.schema.monitoring_schema import drift_calibrations
 from infra.database.schema.schema import placements
 from infra.installation import Installation, current
@@ -20,19 +20,17 @@ from infra.keys.identity import forget_without_consent
 from infra.outages import explain
 from infra.prefect_api import deployments, events
 from infra.registry.client import Registry
-from infra.services import prefect_pages
+from infra.supervisor.running_commands import mark_crashed
 from models.primitives.escaping import for_terminal
 from tasks.monitoring.serving_metrics import alert_slow_serving
 from tasks.orchestration.alert_throttle import AlertThrottle
-from tasks.orchestration.killed_commands import mark_killed_commands
 from tasks.promotion.champion import current_champion, sync_aliases
 from tasks.promotion.mlflow_annotations import annotate_version
 from tasks.promotion.review_requests import expire, review_of
 from tasks.reconciler.check_registered_versions import check_registered_versions
 from tasks.reconciler.inbox_mover import start_inbox_mover
+from tasks.reconciler.lost_runs import restart_retrain, start_scoring
 from tasks.reconciler.mlflow_requests import apply_mlflow_tags, apply_moved_alias
-from tasks.reconciler.restart_retrain import restart_retrain
-from tasks.reconciler.start_scoring import start_scoring
 from tasks.reconciler.streams import alert_spent_quotas, alert_streams
 
 _DAY: Final = 86_400
@@ -46,6 +44,11 @@ _DONE: Final = text("UPDATE event_inbox SET moved_at = now(), outcome = 'moved' 
 _GRACE: Final = timedelta(minutes=2)
 """The lists of the new champion are made first."""
 _STALE_LISTS: Final = AlertThrottle()
+
+
+def mark_killed_commands(installation: Installation) -> str | None:
+    """Mark the runs of killed commands as crashed; return a line for each, or None."""
+    return "\n".join(mark_crashed(installation.endpoints, installation.settings.var)) or None
 
 
 def alert_stale_lists(installation: Installation, throttle: AlertThrottle = _STALE_LISTS) -> str | None:
@@ -73,7 +76,7 @@ def alert_stale_lists(installation: Installation, throttle: AlertThrottle = _STA
 
 def _payload(installation: Installation, name: str, hours: float, limit: float) -> dict[str, str]:
     reason = f"The lists of {name} are {hours:.0f} hours old; {limit:g} are allowed. Run `tailorbird score {name}`."
-    return {"reason": reason, "page": prefect_pages.deployments(installation.endpoints)}
+    return {"reason": reason, "page": installation.endpoints.deployments_page}
 
 
 def start_calibration(installation: Installation) -> str | None:

@@ -6,7 +6,6 @@ from sqlalchemy import Connection, text
 
 from infra.installation import Installation
 from infra.prefect_api import events
-from infra.services import prefect_pages
 from tasks.orchestration.alert_throttle import AlertThrottle
 
 _HOUR: Final = 3600
@@ -54,7 +53,7 @@ def _emit(
     """Emit an event for each problem that was not sent lately; `#` ends the name of what it is about."""
     new = {name: reason for name, reason in problems.items() if not throttle.recently_sent(name, seconds)}
     for name, reason in new.items():
-        payload = {"reason": reason, "page": prefect_pages.deployments(installation.endpoints)}
+        payload = {"reason": reason, "page": installation.endpoints.deployments_page}
         if events.try_emit(installation.endpoints, event, f"{kind}.{name.split('#')[0]}", payload):
             throttle.mark_sent(name)
     return " ".join(new.values()) or None

@@ -7,25 +7,35 @@ from typing import Any, Final
 import pyarrow as pa
 from sqlalchemy import Connection, Engine, Row, text
 
+from infra import locks
 from infra.configuration.settings import Settings
 from infra.database.bulk_copy import copy_table
 from infra.keys import pseudonym_key_rotation
-from infra.keys.fingerprints import INSTALLATION
+from infra.keys.credentials import INSTALLATION
 from infra.keys.pseudonym_key_rotation import Rotation
-from infra.keys.recorded_fingerprints import complete_rotation, lock, newest, rows
+from infra.keys.trust import complete_rotation, lock, newest, rows
 from infra.lake import ownership_checks
 from infra.lake.delta_lake import Lake
-from infra.locks import usage_lock
 from models import columns
 from models.columns import ROW
 from tasks.datasets.event_workspace import drop_orphaned_workspaces
 from tasks.ingest.quarantine.replay_rows import QuarantinedRow, quarantined_events
 from tasks.ingest.rows.quarantine import remake_content
-from tasks.orchestration.defects import without_values
+from tasks.orchestration.guards import without_values
 from tasks.orchestration.progress import Advance, progress
-from tasks.rekeying import datasets, events, tables
-from tasks.rekeying.events import rekeyed_columns
-from tasks.rekeying.repeats import delete_ids, rekey_repeats, save_ids
+from tasks.rekeying import tables
+from tasks.rekeying.lake import (
+    dataset_versions,
+    delete_ids,
+    missing_months,
+    missing_tables,
+    rekey_datasets,
+    rekey_events,
+    rekey_repeats,
+    rekeyed_columns,
+    save_ids,
+    update_manifests,
+)
 from tasks.rekeying.tables import tidy
 
 _BATCH_ROWS: Final = 20_000
@@ -51,7 +61,7 @@ def rotate_pseudonym_key(engine: Engine, settings: Settings, actor: str, reason:
     recorded already.
     """
     lake = Lake(settings.lake)
-    with usage_lock.exclusive(engine) as confirm:
+    with locks.exclusive(engine) as confirm:
         check = partial(_check_lake, engine, lake)
         rotation = pseudonym_key_rotation.begin_rotation(engine, settings, actor, reason, check)
         if rotation is None:
@@ -71,27 +81,27 @@ def rotate_pseudonym_key(engine: Engine, settings: Settings, actor: str, reason:
 def _check_lake(engine: Engine, lake: Lake, rotation: Rotation) -> None:
     """Raise an error if the lake is another installation's, or if its key is not part of the chain."""
     with engine.connect() as connection:
-        recorded, known = newest(rows(connection)), datasets.versions(connection)
+        recorded, known = newest(rows(connection)), dataset_versions(connection)
     owned = lake.ownership()
     if owned is not None and INSTALLATION in recorded and owned.installation != recorded[INSTALLATION].fingerprint:
         ownership_checks.refuse_lake(lake, owned.installation, recorded[INSTALLATION].fingerprint)
-    events.missing(lake, rotation)
-    datasets.missing(lake, known, rotation)
+    missing_months(lake, rotation)
+    missing_tables(lake, known, rotation)
 
 
 def _steps(engine: Engine, lake: Lake, rotation: Rotation) -> int:
     with engine.connect() as connection:
-        known, in_tables = datasets.versions(connection), tables.count(connection)
-    return len(events.missing(lake, rotation)) + len(datasets.missing(lake, known, rotation)) + in_tables
+        known, in_tables = dataset_versions(connection), tables.count(connection)
+    return len(missing_months(lake, rotation)) + len(missing_tables(lake, known, rotation)) + in_tables
 
 
 def _rekey_lake(engine: Engine, lake: Lake, rotation: Rotation, advance: Advance) -> None:
     """Re-key the lake table by table with marks, then record the new key in the lake."""
     with engine.connect() as connection:
-        known = datasets.versions(connection)
-    for month in events.rekey_events(lake, rotation):
+        known = dataset_versions(connection)
+    for month in rekey_events(lake, rotation):
         advance(note=f"events of {month}")
-    for name in datasets.rekey_datasets(lake, known, rotation):
+    for name in rekey_datasets(lake, known, rotation):
         advance(note=f"data set {name}")
     lake.note_key(rotation.fingerprint)
 
@@ -105,7 +115,7 @@ def _rekey_database(engine: Engine, lake: Lake, settings: Settings, rotation: Ro
         for table in tables.rekey_tables(connection, added, rotation.generation):
             advance(note=table)
         remake_content(connection)
-        datasets.update_manifests(connection, lake)
+        update_manifests(connection, lake)
         complete_rotation(connection)
 
 

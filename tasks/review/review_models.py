@@ -12,7 +12,7 @@ from infra.bundles.promoted import verify_promoted
 from infra.configuration.version import git_commit
 from infra.database.schema.promotion_rows import Review
 from infra.installation import Installation, current
-from infra.locks.advisory_locks import locked
+from infra.locks import locked
 from infra.prefect_api import events
 from infra.registry.client import Registry
 from infra.registry.registered_bundles import check_listing, check_version, signed_manifest
@@ -33,8 +33,8 @@ from models.gate.model_card import (
 from models.gate.results import Check, GateResult, Outcome, gate_result, stored_outcome
 from models.gate.thresholds import GateThresholds
 from tasks.datasets.load_dataset import open_dataset
-from tasks.orchestration import page_links
-from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
+from tasks.orchestration import run_artifacts
+from tasks.orchestration.guards import hold_pseudonym_key
 from tasks.orchestration.run_artifacts import announce
 from tasks.promotion.champion import Champion, current_champion, sync_aliases
 from tasks.promotion.mlflow_annotations import annotate_version
@@ -125,8 +125,8 @@ def publish_review_report(installation: Installation, registry: Registry, summar
     Returns the report's address in MLflow.
     """
     dataset = open_dataset(summary.dataset_version)
-    links = page_links.of_version(installation, registry, summary.version, summary.run_id, summary.dataset_version)
-    links[page_links.REPORT] = registry.artifact_page(summary.run_id, f"{FOLDER}/{REPORT}")
+    links = run_artifacts.of_version(installation, registry, summary.version, summary.run_id, summary.dataset_version)
+    links[run_artifacts.REPORT] = registry.artifact_page(summary.run_id, f"{FOLDER}/{REPORT}")
     learned = material(dataset, summary.dataset_version, summary.candidate)
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / FOLDER
@@ -136,15 +136,20 @@ def publish_review_report(installation: Installation, registry: Registry, summar
         page = _page(registry, summary, dataset, learned.sentence, links, Path(scratch))
         (folder / REPORT).write_text(render(page), encoding="utf-8")
         registry.log_folder(summary.run_id, folder, FOLDER)
-    others = {name: address for name, address in links.items() if name != page_links.VERSION}
-    registry.describe(summary.version, card(summary, learned, page_links.markdown(others)))
+    others = {name: address for name, address in links.items() if name != run_artifacts.VERSION}
+    registry.describe(summary.version, card(summary, learned, run_artifacts.markdown(others)))
     registry.tag_version(summary.version, others)
-    page_links.show_links(links, f"version {summary.version}")
-    return links[page_links.REPORT]
+    run_artifacts.show_links(links, f"version {summary.version}")
+    return links[run_artifacts.REPORT]
 
 
 def _page(
-    registry: Registry, summary: ReviewSummary, dataset: Dataset, learned: str, links: page_links.Links, scratch: Path
+    registry: Registry,
+    summary: ReviewSummary,
+    dataset: Dataset,
+    learned: str,
+    links: run_artifacts.Links,
+    scratch: Path,
 ) -> Page:
     plots = registry.download(summary.run_id, EVALUATION_PATH, scratch)
     manifest = signed_manifest(registry, summary.run_id)
@@ -161,7 +166,7 @@ def _page(
         facts=facts | {"seed": str(manifest.seed)},
         settings={name: str(value) for name, value in sorted(manifest.parameters.items())},
         libraries=dict(sorted(manifest.libraries.items())),
-        links={page_links.TEXTS[name]: address for name, address in links.items() if name != page_links.REPORT},
+        links={run_artifacts.TEXTS[name]: address for name, address in links.items() if name != run_artifacts.REPORT},
     )
 
 

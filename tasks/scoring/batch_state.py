@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, func, sele
 from sqlalchemy.dialects.postgresql import insert
 
 from infra.database.schema.schema import placements, recommendation_batches
-from infra.locks.advisory_locks import LockHeldError, locked
+from infra.locks import LockHeldError, locked
 from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject
 from tasks.scoring import partitions, served_sample

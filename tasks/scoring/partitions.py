@@ -13,8 +13,7 @@ from psycopg2.errors import LockNotAvailable, QueryCanceled
 from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import OperationalError, PendingRollbackError
 
-from infra.database.binary_copy import copy_binary
-from infra.database.binary_user_rows import NAMES, encoded_users
+from infra.database.binary_copy import USER_COLUMNS, copy_binary, encoded_users
 from infra.database.bulk_copy import copy
 from models.lists.ranked_lists import BatchUsers
 
@@ -76,7 +75,7 @@ def write_words(connection: Connection, batch_id: int, table: str, words: Iterab
 
 def write_users(connection: Connection, batch_id: int, users: BatchUsers) -> None:
     """Write what a batch knows of single users."""
-    copy_binary(connection, partition_name("batch_users", batch_id), NAMES, encoded_users(batch_id, users))
+    copy_binary(connection, partition_name("batch_users", batch_id), USER_COLUMNS, encoded_users(batch_id, users))
 
 
 def analyze(connection: Connection, batch_id: int) -> None:

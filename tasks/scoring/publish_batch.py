@@ -17,7 +17,7 @@ from sqlalchemy import Connection, text
 
 from infra.database.binary_copy import copy_binary, encoded
 from infra.installation import Installation
-from infra.locks.advisory_locks import LockHeldError, locked
+from infra.locks import LockHeldError, locked
 from models.errors import TailorbirdError
 from models.evaluation.metrics.beyond_accuracy import concentration
 from models.lists.ranked_lists import CHECKS, BatchUsers, Lists, count_violations

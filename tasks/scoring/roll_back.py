@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from infra.database.schema.schema import recommendation_batches
 from infra.installation import Installation, current
-from infra.locks.advisory_locks import locked
+from infra.locks import locked
 from infra.overview import situation
 from infra.overview.situation import earlier_champion
 from infra.registry.client import Registry

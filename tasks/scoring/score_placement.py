@@ -8,12 +8,12 @@ from prefect import task
 from sqlalchemy import text
 
 from infra.configuration import placements
-from infra.database.clock import database_now
+from infra.database.engine import database_now
 from infra.database.rule_versions import current_rules
 from infra.installation import current
 from models.errors import TailorbirdError
 from models.lists.rules.layer.rule_layer import layer_to_json, layered
-from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
+from tasks.orchestration.guards import hold_pseudonym_key
 from tasks.orchestration.run_artifacts import show, warn
 from tasks.orchestration.table_columns import BATCHES, SEGMENTS, Row, batch_row
 from tasks.promotion.champion import require_champion

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from prefect import task
 
 from infra.bundles import bundle
+from infra.bundles.manifest import FORMAT, Origin
 from infra.configuration.version import git_commit
 from infra.installation import Installation, current
 from infra.registry.client import MODEL_PATH, NOTE, Registry
@@ -44,9 +45,9 @@ from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopu
 from models.recommenders.explanations.sentences import recent_buyers
 from models.recommenders.protocols import Recommender
 from tasks.datasets.load_dataset import open_dataset
-from tasks.orchestration.page_links import TRAINING, markdown, of_training, show_links
+from tasks.orchestration.guards import hold_pseudonym_key
 from tasks.orchestration.progress import progress
-from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
+from tasks.orchestration.run_artifacts import TRAINING, markdown, of_training, show_links
 from tasks.promotion.recorded_bundles import (
     EVALUATION_PATH,
     PER_USER,
@@ -153,7 +154,7 @@ _ROUNDS: Final = 7
 
 def run_key(version: str, kind: str, settings: JsonObject, seed: int) -> str:
     """Return a key of everything that decides the result of a training, so that a repeat finds the first run."""
-    inputs = json.dumps([version, kind, settings, seed, bundle.FORMAT, EVALUATION_FORMAT], sort_keys=True)
+    inputs = json.dumps([version, kind, settings, seed, FORMAT, EVALUATION_FORMAT], sort_keys=True)
     return sha256(inputs.encode()).hexdigest()[:24]
 
 
@@ -232,7 +233,7 @@ def _train(
         whole = _known_at(dataset, dataset.cuts.as_of)
         final = fit(whole)
         advance()
-    origin = bundle.Origin(dataset.version, seed, run_id)
+    origin = Origin(dataset.version, seed, run_id)
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         segments = dataset.once((SegmentPopular.kind, seed), partial(SegmentPopular.fit, whole, BY_TRAITS, seed))
@@ -254,7 +255,7 @@ def _known_at(dataset: Dataset, cut: int) -> TrainingData:
 
 
 def _store_model(
-    folder: Path, model: Recommender, data: TrainingData, segments: SegmentPopular, origin: bundle.Origin
+    folder: Path, model: Recommender, data: TrainingData, segments: SegmentPopular, origin: Origin
 ) -> bundle.Bundle:
     """Write the bundle and open it again; raises RuntimeError if the scores differ after that."""
     from infra.registry.mlmodel_files import mlflow_files

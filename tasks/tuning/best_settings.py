@@ -7,7 +7,7 @@ from prefect import task
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from infra.database.clock import database_now
+from infra.database.engine import database_now
 from infra.database.schema.promotion_rows import SearchResult
 from infra.database.schema.schema import datasets, search_results
 from infra.installation import Installation, current

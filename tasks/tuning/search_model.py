@@ -19,8 +19,8 @@ from models.primitives.threads import allowed_threads
 from models.recommenders.search_space import Parameter, within
 from models.tuning.study_config import Budget, OutOfTimeError, SearchError, SearchPlan
 from tasks.datasets.load_dataset import manifest_of
+from tasks.orchestration.guards import hold_pseudonym_key
 from tasks.orchestration.progress import progress
-from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.orchestration.run_artifacts import announce, log_info
 from tasks.promotion.champion import current_champion
 from tasks.tuning.best_settings import (

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import Engine, NullPool, create_engine, make_url
 
 from infra.installation import Installation
-from infra.locks.advisory_locks import LockHeldError, locked
+from infra.locks import LockHeldError, locked
 from models.primitives.json_types import JsonObject
 from models.recommenders.search_space import Choice, Integer, Parameter, grid
 from models.tuning.study_config import Budget, OutOfTimeError, SearchError, SearchPlan

@@ -13,6 +13,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from infra import locks
 from infra.database.schema.schema import (
     LEDGER,
     identities,
@@ -25,7 +26,6 @@ from infra.database.schema.schema import (
 )
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
-from infra.locks import advisory_locks
 from infra.outages import explain
 from models.primitives.json_types import JsonObject
 from tasks.ingest.events.ingest_events import ingest_segment
@@ -275,7 +275,7 @@ def test_a_run_that_lost_the_lock_cannot_bring_in_a_chunk_that_others_bring_by_n
 
 
 def test_a_check_of_a_lock_that_was_lost_fails(installation: Installation) -> None:
-    with advisory_locks.locked(installation.engine, "something") as confirm:
+    with locks.locked(installation.engine, "something") as confirm:
         confirm()
         run(installation, f"SELECT pg_terminate_backend({HOLDERS})")
         with pytest.raises(OperationalError):

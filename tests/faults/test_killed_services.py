@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from infra.services import state_file
-from infra.supervisor import startup
+from infra.services.endpoints import endpoints
+from infra.supervisor.probes import reachable
 from tests.infra.supervisor.started_place import Place, prefect, started_place
 
 SECONDS = 10
@@ -36,14 +37,14 @@ def test_a_killed_service_runs_again_soon_and_no_other_was_touched(place: Place,
     place.kill(name)
     until(lambda: state_file.load(place.settings.var)[name].alive)
     assert {key for key, pid in place.pids().items() if before[key] != pid} == {name}
-    until(lambda: all(startup.reachable(place.settings).values()), 60)
+    until(lambda: all(reachable(place.settings).values()), 60)
 
 
 def test_a_killed_supervisor_takes_nothing_down_and_the_next_up_starts_it_again(place: Place) -> None:
     before = place.pids()
     place.kill("supervisor")
     assert all(state_file.load(place.settings.var)[name].alive for name in ALL)
-    assert all(startup.reachable(place.settings).values())
+    assert all(reachable(place.settings).values())
     place.up()
     assert "Starting the supervisor" in place.lines
     assert {key for key, pid in place.pids().items() if before[key] != pid} == {"supervisor"}
@@ -57,8 +58,8 @@ def test_services_that_are_killed_together_all_come_back(place: Place) -> None:
         os.kill(service.running.pid, signal.SIGKILL)
     until(lambda: state_file.gone(place.settings.var) != [])
     until(lambda: state_file.gone(place.settings.var) == [], 60)
-    until(lambda: all(startup.reachable(place.settings).values()), 60)
-    prefect(startup.endpoints(place.settings), "GET", "/work_pools/tailorbird")
+    until(lambda: all(reachable(place.settings).values()), 60)
+    prefect(endpoints(place.settings), "GET", "/work_pools/tailorbird")
 
 
 def test_after_down_nothing_comes_back(place: Place) -> None:
@@ -67,7 +68,7 @@ def test_after_down_nothing_comes_back(place: Place) -> None:
     assert place.lines[-1].startswith("Stopped: The supervisor, The worker")
     time.sleep(5)
     assert state_file.gone(place.settings.var) == []
-    assert set(startup.reachable(place.settings).values()) == {False}
+    assert set(reachable(place.settings).values()) == {False}
 
 
 def test_up_in_the_foreground_starts_its_supervisor_again_and_stops_all_at_its_end(place: Place) -> None:
@@ -81,9 +82,9 @@ def test_up_in_the_foreground_starts_its_supervisor_again_and_stops_all_at_its_e
             until(lambda: state_file.load(place.settings.var)["supervisor"].alive, 120)
             place.kill("supervisor")
             until(lambda: state_file.load(place.settings.var)["supervisor"].alive, 20)
-            until(lambda: all(startup.reachable(place.settings).values()), 60)
+            until(lambda: all(reachable(place.settings).values()), 60)
         finally:
             up.terminate()
         assert up.wait(60) == 0
     assert not any(service.alive for service in state_file.load(place.settings.var).values())
-    assert set(startup.reachable(place.settings).values()) == {False}
+    assert set(reachable(place.settings).values()) == {False}

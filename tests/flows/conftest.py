@@ -29,7 +29,8 @@ from infra.configuration.settings import Settings
 from infra.installation import Installation, current
 from infra.prefect_api.client import login_headers
 from infra.prefect_api.deployments import POOL
-from infra.registry.client import MODEL_PATH, NAME, Registry
+from infra.registry.client import MODEL_PATH, Registry
+from infra.registry.connection import NAME
 from infra.services import endpoints, state_file
 from infra.services.http_client import request_json
 from models.gate.results import Check, GateResult, outcome

@@ -61,12 +61,6 @@ def test_a_revoked_key_is_listed_and_cannot_be_revoked_or_rotated_again() -> Non
         assert (ended.code, "no valid API key" in ended.err) == (1, True)
 
 
-def test_a_person_reads_the_key_on_a_line_of_its_own() -> None:
-    ended = run("keys", "create", "shop", "--scope", "admin")
-    assert id_of(ended.out.splitlines()[-1]) in ended.out.splitlines()[-1]
-    assert "shown only now" in ended.err
-
-
 @pytest.mark.parametrize("arguments", [("shop", "--scope", "root"), (" ",), ("shop", "--rate", "0"), ("a\nb",)])
 def test_impossible_keys_are_refused(arguments: tuple[str, ...]) -> None:
     ended = run("keys", "create", *arguments)

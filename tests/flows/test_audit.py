@@ -146,15 +146,6 @@ def event_of(installation: Installation, audit_id: int) -> Any:
     raise AssertionError("Prefect has no such event.")
 
 
-@pytest.mark.usefixtures("shown")
-def test_an_audit_of_a_placement_that_showed_nothing_reports_it(stocked: Shop, live: Installation) -> None:
-    write(live, "UPDATE publication_periods SET published_at = 'infinity' WHERE placement = 'email'")
-    report = audit_lists.fn("email", 28)
-    assert report["status"] == "nothing to audit"
-    assert "page" not in report
-    assert "No lists of 'email' were shown" in stocked.run("audit", "--placement", "email")
-
-
 @pytest.mark.usefixtures("live")
 def test_an_impossible_audit_is_refused_in_words(stocked: Shop) -> None:
     with pytest.raises(TailorbirdError, match="about items"):

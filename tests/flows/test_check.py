@@ -60,21 +60,6 @@ def test_a_refused_shop_ends_with_1_and_json_names_the_reason(type_here: Callabl
     assert result["tables"][-1]["broken"][0]["examples"][0] == {"line": 2, "cells": {"pieces": "-1"}}
 
 
-def test_init_names_what_a_file_lacks_of_which_nothing_is_sure(
-    folder: Path, type_here: Callable[..., Result], tmp_path: Path
-) -> None:
-    rows = [f"T{n},{n % 28 + 1}.3.2025,K{n % 40},A{n % 30}" for n in range(200)]
-    (tmp_path / "tilaukset.txt").write_text("\n".join(["tilaus,aika,ostaja,tuote", *rows]))
-
-    made = type_here("init", "--from", str(tmp_path / "tilaukset.txt"))
-
-    assert made.exit_code == 0, made.stderr
-    assert "tilaukset.txt may have the events" in made.stderr
-    assert "begin again with the files of items and users" in made.stderr
-    assert "Wrote my_shop.toml, which reads nothing yet. Complete the parts" in made.stderr
-    assert '# occurred_at = "aika"' in (folder / "my_shop.toml").read_text()
-
-
 def test_init_writes_a_mapping_that_the_next_command_accepts(
     folder: Path, type_here: Callable[..., Result], tmp_path: Path
 ) -> None:

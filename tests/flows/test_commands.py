@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from flows.commands.reviewing import app
 from tests.fuzz.commands import run
 
 
@@ -47,3 +49,10 @@ def test_lists_are_made_without_mlflow(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert "Not reachable: postgres, prefect. Start" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_decision_without_yes_or_no_names_both_options() -> None:
+    refused = CliRunner().invoke(app, ["decide", "--reason", "x"], env={"COLUMNS": "200"})
+    assert refused.exit_code == 2
+    assert "--approve" in refused.output
+    assert "--reject" in refused.output

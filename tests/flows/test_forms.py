@@ -41,10 +41,3 @@ def test_no_answer_to_a_required_field_can_be_left_out_by_mistake(name: str) -> 
 def test_a_form_without_any_model_is_not_sent(name: str) -> None:
     models = form_of(name)["properties"].get("models", {"minItems": 1})
     assert models["minItems"] == 1
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_page_of_a_deployment_explains_what_a_run_does(name: str) -> None:
-    message = getattr(import_module(f"flows.{name}"), name).description
-    assert message
-    assert len(message.splitlines()[0]) > 20

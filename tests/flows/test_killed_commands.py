@@ -12,19 +12,18 @@ from infra.prefect_api import flow_runs
 from infra.prefect_api.client import login_headers
 from infra.services import endpoints
 from infra.services.http_client import request_json
-from infra.supervisor import startup
-from infra.supervisor.running_commands import records, watch
+from infra.supervisor import command_watch, running_commands, startup
 
 if TYPE_CHECKING:
     from conftest import Shop
 
-    from infra.supervisor.running_commands.records import RunningCommand
+    from infra.supervisor.running_commands import RunningCommand
 
 
 def with_a_run(shop: Shop) -> RunningCommand:
     """Wait until the command that was begun has a run in Prefect."""
     for _ in range(1200):
-        for command in records.running(shop.var):
+        for command in running_commands.running(shop.var):
             if command.flow_run:
                 return command
         time.sleep(0.05)
@@ -45,7 +44,7 @@ def test_the_run_of_a_killed_command_is_marked_as_crashed_by_the_next_command(sh
     chosen = {"flow_runs": {"id": {"any_": [run]}}}
     tasks = request_json("POST", f"{now.prefect_api_url}/task_runs/filter", login_headers(now.environment), chosen)
     assert {task["state"]["type"] for task in tasks} <= {"COMPLETED", "CRASHED"}
-    assert list((shop.var / records.FOLDER).iterdir()) == []
+    assert list((shop.var / running_commands.FOLDER).iterdir()) == []
 
 
 def test_a_command_that_down_ends_is_named_before_and_over_after_and_prints_what_to_run(shop: Shop) -> None:
@@ -54,7 +53,7 @@ def test_a_command_that_down_ends_is_named_before_and_over_after_and_prints_what
         os.kill(run.pid, signal.SIGSTOP)  # an ingest of known files may end before it looks for the request
         assert any("`tailorbird ingest complete_journey" in line for line in startup.under_way(Settings(var=shop.var)))
         run.request_end()
-        time.sleep(watch.EVERY)
+        time.sleep(command_watch.EVERY)
         os.kill(run.pid, signal.SIGCONT)
         code, out, err = command.ended()
     assert (code, out) == (1, "")

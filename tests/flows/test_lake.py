@@ -31,8 +31,3 @@ def test_the_lake_is_shown_by_month_with_the_versions_that_data_sets_name(instal
     output = CliRunner().invoke(app, ["show"]).stdout
     assert "2017-02" in output
     assert "Version 1; data sets name: 1." in output
-
-
-def test_less_than_a_day_is_no_time_to_keep() -> None:
-    refused = CliRunner().invoke(app, ["compact", "--keep-days", "0"])
-    assert refused.exit_code == 2

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from infra.configuration.settings import Settings
-from infra.prefect_api.automation_definitions import alerts
+from infra.prefect_api.automations import alerts
 from infra.registry.client import Registry
-from infra.services import endpoints, prefect_pages
+from infra.services import endpoints
 from infra.services.http_client import basic_auth, request_json
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def links_of(services: Endpoints) -> dict[str, str]:
     )
     bodies = [definition.body.replace("{{ flow_run.id }}", run["id"]) for definition in alerts(services.prefect_page)]
     texts = [str(artifact["data"]) for artifact in shown] + bodies
-    texts += [prefect_pages.runs(services), prefect_pages.deployments(services), f"{services.prefect_page}/"]
+    texts += [services.runs_page, services.deployments_page, f"{services.prefect_page}/"]
     addresses = [address.rstrip(".,") for text in texts for address in _ADDRESS.findall(text)]
     return {_NUMBER.sub("1", address): address for address in addresses}
 

@@ -14,12 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mlflow
-import pandas as pd
 import pytest
 
 from infra.configuration.settings import Settings
-from infra.registry.verified_models import verified_copy
 from infra.services.endpoints import endpoints
 from models.primitives.json_types import JsonObject
 
@@ -79,10 +76,6 @@ def request_lists(address: str, *rows: JsonObject, code: int = 200) -> Any:
     return response
 
 
-def published(shop: Shop, user: str) -> list[str]:
-    return [row["item_id"] for row in shop.json("recommend", user)]
-
-
 def test_mlflow_serves_the_list_that_is_published(stocked: Shop, address: str) -> None:
     expected = stocked.json("recommend", "household-0001")
     rows = request_lists(address, {"user": "household-0001"})
@@ -94,47 +87,10 @@ def test_mlflow_serves_the_list_that_is_published(stocked: Shop, address: str) -
     assert [row["item_id"] for row in request_lists(address, {"user": key})] == [row["item_id"] for row in expected]
 
 
-def test_several_users_get_a_list_each_from_one_request(stocked: Shop, address: str) -> None:
-    one, two = published(stocked, "household-0001"), published(stocked, "household-0002")
-    question = [
-        {"user": "household-0001", "k": 3, "placement": "home", "exclude": [one[0]]},
-        {"user": "household-0002", "k": 5, "placement": "basket", "exclude": []},
-    ]
-    rows = request_lists(address, *question)
-    assert [row["item_id"] for row in rows] == [*one[1:4], *two[:5]]
-    assert [row["placement"] for row in rows] == ["home"] * 3 + ["basket"] * 5
-
-
 def test_somebody_never_seen_is_answered_and_nonsense_is_refused_in_words(address: str) -> None:
     assert len(request_lists(address, {"user": "never seen"})) == 20
     assert "at least 1; it is 0" in json.dumps(request_lists(address, {"user": "household-0001", "k": 0}, code=400))
     assert "user" in json.dumps(request_lists(address, {"k": 3}, code=400))
-
-
-@pytest.mark.usefixtures("live")
-def test_the_registered_version_has_a_schema_and_is_loaded_by_mlflow(stocked: Shop) -> None:
-    expected = published(stocked, "household-0003")
-    version = stocked.json("status")["champion"]["version"]
-    model = mlflow.pyfunc.load_model(str(verified_copy(f"models:/tailorbird/{version}")))
-    question = pd.DataFrame({"user": ["household-0003"], "k": [7], "exclude": [expected[:2]]})
-    rows = model.predict(question)
-    assert list(rows["item_id"]) == expected[2:9]
-    inputs, outputs = model.metadata.get_input_schema(), model.metadata.get_output_schema()
-    assert {column["name"]: column["required"] for column in inputs.to_dict()} == {
-        "user": True,
-        "k": False,
-        "placement": False,
-        "exclude": False,
-    }
-    assert [column["name"] for column in outputs.to_dict()] == list(rows.columns)
-
-
-def test_the_promoted_bundle_is_verified_and_its_folder_named_for_serving(stocked: Shop) -> None:
-    folder = Path(stocked.run("verify").strip())
-    assert folder.parent == stocked.var / "bundles"
-    (folder / "strange").touch()
-    assert "does not list: strange" in stocked.run("verify", code=1)
-    (folder / "strange").unlink()
 
 
 def test_the_page_of_the_version_can_read_the_schema(stocked: Shop) -> None:

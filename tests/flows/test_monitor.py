@@ -20,7 +20,8 @@ from sqlalchemy import text
 from infra.configuration.settings import Settings
 from infra.database.engine import engine
 from infra.prefect_api.client import login_headers
-from infra.registry.client import NAME, Registry
+from infra.registry.client import Registry
+from infra.registry.connection import NAME
 from infra.services.endpoints import Endpoints, database_url, endpoints
 from infra.services.http_client import request_json
 from models.primitives.json_types import JsonObject

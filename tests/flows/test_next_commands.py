@@ -9,7 +9,6 @@ from sqlalchemy import Engine, insert, text
 
 from flows.commands import modelling, running, services
 from infra.configuration.settings import load
-from infra.database.schema.ledger_schema import audit_log
 from infra.database.schema.schema import datasets, ingest_batches, items, promotions, reviews
 from infra.database.schema.trust_schema import trained_bundles
 from infra.installation import Installation
@@ -21,10 +20,6 @@ from serving.queries.freshness import unconfigured, unconfigured_line
 from tests.published import published, shelf
 
 ORIGIN = {"dataset_version": "d1", "metrics": {}, "bundle": "b", "digest": "d", "actor": "a", "reason": "r"}
-REMOVED = (
-    *("events_removed", "events_kept", "items_removed", "items_changed", "users_removed", "users_changed"),
-    *("quarantined_removed", "refusals_kept"),
-)
 Build = Callable[[Engine], None]
 
 
@@ -112,7 +107,7 @@ def test_questions_about_lists_that_are_not_there_name_the_next_command_once(ear
 def test_the_status_and_the_end_of_a_command_name_the_next_one(
     early: Installation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infra.supervisor.startup.reachable", lambda _: {"postgres": True})
+    monkeypatch.setattr("infra.supervisor.probes.reachable", lambda _: {"postgres": True})
     monkeypatch.setattr("infra.supervisor.probes.running_clients", lambda _: {})
     expected = step(early.engine, early.settings)
     services.status()
@@ -125,37 +120,6 @@ def test_the_status_and_the_end_of_a_command_name_the_next_one(
         assert printed.count(f"Next: {expected.command}") == 1
     running.finish("validation_of_nothing", {"folds": 1}, as_json=True)
     assert "Next: " not in capsys.readouterr().out
-
-
-def test_an_undo_ends_as_the_status_after_it_with_a_new_data_set_first_and_a_rollback_second(
-    installation: Installation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("infra.supervisor.startup.reachable", lambda _: {"postgres": True})
-    monkeypatch.setattr("infra.supervisor.probes.running_clients", lambda _: {})
-    before = ORIGIN | {"dataset_version": "d0", "model_version": 1, "kind": "own_and_popular"}
-    after = ORIGIN | {"metrics": {"ndcg_at_10": 0.3125}, "model_version": 2, "kind": "als"}
-    first = insert(promotions).values(previous_promotion_id=0, **before)
-    gate = [{"name": "better than the champion", "value": 0.0625}]
-    undo = {"action": "undo", "subject": "b1", "actor": "ann", "reason": "twice", "at": text("clock_timestamp()")}
-    with installation.engine.begin() as connection:
-        [follows] = connection.execute(first.returning(promotions.c.promotion_id)).scalars()
-        second = insert(promotions).values(previous_promotion_id=follows, gate=gate, **after)
-        for statement in (ingested("b2"), *BUILT, second, insert(audit_log).values(**undo)):
-            connection.execute(statement)
-        connection.execute(text("UPDATE ingest_batches SET status = 'undone' WHERE batch_id = 'b1'"))
-    batch = {"batch_id": "b1", "file": "may.csv", "dataset": "events", "source": "s"} | dict.fromkeys(REMOVED, 1)
-    running.finish("undo", {"batches": [batch], "datasets": ["d1"], "champion": 2, "placements": []}, as_json=False)
-    undone = capsys.readouterr().out
-    services.status()
-    status = capsys.readouterr().out
-
-    end = " ".join(undone[undone.index("Next: ") :].split())
-    assert end == " ".join(status[status.index("Next: ") :].split())
-    assert end == (
-        "Next: tailorbird features Then train and review again. Only if what the champion learned from it is harmful: "
-        "`tailorbird rollback model` lets version 1 (own_and_popular) answer until then. "
-        "NDCG@10 on the same test weeks: 0.2500, and 0.3125 for the champion."
-    )
 
 
 @pytest.mark.parametrize("question", [services.recommend, lambda user, place: services.explain(user, "i", place)])

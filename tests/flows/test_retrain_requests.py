@@ -16,7 +16,7 @@ from sqlalchemy import text
 from infra.installation import Installation
 from infra.prefect_api import events
 from infra.prefect_api.client import login_headers
-from infra.services import prefect_pages, state_file
+from infra.services import state_file
 from infra.services.http_client import request_json as call
 from models.primitives.json_types import JsonObject
 from tasks.monitoring.retraining.requests import Request, get_request, request_retraining
@@ -112,7 +112,7 @@ def test_of_two_detections_at_once_one_run_retrains_and_names_each_step_and_the_
     assert run_of(quick, began.flow_run)["state"]["type"] == "RUNNING"
     request = done(quick, made.request_id)
     assert (request.outcome, request.fence) == ("kept", 1)
-    runs = prefect_pages.runs(quick.endpoints)
+    runs = quick.endpoints.runs_page
     assert {"features", "train", "review", "score", "train: most_popular", "features: Data Docs"} <= set(request.steps)
     assert request.steps["features"].startswith(f"{runs}/task-run/")
     assert all(request.steps[name].startswith(f"{runs}/flow-run/") for name in ("train", "review", "score"))

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from models.errors import TailorbirdError
-from tasks.promotion.apply_decision import apply_decision
 from tasks.promotion.champion import CHALLENGER, CHAMPION
 from tasks.promotion.mlflow_annotations import NOTE
-from tasks.promotion.review_requests import Decision, DecisionRefusedError
+from tasks.promotion.review_requests import DecisionRefusedError
 from tasks.reconciler.reconcile import reconcile_once
 from tasks.scoring.roll_back import roll_back_model
 
@@ -144,13 +142,6 @@ def test_an_alias_moved_to_a_version_that_may_not_answer_is_put_back_with_the_re
     assert why[case] in page.description
 
 
-def test_the_running_reconciler_puts_an_alias_back_within_a_minute(desk: Desk) -> None:
-    before, version = desk.champion()["model_version"], desk.ask(passed=False)
-    desk.registry.set_alias(CHAMPION, version)
-    assert within(60, lambda: desk.registry.aliases().get(CHAMPION) == before)
-    assert within(10, lambda: "review_note" in desk.registry.version(version).tags)
-
-
 def test_an_alias_that_was_taken_away_comes_back(desk: Desk) -> None:
     before = desk.champion()["model_version"]
     desk.registry.drop_alias(CHAMPION)
@@ -208,14 +199,6 @@ def test_a_rollback_returns_to_the_champion_before_and_to_its_lists(stocked: Sho
     assert {row["batch_id"] for row in stocked.json("recommend", "household-0001")} == {live["id"]}
     with pytest.raises(TailorbirdError, match=f"There is no champion before version {before['model_version']}"):
         roll_back_model.fn("ann", "more")
-
-
-def test_while_reviews_are_switched_off_nobody_promotes(desk: Desk) -> None:
-    before, version = desk.champion()["model_version"], desk.ask()
-    never = replace(desk.installation, settings=desk.installation.settings.model_copy(update={"review": "never"}))
-    with pytest.raises(DecisionRefusedError, match="TAILORBIRD_REVIEW is `never`"):
-        apply_decision(never, desk.registry, version, Decision(True, "ann", "a test", "command"))
-    stands(desk, before)
 
 
 def test_with_automatic_reviews_what_passes_is_promoted_at_once_and_recorded_as_that(stocked: Shop, desk: Desk) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from infra.services import prefect_pages
 from infra.services.http_client import basic_auth, request_json
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ def form(desk: Desk, signed_in_browser: BrowserContext) -> Iterator[Page]:
     api = desk.installation.endpoints.prefect_api_url
     deployment = request_json("GET", f"{api}/deployments/name/decide/decide", {"Authorization": basic_auth(login)})
     page = signed_in_browser.new_page()
-    page.goto(prefect_pages.form(desk.installation.endpoints, deployment["id"]))
+    page.goto(f"{desk.installation.endpoints.deployments_page}/deployment/{deployment['id']}/run")
     page.get_by_text("The person who decides; it is recorded.").wait_for()
     yield page
     page.close()

@@ -15,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from infra.configuration.settings import Settings
-from infra.registry.client import NAME, VersionGoneError
+from infra.registry.connection import NAME, VersionGoneError
 from infra.services.processes import end_strays
 from infra.supervisor import commands
 from tasks.promotion.champion import CHALLENGER, CHAMPION

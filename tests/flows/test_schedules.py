@@ -17,7 +17,7 @@ from infra.prefect_api.client import login_headers
 from infra.prefect_api.schedules import ScheduleRefusedError, ScheduleRow
 from infra.services.endpoints import Endpoints, endpoints
 from infra.services.http_client import request_json
-from infra.supervisor.running_commands.under_way import next_run
+from infra.supervisor.running_commands import next_run
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -48,36 +48,6 @@ def prefect(services: Endpoints, method: str, path: str, body: Any = None) -> An
 
 def of(slug: str) -> ScheduleRow:
     return next(row for row in schedules.list_schedules() if row.slug == slug)
-
-
-@pytest.mark.usefixtures("services")
-def test_every_installation_compacts_its_lake_once_a_week() -> None:
-    row = of(WEEKLY)
-    assert (row.deployment, row.cron, row.zone, row.active) == ("compact", "30 3 * * 0", "UTC", True)
-
-
-@pytest.mark.usefixtures("services")
-def test_every_installation_renews_its_lists_every_night() -> None:
-    row = of(NIGHTLY)
-    assert (row.deployment, row.cron, row.zone, row.active) == ("score", "30 4 * * *", "UTC", True)
-
-
-@pytest.mark.usefixtures("services")
-def test_every_installation_audits_what_it_has_shown_once_a_month() -> None:
-    row = of(MONTHLY)
-    assert (row.deployment, row.cron, row.zone, row.active) == ("audit", "0 6 1 * *", "UTC", True)
-
-
-@pytest.mark.usefixtures("services")
-def test_every_installation_looks_for_drift_once_a_day() -> None:
-    row = of(DAILY)
-    assert (row.deployment, row.cron, row.zone, row.active) == ("monitor", "15 5 * * *", "UTC", True)
-
-
-@pytest.mark.usefixtures("services")
-def test_every_installation_retrains_once_a_week() -> None:
-    row = of(RETRAIN)
-    assert (row.deployment, row.cron, row.zone, row.active) == ("retrain", "30 5 * * 0", "UTC", True)
 
 
 @pytest.mark.usefixtures("services")

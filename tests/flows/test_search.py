@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +11,11 @@ import pytest
 from mlflow import MlflowClient
 from sqlalchemy import delete, text
 
-from infra.bundles.promoted import verify_promoted
 from infra.database.schema.schema import search_results
 from infra.installation import Installation
 from models import catalog
-from models.recommenders.als import ImplicitALS
-from models.recommenders.search_space import Choice, within
-from models.tuning.study_config import Budget, SearchPlan, TrialLimits
-from tasks.datasets.load_dataset import newest_version
-from tasks.promotion.champion import current_champion
 from tasks.tuning.best_settings import find_search_result
-from tasks.tuning.search_model import _first, search_model, searchable
+from tasks.tuning.search_model import searchable
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -91,16 +84,6 @@ def test_a_search_that_is_killed_goes_on_where_it_stopped(stocked: Shop, live: I
     assert stored["config"] == result["config"]
 
 
-def test_a_search_begins_with_the_defaults_and_the_champions_own_settings(live: Installation) -> None:
-    with live.engine.connect() as connection:
-        champion = current_champion(connection)
-    assert champion is not None
-    own = within(catalog.model_type(champion["kind"]).space, verify_promoted(champion).parameters)
-    begins = _first(live, newest_version(), champion["kind"])
-    assert own in begins
-    assert begins[0].items() <= asdict(catalog.config(champion["kind"])).items()
-
-
 def test_two_commands_share_one_search(stocked: Shop, live: Installation) -> None:
     options = ("search", "--model", "item_knn", "--method", "random", "--trials", "6", "--json")
     with stocked.begin(*options) as one, stocked.begin(*options) as other:
@@ -112,37 +95,6 @@ def test_two_commands_share_one_search(stocked: Shop, live: Installation) -> Non
     (result,) = stocked.json(*options[:-1])
     settings = [tuple(value for name, value in line.items() if name in result["best"]) for line in result["tried"]]
     assert len(set(settings)) == 6
-
-
-def test_the_same_seed_finds_the_same_settings_and_the_same_best_one(stocked: Shop, live: Installation) -> None:
-    def forget() -> None:  # what was found before would be tried too
-        with live.engine.begin() as connection:
-            connection.execute(delete(search_results).where(search_results.c.model == "own_frequency"))
-
-    forget()
-    (one,) = stocked.json("search", "--model", "own_frequency", "--trials", "5", "--seed", "3", "--fresh")
-    forget()
-    again = search_model.fn(one["dataset_version"], "own_frequency", SearchPlan(seed=3), Budget(5), fresh=True)
-    assert one["study"] != again["study"]
-    assert (one["best"], one["ndcg_10"]) == (again["best"], again["ndcg_10"])
-    tried = [[[line[name] for name in ("trial", *one["best"])] for line in found["tried"]] for found in (one, again)]
-    assert tried[0] == tried[1]
-    assert len(tried[0]) == 5
-
-
-def test_settings_that_fail_or_eat_memory_are_written_down_and_the_search_goes_on(
-    live: Installation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ImplicitALS, "space", {"factors": Choice((-1, 8, 30_000))})
-    plan = SearchPlan("grid", limits=TrialLimits(memory_mb=1_000))
-    result = search_model.fn(newest_version(), "als", plan, Budget(), workers=2)
-    assert result["best"] == {"factors": 8}
-    lines = {line["factors"]: line for line in result["tried"]}
-    assert {factors: line["state"] for factors, line in lines.items()} == {-1: "fail", 8: "complete", 30_000: "pruned"}
-    assert "may take 1,000" in lines[30_000]["error"]
-    runs = {run.data.params["factors"]: run for run in runs_under(live, result["run_id"])}
-    assert runs["-1"].info.status == "FAILED"
-    assert runs["-1"].data.tags["said"] == lines[-1]["error"] != ""
 
 
 def test_a_search_ends_with_its_time(stocked: Shop) -> None:

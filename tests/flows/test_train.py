@@ -96,13 +96,6 @@ def test_the_prefect_run_leads_to_the_runs_in_mlflow(trained: JsonObject, stocke
         assert f"/runs/{run_id})" in shown[f"training-run-{kind.replace('_', '-')}"]
 
 
-def test_a_fast_model_has_a_learning_curve(trained: JsonObject, client: MlflowClient) -> None:
-    run_id = trained["runs"][MODELS.index("own_frequency")]
-    assert f"evaluation/{CURVE}" in [file.path for file in client.list_artifacts(run_id, "evaluation")]
-    points = client.get_metric_history(run_id, mlflow_name("learning_curve_ndcg_at_10"))
-    assert len({point.step for point in points}) >= 2
-
-
 def test_the_models_are_a_ladder_with_the_gain_of_every_step(trained: JsonObject) -> None:
     rows = trained["ladder"]
     assert [row["model"] for row in rows] == list(MODELS)
@@ -110,15 +103,6 @@ def test_the_models_are_a_ladder_with_the_gain_of_every_step(trained: JsonObject
     for below, row in pairwise(rows):
         assert row["gain"] == pytest.approx(row["ndcg_at_10"] - below["ndcg_at_10"])
         assert row["gain_low"] <= row["gain"] <= row["gain_high"]
-
-
-def test_the_terminal_shows_both_ladders(trained: JsonObject, capsys: pytest.CaptureFixture[str]) -> None:
-    screen.show("runs", trained)
-    output = capsys.readouterr().out
-    assert "All items: each model against the best above it" in output
-    assert "Items new to the user: each model against the best above it" in output
-    assert f"{trained['ladder'][1]['gain']:+.4f} (" in output
-    assert max(len(line) for line in output.splitlines() if line[:1] in set("┏┃┡│└")) <= 110
 
 
 @pytest.mark.usefixtures("live")

@@ -7,6 +7,7 @@ import numpy as np
 from sqlalchemy import Engine, insert
 
 from infra.bundles import bundle as bundles
+from infra.bundles.manifest import Origin
 from infra.database.schema.schema import items, promotions
 from models import catalog
 from models.datasets.dataset import Dataset
@@ -30,7 +31,7 @@ def write_bundle(folder: Path, kind: str = "als", seed: int = 1, change: Any = N
         folder,
         model,
         popularity(data),
-        bundles.Origin("v1", 7, f"run {seed}"),
+        Origin("v1", 7, f"run {seed}"),
         SegmentPopular.fit(data, BY_TRAITS, 7),
         available=np.asarray(data.available, dtype=np.bool_),
         buyers=recent_buyers(data),

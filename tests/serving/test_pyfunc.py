@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from infra.bundles import bundle as bundles
-from infra.bundles.bundle import MANIFEST, BundleRefusedError
+from infra.bundles.manifest import MANIFEST, BundleRefusedError, Origin
 from infra.keys.identity import pseudonym, pseudonyms
 from models.datasets.dataset import Dataset
 from models.datasets.training_data import TrainingData
@@ -35,7 +35,7 @@ def learned() -> TrainingData:
 def folder(tmp_path: Path, own_var: Path, learned: TrainingData) -> Path:  # noqa: ARG001
     """Return a bundle of the shop, with one bag that is not available."""
     model, segments = OwnFrequency.fit(learned, Config(), 7), SegmentPopular.fit(learned, BY_TRAITS, 7)
-    origin = bundles.Origin("v1", 7, "run 1")
+    origin = Origin("v1", 7, "run 1")
     bundles.write(
         tmp_path / "b",
         model,
@@ -149,7 +149,7 @@ def test_a_host_with_another_pseudonym_key_than_the_model_is_refused(
     monkeypatch.setenv("TAILORBIRD_SECRET_PSEUDONYM_KEY", KEY)
     again = folder.with_name("again")
     bundle = bundles.load(folder)
-    bundles.write(again, bundle.model, bundle.fallback, bundles.Origin("v1", 7, "run 1"), bundle.segments)
+    bundles.write(again, bundle.model, bundle.fallback, Origin("v1", 7, "run 1"), bundle.segments)
     _load_pyfunc(str(again))
     monkeypatch.setenv("TAILORBIRD_SECRET_PSEUDONYM_KEY", "another key")
     with pytest.raises(OtherKeyError, match=r"TAILORBIRD_SECRET_PSEUDONYM_KEY .* is not the one of this model"):
@@ -164,7 +164,7 @@ def test_a_model_from_before_a_rotation_knows_its_users_by_both_their_names(
     monkeypatch.setenv("TAILORBIRD_SECRET_PSEUDONYM_KEY", KEY)
     again = tmp_path / "again"
     loaded = bundles.load(folder)
-    bundles.write(again, loaded.model, loaded.fallback, bundles.Origin("v1", 7, "run 1"))
+    bundles.write(again, loaded.model, loaded.fallback, Origin("v1", 7, "run 1"))
     before = items(_load_pyfunc(str(again)), user="u001")
     key = f"{KEY},{'ab' * 32}"
     monkeypatch.setenv("TAILORBIRD_SECRET_PSEUDONYM_KEY", key)

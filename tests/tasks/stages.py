@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, insert, make_url, select
 
 from infra.bundles import bundle as bundles
+from infra.bundles.manifest import Origin
 from infra.database.schema.schema import promotions, reviews
 from infra.installation import Installation
 from infra.registry.client import MODEL_PATH, Registry
@@ -34,7 +35,7 @@ class Stage(NamedTuple):
         fallback = MostPopular.fit(data, MostPopular.config_type(), 7).popularity
         draft = self.here.settings.var / f"draft-{version}"
         segments = SegmentPopular.fit(data, BY_TRAITS, 7)
-        origin = bundles.Origin(self.manifest["version"], 7, f"run-{version}")
+        origin = Origin(self.manifest["version"], 7, f"run-{version}")
         bundles.write(draft, model, fallback, origin, segments, available=data.available, buyers=recent_buyers(data))
         bundle, digest = bundles.store_bundle(draft, self.here.bundles)
         row = {
@@ -54,7 +55,7 @@ class Stage(NamedTuple):
         data = open_dataset(self.manifest["version"]).training_data(self.manifest["as_of"])
         model = catalog.model_type(kind).fit(data, catalog.config(kind), 7)
         scores = model.scores(data.user[:1])[0]
-        digest = bundles.write(folder / "draft" / MODEL_PATH, model, scores, bundles.Origin("v1", 7, run_id))
+        digest = bundles.write(folder / "draft" / MODEL_PATH, model, scores, Origin("v1", 7, run_id))
         registry.log_folder(run_id, folder / "draft")
         registry.finish_run(run_id)
         version = registry.register(run_id, {})

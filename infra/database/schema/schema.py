@@ -1,4 +1,4 @@
-"""The Postgres schema as SQLAlchemy Core tables. `creation` makes them, with the views and triggers in `sql`."""
+"""The Postgres schema as SQLAlchemy Core tables. `infra.database.engine` makes them, and what is in `sql`."""
 
 from typing import Final
 

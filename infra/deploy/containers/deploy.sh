@@ -6,7 +6,7 @@ set -eu
 python - <<'PY'
 from infra.configuration import addresses, settings
 from infra.database import engine
-from infra.prefect_api import deployment_file
+from infra.prefect_api import deployments
 from infra.services.database_access import role_rights
 
 given = settings.load()
@@ -18,11 +18,11 @@ try:
 except engine.SchemaError as error:
     raise SystemExit(f"deploy: {error}") from None
 role_rights.ensure(given, url, url, print)
-deployment_file.write(given, given.var / "prefect" / "deployments.yaml", demo=False)
+deployments.write_file(given, given.var / "prefect" / "deployments.yaml", demo=False)
 PY
 prefect --no-prompt work-pool create tailorbird --type process --overwrite
 # Without TAILORBIRD_HOME Prefect keeps the template in prefect.yaml, and each worker fills in its own folder.
-env -u TAILORBIRD_HOME python -m tasks.orchestration.register_deployments "$TAILORBIRD_VAR/prefect/deployments.yaml"
+env -u TAILORBIRD_HOME prefect --no-prompt deploy --all --prefect-file "$TAILORBIRD_VAR/prefect/deployments.yaml"
 python - <<'PY'
 from infra.configuration import settings
 from infra.prefect_api import automations

@@ -13,4 +13,4 @@ default_permission = READ
 database_uri = $MLFLOW_BACKEND_STORE_URI
 auth_cache_ttl_seconds = 3600
 INI
-exec python -m infra.registry.mlflow_server --app-name basic-auth --host 0.0.0.0 --port 5000 --workers 1
+exec python -m infra.registry.mlflow_server --host 0.0.0.0 --port 5000

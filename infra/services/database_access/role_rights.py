@@ -1,18 +1,20 @@
-"""Creates the database's roles and grants them the rights in `grants`. Repeating it changes nothing."""
+"""Creates databases and their roles, and grants the roles the rights in `grants`. Repeating it changes nothing."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+import psycopg2
 from psycopg2 import errors, sql
+from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, connection, cursor, encrypt_password
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class with a lower-case name
-from psycopg2.extensions import encrypt_password
 from sqlalchemy import URL
 
 from infra.configuration.settings import Settings
-from infra.services.database_access import grants, logins, roles
+from infra.services.database_access import grants, logins
 from infra.services.database_access.grants import OPERATOR, Role
 from infra.services.state_file import Reporter
+from models.errors import TailorbirdError
 
 _LOCK: Final = 0x7A12
 _ATTEMPTS: Final = 2
@@ -55,7 +57,7 @@ def ensure(settings: Settings, admin: URL, own: URL, report: Reporter) -> bool:
     administrator is printed, and everything continues with the given role.
     """
     ours = settings.database_url is None
-    with roles.session(admin.set(database=own.database)) as cursor:
+    with session(admin.set(database=own.database)) as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", [_LOCK])  # ends with the session
         work = _Work(settings, cursor, own, ours)
         made = work.make_roles()
@@ -108,7 +110,7 @@ class _Work:
     def let_in(self) -> list[Role]:
         """Return the roles that can log in to the database with the known passwords."""
         if self._let_in is None:
-            self._let_in = [r for r in grants.ROLES if roles.lets_in(logins.login(self._settings, r, self._own))]
+            self._let_in = [r for r in grants.ROLES if lets_in(logins.login(self._settings, r, self._own))]
         return self._let_in
 
     def give_rights(self, ready: Sequence[Role]) -> bool:
@@ -302,3 +304,75 @@ SELECT kind, object_name, column_name, coalesce(r.rolname, 'PUBLIC'), a.privileg
 FROM privileges CROSS JOIN LATERAL aclexplode(acl) AS a LEFT JOIN pg_roles AS r ON r.oid = a.grantee
 WHERE a.grantee = 0 OR r.rolname = ANY(%(names)s)
 """
+
+
+class DatabaseRefusedError(TailorbirdError):
+    """The database server refuses the login or the creation of a database."""
+
+
+def give_own_database(admin: URL, name: str, password: str) -> URL:
+    """Return a database of its own role, which no other role may enter; create or repair both if needed."""
+    own = admin.set(username=name, password=password, database=name)
+    with session(admin) as statements:
+        statements.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
+        if statements.fetchone() and lets_in(own):
+            return own
+        role, secret = sql.Identifier(name), encrypt_password(password, name, statements.connection, "scram-sha-256")
+        with contextlib.suppress(errors.DuplicateObject):
+            statements.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
+        statements.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD %s").format(role), [secret])
+        with contextlib.suppress(errors.DuplicateDatabase):
+            statements.execute(sql.SQL("CREATE DATABASE {0} OWNER {0}").format(role))
+        statements.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(role))
+    return own
+
+
+def share_server(given: URL, name: str) -> URL:
+    """Return another database on the given server for the same role; create it if the role may."""
+    beside = given.set(database=name)
+    if lets_in(beside):
+        return beside
+    statement = f'CREATE DATABASE "{name}" OWNER "{given.username}";'
+    try:
+        with session(given) as statements, contextlib.suppress(errors.DuplicateDatabase):
+            statements.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    except errors.InsufficientPrivilege:
+        raise DatabaseRefusedError(
+            f"{name.capitalize()} needs a database of its own on {given.host}, and the role {given.username} may "
+            f"not create one. Have an administrator run:\n    {statement}\nor use a running {name} server instead."
+        ) from None
+    if not lets_in(beside):
+        raise DatabaseRefusedError(f"The role {given.username} may not use the database {name} on {given.host}.")
+    return beside
+
+
+def lets_in(url: URL) -> bool:
+    """Return whether the database accepts this user and password."""
+    try:
+        _connect(url).close()
+    except psycopg2.OperationalError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def session(url: URL) -> Iterator[cursor]:
+    """Yield a cursor outside transactions, in which databases can be created. Raises DatabaseRefusedError."""
+    try:
+        opened = _connect(url)
+    except psycopg2.OperationalError as error:
+        # libpq's message names host, port, role and database, never the password.
+        raise DatabaseRefusedError(
+            f"The database does not let {url.username} in: {str(error).strip()}. Check TAILORBIRD_DATABASE_URL and its "
+            "server; if the server is ours, restart it with `tailorbird down` and `tailorbird up`."
+        ) from None
+    try:
+        opened.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
+        yield opened.cursor()
+    finally:
+        opened.close()
+
+
+def _connect(url: URL) -> connection:
+    plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    return psycopg2.connect(plain, connect_timeout=5)

@@ -15,9 +15,7 @@ from infra.configuration.settings import Settings, load
 from infra.database.engine import Engine, engine
 from infra.keys import trust
 from infra.keys.api_keys import METRICS_KEY, STANDALONE, ApiKey, all_scopes, hash_of
-from infra.keys.credentials import IDENTITY, permanent_secret, secret
-from infra.keys.fingerprints import PSEUDONYM
-from infra.keys.key_chain import Pseudonyms
+from infra.keys.credentials import IDENTITY, PSEUDONYM, Pseudonyms, permanent_secret, secret
 from infra.services.database_access.logins import OPERATOR_COOKIES, OPERATOR_PAGE, address
 from serving.answers.service import AnswerService
 from serving.api.assembly import build_app

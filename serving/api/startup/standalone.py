@@ -12,9 +12,7 @@ from starlette.types import ASGIApp
 
 from infra.configuration.settings import load
 from infra.keys.api_keys import LEAST_LETTERS, STANDALONE, ApiKey, all_scopes, hash_of, id_of
-from infra.keys.credentials import find_secret, variable
-from infra.keys.fingerprints import PSEUDONYM
-from infra.keys.key_chain import Pseudonyms
+from infra.keys.credentials import PSEUDONYM, Pseudonyms, find_secret, variable
 from models.errors import TailorbirdError
 from serving.answers.service import AnswerService
 from serving.api.assembly import build_app

@@ -8,7 +8,7 @@ from infra.installation import current
 from models.ingest.check.several_currencies import GROUPED, SEVERAL, several_currencies
 from models.primitives.arrow_sql import query, texts
 from tasks.ingest.ledger import COMMITTED, CurrencyAdvice, LedgerEntry
-from tasks.orchestration.defects import without_values
+from tasks.orchestration.guards import without_values
 from tasks.orchestration.run_artifacts import show
 from tasks.sources.mapping_files import read
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from expectations.batches import check_contract
+from infra.keys.credentials import DEVICE
 from infra.keys.identity import pseudonyms, pseudonyms_of
-from infra.keys.key_chain import DEVICE
 from models import columns
 from models.ingest import canonical_schema
 from models.ingest.canonical_schema import ANONYMOUS_ID, IS_DEVICE, ParsedLines

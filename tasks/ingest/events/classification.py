@@ -17,12 +17,12 @@ from sqlalchemy import Select, select
 from expectations.batches import event_rules
 from expectations.rules import RowRule
 from infra.database.bulk_copy import read_table
-from infra.database.clock import database_now
+from infra.database.engine import database_now
 from infra.database.schema.offers import unconfirmed
 from infra.database.schema.schema import items, suppressions, users
 from infra.installation import Installation
+from infra.keys.credentials import DEVICE
 from infra.keys.identity import pseudonyms
-from infra.keys.key_chain import DEVICE
 from models import columns
 from models.ingest import placeholder_ids
 from models.ingest.source_config import SourceMapping

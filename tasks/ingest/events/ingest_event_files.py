@@ -23,7 +23,7 @@ from tasks.ingest.events.ingest_events import (
 )
 from tasks.ingest.ledger import IngestRequest, LedgerEntry, batch_of, request_of
 from tasks.ingest.rows.quarantine import resolve_renamed
-from tasks.orchestration.defects import without_values
+from tasks.orchestration.guards import without_values
 from tasks.orchestration.run_artifacts import link_docs
 from tasks.sources import locations
 from tasks.sources.mapping_files import part_of, table_mapping

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from prefect import task
 
 from expectations.batches import bounds, highest_quarantined, limited
+from infra import locks
 from infra.installation import Installation, current
-from infra.locks import advisory_locks
 from models import columns
 from models.errors import TailorbirdError
 from models.ingest.segment.line_mapping import LineMapping
@@ -40,7 +40,7 @@ from tasks.ingest.rows.quarantine import close_batches, resolve_renamed
 from tasks.ingest.rows.settle import remove_rows, settle
 from tasks.ingest.validation import row_triage
 from tasks.orchestration import run_names
-from tasks.orchestration.defects import without_values
+from tasks.orchestration.guards import without_values
 from tasks.orchestration.progress import progress
 from tasks.orchestration.run_artifacts import link_docs
 from tasks.quality import suites
@@ -95,12 +95,12 @@ def ingest_batch(
     fails its suite: then none of its rows is kept.
     """
     bounds("events", mapping.limits)  # reports a misspelled limit before anything is stored
-    with advisory_locks.locked(installation.engine, batch.batch_id):
+    with locks.locked(installation.engine, batch.batch_id):
         with installation.engine.begin() as connection:
             status = ledger.open_batch(connection, batch)
         if status != ledger.COMMITTED:
             # One writer at a time, or two batches could both store an event that neither finds in the lake.
-            with advisory_locks.locked(installation.engine, "the lake's events", wait=True) as confirm:
+            with locks.locked(installation.engine, "the lake's events", wait=True) as confirm:
                 settle(installation, batch.batch_id)
                 context, run = open_context(installation, mapping, batch, confirm)
                 try:
@@ -209,12 +209,12 @@ def ingest_group(installation: Installation, mapping: SourceMapping, files: Sequ
     of later files are kept. Rows that earlier runs left of these files are removed first. Raises LockHeldError.
     """
     about = f"{len(files)} files of {mapping.name}"
-    with advisory_locks.locked(installation.engine, *(file.batch.batch_id for file in files), purpose=about):
+    with locks.locked(installation.engine, *(file.batch.batch_id for file in files), purpose=about):
         with installation.engine.begin() as connection:
             statuses = ledger.open_batches(connection, [file.batch for file in files])
         if ledger.COMMITTED in statuses:
             return 0
-        with advisory_locks.locked(installation.engine, "the lake's events", wait=True) as confirm:
+        with locks.locked(installation.engine, "the lake's events", wait=True) as confirm:
             settle(installation)
             return _ingest_together(*open_context(installation, mapping, files[0].batch, confirm), files)
 

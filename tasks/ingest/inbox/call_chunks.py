@@ -12,8 +12,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from infra.keys.credentials import DEVICE
 from infra.keys.identity import pseudonyms
-from infra.keys.key_chain import DEVICE
 from models import columns
 from models.ingest.canonical_schema import ALIASES, ANONYMOUS_ID, IS_DEVICE, REASON, ROW_NUMBER, ParsedLines
 from models.ingest.segment.segment_mapping import SegmentMapping

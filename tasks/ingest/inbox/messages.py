@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from expectations.batches import EVENT_RULES, QUARANTINED_SHARE
 from infra.configuration.collect_mapping import collect_mapping
 from infra.configuration.settings import Settings
-from infra.keys import key_chain
+from infra.keys import credentials
 from infra.keys.identity import rekeyed
 from models import columns
 from models.ingest.batch_limits import Limits
@@ -124,7 +124,7 @@ class InboxRow:
 def claimed_rows(connection: Connection, batch_id: str, key: bytes) -> list[InboxRow]:
     """Return the rows of a batch in order. Pseudonyms from before a rotation become the present ones."""
     rows = [InboxRow(**row) for row in connection.execute(text(_ROWS), {"batch_id": batch_id}).mappings()]
-    chain = key_chain.keys(key.decode())
+    chain = credentials.keys(key.decode())
     return [row if row.key_version >= len(chain) else _rekeyed(row, chain[row.key_version :]) for row in rows]
 
 

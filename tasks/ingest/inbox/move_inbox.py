@@ -11,10 +11,10 @@ import pyarrow as pa
 from prefect import task
 from sqlalchemy import Connection, text
 
+from infra import locks
 from infra.configuration.value_checks import words
 from infra.installation import Installation, current
-from infra.locks import advisory_locks
-from infra.locks.advisory_locks import LockHeldError
+from infra.locks import LockHeldError
 from models import columns
 from models.ingest import placeholder_ids
 from models.ingest.source_config import SourceMapping
@@ -44,7 +44,7 @@ from tasks.ingest.rows.quarantine import store_quarantined
 from tasks.ingest.rows.stated_values import TimedValues, item_update, trait_updates
 from tasks.ingest.rows.statements import PERSON, WITHIN
 from tasks.ingest.validation import row_triage
-from tasks.orchestration.defects import without_values
+from tasks.orchestration.guards import without_values
 from tasks.quality.suites import BatchRefusedError
 
 HIDDEN: Final = "hidden"
@@ -163,7 +163,7 @@ def _is_later(own: TimedValues, name: str, row: InboxRow) -> bool:
 
 def move_updates(installation: Installation, batch: ledger.Batch) -> None:
     """Apply the messages of a batch, once. Raises LockHeldError if another process moves it now."""
-    with advisory_locks.locked(installation.engine, batch.batch_id, purpose="inbox"):
+    with locks.locked(installation.engine, batch.batch_id, purpose="inbox"):
         with installation.engine.connect() as connection:
             rows = claimed_rows(connection, batch.batch_id, installation.key)
             status = ledger.statuses(connection, [batch.batch_id]).get(batch.batch_id)
@@ -305,7 +305,7 @@ def _is_moved(installation: Installation, dataset: Dataset, batch: ledger.Batch,
         except LockHeldError:
             if not wait:
                 return False
-            with advisory_locks.locked(installation.engine, batch.batch_id, wait=True):
+            with locks.locked(installation.engine, batch.batch_id, wait=True):
                 continue  # it has ended, or was killed and this process goes on
         return True
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from prefect import task
 from sqlalchemy import Connection, text
 
-from infra.database.clock import database_now
+from infra.database.engine import database_now
 from infra.installation import Installation, current
 from models.errors import TailorbirdError
 from models.ingest.mixpanel.mixpanel_mapping import MixpanelMapping, Region
@@ -21,7 +21,7 @@ from tasks.ingest.events.ingest_events import ingest_file, ledger_entry, store_l
 from tasks.ingest.ledger import IngestRequest, LedgerEntry, batch_id_of, request_of
 from tasks.ingest.mixpanel.client import Download, client_of, download_day, download_profiles
 from tasks.orchestration import run_names
-from tasks.orchestration.defects import without_values
+from tasks.orchestration.guards import without_values
 from tasks.sources.mapping_files import read_as
 from tasks.sources.temp_folders import scratch
 

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 from prefect import task
 from sqlalchemy import Connection, func, select, update
 
+from infra import locks
 from infra.database.schema.schema import ingest_batches, quarantine
 from infra.installation import Installation, current
-from infra.locks import advisory_locks
 from infra.overview.corrections import corrections
 from models import columns
 from models.errors import TailorbirdError
@@ -38,7 +38,7 @@ from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.ingest.rows import apply, settle
 from tasks.ingest.validation import row_triage
 from tasks.ingest.validation.event_identity import PAYLOAD_COLUMNS, add_fingerprints
-from tasks.orchestration.defects import without_values
+from tasks.orchestration.guards import without_values
 from tasks.quality.chunk_profile import with_counts
 from tasks.sources.mapping_files import read
 
@@ -136,8 +136,8 @@ def replay_quarantine(batch_id: str, accept_unknown_items: bool = False) -> Ledg
     if accept_unknown_items:
         mapping = mapping.model_copy(update={"unknown_items": "accept"})
     with (
-        advisory_locks.locked(installation.engine, batch_id),
-        advisory_locks.locked(installation.engine, "the lake's events", wait=True) as confirm,
+        locks.locked(installation.engine, batch_id),
+        locks.locked(installation.engine, "the lake's events", wait=True) as confirm,
     ):
         with installation.engine.connect() as connection:
             undoing = ledger.undoing(connection)

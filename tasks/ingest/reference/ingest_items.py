@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from expectations.batches import highest_quarantined
 from infra.database.bulk_copy import upsert
-from infra.database.clock import database_now
+from infra.database.engine import database_now
 from infra.database.schema.schema import items
 from infra.installation import Installation
 from models import columns
@@ -29,7 +29,7 @@ from tasks.ingest.reference.reference_file import ReferenceFile, ingest_referenc
 from tasks.ingest.rows import statements
 from tasks.ingest.rows.apply import ITEM_CHANGES
 from tasks.orchestration import run_names
-from tasks.orchestration.defects import without_values
+from tasks.orchestration.guards import without_values
 from tasks.sources.mapping_files import part_of
 
 _OFFER: Final = (

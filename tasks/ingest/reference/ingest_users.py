@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from expectations.batches import highest_quarantined
 from infra.database.bulk_copy import upsert
-from infra.database.clock import database_now
+from infra.database.engine import database_now
 from infra.database.schema.schema import users
 from infra.installation import Installation
 from infra.keys.identity import forget_without_consent, key_version, remember
@@ -30,7 +30,7 @@ from tasks.ingest.reference.read_reference import keyed_users
 from tasks.ingest.reference.reference_file import ReferenceFile, ingest_reference
 from tasks.ingest.rows import apply, statements
 from tasks.orchestration import run_names
-from tasks.orchestration.defects import without_values
+from tasks.orchestration.guards import without_values
 from tasks.sources.mapping_files import part_of
 
 _Answer = tuple[bool, str, datetime | None, datetime | None]

@@ -9,10 +9,10 @@ import pyarrow as pa
 from sqlalchemy import Connection, select
 
 from expectations.batches import USER_RULES, bounds, item_rules, limited
-from infra.database.clock import database_now
+from infra import locks
+from infra.database.engine import database_now
 from infra.database.schema.schema import suppressions
 from infra.installation import Installation
-from infra.locks import advisory_locks
 from models import columns
 from models.features.segments import trait_pooling
 from models.ingest.tabular.table_mapping import ItemsMapping, Mapping
@@ -58,7 +58,7 @@ def ingest_reference(reference: ReferenceFile, path: Path) -> LedgerEntry:
     Raises BatchRefusedError.
     """
     engine = reference.installation.engine
-    with advisory_locks.locked(engine, reference.batch.batch_id):
+    with locks.locked(engine, reference.batch.batch_id):
         with engine.begin() as connection:
             last, batch = ledger.latest_and_next(connection, reference.batch)
         part, rules = part_of(reference.mapping, reference.dataset), _expectations(reference).rules

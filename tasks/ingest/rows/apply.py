@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from sqlalchemy import Connection, delete, select, text, tuple_
 
 from infra.database.bulk_copy import array, copy, read_table
-from infra.database.clock import database_now
+from infra.database.engine import database_now
 from infra.database.schema.schema import ingest_updates
 from infra.lake.delta_lake import Lake
 from models import columns

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Connection, Row, delete, func, select, text
 
+from infra import locks
 from infra.database.schema.ledger_schema import audit_log, ingest_applications, ingest_repeats
 from infra.database.schema.schema import LEDGER, identities, ingest_batches, users
 from infra.installation import Installation, current
 from infra.keys.trust import KeyRotatingError
-from infra.locks import advisory_locks
 from models import columns
 from models.primitives.arrow_sql import connected, literal, query, texts
 from tasks.ingest import ledger
@@ -70,8 +70,8 @@ def settle_idle() -> None:
         connection.rollback()  # and with it the locks
     if due:
         with (
-            suppress(advisory_locks.LockHeldError, KeyRotatingError),
-            advisory_locks.locked(installation.engine, "the lake's events"),
+            suppress(locks.LockHeldError, KeyRotatingError),
+            locks.locked(installation.engine, "the lake's events"),
         ):
             settle(installation)
 

@@ -10,8 +10,8 @@ from typing import Any, Final, cast
 from prefect import task
 from sqlalchemy import Select
 
+from infra import locks
 from infra.installation import Installation, current
-from infra.locks import advisory_locks
 from models.errors import TailorbirdError
 from models.ingest.tabular import transform
 from models.ingest.tabular.sql_cursor import CursorError, CursorPosition, kind_of
@@ -35,7 +35,7 @@ from tasks.ingest.sql.stream_run import (
     latest_batch,
     streams_of,
 )
-from tasks.orchestration.defects import without_values
+from tasks.orchestration.guards import without_values
 from tasks.orchestration.progress import progress
 from tasks.orchestration.run_artifacts import announce
 from tasks.sources.mapping_files import part_of, table_mapping
@@ -68,7 +68,7 @@ def ingest_stream(
     killed run is repeated from there. Raises TailorbirdError for what stops it; committed batches stay.
     """
     key = stream.key(database.name)
-    with advisory_locks.locked(installation.engine, f"{mapping.name} {stream.dataset} {key}", purpose=stream.name):
+    with locks.locked(installation.engine, f"{mapping.name} {stream.dataset} {key}", purpose=stream.name):
         part = part_of(mapping, stream.dataset)
         with database.connected() as connection:
             relation = open_relation(

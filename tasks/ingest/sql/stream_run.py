@@ -13,9 +13,9 @@ import pyarrow as pa
 from sqlalchemy import Connection, text
 
 from expectations.batches import Dataset as Dataset
-from infra.database.clock import database_now
+from infra import locks
+from infra.database.engine import database_now
 from infra.installation import Installation
-from infra.locks import advisory_locks
 from models.errors import TailorbirdError
 from models.ingest.tabular.mapping_keys import SqlKeys
 from models.ingest.tabular.sql_cursor import CursorKind, CursorPosition
@@ -231,7 +231,7 @@ def close_outdated(installation: Installation, batch: Batch, stream: str) -> Non
         outdated = list(connection.execute(_OUTDATED, where).scalars())
     if not outdated:
         return
-    with advisory_locks.locked(installation.engine, "the lake's events", wait=True):
+    with locks.locked(installation.engine, "the lake's events", wait=True):
         settle(installation, batch.batch_id)
     with installation.engine.begin() as connection:
         for name in outdated:

@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 from prefect import task
 from sqlalchemy import Connection, func, insert, select
 
+from infra import locks
 from infra.database.schema.ledger_schema import UNDO_CHANGES, audit_log, ingest_applications
 from infra.database.schema.schema import datasets, ingest_batches, placements, recommendation_batches
 from infra.installation import Installation, current
-from infra.locks import advisory_locks
 from models import columns
 from models.errors import TailorbirdError, reason_fault
 from models.ingest.check.file_names import file_name
@@ -22,7 +22,7 @@ from tasks.ingest import ledger
 from tasks.ingest.rows import settle
 from tasks.ingest.rows.settle import UndoDetail
 from tasks.ingest.undo import entities
-from tasks.orchestration.defects import without_values
+from tasks.orchestration.guards import without_values
 from tasks.promotion.champion import current_champion
 
 _HOLDER = "holder"
@@ -116,8 +116,8 @@ def _result(connection: Connection, lines: Sequence[UndoneBatch], applied_at: Ma
 def _undo(installation: Installation, batch_id: str, actor: str, reason: str) -> UndoneBatch:
     """Undo one batch: first in PostgreSQL, from when on it does not count, then in the lake, then in the ledger."""
     with (
-        advisory_locks.locked(installation.engine, batch_id),
-        advisory_locks.locked(installation.engine, "the lake's events", wait=True) as confirm,
+        locks.locked(installation.engine, batch_id),
+        locks.locked(installation.engine, "the lake's events", wait=True) as confirm,
     ):
         with installation.engine.connect() as connection:
             # One that is being ingested is locked by its run; this one was never committed.

@@ -22,9 +22,8 @@ from models.monitoring.audit.significance import BEYOND_MARGIN
 from models.primitives.json_types import JsonObject
 from tasks.monitoring.audit.served_data import AuditWindow, NoAuditDataError, read_audit_window
 from tasks.monitoring.drift.reports import moment
-from tasks.orchestration.page_links import PREFECT_RUN, TEXTS
-from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
-from tasks.orchestration.run_artifacts import flow_run_page, key_of, log_info
+from tasks.orchestration.guards import hold_pseudonym_key
+from tasks.orchestration.run_artifacts import PREFECT_RUN, TEXTS, flow_run_page, key_of, log_info
 from tasks.reports.audit_page import PLOTS, AuditPage, markdown, plot_audit, render, rows
 from tasks.reports.review_page import Plot
 

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, Row, text
 
 from infra.database.schema.ledger_schema import COMMITTED, REFUSED
 from infra.installation import Installation, current
-from infra.locks.advisory_locks import locked
+from infra.locks import locked
 from infra.overview.situation import NoChampionError
 from models.errors import TailorbirdError
 from models.monitoring.drift.calibration.calibrate import (

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.compute as pc
 from sqlalchemy import Connection, text
 
-from infra.database.clock import database_now
+from infra.database.engine import database_now
 from infra.installation import Installation
 from models.monitoring.drift.calibration.windows import History
 from models.monitoring.drift.feed_health import FeedCheck, check_feed

@@ -13,7 +13,6 @@ from infra.database.schema.monitoring_schema import drift_calibrations, drift_re
 from infra.installation import Installation, current
 from infra.outages import explain
 from infra.registry.client import Registry
-from infra.services import prefect_pages
 from models.monitoring.drift.retrain_policy import INVALID_FEED
 from models.primitives.json_types import JsonObject
 from tasks.monitoring.retraining.requests import (
@@ -34,8 +33,7 @@ from tasks.monitoring.retraining.requests import (
     request_retraining,
 )
 from tasks.orchestration.missed_schedules import schedule_of_run
-from tasks.orchestration.page_links import docs_page
-from tasks.orchestration.run_artifacts import show
+from tasks.orchestration.run_artifacts import docs_page, show
 from tasks.review.outcomes import ReviewOutcome, outcome_of_status
 
 _SENTENCES: Final = {
@@ -168,7 +166,7 @@ def _not_claimed(installation: Installation, request_id: int) -> Retraining:
     with installation.engine.connect() as connection:
         request = get_request(connection, request_id)
     name = f"retrain request {request_id} ({request.origin}: {request.reason})"
-    page = prefect_pages.flow_run(installation.endpoints, request.flow_run) if request.flow_run else ""
+    page = installation.endpoints.flow_run_page(request.flow_run) if request.flow_run else ""
     if request.status == RUNNING:
         reason = (
             f"Nothing was trained here: another run works on {name}. Look at {page or 'the terminal that it runs in'}"
@@ -226,8 +224,8 @@ def _page(installation: Installation, state: State[Any]) -> str:
     """Return the page of the flow run or of the task run."""
     details = state.state_details
     if details.flow_run_id and str(details.flow_run_id) != flow_run.get_id():
-        return prefect_pages.flow_run(installation.endpoints, str(details.flow_run_id))
-    return prefect_pages.task_run(installation.endpoints, str(details.task_run_id)) if details.task_run_id else ""
+        return installation.endpoints.flow_run_page(str(details.flow_run_id))
+    return f"{installation.endpoints.runs_page}/task-run/{details.task_run_id}" if details.task_run_id else ""
 
 
 def _reason(error: BaseException) -> str:

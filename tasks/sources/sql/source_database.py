@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from infra.database.errors import hide_values
+from infra.database.engine import hide_values
 from models.errors import TailorbirdError
 from tasks.sources.sql.database_address import read_address, shown, without_secrets
 
@@ -100,7 +100,7 @@ class SourceDatabase:
     def _words(self, error: BaseException, quoted: bool) -> str:
         original = getattr(error, "orig", None) or error
         kind = type(original).__name__
-        # Errors of psycopg2 have no values of rows any more: see infra.database.errors.
+        # Errors of psycopg2 have no values of rows any more: see infra.database.engine.
         if not quoted and not type(original).__module__.startswith("psycopg2"):
             return f"{kind}; its message is left out, since it may quote a row"
         first = next((line.strip() for line in str(original).splitlines() if line.strip()), kind)

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 from docs.generators.settings_page import SECTIONS, document
-from infra.configuration.keys import UNWRITABLE
 from infra.configuration.settings import Settings
+from infra.configuration.settings_file import UNWRITABLE
 
 PAGE = Path(__file__).parents[3] / "docs" / "settings.md"
 

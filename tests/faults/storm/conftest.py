@@ -69,7 +69,7 @@ INGEST = "    from {module} import {task}\n    {task}.fn({mapping!r}, {file!r})"
 GROUP = """\
     from pathlib import Path
     from tasks.ingest.events.ingest_event_files import ingest_event_files
-    from infra.locks.advisory_locks import LockHeldError
+    from infra.locks import LockHeldError
     done = ingest_event_files.fn({mapping!r}, sorted(map(str, Path({file!r}).iterdir())))
     if done["refused"]:
         raise LockHeldError(str(done["refused"]))"""

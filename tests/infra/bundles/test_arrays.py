@@ -4,8 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infra.bundles.arrays import NoArraysError, read_arrays, write_arrays
-from infra.keys.renamed_users import Arrays
+from infra.bundles.arrays import Arrays, NoArraysError, read_arrays, write_arrays
 
 NOISE = np.random.default_rng(0).integers(0, 256, 4000, dtype=np.uint8)
 POLYNOMIAL = (0x1DB710641).to_bytes(5, "little")

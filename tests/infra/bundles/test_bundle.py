@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from infra.bundles import bundle as bundles
-from infra.bundles.bundle import FILES, MANIFEST, SIGNATURE, Origin
-from infra.bundles.manifest import sha256
+from infra.bundles.manifest import FILES, FORMAT, MANIFEST, SIGNATURE, BundleRefusedError, Origin, sha256
 from models.datasets.dataset import Dataset
 from models.recommenders.baselines.most_popular import Config, MostPopular
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
@@ -42,7 +41,7 @@ def test_the_manifest_states_the_origin_of_the_model_and_lists_every_other_file(
     assert {path.name for path in folder.iterdir()} == {*manifest["files"], MANIFEST, SIGNATURE}
     assert manifest["files"] == {name: sha256(folder / name) for name in (*FILES, "MLmodel")}
     assert (manifest["format"], manifest["kind"], manifest["parameters"]) == (
-        bundles.FORMAT,
+        FORMAT,
         "most_popular",
         {"half_life_days": 28},
     )
@@ -95,7 +94,7 @@ def test_files_that_mlflow_leaves_in_a_downloaded_folder_are_neither_refused_nor
 
 def test_a_damaged_bundle_is_not_kept(folder: Path, tmp_path: Path) -> None:
     (folder / "config.json").write_text("{}")
-    with pytest.raises(bundles.BundleRefusedError):
+    with pytest.raises(BundleRefusedError):
         bundles.store_bundle(folder, tmp_path / "bundles")
     assert not (tmp_path / "bundles").exists()
 
@@ -118,7 +117,7 @@ def test_a_kept_bundle_that_was_damaged_is_replaced_by_a_sound_one_and_by_no_oth
     shutil.copytree(folder, tmp_path / "bad")
     (tmp_path / "bad" / "config.json").write_text("{}")
     for source in (tmp_path / "bad", target):
-        with pytest.raises(bundles.BundleRefusedError):
+        with pytest.raises(BundleRefusedError):
             bundles.store_bundle(source, root)
     assert bundles.store_bundle(folder, root) == (target, digest)
     assert bundles.load(target, digest).digest == digest
@@ -128,7 +127,7 @@ def test_a_kept_bundle_that_was_damaged_is_replaced_by_a_sound_one_and_by_no_oth
 @pytest.mark.usefixtures("own_var")
 def test_a_bundle_that_was_kept_scores_as_it_did_when_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAILORBIRD_SIGNING_PUBLIC_KEY", PUBLIC_KEY)
-    golden = bundles.load(FOLDER / f"format_{bundles.FORMAT}")
+    golden = bundles.load(FOLDER / f"format_{FORMAT}")
     with np.load(EXPECTED) as expected:
         np.testing.assert_allclose(golden.model.scores(USERS), expected["scores"], rtol=1e-5)
     assert np.isfinite(golden.model.scores(USERS)[0]).any()

@@ -14,10 +14,9 @@ import pytest
 
 from infra.bundles import bundle as bundles
 from infra.bundles import manifest as manifests
-from infra.bundles.bundle import FILES, MANIFEST, SIGNATURE, BundleRefusedError, Origin
-from infra.bundles.manifest import sha256
+from infra.bundles.manifest import FILES, MANIFEST, SIGNATURE, BundleRefusedError, Origin, sha256, verify
 from infra.configuration.settings import Settings, load
-from infra.keys.signing import public_key, sign
+from infra.keys.credentials import public_key, sign
 from models.recommenders.baselines.most_popular import Config, MostPopular
 
 BESIDE = {"MLmodel": "flavors: {}", "requirements.txt": "tailorbird"}
@@ -25,7 +24,7 @@ LISTED = (*FILES, *BESIDE)
 EVERY = (*LISTED, MANIFEST, SIGNATURE)
 OPENERS: dict[str, Callable[[Path], Any]] = {
     "load": bundles.load,
-    "verify": bundles.verify,
+    "verify": verify,
     "keep": lambda folder: bundles.store_bundle(folder, folder.parent / "kept"),
 }
 

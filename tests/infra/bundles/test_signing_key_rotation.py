@@ -10,9 +10,7 @@ from sqlalchemy import Engine, event, text
 from infra.bundles.signing_key_rotation import list_keys, retire, rotate_signing
 from infra.configuration.settings import Settings, load
 from infra.database.engine import engine
-from infra.keys.credentials import FOLDER, find_secret
-from infra.keys.fingerprints import SIGNING, fingerprint
-from infra.keys.signing import SignatureRefusedError, sign, verify
+from infra.keys.credentials import FOLDER, SIGNING, SignatureRefusedError, find_secret, fingerprint, sign, verify
 from infra.keys.trust import InstallationRefusedError, RotationRefusedError, check
 
 

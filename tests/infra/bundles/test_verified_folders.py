@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.bundles.bundle import BundleRefusedError
-from infra.bundles.verified_folders import verified_folder
+from infra.bundles.manifest import BundleRefusedError
+from infra.registry.verified_models import verified_folder
 
 
 def test_a_path_that_is_no_bundle_is_refused_without_advice_about_its_rights(tmp_path: Path) -> None:

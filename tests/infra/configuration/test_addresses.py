@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 
 from infra.configuration import addresses
 from infra.configuration.addresses import AddressRefusedError
-from infra.configuration.settings import Settings, SettingsRefusedError, load
+from infra.configuration.settings import Settings, load
+from infra.configuration.settings_file import SettingsRefusedError
 from infra.outages import explain
 from infra.prefect_api import notification_blocks
 from infra.services import endpoints, http_client
-from infra.supervisor import startup
+from infra.supervisor.probes import reachable
 from models.errors import TailorbirdError
 from tests.examples import FEW
 
@@ -79,7 +80,7 @@ def _services() -> object:
     resolved = endpoints.endpoints(load())
     hidden = {"PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_PASSWORD", DATABASE, *_OPAQUE}
     environment = {name: value for name, value in resolved.environment.items() if name not in hidden}
-    return resolved, environment, resolved.docs_page, resolved.mlflow_tracking_uri, startup.reachable(load())
+    return resolved, environment, resolved.docs_page, resolved.mlflow_tracking_uri, reachable(load())
 
 
 _OPAQUE = {f"TAILORBIRD_{name}" for name in ("METRICS_URL", "PREFECT_PAGE", "DOCS_URL", "ALERTS")}

@@ -6,23 +6,11 @@ from infra.configuration.placements import configured, one
 from infra.configuration.settings import Settings
 from models.lists.rules.placement_config import PlacementError
 
-SHIPPED = ["home", "buy-again", "email", "similar-items", "goes-well-with"]
-
 
 def of(folder: Path, content: str | bytes) -> Settings:
     path = folder / "own.toml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return Settings(placements=str(path))
-
-
-def test_placements_for_the_usual_places_come_along() -> None:
-    placements = configured(Settings(placements=""))
-    assert list(placements) == SHIPPED
-    assert [placements[name].policy for name in SHIPPED[:3]] == ["mix", "repurchase", "discover"]
-    assert [(placements[name].subject, placements[name].method) for name in SHIPPED[3:]] == [
-        ("item", "similarity"),
-        ("item", "co_purchase"),
-    ]
 
 
 def test_a_file_of_ones_own_takes_their_place(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.configuration.settings import Settings, SettingsRefusedError, load
+from infra.configuration.settings import Settings, load
+from infra.configuration.settings_file import SettingsRefusedError
 from models.gate.thresholds import GateThresholds
 
 
@@ -19,22 +20,6 @@ def test_without_an_environment_everything_lives_in_var_below_the_current_folder
     assert settings.lake == str(tmp_path / "var" / "lake")
     assert settings.bundles == str(tmp_path / "var" / "bundles")
     assert settings.database_url is settings.prefect_api_url is settings.mlflow_tracking_uri is None
-
-
-def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TAILORBIRD_VAR", "elsewhere")
-    monkeypatch.setenv("TAILORBIRD_DATABASE_URL", "postgresql://me:hidden@db/shop")
-    monkeypatch.setenv("TAILORBIRD_LAKE", "s3://bucket/lake")
-    monkeypatch.setenv("PREFECT_API_URL", "http://prefect/api")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow")
-    monkeypatch.setenv("TAILORBIRD_PREFECT_PORT", "4300")
-    settings = load()
-    assert settings.var == tmp_path / "elsewhere"
-    assert settings.bundles == str(tmp_path / "elsewhere" / "bundles")
-    assert (settings.lake, settings.prefect_port) == ("s3://bucket/lake", 4300)
-    assert (settings.prefect_api_url, settings.mlflow_tracking_uri) == ("http://prefect/api", "http://mlflow")
-    assert settings.database_url is not None
-    assert settings.database_url.get_secret_value() == "postgresql://me:hidden@db/shop"
 
 
 def test_limits_of_the_gate_are_set_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,13 +51,6 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
     assert load().database_url is None
 
 
-def test_data_docs_can_be_switched_off_by_port_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert load().docs_port is None
-    monkeypatch.setenv("TAILORBIRD_DOCS_PORT", "0")
-    monkeypatch.setenv("TAILORBIRD_DOCS_URL", "https://docs.example")
-    assert (load().docs_port, load().docs_url) == (0, "https://docs.example")
-
-
 def test_printing_settings_shows_no_password() -> None:
     assert "hidden" not in repr(Settings(database_url="postgresql://me:hidden@db/shop"))
 
@@ -81,29 +59,10 @@ def test_a_folder_for_the_lake_is_made_absolute(tmp_path: Path) -> None:
     assert Settings(lake="my/lake").lake == str(tmp_path / "my" / "lake")
 
 
-@pytest.mark.parametrize("port", ["no", "0", "70000"])
-def test_a_port_that_is_none_is_refused_by_the_name_of_its_variable(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
-    monkeypatch.setenv("TAILORBIRD_MLFLOW_PORT", port)
-    with pytest.raises(SettingsRefusedError, match=r"TAILORBIRD_MLFLOW_PORT: .* Correct it or unset it"):
-        load()
-
-
 def test_the_code_is_found_from_any_folder_and_a_clone_in_the_current_one_comes_first(tmp_path: Path) -> None:
     assert (load().home / "infra" / "configuration" / "settings.py").is_file()
     (tmp_path / "prefect.yaml").touch()
     assert load().home == tmp_path
-
-
-def test_settings_cannot_be_changed() -> None:
-    with pytest.raises(ValueError, match="frozen"):
-        load().lake = "other"  # type: ignore[misc]
-
-
-@pytest.mark.parametrize("days", ["0", "inf", "nan", "4000"])
-def test_a_deadline_that_no_calendar_knows_is_refused(monkeypatch: pytest.MonkeyPatch, days: str) -> None:
-    monkeypatch.setenv("TAILORBIRD_REVIEW_DAYS", days)
-    with pytest.raises(SettingsRefusedError, match=r"TAILORBIRD_REVIEW_DAYS: .* Correct it or unset it"):
-        load()
 
 
 @pytest.mark.parametrize(
@@ -123,6 +82,8 @@ def test_a_deadline_that_no_calendar_knows_is_refused(monkeypatch: pytest.Monkey
         ("TAILORBIRD_GATE", '{"score_ms": Infinity}', "finite|at most"),
         ("TAILORBIRD_MONITOR", '{"cool_down_days": 1e300}', "cool_down_days has to be above 0, and at most 36,500"),
         ("TAILORBIRD_SERVING_P99_MS", "inf", "less than or equal"),
+        *(("TAILORBIRD_MLFLOW_PORT", port, "") for port in ("no", "0", "70000")),
+        *(("TAILORBIRD_REVIEW_DAYS", days, "") for days in ("0", "inf", "nan", "4000")),
     ],
 )
 def test_a_value_that_cannot_work_is_refused_with_what_is_allowed(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.configuration import keys, settings_file
+from infra.configuration import settings_file
 from infra.configuration.settings import Settings, in_file, load
 from infra.configuration.settings_file import SettingsRefusedError
 from models.errors import TailorbirdError
@@ -140,10 +140,12 @@ def test_a_mistake_that_a_variable_hides_is_refused_where_the_file_alone_counts(
 def test_a_file_with_passwords_that_others_can_read_is_named(folder: Path) -> None:
     path = write(folder, 'alerts = "json://me:word@ops"\nreview = "auto"\n')
     path.chmod(0o640)
-    [warning] = keys.readable_by_others(path, {"alerts", "database_url"})
+    [warning] = settings_file.readable_by_others(path, {"alerts", "database_url"})
     assert warning == f"Others can read alerts in {path}. Close it with: chmod 600 {path}"
     path.chmod(0o600)
-    assert keys.readable_by_others(path, {"alerts"}) == keys.readable_by_others(None, {"alerts"}) == []
+    assert (
+        settings_file.readable_by_others(path, {"alerts"}) == settings_file.readable_by_others(None, {"alerts"}) == []
+    )
 
 
 def test_bytes_that_are_no_text_are_refused(folder: Path) -> None:
@@ -152,7 +154,7 @@ def test_bytes_that_are_no_text_are_refused(folder: Path) -> None:
         load()
 
 
-@pytest.mark.parametrize("key", [name for name in Settings.model_fields if name not in keys.UNWRITABLE])
+@pytest.mark.parametrize("key", [name for name in Settings.model_fields if name not in settings_file.UNWRITABLE])
 def test_any_value_of_a_key_is_used_or_refused(folder: Path, key: str) -> None:
     odd = ('""', '" "', '"x"', '"/dev/null/x"', '"~nobody/x"', '"\\u0000"', '"s3://"', '"http://["', '"{"', "0", "-1")
     more = ("1e308", "nan", "inf", "true", "[]", "[[]]", "{}", "{ a = 1 }", "{ users = {} }", "2020-01-01", "9" * 5000)

@@ -7,7 +7,7 @@ import pytest
 from infra.configuration import settings_file
 from infra.configuration.settings import load
 from infra.configuration.settings_file import SettingsRefusedError
-from infra.configuration.timing import Timing
+from infra.configuration.value_checks import Timing
 
 
 def test_a_schedule_is_a_cron_line_or_a_table_with_its_zone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,8 @@ import hmac
 import pyarrow as pa
 import pytest
 
-from infra.keys.fingerprints import PSEUDONYM, fingerprint
+from infra.keys.credentials import PSEUDONYM, extended, fingerprint, keys, remaining
 from infra.keys.identity import key_version, pseudonym, pseudonyms, rekeyed
-from infra.keys.key_chain import extended, keys, remaining
 
 FIRST, SECOND, THIRD = "a key", "ab" * 32, "cd" * 32
 CHAIN = extended(extended(FIRST, SECOND), THIRD)

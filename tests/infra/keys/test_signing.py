@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.configuration.settings import Settings, SettingsRefusedError, load
-from infra.keys.signing import SignatureRefusedError, SigningKeyError, public_key, sign, verify
+from infra.configuration.settings import Settings, load
+from infra.configuration.settings_file import SettingsRefusedError
+from infra.keys.credentials import SignatureRefusedError, SigningKeyError, public_key, sign, verify
 
 SEED = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
 PUBLIC = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"

@@ -13,10 +13,8 @@ from sqlalchemy import Engine, insert, text, update
 from infra.configuration.settings import Settings
 from infra.database.engine import engine
 from infra.database.schema.schema import identities, ingest_batches, promotions, users
-from infra.keys.credentials import FOLDER, stored_secret
-from infra.keys.fingerprints import INSTALLATION, PSEUDONYM, SIGNING, fingerprint
+from infra.keys.credentials import FOLDER, INSTALLATION, PSEUDONYM, SIGNING, fingerprint, sign, stored_secret
 from infra.keys.identity import pseudonym
-from infra.keys.signing import sign
 from infra.keys.trust import InstallationRefusedError, check, check_reader
 from infra.lake.delta_lake import Lake
 from infra.lake.ownership_checks import check_lake

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import BotoCoreError
-from deltalake import write_deltalake
 
 from infra.lake.compaction import CompactionReport
 from infra.lake.delta_lake import Lake
@@ -172,10 +171,6 @@ def test_compaction_merges_files_and_changes_no_row(tmp_path: Path) -> None:
     assert (again.files_before, again.files, again.version) == (3, 3, done.version)
 
 
-def test_before_the_first_ingest_there_is_nothing_to_compact(tmp_path: Path) -> None:
-    assert Lake(str(tmp_path / "lake")).compact(datetime.now(UTC), 7, []) is None
-
-
 def test_after_compaction_and_a_checkpoint_a_repeat_of_a_chunk_is_still_known(tmp_path: Path) -> None:
     lake = lake_of_chunks(tmp_path)
     lake.append_events(three_months("c", 0), "c", 0)
@@ -255,14 +250,3 @@ def test_a_version_can_be_read_however_old_its_log_is(tmp_path: Path) -> None:
     assert table is not None
     table.cleanup_metadata()  # as Delta does it by itself at every hundredth commit
     assert rows(lake, 0) == first
-
-
-def test_a_lake_from_before_learns_to_keep_its_log(tmp_path: Path) -> None:
-    lake = Lake(str(tmp_path / "lake"))
-    write_deltalake(str(tmp_path / "lake" / "events"), three_months("a", 0), partition_by=["month"])
-    lake.append_events(three_months("b", 0), "b", 0)
-    lake.compact(datetime.now(UTC), 7, [])
-    table = lake.events()
-    assert table is not None
-    assert table.metadata().configuration["delta.logRetentionDuration"] == "interval 36500 days"
-    assert len(rows(lake)) == 60

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.configuration.keys import UNWRITABLE, limits_of
 from infra.configuration.settings import Settings, annotations, load
-from infra.configuration.settings_file import SettingsRefusedError
+from infra.configuration.settings_file import UNWRITABLE, SettingsRefusedError, limits_of
 from infra.overview import settings_template
 
 

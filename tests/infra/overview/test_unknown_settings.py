@@ -9,7 +9,7 @@ import pytest
 from flows.commands import settings as command
 from infra.configuration import settings_file
 from infra.configuration.settings import Settings, load, variable_of
-from infra.overview import unknown_settings
+from infra.overview import settings_shown
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -28,7 +28,7 @@ def test_a_misspelt_variable_is_named_with_the_nearest_setting(
     name: str, nearest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "ann@shop.example")
-    [sentence] = unknown_settings.variables()
+    [sentence] = settings_shown.unknown_variables()
     assert sentence.startswith(f"{name} is no setting")
     assert f"The nearest is {nearest}." in sentence
     assert "ann" not in sentence
@@ -36,14 +36,14 @@ def test_a_misspelt_variable_is_named_with_the_nearest_setting(
 
 def test_a_variable_of_a_removed_setting_is_named_without_a_wrong_nearest_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAILORBIRD_WEBHOOK_URL", "https://x.example/mlflow")
-    [sentence] = unknown_settings.variables()
+    [sentence] = settings_shown.unknown_variables()
     assert sentence == "TAILORBIRD_WEBHOOK_URL is no setting any more, so its value has no effect. Unset it."
 
 
 def test_real_settings_and_secrets_are_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [*map(variable_of, Settings.model_fields), settings_file.VARIABLE, "TAILORBIRD_SECRET_SHOP_API"]:
         monkeypatch.setenv(name, "x")
-    assert unknown_settings.variables() == []
+    assert settings_shown.unknown_variables() == []
 
 
 def test_the_command_that_shows_settings_names_a_misspelt_variable_and_schedule(

@@ -6,16 +6,17 @@ from typing import Any
 import pytest
 import yaml
 
-from infra.configuration.settings import Settings, SettingsRefusedError
-from infra.configuration.timing import Timing
-from infra.prefect_api import deployment_file
+from infra.configuration.settings import Settings
+from infra.configuration.settings_file import SettingsRefusedError
+from infra.configuration.value_checks import Timing
+from infra.prefect_api import deployments
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 def sent(tmp_path: Path, *, demo: bool = False, **settings: Any) -> dict[str, Any]:
     given = Settings(var=tmp_path, home=ROOT, **settings)
-    written = yaml.safe_load(deployment_file.write(given, tmp_path / "prefect" / "sent.yaml", demo=demo).read_text())
+    written = yaml.safe_load(deployments.write_file(given, tmp_path / "prefect" / "sent.yaml", demo=demo).read_text())
     return {deployment["name"]: deployment for deployment in written["deployments"]} | {"pull": written["pull"]}
 
 
@@ -41,6 +42,6 @@ def test_a_schedule_that_is_not_built_in_is_refused_with_the_nearest(tmp_path: P
 
 
 def test_every_built_in_schedule_is_known_by_its_slug() -> None:
-    assert deployment_file.built_in(ROOT)["score-nightly"] == Timing("30 4 * * *")
-    assert "retrain-weekly" in deployment_file.built_in(ROOT)
-    assert deployment_file.built_in(Path("/")) == {}
+    assert deployments.built_in(ROOT)["score-nightly"] == Timing("30 4 * * *")
+    assert "retrain-weekly" in deployments.built_in(ROOT)
+    assert deployments.built_in(Path("/")) == {}

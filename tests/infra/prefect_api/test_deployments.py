@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from infra.configuration.settings import Settings
-from infra.configuration.timing import Timing
+from infra.configuration.value_checks import Timing
 from infra.prefect_api.deployments import fingerprint
 
 ROOT = Path(__file__).resolve().parents[3]

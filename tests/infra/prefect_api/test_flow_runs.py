@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from infra.prefect_api.entities import FlowRun
+from infra.prefect_api.client import FlowRun
 from infra.prefect_api.flow_runs import describe
 
 RUN: dict[str, Any] = {"name": "monitor", "start_time": "2026-11-28T02:38:11Z", "created_by": None}

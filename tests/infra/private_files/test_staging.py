@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from infra.private_files.staging import staged
+from infra.private_files.folders import staged
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from infra.private_files.staging import staged
+from infra.private_files.folders import staged
 with staged(Path(sys.argv[1])) as folder:
     (folder / "half").touch()
     print(folder, flush=True)

@@ -84,12 +84,6 @@ def test_committed_rows_survive_a_kill(server: EmbeddedPostgres) -> None:
     assert query(server.url(), "SELECT seven FROM before_a_kill") == [(7,)]
 
 
-def test_a_second_start_finds_the_running_server(server: EmbeddedPostgres) -> None:
-    first = server.start()
-    again = EmbeddedPostgres(server.folder).start()
-    assert again.pid == first.pid
-
-
 def test_a_new_server_uses_utf_8_sorts_the_same_everywhere_and_keeps_utc(server: EmbeddedPostgres) -> None:
     server.start()
     shown = [query(server.url(), f"SHOW {name}")[0][0] for name in ("server_encoding", "timezone", "listen_addresses")]
@@ -162,15 +156,6 @@ def test_servers_that_start_at_the_same_time_do_not_end_over_a_port(tmp_path: Pa
             server.destroy()
 
 
-def test_a_taken_port_that_was_asked_for_is_refused_with_advice(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        server = EmbeddedPostgres(tmp_path, port)
-        with pytest.raises(PostgresFailedError, match=f"Port {port} .*TAILORBIRD_POSTGRES_PORT"):
-            server.start()
-        server.destroy()
-
-
 def test_a_creation_that_was_interrupted_is_repeated(own_server: EmbeddedPostgres) -> None:
     own_server.start()
     own_server.stop()
@@ -178,11 +163,6 @@ def test_a_creation_that_was_interrupted_is_repeated(own_server: EmbeddedPostgre
     (place / "data").rename(place / "draft-0000")
     own_server.start()
     assert [path.name for path in place.iterdir()] == ["data"]
-
-
-def test_a_server_that_does_not_run_has_no_address(tmp_path: Path) -> None:
-    with pytest.raises(PostgresFailedError, match="tailorbird up"):
-        EmbeddedPostgres(tmp_path).url()
 
 
 def test_a_deep_folder_is_no_problem(tmp_path: Path) -> None:

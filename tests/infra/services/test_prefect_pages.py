@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.services.prefect_pages import pages_root
+from infra.services.endpoints import pages_root
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,10 @@ from sqlalchemy import URL
 from infra.configuration.settings import Settings
 from infra.services import state_file
 from infra.services.embedded_postgres import EmbeddedPostgres
+from infra.services.endpoints import Endpoints
 from infra.services.http_client import basic_auth, request_json
 from infra.services.processes import Command
 from infra.supervisor import commands, startup
-from infra.supervisor.startup import Endpoints
 from tests.killed_services import kill_services
 from tests.memory import postgres_in_memory
 from tests.small_prefect import SMALL_PREFECT

@@ -14,7 +14,6 @@ import pytest
 
 from infra.configuration.settings import Settings
 from infra.services import processes, state_file
-from infra.services.endpoints import ServicesDownError
 from infra.services.processes import Command
 from infra.supervisor import commands
 from infra.supervisor.launcher import Launcher
@@ -82,10 +81,3 @@ def test_a_server_whose_port_was_taken_for_a_moment_starts_all_the_same(settings
     race = run(settings, thieves=1, leaves=True)
     assert race.taken
     assert state_file.load(settings.var)["docs"].alive
-
-
-def test_a_server_that_lost_a_port_that_was_asked_for_is_refused_with_advice(settings: Settings) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with pytest.raises(ServicesDownError, match=f"Port {port} for Data Docs .*TAILORBIRD_DOCS_PORT"):
-        run(settings, thieves=1, docs_port=port)

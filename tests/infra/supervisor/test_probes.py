@@ -15,10 +15,10 @@ import pytest
 
 from infra.configuration.settings import Settings
 from infra.services import processes, state_file
+from infra.services.endpoints import ServicesDownError
 from infra.services.processes import Command, Running
 from infra.services.state_file import Service
 from infra.supervisor import probes
-from infra.supervisor.startup import ServicesDownError
 
 NEEDED = ("prefect", "mlflow")
 LISTEN = """

@@ -3,7 +3,6 @@
 import re
 import shutil
 import socket
-import stat
 import subprocess
 import sys
 import threading
@@ -20,15 +19,15 @@ import pytest
 
 from infra.configuration.settings import Settings
 from infra.database.engine import SchemaError
-from infra.keys.credentials import FOLDER, stored_secret, variable
-from infra.keys.fingerprints import KEYS
+from infra.keys.credentials import FOLDER, KEYS, stored_secret, variable
 from infra.overview import settings_shown
 from infra.services import state_file
 from infra.services.database_access.grants import ROLES
+from infra.services.endpoints import Endpoints, ServicesDownError, endpoints, export
 from infra.services.http_client import basic_auth, request_json
 from infra.supervisor import startup
-from infra.supervisor.running_commands.under_way import under_way
-from infra.supervisor.startup import Endpoints, ServicesDownError
+from infra.supervisor.probes import reachable
+from infra.supervisor.running_commands import under_way
 from tests.infra.supervisor.started_place import (
     FLOW,
     FLOWS,
@@ -43,11 +42,11 @@ from tests.infra.supervisor.started_place import (
 
 COMMAND = """
 import sys, time
-from infra.supervisor.running_commands import current
+from infra.supervisor import command_watch
 from infra.configuration.settings import Settings
 
 def begin(var):
-    current.begin(Settings(var=var), ["postgres"], lambda line: print(line, file=sys.stderr, flush=True))
+    command_watch.begin(Settings(var=var), ["postgres"], lambda line: print(line, file=sys.stderr, flush=True))
     time.sleep(60)
 """
 DEMO = "/deployments/name/demo/demo"
@@ -99,7 +98,7 @@ def test_a_second_up_reports_that_everything_is_running_and_is_quick(place: Plac
 @pytest.mark.usefixtures("running")
 def test_everything_is_reachable_and_the_look_is_quick(place: Place) -> None:
     began = time.monotonic()
-    assert startup.reachable(place.settings) == dict.fromkeys(("postgres", "prefect", "mlflow", "docs", "api"), True)
+    assert reachable(place.settings) == dict.fromkeys(("postgres", "prefect", "mlflow", "docs", "api"), True)
     assert time.monotonic() - began < 0.4
 
 
@@ -111,13 +110,6 @@ def test_passwords_are_in_no_command_line_log_or_state_file(place: Place, runnin
     written += [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
     assert len(secrets) >= 8
     assert [secret for secret in secrets if any(secret in text for text in written)] == []
-
-
-@pytest.mark.usefixtures("running")
-def test_secrets_can_be_read_by_their_owner_only(place: Place) -> None:
-    folder = place.settings.var / "secrets"
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
 
 
 def test_pages_and_interfaces_ask_for_a_password(running: Endpoints) -> None:
@@ -177,7 +169,7 @@ def test_after_a_kill_up_restarts_only_that(place: Place, running: Endpoints, na
     assert place.up() == running
     assert any("is gone (a crash" in line for line in place.lines)
     assert {key for key, pid in place.pids().items() if before[key] != pid} == {name, "supervisor"}
-    assert all(startup.reachable(place.settings).values())
+    assert all(reachable(place.settings).values())
     prefect(running, "GET", "/work_pools/tailorbird")
 
 
@@ -210,7 +202,7 @@ def test_a_taken_port_that_was_asked_for_is_refused_and_what_runs_goes_on(place:
         port = other.getsockname()[1]
         with pytest.raises(ServicesDownError, match=f"Port {port} for Prefect .*TAILORBIRD_PREFECT_PORT"):
             place.up(prefect_port=port)
-    assert all(startup.reachable(place.settings).values())
+    assert all(reachable(place.settings).values())
 
 
 @pytest.mark.usefixtures("running")
@@ -231,8 +223,8 @@ def test_after_export_the_own_addresses_are_not_taken_for_foreign_ones(
     monkeypatch.setenv("TAILORBIRD_HOME", str(place.settings.home))  # with the same flows, nothing is restarted
     for name in running.environment:
         monkeypatch.setenv(name, "")  # so that all of it is taken back afterwards
-    startup.export(running)
-    assert startup.endpoints(Settings()) == running
+    export(running)
+    assert endpoints(Settings()) == running
     assert startup.start(Settings(), place.lines.append) == running
 
 
@@ -278,11 +270,11 @@ def test_data_docs_end_when_others_serve_them_and_come_back_where_they_were(plac
         "supervisor",
     }
     off = place.settings.model_copy(update={"docs_port": 0})
-    assert startup.endpoints(off).docs_page == ""
-    assert "docs" not in startup.reachable(off)
-    assert startup.reachable(place.settings)["docs"] is False
+    assert endpoints(off).docs_page == ""
+    assert "docs" not in reachable(off)
+    assert reachable(place.settings)["docs"] is False
     assert place.up().docs_page == address
-    assert startup.reachable(place.settings)["docs"] is True
+    assert reachable(place.settings)["docs"] is True
 
 
 def test_given_services_are_used_and_only_data_docs_and_their_clients_are_started(
@@ -317,13 +309,13 @@ def test_given_services_are_used_and_only_data_docs_and_their_clients_are_starte
         assert results.database_url == running.database_url
         assert results.prefect_page == running.prefect_page
         assert results.prefect_login is results.mlflow_login is None
-        assert set(startup.reachable(guest.settings).values()) == {True}
+        assert set(reachable(guest.settings).values()) == {True}
         guest.up()
         assert guest.lines == ["Everything is already running"]
     finally:
         guest.down()
     assert guest.lines == ["Stopped: The supervisor, The worker, The reconciler, The API, Data Docs"]
-    assert all(startup.reachable(place.settings).values())
+    assert all(reachable(place.settings).values())
 
 
 def test_a_given_service_that_does_not_answer_is_named_without_its_password_before_anything_starts(
@@ -350,8 +342,8 @@ def test_before_the_first_up_there_are_no_endpoints_and_nothing_to_stop(tmp_path
     no_addresses = {"database_url": None, "prefect_api_url": None, "mlflow_tracking_uri": None}
     settings, lines = Settings(var=tmp_path, **no_addresses), list[str]()
     with pytest.raises(ServicesDownError, match="tailorbird up"):
-        startup.endpoints(settings)
-    assert set(startup.reachable(settings).values()) == {False}
+        endpoints(settings)
+    assert set(reachable(settings).values()) == {False}
     startup.stop(settings, lines.append)
     assert lines == ["Nothing was running"]
 
@@ -368,9 +360,9 @@ def test_down_stops_everything_and_up_brings_it_back_under_the_same_addresses(pl
     order = "The supervisor, The worker, The reconciler, The API, Prefect, MLflow, Data Docs, PostgreSQL"
     assert place.lines == [f"Stopped: {order}"]
     assert [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
-    assert set(startup.reachable(place.settings).values()) == {False}
+    assert set(reachable(place.settings).values()) == {False}
     with pytest.raises(ServicesDownError, match="tailorbird up"):
-        startup.endpoints(place.settings)
+        endpoints(place.settings)
     place.down()
     assert place.lines == ["Nothing was running"]
     assert place.up() == running

@@ -12,7 +12,7 @@ from infra.configuration.collect_mapping import collect_mapping
 from infra.configuration.placements import configured
 from infra.configuration.settings import Settings
 from infra.keys.api_keys import ApiKey, Scope, all_scopes, create_secret, hash_of
-from infra.keys.key_chain import Pseudonyms
+from infra.keys.credentials import Pseudonyms
 from serving.answers.answer import Answer, RankedItem
 from serving.answers.catalogue_search import CatalogueQuery, FoundItem
 from serving.answers.request import ListRequest, RankRequest, Visitor

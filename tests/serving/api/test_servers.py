@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from infra.installation import Installation
-from infra.keys import key_chain
+from infra.keys import credentials
 from infra.keys.recorded_api_keys import NewKey, create_key
 from serving.api.replies.document import RecommendationList
 from tasks.monitoring.serving_metrics import read
@@ -92,7 +92,7 @@ def _knows_a_key_from_its_first_moment(server: ServerProcess, here: Installation
 
 def _keeps_new_visitors_out_when_a_page_key_is_spent(server: ServerProcess, here: Installation) -> None:
     key = create_key(here.engine, NewKey("web", ["collect"]), "ann")
-    device = key_chain.hashed("known", key_chain.keys(here.key.decode()), key_chain.DEVICE)
+    device = credentials.hashed("known", credentials.keys(here.key.decode()), credentials.DEVICE)
     names, values = "anonymous_key, user_key, batch_id, occurred_at", f"'{device}', 'u', '', '2026-01-01'"
     row = f"INSERT INTO aliases ({names}) VALUES ({values})"
     with here.engine.begin() as connection:

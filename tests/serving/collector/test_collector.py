@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.keys.key_chain import Pseudonyms
+from infra.keys.credentials import Pseudonyms
 from models.ingest.segment.segment_mapping import SegmentMapping
 from models.primitives.json_types import JsonObject
 from serving.collector.bodies import MOST_CALL_BYTES, CallMessage, SentCalls, calls_of, parsed

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine, insert, update
 
 from infra.bundles import bundle
+from infra.bundles.manifest import Origin
 from infra.database.schema.schema import items, promotions, suppressions, users
 from infra.installation import Installation
 from infra.keys.identity import remember
@@ -48,7 +49,7 @@ def promote(installation: Installation, liked: dict[str, float]) -> None:
     values = np.array([liked.get(name, 0) for name in GOODS], dtype=np.float32)
     model = MostPopular(Config(), np.array(["key"]), np.array(GOODS), values, np.zeros(len(GOODS), np.int32))
     draft = installation.settings.var / "draft"
-    bundle.write(draft, model, values, bundle.Origin("v1", 7, "run"), None)
+    bundle.write(draft, model, values, Origin("v1", 7, "run"), None)
     folder, digest = bundle.store_bundle(draft, installation.bundles)
     row = {
         "previous_promotion_id": 0,

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine, delete, insert, update
 
 from infra.bundles import bundle
+from infra.bundles.manifest import Origin
 from infra.database.engine import engine
 from infra.database.schema.schema import exclusions, items, placements, promotions, suppressions, users
 from infra.keys.identity import remember
@@ -36,7 +37,7 @@ def model() -> LogisticRegression:
 @pytest.fixture
 def shop(database: str, tmp_path: Path, own_var: Path, model: LogisticRegression) -> Engine:  # noqa: ARG001
     """A champion, the catalogue with one item more, and lists for u000, for u001 and for a newcomer."""
-    origin = bundle.Origin("v1", 0, "run")
+    origin = Origin("v1", 0, "run")
     digest = bundle.write(tmp_path / "bundle", model, np.zeros(len(model.items), dtype=np.float32), origin)
     goods = [*model.items.tolist(), "new"]
     people = ["u000", "u001", "newcomer"]

@@ -49,7 +49,7 @@ def test_the_rest_of_the_status_is_shown_all_the_same(
 ) -> None:
     Path(settings.placements).write_text("[home]\nfresh_hours = 0\n")
     monkeypatch.setenv("TAILORBIRD_PLACEMENTS", settings.placements)
-    monkeypatch.setattr("infra.supervisor.startup.reachable", lambda _: {"postgres": True})
+    monkeypatch.setattr("infra.supervisor.probes.reachable", lambda _: {"postgres": True})
     published(installation.engine, {"ann": [("i1", 1.0, "a")]})
     with pytest.raises(PlacementError, match=r"home\.fresh_hours"):
         status()

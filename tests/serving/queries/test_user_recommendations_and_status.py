@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import Engine, func, insert, text, update
 
+from infra import locks
 from infra.configuration.settings import Settings
 from infra.database.engine import engine
 from infra.database.schema.offers import why_not_sold
 from infra.database.schema.schema import ingest_batches, items, promotions, quarantine, reviews, suppressions, users
 from infra.keys.identity import remember
-from infra.locks import advisory_locks
 from infra.overview.situation import step
 from serving.queries import user_recommendations
 from serving.queries.status import status
@@ -104,7 +104,7 @@ def test_a_status_counts_the_rows_that_wait_and_names_the_batches_that_were_cut_
             connection.execute(insert(quarantine).values(row))
         connection.execute(insert(ingest_batches).values(batch_id="half", status="undoing", **line))
         connection.execute(update(quarantine).where(quarantine.c.row_number == 1).values(replayed_at=func.now()))
-    with advisory_locks.locked(filled, "under way"):
+    with locks.locked(filled, "under way"):
         report = json.loads(json.dumps(status(filled)))
     assert (report["waiting"], report["ledger"]["suppressed"]) == (1, 0)
     active = {batch["batch_id"]: batch["active"] for batch in report["unfinished"]}

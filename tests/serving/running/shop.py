@@ -13,8 +13,8 @@ from sqlalchemy import Engine, text
 
 from infra.database.engine import engine as engine_of
 from infra.installation import Installation, current
+from infra.keys.credentials import Pseudonyms
 from infra.keys.identity import pseudonym
-from infra.keys.key_chain import Pseudonyms
 from infra.keys.recorded_api_keys import NewKey, create_key
 from tests.published import published, shelf
 from tests.serving.api.server_process import ServerProcess, installation_api

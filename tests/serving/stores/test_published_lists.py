@@ -9,7 +9,7 @@ from sqlalchemy import URL, make_url, text
 
 from infra.configuration.settings import Settings
 from infra.database.engine import engine as engine_of
-from infra.services.database_access import logins, role_rights, roles
+from infra.services.database_access import logins, role_rights
 from infra.services.embedded_postgres import EmbeddedPostgres
 from serving.stores.lists import NOBODY, BatchCodes, Listed, LiveBatches, PublishedLists
 from serving.stores.postgres import Postgres
@@ -138,4 +138,3 @@ async def test_the_role_of_the_api_reads_lists_by_their_subject_and_not_the_tabl
     with engine.connect() as connection, pytest.raises(Exception, match="permission denied"):
         connection.execute(text("SELECT * FROM recommendations"))
     engine.dispose()
-    assert roles is not None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from infra.database.clock import database_now
+from infra.database.engine import database_now
 from infra.database.engine import engine as engine_of
 from models.lists.rules.layer.rule_layer import NO_VERSION, AnyRule, HiddenItem
 from serving.stores.postgres import Postgres

@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from infra.keys.key_chain import Pseudonyms
+from infra.keys.credentials import Pseudonyms
 from models.ingest.segment.segment_mapping import SegmentMapping
 from serving.collector.collector import Collector
 from serving.stream.delivery import Delivery, MessageReader

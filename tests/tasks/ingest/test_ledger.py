@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from expectations.batches import ContractViolationError
+from infra import locks
 from infra.database.engine import engine
 from infra.database.schema.schema import LEDGER, ingest_batches, ingest_chunks
-from infra.locks import advisory_locks
 from models import errors
 from models.ingest.segment.segment_mapping import SegmentMapping
 from models.ingest.tabular.table_mapping import Mapping
@@ -28,8 +28,8 @@ COUNTS = {"read": 10, "accepted": 5, "quarantined": 2, "duplicate": 1, "suppress
 HOLD = """
 import sys, time
 from infra.database.engine import engine
-from infra.locks import advisory_locks
-with advisory_locks.locked(engine(sys.argv[1]), "b1"):
+from infra import locks
+with locks.locked(engine(sys.argv[1]), "b1"):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -135,15 +135,15 @@ def test_a_refused_batch_is_forgotten_but_for_its_reason_and_may_come_again(ledg
 
 
 def test_a_batch_is_held_by_one_at_a_time(ledger_engine: Engine) -> None:
-    with advisory_locks.locked(ledger_engine, "b1"):
+    with locks.locked(ledger_engine, "b1"):
         with (
-            pytest.raises(advisory_locks.LockHeldError, match="Another run works on b1"),
-            advisory_locks.locked(ledger_engine, "b1"),
+            pytest.raises(locks.LockHeldError, match="Another run works on b1"),
+            locks.locked(ledger_engine, "b1"),
         ):
             pass
-        with advisory_locks.locked(ledger_engine, "b2"):
+        with locks.locked(ledger_engine, "b2"):
             pass
-    with advisory_locks.locked(ledger_engine, "b1"):
+    with locks.locked(ledger_engine, "b1"):
         pass
 
 
@@ -151,11 +151,11 @@ def test_the_run_that_waits_is_the_next(ledger_engine: Engine) -> None:
     order: list[str] = []
 
     def second() -> None:
-        with advisory_locks.locked(ledger_engine, "b1", wait=True):
+        with locks.locked(ledger_engine, "b1", wait=True):
             order.append("second")
 
     with ThreadPoolExecutor(1) as pool:
-        with advisory_locks.locked(ledger_engine, "b1"):
+        with locks.locked(ledger_engine, "b1"):
             waiting = pool.submit(second)
             time.sleep(0.2)
             order.append("first")
@@ -164,9 +164,9 @@ def test_the_run_that_waits_is_the_next(ledger_engine: Engine) -> None:
 
 
 def test_a_batch_is_free_again_after_an_error(ledger_engine: Engine) -> None:
-    with pytest.raises(ZeroDivisionError), advisory_locks.locked(ledger_engine, "b1"):
+    with pytest.raises(ZeroDivisionError), locks.locked(ledger_engine, "b1"):
         raise ZeroDivisionError
-    with advisory_locks.locked(ledger_engine, "b1"):
+    with locks.locked(ledger_engine, "b1"):
         pass
 
 
@@ -174,14 +174,14 @@ def test_a_killed_process_cannot_keep_a_batch(ledger_engine: Engine, database: s
     holder = subprocess.Popen([sys.executable, "-c", HOLD, database], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(advisory_locks.LockHeldError), advisory_locks.locked(ledger_engine, "b1"):
+    with pytest.raises(locks.LockHeldError), locks.locked(ledger_engine, "b1"):
         pass
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
     for _ in range(100):
         try:
-            with advisory_locks.locked(ledger_engine, "b1"):
+            with locks.locked(ledger_engine, "b1"):
                 return
-        except advisory_locks.LockHeldError:
+        except locks.LockHeldError:
             time.sleep(0.05)
     pytest.fail("the batch stayed held")

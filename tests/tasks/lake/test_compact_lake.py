@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from infra import locks
 from infra.installation import Installation
 from infra.lake.compaction import dataset_versions
-from infra.locks import advisory_locks
 from tasks.datasets.build_dataset import build_dataset, rebuild_dataset, split_by
 from tasks.ingest.validation.event_identity import KnownIds
 from tasks.lake.compact_lake import compact_lake
@@ -67,7 +67,7 @@ def test_every_event_is_still_known_as_a_duplicate(split: Any) -> None:
 def test_it_waits_until_no_run_writes(split: Any) -> None:
     done: list[dict[str, Any]] = []
     other = threading.Thread(target=lambda: done.append(compact_lake.fn()))
-    with advisory_locks.locked(split.here.engine, "the lake's events"):
+    with locks.locked(split.here.engine, "the lake's events"):
         other.start()
         time.sleep(0.5)
         assert not done

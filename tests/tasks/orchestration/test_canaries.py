@@ -20,7 +20,7 @@ from tasks.ingest.events.ingest_events import ingest_events, ingest_segment
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
-from tasks.orchestration.defects import DefectError
+from tasks.orchestration.guards import DefectError
 
 pytestmark = pytest.mark.usefixtures("pages")
 
@@ -294,19 +294,3 @@ def test_no_value_of_a_broken_segment_file_gets_into_a_message_or_a_store(trial:
     trial.messages += capfd.readouterr()
     assert trial.found() == {}
     assert trial.refused == {"most", "cutoff", "nogzip"}
-
-
-def test_no_value_of_a_broken_personalize_file_gets_into_a_message_or_a_store(trial: Trial, capfd: Any) -> None:
-    users = [f"{SIGN}-user-p-{n}" for n in range(ROWS)]
-    sound = [f"{user},{n % 3},{1717300000 + n},View" for n, user in enumerate(users)]
-    header = "USER_ID,ITEM_ID,TIMESTAMP,EVENT_TYPE"
-    for name, rows in {
-        "headerless": sound,
-        "moments": [header, *(f"{user},1,{user},View" for user in users)],
-        "order": [header, *(f"1,{user},1717300000,View" for user in users)],
-        "tabs": [header, *(line.replace(",", "\t") for line in sound)],
-    }.items():
-        trial.ingest("personalize", "events", name, "\n".join(rows).encode(), "csv")
-    trial.messages += capfd.readouterr()
-    assert trial.found() == {}
-    assert trial.refused == {"headerless", "moments", "order", "tabs"}

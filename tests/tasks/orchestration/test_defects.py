@@ -6,7 +6,7 @@ from prefect import task
 from sqlalchemy.exc import OperationalError
 
 from models.errors import TailorbirdError
-from tasks.orchestration.defects import DefectError, without_values
+from tasks.orchestration.guards import DefectError, without_values
 
 SECRET = "ann@mail.example"
 
@@ -30,7 +30,7 @@ def test_a_defect_is_reported_by_kind_and_place_alone(error: Exception) -> None:
         failing(error)
     shown = "".join(traceback.format_exception(raised.value))
     assert type(error).__name__ in str(raised.value)
-    assert "tasks/orchestration/defects.py:" in str(raised.value)
+    assert "tasks/orchestration/guards.py:" in str(raised.value)
     assert "ann@" not in shown
     assert b"ann@" not in pickle.dumps(raised.value)
 

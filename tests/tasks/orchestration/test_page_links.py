@@ -6,16 +6,7 @@ import pytest
 from infra.installation import Installation, current
 from infra.registry.client import Registry
 from infra.services.data_docs import PAGE, About, replace_page
-from tasks.orchestration.page_links import (
-    DATA_DOCS,
-    PREFECT_RUN,
-    SEARCH,
-    VERSION,
-    flow_run_page,
-    markdown,
-    of_training,
-    show_links,
-)
+from tasks.orchestration.run_artifacts import DATA_DOCS, PREFECT_RUN, SEARCH, flow_run_page, markdown, of_training
 
 DATASET = "v5-20180101-795a8fa7"
 
@@ -48,11 +39,6 @@ def test_docs_that_nobody_serves_are_no_link(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("TAILORBIRD_DOCS_URL")
     current.cache_clear()
     assert of_training(current(), Registry("http://127.0.0.1:9"), DATASET, "") == {}
-
-
-def test_outside_of_a_run_nothing_is_shown(installation: Installation) -> None:
-    assert flow_run_page(installation) == ""
-    show_links({VERSION: "http://127.0.0.1:9"}, "version 3")
 
 
 def test_links_are_listed_in_one_line_in_an_order_of_their_own() -> None:

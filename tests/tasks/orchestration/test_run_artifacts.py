@@ -67,8 +67,3 @@ def test_a_table_with_links_is_markdown_whose_links_can_be_followed(
 def test_nothing_is_shown_of_no_rows(shown: list[dict[str, Any]]) -> None:
     run_artifacts.show("key", "Warnings", [])
     assert shown == []
-
-
-def test_signed_figures_need_no_escapes(shown: list[dict[str, Any]]) -> None:
-    run_artifacts.show("key", "Gains", [{"gain": "+0.0009 (-0.0004, +0.0022)", "ndcg": "0.1796 (0.1720, 0.1871)"}])
-    assert shown[0]["table"] == [{"gain": "+0.0009 (-0.0004, +0.0022)", "ndcg": "0.1796 (0.1720, 0.1871)"}]

@@ -12,17 +12,6 @@ def test_an_ingest_names_its_source_and_files() -> None:
     assert run_names.ingest({"mapping": "segment", "source": "web", "paths": many}).endswith("2.csv and 6 more")
 
 
-def test_a_decision_names_the_version() -> None:
-    assert run_names.decide({"decision": "reject", "model_version": 3}) == "reject version 3"
-    assert run_names.decide({"decision": "approve"}) == "approve the newest review"
-
-
-def test_a_search_for_drift_or_a_retraining_names_what_it_is_for() -> None:
-    assert run_names.retrain({"request": 4}) == "retrain for request 4"
-    assert run_names.score({"placements": ["home"]}) == "score home"
-    assert run_names.score({"placements": None}) == "score all placements"
-
-
 def test_the_name_of_a_file_is_one_short_line_without_controls() -> None:
     assert run_names.short("a\nb\x1b[2J") == "a b\\x1b[2J"
     assert len(run_names.short("x" * 999)) == 100

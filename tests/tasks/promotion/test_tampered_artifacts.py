@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import select
 
-from infra.bundles.bundle import MANIFEST, BundleRefusedError
-from infra.bundles.manifest import sha256
+from infra.bundles.manifest import MANIFEST, BundleRefusedError, sha256
 from infra.database.schema.schema import promotions, reviews
-from infra.registry.client import MODEL_PATH, ArtifactsGoneError, Registry
+from infra.registry.client import MODEL_PATH, Registry
+from infra.registry.connection import ArtifactsGoneError
 from serving.pyfunc import _load_pyfunc
 from serving.queries.explain import explain
 from serving.queries.status import status

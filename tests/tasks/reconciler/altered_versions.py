@@ -14,10 +14,12 @@ import pyarrow.parquet as pq
 from sqlalchemy import select
 
 from infra.bundles import bundle as bundles
+from infra.bundles.manifest import Origin
 from infra.configuration.settings import load
 from infra.database.schema.schema import promotions
 from infra.installation import Installation
-from infra.registry.client import MODEL_PATH, NAME, Registry
+from infra.registry.client import MODEL_PATH, Registry
+from infra.registry.connection import NAME
 from infra.registry.mlmodel_files import mlflow_files
 from infra.registry.verified_models import verified_version
 from tasks.promotion.recorded_bundles import (
@@ -58,7 +60,7 @@ class Shop:
 def trained(here: Installation, registry: Registry, folder: Path, model: Any, popular: Any) -> tuple[str, str]:
     """A run with its model in MLflow, recorded as training does."""
     run_id = registry.start_run(model.kind, "a key", {}, {"kind": model.kind})
-    origin = bundles.Origin("v1", 7, run_id)
+    origin = Origin("v1", 7, run_id)
     digest = bundles.write(folder / MODEL_PATH, model, popular, origin, beside=mlflow_files(run_id))
     figures = measured(folder / EVALUATION_PATH, 0.25)
     registry.log_folder(run_id, folder)

@@ -11,10 +11,8 @@ from flows.commands import running
 from infra.configuration.settings import load
 from infra.database.schema.schema import identities, suppressions
 from infra.installation import Installation, current
-from infra.keys.credentials import FOLDER, SecretMissingError
-from infra.keys.fingerprints import PSEUDONYM
+from infra.keys.credentials import FOLDER, PSEUDONYM, SIGNING, SecretMissingError, sign
 from infra.keys.identity import pseudonym
-from infra.keys.signing import SECRET, sign
 from infra.keys.trust import InstallationRefusedError
 from infra.supervisor import startup
 from tasks.ingest.events.ingest_events import ingest_events
@@ -110,7 +108,7 @@ def test_up_starts_nothing_for_a_var_without_the_keys_of_its_database(
 
 def test_a_bundle_is_not_sealed_with_a_key_that_is_created_for_it(installation: Installation) -> None:
     assert installation.engine
-    (installation.settings.var / FOLDER / SECRET).unlink()
+    (installation.settings.var / FOLDER / SIGNING).unlink()
     with pytest.raises(SecretMissingError, match=r"Restore the file .*TAILORBIRD_SECRET_SIGNING_KEY"):
         sign(load(), b"manifest")
 

@@ -16,14 +16,15 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy import select, text
 
 from flows.commands import services
-from infra.bundles.bundle import BundleRefusedError
-from infra.bundles.verified_folders import SharedFolderError
+from infra.bundles.manifest import BundleRefusedError
 from infra.database.schema.schema import promotions
 from infra.installation import Installation
 from infra.outages import explain
 from infra.prefect_api import events
-from infra.registry.client import MODEL_PATH, NAME, Registry
+from infra.registry.client import MODEL_PATH, Registry
+from infra.registry.connection import NAME
 from infra.registry.registered_bundles import downloaded_model, signed_manifest
+from infra.registry.verified_models import SharedFolderError
 from infra.services.embedded_postgres import EmbeddedPostgres
 from models.datasets.dataset import Dataset
 from models.errors import TailorbirdError
@@ -31,7 +32,7 @@ from models.gate.results import Check, GateResult, Outcome
 from models.recommenders.baselines.most_popular import Config, MostPopular, popularity
 from models.recommenders.baselines.own_frequency import Config as Settings
 from models.recommenders.baselines.own_frequency import OwnFrequency
-from tasks.orchestration.page_links import TRAINING, VERSION, of_version
+from tasks.orchestration.run_artifacts import TRAINING, VERSION, of_version
 from tasks.promotion.apply_decision import apply_decision, promote
 from tasks.promotion.recorded_bundles import (
     EVALUATION_PATH,

@@ -11,12 +11,10 @@ from flows.commands import running
 from infra.bundles.signing_key_rotation import list_keys
 from infra.configuration.settings import Settings
 from infra.installation import Installation
-from infra.keys import key_chain, trust
-from infra.keys.credentials import FOLDER
-from infra.keys.fingerprints import PSEUDONYM
+from infra.keys import credentials, trust
+from infra.keys.credentials import FOLDER, PSEUDONYM
 from infra.keys.identity import pseudonym
-from infra.keys.recorded_fingerprints import rows
-from infra.keys.trust import InstallationRefusedError, RotationRefusedError
+from infra.keys.trust import InstallationRefusedError, RotationRefusedError, rows
 from tasks.rekeying.rotate import rotate_pseudonym_key
 from tests.fuzz.commands import run
 from tests.tasks.rekeying.stores import holding, keys_of, started
@@ -47,7 +45,7 @@ def test_the_command_prints_a_table_and_keeps_the_key_to_itself(small: Installat
     assert ended.code == 0, ended.err
     assert all(word in ended.out for word in ("replaced", "in use", "ann", "it leaked"))
     assert in_order(started(), old)
-    chain = key_chain.keys(key_file(small).read_text().strip())
+    chain = credentials.keys(key_file(small).read_text().strip())
     assert len(chain) == 2
     assert not any(key in ended.out + ended.err for key in chain)
     assert key_file(small).stat().st_mode & 0o077 == 0

@@ -6,24 +6,23 @@ from typing import Any
 
 import pytest
 
+from infra import locks
 from infra.bundles.signing_key_rotation import list_keys
 from infra.installation import Installation
 from infra.keys import pseudonym_key_rotation, trust
-from infra.keys.credentials import FOLDER
-from infra.keys.fingerprints import PSEUDONYM
+from infra.keys.credentials import FOLDER, PSEUDONYM
 from infra.keys.identity import pseudonym
 from infra.keys.trust import KeyRotatingError
-from infra.lake import rewriting
 from infra.lake.delta_lake import Lake
-from infra.locks import advisory_locks, usage_lock
-from infra.locks.usage_lock import WorkRunsError
+from infra.locks import WorkRunsError
 from serving.queries.user_recommendations import user_list
 from tasks.datasets.build_dataset import build_dataset, rebuild_dataset
 from tasks.ingest.events import ingest_events as module
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.reconciler import reconcile
-from tasks.rekeying import datasets, rotate
+from tasks.rekeying import lake as rekeyed_lake
+from tasks.rekeying import rotate
 from tasks.rekeying.rotate import rotate_pseudonym_key
 from tests.conftest import Shop
 from tests.tasks import forked
@@ -33,10 +32,10 @@ from tests.tasks.stopped_steps import KilledError, ends_at
 STEPS: tuple[tuple[Any, str], ...] = (
     (pseudonym_key_rotation, "synchronise"),
     (pseudonym_key_rotation, "record"),
-    (rewriting, "rewrite"),
-    (rewriting, "purge"),
+    (rekeyed_lake, "rewrite"),
+    (rekeyed_lake, "purge"),
     (Lake, "note_key"),
-    (datasets, "update_manifests"),
+    (rotate, "update_manifests"),
     (rotate, "complete_rotation"),
 )
 
@@ -136,14 +135,14 @@ main()
 
 def test_nothing_else_runs_meanwhile_and_what_runs_is_named(small: Installation) -> None:
     with (
-        advisory_locks.locked(small.engine, "the lake's events"),
-        advisory_locks.locked(small.engine, purpose="build dataset"),
+        locks.locked(small.engine, "the lake's events"),
+        locks.locked(small.engine, purpose="build dataset"),
     ):
         with pytest.raises(WorkRunsError, match=r"while this runs: build dataset; the lake's events\. Wait"):
             rotate_pseudonym_key(small.engine, small.settings, "ann", "it leaked")
         assert keys(small) == [(1, "in use", "tailorbird")]
-    with usage_lock.exclusive(small.engine):
-        with pytest.raises(KeyRotatingError, match="wait until that has ended"), advisory_locks.locked(small.engine):
+    with locks.exclusive(small.engine):
+        with pytest.raises(KeyRotatingError, match="wait until that has ended"), locks.locked(small.engine):
             pass
         with pytest.raises(WorkRunsError, match="keys rotate pseudonym"):
             rotate_pseudonym_key(small.engine, small.settings, "ann", "it leaked")
@@ -157,12 +156,12 @@ def test_a_process_that_began_before_a_rotation_does_no_work_after_it(small: Ins
         build_dataset.fn()
     started()
     reconcile._compare_keys(small)
-    with advisory_locks.locked(small.engine):
+    with locks.locked(small.engine):
         pass
 
 
 def test_a_process_that_waits_while_a_rotation_is_stopped_does_not_begin(small: Installation) -> None:
-    assert stopped(small, "ann", 1, [(rewriting, "rewrite")])
+    assert stopped(small, "ann", 1, [(rekeyed_lake, "rewrite")])
     with pytest.raises(KeyRotatingError, match="is being rotated \\(by ann"):
         build_dataset.fn()
 

@@ -9,13 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import insert, text
 
+from infra.bundles.arrays import OtherKeyError, column_with_present_keys
 from infra.bundles.signing_key_rotation import list_keys
 from infra.database.schema.schema import exclusions, suppressions
 from infra.installation import Installation, current
-from infra.keys.credentials import FOLDER
-from infra.keys.fingerprints import PSEUDONYM
+from infra.keys.credentials import FOLDER, PSEUDONYM
 from infra.keys.identity import pseudonym
-from infra.keys.renamed_users import OtherKeyError, column_with_present_keys
 from models import columns
 from serving.queries.explain import explain
 from serving.queries.user_recommendations import user_list

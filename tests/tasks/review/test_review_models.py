@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import insert
 
 from infra.bundles import bundle as bundles
-from infra.bundles.bundle import Origin
+from infra.bundles.manifest import Origin
 from infra.database.schema.schema import promotions, search_results
 from infra.installation import Installation
 from models import catalog

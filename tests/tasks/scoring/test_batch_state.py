@@ -304,7 +304,7 @@ def ended(store: Engine, end: TextClause) -> bool:
 
 
 def test_a_placement_that_somebody_works_on_is_not_swept(store: Engine) -> None:
-    from infra.locks.advisory_locks import locked
+    from infra.locks import locked
 
     own_claim = loaded(store, LISTS, shelf("in the making"))
     with locked(store, batch_state.lock_name("home")):
@@ -313,7 +313,7 @@ def test_a_placement_that_somebody_works_on_is_not_swept(store: Engine) -> None:
 
 
 def test_a_batch_that_somebody_begins_while_it_is_swept_is_no_stranger(store: Engine) -> None:
-    from infra.locks.advisory_locks import locked
+    from infra.locks import locked
 
     begun: list[int] = []
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from infra.configuration import placements
-from infra.database.clock import database_now
+from infra.database.engine import database_now
 from infra.database.rule_versions import current_rules
 from infra.installation import current
 from models.errors import TailorbirdError

@@ -7,7 +7,7 @@ from sqlalchemy import Engine, insert, select, text, update
 
 from infra.database.schema.schema import placements, suppressions, users
 from infra.installation import Installation
-from infra.locks.advisory_locks import LockHeldError, locked
+from infra.locks import LockHeldError, locked
 from models.errors import TailorbirdError
 from tasks.scoring import batch_state
 from tasks.scoring.roll_back import roll_back_lists

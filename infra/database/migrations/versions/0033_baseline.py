@@ -1,4 +1,4 @@
-"""The schema that the first release begins with; `infra.database.schema.creation` makes it in an empty database
+"""The schema that the first release begins with; `infra.database.engine` makes it in an empty database
 
 Every later change is a migration beside this file, and is made in the tables or the SQL files of the schema too.
 """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
-from infra.bundles import bundle
+from infra.bundles.manifest import verify
 from tasks.promotion.champion import CHAMPION
 from tasks.reconciler.reconcile import reconcile_once
 from tests.faults.storm.running.promoting import STEPS
@@ -55,10 +55,10 @@ def check_chain(desk: Desk) -> None:
     for row in rows:
         assert row["previous_promotion_id"] == before, rows
         before = row["promotion_id"]
-    bundle.verify(Path(rows[-1]["bundle"]), rows[-1]["digest"])
+    verify(Path(rows[-1]["bundle"]), rows[-1]["digest"])
     shown = {path.name for path in Path(desk.installation.bundles).iterdir() if not path.name.startswith(".")}
     for name in shown:
-        bundle.verify(Path(desk.installation.bundles) / name, name)
+        verify(Path(desk.installation.bundles) / name, name)
 
 
 def check(desk: Desk, version: int, before: int) -> None:

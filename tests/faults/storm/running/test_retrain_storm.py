@@ -17,8 +17,8 @@ from sqlalchemy import select, text
 
 from infra.database.schema.schema import reviews
 from infra.database.schema.trust_schema import trained_bundles
-from infra.locks.advisory_locks import is_locked
-from infra.registry.client import NAME
+from infra.locks import is_locked
+from infra.registry.connection import NAME
 from infra.services import state_file
 from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject

@@ -20,8 +20,9 @@ from sqlalchemy import select
 
 from infra.database.schema.schema import search_results
 from infra.installation import Installation
-from infra.locks.advisory_locks import is_locked
-from infra.registry.client import NAME, RUN_KEY
+from infra.locks import is_locked
+from infra.registry.client import RUN_KEY
+from infra.registry.connection import NAME
 from models.primitives.json_types import JsonObject
 from tasks.tuning.study import INTERRUPTED, _storage, trial_settings
 from tests.faults.storm.running.searching import STEPS

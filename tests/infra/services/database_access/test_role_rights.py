@@ -16,7 +16,7 @@ from sqlalchemy import URL, make_url
 from infra.configuration.settings import Settings
 from infra.database.engine import engine, migrate
 from infra.keys.credentials import variable
-from infra.services.database_access import grants, logins, role_rights, roles
+from infra.services.database_access import grants, logins, role_rights
 from infra.services.database_access.grants import INGEST, OPERATOR, READER, ROLES, SERVING, Role
 from infra.services.embedded_postgres import EmbeddedPostgres
 from tests.published import published, shelf
@@ -73,7 +73,7 @@ def settings_of(folder: Path, url: URL | None = None) -> Settings:
 @pytest.fixture(scope="module")
 def place(admin: URL, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Our own server's database, with lists for Ann, who agreed, and for somebody who refused since."""
-    own = roles.give_own_database(admin, "tailorbird", "pw")
+    own = role_rights.give_own_database(admin, "tailorbird", "pw")
     place = Place(admin, own, settings_of(tmp_path_factory.mktemp("var")))
     migrate(url(own))
     assert place.up()

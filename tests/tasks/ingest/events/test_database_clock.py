@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from infra.database.clock import database_now
+from infra.database.engine import database_now
 from infra.installation import Installation
 from tasks.ingest.events.ingest_events import ingest_segment
 from tasks.ingest.reference.ingest_users import ingest_users

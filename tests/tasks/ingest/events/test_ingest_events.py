@@ -12,6 +12,7 @@ from deltalake.exceptions import DeltaError
 from sqlalchemy import func, select, text, update
 
 from expectations.batches import ContractViolationError
+from infra import locks
 from infra.database.schema.schema import (
     LEDGER,
     identities,
@@ -23,7 +24,6 @@ from infra.database.schema.schema import (
 )
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
-from infra.locks import advisory_locks
 from tasks.ingest import ledger
 from tasks.ingest.events.chunk_readers import shape_chunk
 from tasks.ingest.events.chunk_writer import write
@@ -192,7 +192,7 @@ def test_two_files_with_the_same_events_at_once_bring_each_event_once(installati
 
 def test_a_batch_that_is_being_ingested_is_left_alone(installation: Installation, shop: Any, ingest: Ingest) -> None:
     batch = batch_of(table_mapping("complete_journey", None), "events", Path(shop.events_file), shop.events_file)
-    with advisory_locks.locked(installation.engine, batch.batch_id), pytest.raises(advisory_locks.LockHeldError):
+    with locks.locked(installation.engine, batch.batch_id), pytest.raises(locks.LockHeldError):
         ingest()
     assert counts(ingest()) == shop.counts
 

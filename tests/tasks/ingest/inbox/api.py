@@ -12,8 +12,8 @@ from sqlalchemy import text
 from infra.configuration.collect_mapping import collect_mapping
 from infra.installation import Installation
 from infra.keys.api_keys import KeyKind
+from infra.keys.credentials import Pseudonyms
 from infra.keys.identity import pseudonym
-from infra.keys.key_chain import Pseudonyms
 from models.primitives.json_types import JsonObject
 from serving.collector.bodies import CallMessage, SentCalls
 from serving.collector.collector import UNSIGNED, Collector, Signatures

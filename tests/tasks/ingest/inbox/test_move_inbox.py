@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import text
 
-from infra.locks import advisory_locks
+from infra import locks
 from models.columns import LEDGER
 from models.datasets.labels import LabelConfig, impressions
 from serving.events.impressions import ShownAnswer, message_of
@@ -242,7 +242,7 @@ def test_a_batch_that_another_process_moves_is_left_to_it(api: Api) -> None:
     api.send(api.item("cup", price=2.0))
     with api.here.engine.begin() as connection:
         (batch,) = messages.claim(connection, "updates", messages.Due())
-    with advisory_locks.locked(api.here.engine, batch.batch_id):
+    with locks.locked(api.here.engine, batch.batch_id):
         assert move_inbox(api.here, "updates", messages.Due()) == []
     assert move_inbox(api.here, "updates", messages.Due()) == [batch.batch_id]
 
@@ -253,7 +253,7 @@ def test_the_move_of_all_that_waits_ends_after_that_of_another_process(api: Api,
     with api.here.engine.begin() as connection:
         (batch,) = messages.claim(connection, "events", messages.Due())
     with ThreadPoolExecutor(1) as other, ExitStack() as held:
-        held.enter_context(advisory_locks.locked(api.here.engine, batch.batch_id, purpose="another mover"))
+        held.enter_context(locks.locked(api.here.engine, batch.batch_id, purpose="another mover"))
         waiting = other.submit(move_inbox, api.here, "events", messages.Due(), wait=True)
         while not api.rows("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
             assert not waiting.done()

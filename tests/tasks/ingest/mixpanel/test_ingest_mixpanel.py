@@ -12,7 +12,7 @@ from sqlalchemy import text, update
 
 from infra.database.schema.schema import aliases, identities, ingest_batches, quarantine, users
 from infra.installation import Installation
-from infra.keys import key_chain
+from infra.keys import credentials
 from infra.keys.identity import pseudonym
 from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject
@@ -92,7 +92,7 @@ def test_files_come_in_once_and_ids_and_answers_count(installation: Installation
     assert len(stored) == 42
     assert [row["item_id"] for row in stored.values() if row["item_id"] == "p9"] == []
     key = installation.key
-    devices = {key_chain.hashed(name, key_chain.keys(key.decode()), key_chain.DEVICE) for name in ("d1", "ann")}
+    devices = {credentials.hashed(name, credentials.keys(key.decode()), credentials.DEVICE) for name in ("d1", "ann")}
     owners = {(row["anonymous_key"], row["user_key"]) for row in rows(installation, aliases)}
     assert owners == {(device, pseudonym("ann", key)) for device in devices}, "an id that was merged is of either kind"
     (ann,) = [row for row in rows(installation, users) if row["user_key"] == pseudonym("ann", key)]

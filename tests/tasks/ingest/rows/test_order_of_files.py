@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from infra.database.engine import engine
 from infra.database.schema.schema import suppressions
 from infra.installation import Installation
-from infra.keys import key_chain
+from infra.keys import credentials
 from infra.keys.identity import pseudonym
 from infra.lake.delta_lake import Lake
 from tasks.ingest import ledger
@@ -97,7 +97,7 @@ def test_files_in_any_order_end_with_the_same(installation: Installation, tmp_pa
     assert message == {key: f"2024-06-0{day}" for key, day in _LATEST_DAYS.items()}
     assert (pan["title"], pan["price"], pan["attributes"]) == ("B", 10.0, {"sku": "b"})
     keys = {pseudonym(name, installation.key): name for name in ("ann", "bob", "cleo", "dora", "eve")}
-    keys[key_chain.hashed("phone", key_chain.keys(installation.key.decode()), key_chain.DEVICE)] = "phone"
+    keys[credentials.hashed("phone", credentials.keys(installation.key.decode()), credentials.DEVICE)] = "phone"
     users = {keys[row["user_key"]]: (row["consent"], row["attributes"]) for row in result[0]["users"]}
     assert users == {
         "ann": (True, {"plan": "gold", "country": "DE"}),

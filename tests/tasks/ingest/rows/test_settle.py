@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from infra import locks
 from infra.database.schema.ledger_schema import UNDO_CHANGES
 from infra.installation import Installation
-from infra.locks import advisory_locks
 from serving.queries import ledger
 from serving.queries.status import status
 from tasks.ingest.rows.settle import settle_idle
@@ -122,7 +122,7 @@ def test_a_batch_that_another_run_works_on_is_left_alone(installation: Installat
     batch = ingest(tmp_path, viewed(1), number=1)["batch_id"]
     undo(batch)
     kill(installation, *_POINTS[0], str(tmp_path / "1.jsonl"))
-    with advisory_locks.locked(installation.engine, batch):
+    with locks.locked(installation.engine, batch):
         settle_idle()
         assert line_of(installation, batch)["status"] == "pending"
     settle_idle()
@@ -147,7 +147,7 @@ def test_a_batch_that_is_coming_in_is_not_undone(installation: Installation, tmp
     batch = ingest(tmp_path, viewed(1), number=1)["batch_id"]
     undo(batch)
     kill(installation, *_POINTS[0], str(tmp_path / "1.jsonl"))
-    with advisory_locks.locked(installation.engine, batch), pytest.raises(advisory_locks.LockHeldError):
+    with locks.locked(installation.engine, batch), pytest.raises(locks.LockHeldError):
         undo(batch)
 
 

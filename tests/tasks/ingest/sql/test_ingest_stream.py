@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infra.overview.unfinished import cut_short, unfinished
+from infra.overview.situation import cut_short, unfinished
 from models.errors import TailorbirdError
 from models.ingest.tabular.sql_cursor import CursorError
 from models.ingest.tabular.table_mapping import parse

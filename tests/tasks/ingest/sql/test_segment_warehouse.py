@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import text
 
-from infra.keys import key_chain
+from infra.keys import credentials
 from tasks.ingest.events.ingest_events import ingest_events
 from tests.tasks.ingest.sql.source import Source
 
@@ -64,8 +64,8 @@ def test_the_tables_of_a_source_come_in_with_products_and_consent(orders: Source
         owners = connection.execute(text("SELECT anonymous_key, user_key FROM aliases")).all()
         raw = connection.execute(text("SELECT user_id FROM identity.users")).scalars().all()
     assert titles["cup"] == "Cup"
-    keys = key_chain.keys(orders.here.key.decode())
-    phone, ann = key_chain.hashed("phone", keys, key_chain.DEVICE), key_chain.hashed("ann", keys)
+    keys = credentials.keys(orders.here.key.decode())
+    phone, ann = credentials.hashed("phone", keys, credentials.DEVICE), credentials.hashed("ann", keys)
     assert ({row["user_key"] for row in rows}, owners, raw) == ({phone, ann}, [(phone, ann)], ["ann"])
     # Unloaded files hold the same events.
     engine = orders.engine()

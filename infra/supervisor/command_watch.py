@@ -2,18 +2,23 @@
 
 import logging
 import os
+import shlex
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from functools import partial
 from typing import Final, NoReturn
 
+from infra.configuration import addresses
 from infra.configuration.settings import Settings
+from infra.private_files.permissions import private_files
 from infra.services.state_file import Reporter
 from infra.supervisor.launcher import TITLES
 from infra.supervisor.probes import probe
-from infra.supervisor.running_commands.records import RunningCommand
+from infra.supervisor.running_commands import Record, RunningCommand
 
 EVERY: Final = 1.0
 """Seconds between two checks."""
@@ -93,3 +98,61 @@ def _missing(settings: Settings, needed: Collection[str]) -> list[str]:
 
 def _raise(_number: int, _frame: object) -> NoReturn:
     raise ServicesGoneError
+
+
+_LONGEST = 120
+
+
+class Work:
+    """The record and the watch of one command; `end` it when its flow has ended."""
+
+    def __init__(self, record: Record | None = None, watch: Watch | None = None) -> None:
+        self._record, self._watch = record, watch
+
+    def note_flow_run(self, run_id: str) -> None:
+        """Record the run in Prefect, so that it is marked as crashed if this process is killed."""
+        if self._record is not None:
+            with suppress(OSError):  # a full disk: the work continues
+                self._record.add_flow_run(run_id)
+
+    def end(self, *, forget: bool) -> None:
+        """Stop watching, and delete the record (`forget`) if Prefect knows the end.
+
+        Otherwise a later command checks.
+        """
+        if self._watch is not None:
+            self._watch.end()
+        if self._record is not None and forget:
+            self._record.close()
+
+    @property
+    def explained(self) -> bool:
+        """Return whether the watch has printed why the command ends."""
+        return self._watch is not None and self._watch.explained
+
+
+_works: list[Work] = []
+
+
+def begin(settings: Settings, needed: Collection[str], report: Reporter) -> Work:
+    """Record this process and watch its services; without a writable `var` the command runs without a record."""
+    work = Work()
+    with suppress(OSError), private_files():
+        record = Record.open(settings.var, _command_line())
+        work = Work(record)
+        if threading.current_thread() is threading.main_thread():
+            watch = Watch(settings, needed, record.command, report)
+            watch.start()
+            work = Work(record, watch)
+    _works.append(work)
+    return work
+
+
+def explained() -> bool:
+    """Return whether the reason for the end of this process is printed already."""
+    return any(work.explained for work in _works)
+
+
+def _command_line() -> str:
+    line = addresses.redact(shlex.join(["tailorbird", *sys.argv[1:]]))
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"

@@ -10,13 +10,13 @@ from socket import gethostname
 
 import pytest
 
-from infra.supervisor.running_commands import records
-from infra.supervisor.running_commands.records import Record
+from infra.supervisor import running_commands
+from infra.supervisor.running_commands import Record
 
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from infra.supervisor.running_commands.records import Record
+from infra.supervisor.running_commands import Record
 record = Record.open(Path(sys.argv[1]), "tailorbird train als")
 record.add_flow_run("run-1")
 print("ready", flush=True)
@@ -37,20 +37,20 @@ def process(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 def test_a_running_command_is_named_with_its_process_and_is_not_a_killed_one(
     tmp_path: Path, process: subprocess.Popen[str]
 ) -> None:
-    [command] = records.running(tmp_path)
+    [command] = running_commands.running(tmp_path)
     assert str(command).startswith(f"`tailorbird train als` (process {process.pid}, since 20")
-    assert list(records.killed(tmp_path)) == []
+    assert list(running_commands.killed(tmp_path)) == []
 
 
 def test_a_killed_command_is_found_once_with_its_run(tmp_path: Path, process: subprocess.Popen[str]) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert records.running(tmp_path) == []
-    for command in records.killed(tmp_path):
+    assert running_commands.running(tmp_path) == []
+    for command in running_commands.killed(tmp_path):
         assert (command.pid, command.flow_run) == (process.pid, "run-1")
-        assert list(records.killed(tmp_path)) == []  # another process that looks at the same time
+        assert list(running_commands.killed(tmp_path)) == []  # another process that looks at the same time
         command.forget()
-    assert list((tmp_path / records.FOLDER).iterdir()) == []
+    assert list((tmp_path / running_commands.FOLDER).iterdir()) == []
 
 
 def test_a_killed_command_does_not_run_though_a_process_that_it_began_has_its_lock(tmp_path: Path) -> None:
@@ -60,11 +60,11 @@ def test_a_killed_command_does_not_run_though_a_process_that_it_began_has_its_lo
         assert process.stdout is not None
         child = int(process.stdout.readline())
         try:
-            assert [command.pid for command in records.running(tmp_path)] == [process.pid]
+            assert [command.pid for command in running_commands.running(tmp_path)] == [process.pid]
             process.kill()
             process.wait()
-            assert list(records.killed(tmp_path)) == []
-            assert records.running(tmp_path) == []
+            assert list(running_commands.killed(tmp_path)) == []
+            assert running_commands.running(tmp_path) == []
         finally:
             os.kill(child, signal.SIGKILL)
 
@@ -72,8 +72,8 @@ def test_a_killed_command_does_not_run_though_a_process_that_it_began_has_its_lo
 def test_a_command_of_another_host_runs_as_long_as_its_lock_is_held(
     tmp_path: Path, process: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "gethostname", lambda: "another")
-    [command] = records.running(tmp_path)
+    monkeypatch.setattr(running_commands, "gethostname", lambda: "another")
+    [command] = running_commands.running(tmp_path)
     assert (command.pid, command.host) == (process.pid, gethostname())
 
 
@@ -81,13 +81,13 @@ def test_a_command_that_has_ended_leaves_nothing_and_does_not_count_itself(tmp_p
     record = Record.open(tmp_path, "tailorbird score")
     record.command.request_end()
     assert record.command.has_to_end
-    assert records.running(tmp_path) == []
+    assert running_commands.running(tmp_path) == []
     record.close()
-    assert list((tmp_path / records.FOLDER).iterdir()) == []
+    assert list((tmp_path / running_commands.FOLDER).iterdir()) == []
 
 
 def test_a_record_that_a_full_disk_cut_short_is_removed(tmp_path: Path) -> None:
-    (tmp_path / records.FOLDER).mkdir()
-    (tmp_path / records.FOLDER / "1-2.json").write_text('{"pid": 1')
-    assert list(records.killed(tmp_path)) == []
-    assert list((tmp_path / records.FOLDER).iterdir()) == []
+    (tmp_path / running_commands.FOLDER).mkdir()
+    (tmp_path / running_commands.FOLDER / "1-2.json").write_text('{"pid": 1')
+    assert list(running_commands.killed(tmp_path)) == []
+    assert list((tmp_path / running_commands.FOLDER).iterdir()) == []

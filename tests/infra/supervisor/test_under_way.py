@@ -8,13 +8,13 @@ import pytest
 
 from infra.installation import Installation
 from infra.overview.situation import step, why_not
-from infra.supervisor.running_commands.under_way import under_way
+from infra.supervisor.running_commands import under_way
 from models.monitoring.guidance.next_step import Stage
 
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from infra.supervisor.running_commands.records import Record
+from infra.supervisor.running_commands import Record
 record = Record.open(Path(sys.argv[1]), "tailorbird ingest shop.toml orders.csv")
 print("ready", flush=True)
 time.sleep(60)

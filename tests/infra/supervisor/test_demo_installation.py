@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from infra.prefect_api import demo_installation
-from infra.prefect_api.demo_installation import DemoRefusedError
+from infra.supervisor import startup
+from infra.supervisor.startup import DemoRefusedError
 
 
 def ingested(database: str, source: str) -> None:
@@ -21,12 +21,12 @@ def ingested(database: str, source: str) -> None:
 
 
 def test_an_empty_installation_and_one_of_the_demo_become_a_demo_installation(database: str, tmp_path: Path) -> None:
-    assert not demo_installation.is_demo(tmp_path)
+    assert not startup.is_demo(tmp_path)
     ingested(database, "complete_journey")
-    demo_installation.mark(create_engine(database), tmp_path)
-    assert demo_installation.is_demo(tmp_path)
+    startup.mark_demo(create_engine(database), tmp_path)
+    assert startup.is_demo(tmp_path)
     ingested(database, "more")
-    demo_installation.mark(create_engine(database), tmp_path)
+    startup.mark_demo(create_engine(database), tmp_path)
 
 
 def test_an_installation_with_a_shops_own_data_refuses_the_demo_and_stays_as_it_is(
@@ -34,5 +34,5 @@ def test_an_installation_with_a_shops_own_data_refuses_the_demo_and_stays_as_it_
 ) -> None:
     ingested(database, "my_shop")
     with pytest.raises(DemoRefusedError, match=r"holds data of my_shop, .* TAILORBIRD_VAR=./var-demo tailorbird demo"):
-        demo_installation.mark(create_engine(database), tmp_path)
-    assert not demo_installation.is_demo(tmp_path)
+        startup.mark_demo(create_engine(database), tmp_path)
+    assert not startup.is_demo(tmp_path)

@@ -1,4 +1,4 @@
-"""Keeps rows of files out of error messages, because Prefect stores errors of tasks in states and logs."""
+"""Guards steps: no error quotes a row, since Prefect stores errors, and no rotation of the pseudonym key begins."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -10,13 +10,15 @@ import psycopg2
 from deltalake.exceptions import DeltaError
 from sqlalchemy.exc import SQLAlchemyError
 
+from infra.installation import current
+from infra.locks import locked
 from infra.outages import explain
 from models.errors import LedgerError, TailorbirdError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 _WITHOUT_VALUES: Final = (TailorbirdError, LedgerError, OSError, DeltaError, SQLAlchemyError, psycopg2.Error)
-"""Errors whose messages quote no row: our own, and those of files, stores and PostgreSQL (infra.database.errors)."""
+"""Errors whose messages quote no row: our own, and those of files, stores and PostgreSQL (infra.database.engine)."""
 _ROOT: Final = Path(__file__).parents[2]
 _PACKAGES: Final = ("flows", "tasks", "expectations", "infra", "models")
 
@@ -51,3 +53,14 @@ def _describe(error: Exception) -> str:
         f"{kind} at {', '.join(place)}. The message is left out, since it may quote a row. This is a defect of "
         "Tailorbird: report it with this text; the same command can be run again."
     )
+
+
+def hold_pseudonym_key(step: Callable[P, T]) -> Callable[P, T]:
+    """Return a step during which no rotation can begin; it raises KeyRotatingError during a rotation."""
+
+    @wraps(step)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        with locked(current().engine, purpose=step.__name__.replace("_", " ")):
+            return step(*args, **kwargs)
+
+    return run

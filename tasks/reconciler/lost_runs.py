@@ -1,4 +1,6 @@
-"""Starts the deployment `score` for placements without the champion's lists, if no other run makes them."""
+"""Starts the deployments `score` and `retrain` again if their runs are missing or lost: the lists of a new champion are
+not made, or nobody works on a retrain request.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,17 +13,22 @@ from sqlalchemy import Connection, RowMapping, func, select, text
 from infra.configuration import placements
 from infra.database.schema.schema import promotions
 from infra.installation import Installation
-from infra.locks.advisory_locks import is_locked
+from infra.locks import is_locked
 from infra.prefect_api import events, flow_runs
-from infra.prefect_api.entities import FlowRun
+from infra.prefect_api.client import FlowRun
 from infra.prefect_api.flow_runs import MOST, Attempt, start_next_run
-from infra.services import prefect_pages
+from models.primitives.json_types import JsonObject
+from tasks.monitoring.retraining.requests import Request, abandoned_request, give_up
 from tasks.orchestration.alert_throttle import AlertThrottle
 from tasks.promotion.champion import Champion, current_champion
 from tasks.scoring import batch_state
 
 _GRACE: Final = 30
 """Seconds after a promotion, in which a person may run `tailorbird score`."""
+ATTEMPTS: Final = 3
+"""Attempts at a request, and runs that are started per attempt, before the request is given up."""
+_EVENT_SECONDS: Final = 20
+"""Seconds for the event of a request to start a run, which takes about ten."""
 _IDLE_SECONDS: Final = 30
 _DAY: Final = 86_400
 _NEWEST: Final = text("""
@@ -156,8 +163,56 @@ def _started_since(run: FlowRun, champion: Champion) -> bool:
 def _alert(installation: Installation, missing: MissingLists, problem: str) -> str:
     names = " ".join(missing.placements)
     reason = f"{problem}. Look at the runs' pages, then run `tailorbird score {names}`."
-    page = prefect_pages.runs(installation.endpoints)
+    page = installation.endpoints.runs_page
     for name in missing.placements:
         resource = f"tailorbird.placement.{name}"
         events.try_emit(installation.endpoints, events.STALE_LISTS, resource, {"reason": reason, "page": page})
     return reason
+
+
+def restart_retrain(installation: Installation) -> str | None:
+    """Start `retrain` for a request without a live run; returns a line about it, or None if nothing was due.
+
+    A surplus run ends immediately, because only one run can claim the request. The run after a lost one gets the same
+    parameters. A run that a person cancelled is not started again.
+    """
+    with installation.engine.connect() as connection:
+        request = abandoned_request(connection, _EVENT_SECONDS)
+    if request is None:
+        return None
+    last = flow_runs.find_run(installation.endpoints, request.flow_run) if request.flow_run else None
+    if flow_runs.state_of(last) in flow_runs.CANCELLED:
+        return _close(installation, request, "a person cancelled its run", alert=False)
+    if request.fence >= ATTEMPTS:
+        return _close(installation, request, f"given up after {ATTEMPTS} attempts: each of its runs was lost")
+    return _start_retrain(installation, request, last.parameters if last else {})
+
+
+def _start_retrain(installation: Installation, request: Request, parameters: JsonObject) -> str | None:
+    """Start one more run, unless one is under way."""
+    cause = f"retrain request {request.request_id}, attempt {request.fence + 1}"
+    next_parameters = {**parameters, "request": request.request_id}
+    attempt = start_next_run(installation.endpoints, "retrain", cause, next_parameters)
+    if attempt is Attempt.STARTED:
+        return f"Retrain request {request.request_id}: a run was started."
+    if attempt is Attempt.CANCELLED:
+        return _close(installation, request, "a person cancelled its run", alert=False)
+    if attempt is Attempt.EXHAUSTED:
+        return _close(installation, request, f"given up: {MOST} runs ended before they began to work on it")
+    return None
+
+
+def _close(installation: Installation, request: Request, outcome: str, alert: bool = True) -> str | None:
+    with installation.engine.begin() as connection:
+        if not give_up(connection, request, outcome):
+            return None  # a run has claimed it just now
+    if alert:
+        reason = f"Retrain request {request.request_id} ({request.origin}: {request.reason}) was {outcome}."
+        page = (
+            installation.endpoints.flow_run_page(request.flow_run)
+            if request.flow_run
+            else installation.endpoints.runs_page
+        )
+        payload = {"request": request.request_id, "reason": reason, "page": page}
+        events.try_emit(installation.endpoints, events.GIVEN_UP, events.request_resource(request.request_id), payload)
+    return f"Retrain request {request.request_id} is over: {outcome}."

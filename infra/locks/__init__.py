@@ -1,1 +1,0 @@
-"""Locks in PostgreSQL: one run at a time per name, and no run during a key rotation."""

@@ -1,1 +1,0 @@
-"""Tracks running commands: records them, ends them, and marks the runs of killed ones as crashed."""
