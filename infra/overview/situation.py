@@ -21,7 +21,6 @@ from models.lists.rules.placement_config import PlacementError
 from models.monitoring.guidance.next_step import Step, next_step, refusal, wait_for
 from models.monitoring.guidance.situation import CutShort, EarlierChampion, LastReview, Situation
 from models.primitives.json_types import JsonObject
-from tasks.ingest.ledger import unfinished
 
 _REFERENCE: Final = ("items", "users")
 """Kinds of batches without events."""

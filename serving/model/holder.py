@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.bundles.arrays import OtherKeyError
-from infra.bundles.bundle import Bundle, BundleRefusedError
+from infra.bundles.bundle import Bundle
+from infra.bundles.manifest import BundleRefusedError
 from models.errors import TailorbirdError
 from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import build_cascade

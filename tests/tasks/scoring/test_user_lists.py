@@ -7,7 +7,6 @@ import pytest
 from sqlalchemy import insert, text, update
 
 from infra.bundles import bundle as bundles
-from infra.bundles.bundle import BundleRefusedError
 from infra.bundles.manifest import BundleRefusedError
 from infra.database.schema.schema import items, suppressions, users
 from infra.keys.identity import pseudonym
