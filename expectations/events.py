@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from expectations.rules import RowRule, in_set, longer, marked, missing, not_in_set, not_stated, outside, unreadable
 from expectations.users import LONG_ID
 from models import columns
-from models.ingest import placeholder_ids, traffic_filter
+from models.ingest import placeholder_ids, source_config
 from models.ingest.batch_limits import Limits
 from models.ingest.currencies import CODES
 
@@ -13,7 +13,7 @@ IN_CATALOGUE = "in_catalogue"
 OCCURRED_S = "occurred_s"
 AHEAD_S = "ahead_s"
 """Helper columns of the checked frame: known item, epoch seconds, seconds ahead of the time of reading. The frame also
-has the marks of `models.ingest.traffic_filter`."""
+has the marks of `models.ingest.source_config`."""
 
 _YEAR_1990 = 631_152_000
 _DAY = 86_400.0
@@ -42,7 +42,7 @@ def rules(
         missing(columns.EVENT_TYPE, "the event has no type"),
         *(not_stated(name, f"the event has no {name}") for name in required),
         *map(unreadable, _READ),
-        *(longer(name, traffic_filter.LONGEST_ID) for name in (columns.EVENT_ID, columns.ITEM_ID, columns.SESSION_ID)),
+        *(longer(name, source_config.LONGEST_ID) for name in (columns.EVENT_ID, columns.ITEM_ID, columns.SESSION_ID)),
         LONG_ID,
         in_set("user_id_placeholder", user_placeholder, columns.USER_KEY, placeholder_keys),
         in_set("item_id_placeholder", item_placeholder, columns.ITEM_ID, placeholder_items),
@@ -59,8 +59,8 @@ def rules(
         outside("time_before_1990", "a time before 1990", OCCURRED_S, _YEAR_1990, None),
         outside("time_in_future", "a time more than a day in the future", AHEAD_S, None, _DAY),
         not_in_set("item_not_in_catalogue", "the item is not in the catalogue", IN_CATALOGUE, [True]),
-        marked("robot", "an event of a robot", traffic_filter.ROBOT),
-        marked("internal_traffic", "an event of an internal user or address", traffic_filter.INTERNAL),
+        marked("robot", "an event of a robot", source_config.ROBOT),
+        marked("internal_traffic", "an event of an internal user or address", source_config.INTERNAL),
     )
 
 

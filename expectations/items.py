@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from expectations.rules import RowRule, longer, missing, not_in_set, not_stated, outside, unreadable
 from models import columns
 from models.ingest.currencies import CODES
-from models.ingest.traffic_filter import LONGEST_ID
+from models.ingest.source_config import LONGEST_ID
 
 _READ = (
     *(columns.PRICE, columns.UPDATED_AT, columns.AVAILABLE_FROM, columns.AVAILABLE_UNTIL, columns.URL, columns.IMAGE),

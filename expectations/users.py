@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from expectations.rules import RowRule, marked, missing, unreadable
 from models import columns
-from models.ingest import traffic_filter as traffic
+from models.ingest import source_config as traffic
 
 LONG_ID = replace(
     marked("user_id_too_long", f"a user id of more than {traffic.LONGEST_ID} characters", traffic.USER_ID_TOO_LONG),

@@ -71,12 +71,12 @@ def _wide(block: bytes) -> str | None:
     return "utf-16-be" if even > _HALF and odd < even / 10 else None
 
 
-SEPARATORS: Final = (",", ";", "\t", "|")
+_SEPARATORS: Final = (",", ";", "\t", "|")
 _MOST_ROWS: Final = 20
 """The number of rows in which the header is searched."""
 
 
-def fitting(lines: Sequence[str], separator: str, names: Collection[str] = ()) -> tuple[int, int, int]:
+def _fitting(lines: Sequence[str], separator: str, names: Collection[str] = ()) -> tuple[int, int, int]:
     """Return the number of rows as wide as the header, the width of the header, and the number of rows.
 
     A header of one column, or without any of the `names`, fits nothing.
@@ -91,14 +91,30 @@ def fitting(lines: Sequence[str], separator: str, names: Collection[str] = ()) -
     return sum(len(row) == len(header) for row in rows), len(header), len(rows)
 
 
+def better_separator(
+    beginning: str, used: str, names: Collection[str] = (), *, whole: bool = True
+) -> tuple[str, int, int] | None:
+    """Return the separator that fits the first lines of a file and gives the column `names`, and how many rows it fits.
+
+    None if the used one fits as well. `whole` states that no line is cut off at the end.
+    """
+    lines = beginning.splitlines()
+    lines = [line for line in (lines if whole or len(lines) < 2 else lines[:-1]) if line]
+    now, _, _ = _fitting(lines, used, names)
+    one, (fits, width, rows) = max(
+        ((one, _fitting(lines, one, names)) for one in _SEPARATORS), key=lambda of: of[1][:2]
+    )
+    return (one, fits, rows) if fits > now and width > 1 else None
+
+
 def likely_separator(lines: Sequence[str]) -> str:
     """Return the separator with which most lines below a title have as many values as the header has names."""
 
     def rank(separator: str) -> tuple[int, int]:
-        fits, width, rows = fitting(lines[lines_above_header(lines, separator) :], separator)
+        fits, width, rows = _fitting(lines[lines_above_header(lines, separator) :], separator)
         return 2 * fits - rows, width
 
-    return max(SEPARATORS, key=rank)
+    return max(_SEPARATORS, key=rank)
 
 
 def lines_above_header(lines: Sequence[str], separator: str) -> int:

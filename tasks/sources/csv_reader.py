@@ -20,9 +20,9 @@ import pyarrow.csv as arrow
 from numpy.typing import NDArray
 
 from models.errors import TailorbirdError
-from models.ingest.tabular import format_suggestions, transform
-from models.ingest.tabular.format_suggestions import Suggestion
-from models.ingest.text_files import UTF_8, detected, lines_above_header, marked
+from models.ingest.tabular import transform
+from models.ingest.tabular.column_reader import Suggestion
+from models.ingest.text_files import UTF_8, better_separator, detected, lines_above_header, marked
 from tasks.sources.data_file_faults import described
 from tasks.sources.file_kinds import refuse_binary
 from tasks.sources.locations import SEPARATED
@@ -308,7 +308,8 @@ def separator_of(path: Path, csv: Csv, required: Collection[str] = ()) -> Sugges
             beginning = file.read(_SAMPLE_SIZE)
     except _FAULTS:
         return None
-    return format_suggestions.separator(beginning, csv.separator, required, whole=len(beginning) < _SAMPLE_SIZE)
+    better = better_separator(beginning, csv.separator, required, whole=len(beginning) < _SAMPLE_SIZE)
+    return Suggestion((("separator", better[0]),), *better[1:]) if better else None
 
 
 def _refuse(path: Path, fault: str) -> NoReturn:

@@ -12,8 +12,8 @@ from models import columns
 from models.ingest.check.advice import OddBatch
 from models.ingest.draft.mapping_text import operand, toml
 from models.ingest.draft.vocabulary import NOTES, SERVICES
-from models.ingest.segment.line_mapping import LineMapping
-from models.ingest.tabular.expressions import LONGEST, Expression
+from models.ingest.segment.segment_mapping import LineMapping
+from models.ingest.tabular.mapping_keys import LONGEST, Expression
 from models.ingest.tabular.table_mapping import ItemsMapping
 from models.primitives.arrow_sql import literal, query
 

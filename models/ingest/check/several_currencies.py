@@ -11,7 +11,7 @@ from models.ingest.check.suspicions import Suspicion
 from models.ingest.currencies import NAMES
 from models.ingest.draft.mapping_text import operand, text, toml
 from models.ingest.source_config import SourceMapping
-from models.ingest.tabular.expressions import columns_of
+from models.ingest.tabular.mapping_keys import columns_of
 from models.ingest.tabular.table_mapping import Mapping
 from models.primitives.arrow_sql import query
 

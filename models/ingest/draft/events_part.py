@@ -9,10 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.columns import REFUND
-from models.ingest.draft.line_columns import LineColumns, likely_rating, line_columns
 from models.ingest.draft.mapping_text import column as sql
 from models.ingest.draft.mapping_text import text, toml
-from models.ingest.draft.parts import Part, add_currency, open_part
+from models.ingest.draft.parts import LineColumns, Part, add_currency, likely_rating, line_columns, open_part
 from models.ingest.draft.roles import Choice, event_words, kind_of, possible_event_words, unique_ids
 from models.ingest.draft.samples import SEVERAL, Column, Sample, overlap
 from models.ingest.draft.vocabulary import GUESTS, event_type_of, is_no_sale, names_returns, plain, rank

@@ -5,10 +5,9 @@ from typing import Final
 
 import pyarrow.compute as pc
 
-from models.ingest.draft.line_columns import amounts_by_cells
 from models.ingest.draft.mapping_text import column as sql
 from models.ingest.draft.mapping_text import text
-from models.ingest.draft.parts import Part, add_currency, open_part
+from models.ingest.draft.parts import Part, add_currency, amounts_by_cells, open_part
 from models.ingest.draft.roles import Choice, times_of
 from models.ingest.draft.samples import SEVERAL, Column, Sample
 from models.ingest.draft.vocabulary import (

@@ -6,17 +6,20 @@ the first counts.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from models import columns
-from models.ingest import normalisation
+from models.columns import EVENT_TYPES
+from models.errors import TailorbirdError
+from models.ingest import source_config
 from models.ingest.canonical_schema import ANSWERS, EVENTS, ROUTED, ROW_NUMBER, UNREADABLE, ParsedLines
-from models.ingest.normalisation import Spelling, nonzero_counts
-from models.ingest.segment import identities, interactions
+from models.ingest.segment import interactions
 from models.ingest.segment.event_types import ACTION_FIRST, MEANINGS, Meaning
 from models.ingest.segment.fields import (
     BLOCK,
@@ -33,8 +36,44 @@ from models.ingest.segment.fields import (
     product_ids,
     word,
 )
-from models.ingest.segment.page_rules import PageRule
+from models.ingest.source_config import Spelling, nonzero_counts
 from models.primitives.arrow_sql import Query, connected, texts
+
+
+class PageRuleError(TailorbirdError):
+    """A page rule cannot be used."""
+
+
+@dataclass(frozen=True)
+class PageRule:
+    """A regular expression that finds the item in a page's path or address, as its group `item_id`.
+
+    `/film/(?P<item_id>[^/?#]+)` for example. It has to be valid for Python and for RE2, which has no look-around and
+    no back-references. Raises PageRuleError for an invalid expression, or one without such a group.
+    """
+
+    pattern: str
+    event_type: str = "view"
+
+    def __post_init__(self) -> None:
+        try:
+            groups = re.compile(self.pattern).groupindex
+            pc.match_substring_regex(pa.array([""]), self.pattern)
+        except (re.error, pa.ArrowInvalid) as error:
+            raise PageRuleError(f"The page rule {self.pattern!r} is no regular expression: {error}.") from error
+        if columns.ITEM_ID not in groups:
+            raise PageRuleError(f"The page rule {self.pattern!r} has no group (?P<item_id>...) to name the item.")
+        if self.event_type not in EVENT_TYPES:
+            raise PageRuleError(f"There is no event type {self.event_type!r}. Use one of: {', '.join(EVENT_TYPES)}.")
+
+    def item(self, *places: str) -> str:
+        """Return SQL for the id of the item in the first of the places that has one, else null."""
+        # As an element of a list of literals the optimizer makes it a constant, so the pattern is compiled once.
+        pattern = f"{texts([self.pattern])}[1]"
+        group = re.compile(self.pattern).groupindex[columns.ITEM_ID]
+        ids = ", ".join(f"nullif(regexp_extract({place}, {pattern}, {group}), '')" for place in places)
+        return f"coalesce({ids})"
+
 
 _LINE: Final = json.dumps(dict(LINE))
 """The structure that extracts all members of a line in one parse."""
@@ -167,8 +206,8 @@ def parse_lines(
     with connected() as query:
         read = read_lines(query, decoded(query, lines), rule, meanings, consent_categories)
         people = read.filter(pc.is_in(read["kind"], value_set=pa.array(["identify", "alias"])))
-        users = identities.users(query, people, traits)
-        return canonical(query, read, users, identities.aliases(query, people), spelling)
+        users = interactions.users(query, people, traits)
+        return canonical(query, read, users, interactions.aliases(query, people), spelling)
 
 
 def canonical(query: Query, read: pa.Table, users: pa.Table, aliases: pa.Table, spelling: Spelling) -> ParsedLines:
@@ -211,9 +250,9 @@ def decoded(query: Query, lines: pa.Table) -> pa.Table:
 def _respelt(rows: pa.Table, spelling: Spelling) -> tuple[pa.Table, dict[str, int]]:
     """Return the rows in canonical spelling, and the number of changed values by column."""
     ways = {
-        columns.CURRENCY: (normalisation.currencies, spelling.currency),
-        columns.CATEGORY: (normalisation.categories, spelling.category),
-        columns.BRAND: (normalisation.brands, spelling.brand),
+        columns.CURRENCY: (source_config.currencies, spelling.currency),
+        columns.CATEGORY: (source_config.categories, spelling.category),
+        columns.BRAND: (source_config.brands, spelling.brand),
     }
     counts = {}
     for place, name in enumerate(rows.column_names):

@@ -12,10 +12,10 @@ from typing import Any, Final, NamedTuple
 from models.ingest import placeholder_ids
 from models.ingest.segment.event_types import ACTION_FIRST, SENT_AT, Meaning, event_name
 from models.ingest.segment.fields import CONTEXT, IDS, PAGE_PLACES, STORED, TYPES, Shape, product_ids
-from models.ingest.segment.identities import allowed
-from models.ingest.segment.page_rules import PageRule
+from models.ingest.segment.interactions import allowed
+from models.ingest.segment.parse import PageRule
 from models.ingest.segment.segment_mapping import SegmentMapping
-from models.ingest.traffic_filter import LONGEST_ID
+from models.ingest.source_config import LONGEST_ID
 from models.primitives.json_types import JsonObject
 from models.primitives.time import read_moment
 

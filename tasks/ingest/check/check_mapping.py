@@ -11,15 +11,13 @@ import pyarrow as pa
 from expectations import limits
 from expectations.limits import QUARANTINED_SHARE
 from models.errors import TailorbirdError
-from models.ingest.check import item_and_user_suspicions, several_currencies, suspicions
-from models.ingest.segment.line_mapping import LineMapping
+from models.ingest.check import several_currencies, suspicions
+from models.ingest.segment.segment_mapping import LineMapping
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular.table_mapping import Mapping
 from models.primitives.json_types import JsonObject
-from tasks.ingest.check.findings import BrokenRule, TableFindings
-from tasks.ingest.check.segment import check_calls
-from tasks.ingest.check.tables import check_table
-from tasks.ingest.check.unconnected import CheckContext
+from tasks.ingest.check.findings import BrokenRule, CheckContext, TableFindings
+from tasks.ingest.check.tables import check_calls, check_table
 from tasks.sources import locations
 from tasks.sources.file_matching import LINE_PARTS, files_of
 from tasks.sources.mapping_files import read
@@ -121,7 +119,7 @@ def _add_amounts(tables: Sequence[TableFindings], mapping: SourceMapping, contex
     if isinstance(mapping, Mapping) and context.prices and context.purchases:
         prices, purchases = pa.concat_tables(context.prices), pa.concat_tables(context.purchases)
         table = next(one for one in tables if one.part == "items")
-        table.suspicions += item_and_user_suspicions.prices_nobody_paid(prices, purchases, mapping)
+        table.suspicions += suspicions.prices_nobody_paid(prices, purchases, mapping)
 
 
 def _notes(parts: dict[str, list[str]], context: CheckContext, mapping: SourceMapping) -> list[str]:

@@ -1,8 +1,10 @@
 """Checks the first rows of one table with the code that ingests it, without storing them."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Final, cast
 
@@ -16,12 +18,15 @@ from expectations import items as item_rules
 from expectations import users as user_rules
 from expectations.rules import flags
 from models import columns
-from models.ingest.check import item_and_user_suspicions, suspicions
+from models.ingest.check import suspicions
+from models.ingest.check.advice import advice
 from models.ingest.check.several_currencies import amounts_of
 from models.ingest.check.suspicions import Suspicion
 from models.ingest.draft.mapping_text import toml
+from models.ingest.segment.event_types import event_name
+from models.ingest.segment.segment_mapping import LineMapping
 from models.ingest.tabular import transform
-from models.ingest.tabular.expressions import Source, column_of, columns_of, listed
+from models.ingest.tabular.mapping_keys import Source, column_of, columns_of, listed
 from models.ingest.tabular.table_mapping import EventsMapping, ItemsMapping, Mapping, UsersMapping
 from models.ingest.tabular.transform import Cleaned
 from models.ingest.tabular.unreadable_cells import cells_of, merge_unreadable
@@ -30,14 +35,15 @@ from models.ingest.text_files import NAMES, guessed, same
 from models.primitives.arrow_types import ArrowColumn
 from tasks.ingest.batch_identity import part_of
 from tasks.ingest.check import findings
-from tasks.ingest.check.findings import RowPlace, TableFindings
-from tasks.ingest.check.unconnected import CheckContext, open_context
+from tasks.ingest.check.findings import BrokenRule, CheckContext, RowPlace, TableFindings, open_context
 from tasks.ingest.events.batch_context import EventChunk, no_texts
+from tasks.ingest.events.segment_chunks import read_chunks
 from tasks.ingest.events.tabular_chunks import shape_chunk
 from tasks.ingest.reference.read_reference import keyed_users, read_reference, reference_profile, triage_reference
+from tasks.ingest.rows.apply import ITEM, TRAITS
 from tasks.ingest.rows.quarantine import quarantined_lines
 from tasks.ingest.validation import batch_profile, row_triage
-from tasks.sources import csv_reader, table_files
+from tasks.sources import csv_reader, line_reader, table_files
 from tasks.sources.csv_reader import Csv
 
 CATALOGUE_ROWS: Final = table_files.CHUNK_ROWS
@@ -179,12 +185,12 @@ def _of_constant_type(table: TableFindings, path: Path, part: EventsMapping, row
 
 def _of_consent(rows: pa.Table, part: EventsMapping | UsersMapping) -> Iterator[Suspicion]:
     if isinstance(part.consent, str):
-        yield from item_and_user_suspicions.unread_consent(part.consent, words(rows, part.consent), part.consent_words)
+        yield from suspicions.unread_consent(part.consent, words(rows, part.consent), part.consent_words)
 
 
 def _of_user_ids(ids: ArrowColumn, part: EventsMapping | UsersMapping) -> Iterator[Suspicion]:
     yield from suspicions.addresses_as_ids(ids)
-    yield from item_and_user_suspicions.user_ids_of_several_spellings(ids, listed(part.user_id))
+    yield from suspicions.user_ids_of_several_spellings(ids, listed(part.user_id))
 
 
 def _check_reference(table: TableFindings, path: Path, raw: RawRows, mapping: Mapping, context: CheckContext) -> None:
@@ -223,11 +229,11 @@ def _check_reference(table: TableFindings, path: Path, raw: RawRows, mapping: Ma
     table.suspicions += suspicions.unreadable_cells(one for one in read.unread if one.key != columns.AVAILABLE)
     if isinstance(part, ItemsMapping) and part.available:
         read_columns = ", ".join(columns_of([part.available]))
-        table.suspicions += item_and_user_suspicions.unread_stock(read_columns, stock, part.available_words)
+        table.suspicions += suspicions.unread_stock(read_columns, stock, part.available_words)
     if not getattr(part, "choose", None):
         good = read.rows.filter(pa.array(~row_triage.breaks_rule(flags(read.rows, rules))))
         place = partial(_place, raw)
-        table.suspicions += item_and_user_suspicions.several_rows(good, key, columns.ROW, place, table.part == "items")
+        table.suspicions += suspicions.several_rows(good, key, columns.ROW, place, table.part == "items")
     if isinstance(part, ItemsMapping):
         _add_items(table, triaged.accepted, part, context)
     else:
@@ -249,7 +255,7 @@ def _add_items(table: TableFindings, rows: pa.Table, part: ItemsMapping, context
     offered = rows.drop_columns(columns.AVAILABLE)
     offered = offered.rename_columns({columns.IN_STOCK: columns.AVAILABLE})
     table.examples = findings.records(offered, keys=set_keys(part))
-    table.suspicions += item_and_user_suspicions.empty_titles(rows)
+    table.suspicions += suspicions.empty_titles(rows)
     table.suspicions += suspicions.prices_in_cents(rows[columns.PRICE])
     context.prices.append(rows.select([columns.ITEM_ID, columns.PRICE]))
 
@@ -272,13 +278,66 @@ def doubtful_encoding(path: Path, csv: Csv) -> Iterable[Suspicion]:
     guess = guessed(csv_reader.beginning(path))
     if guess is None or (csv.encoding and guess.read(used) == guess.read(guess.encoding)):
         return
-    name = NAMES.get(used, used)
-    sentence = f"The file is not UTF-8 and is read as {name}, for example the word {guess.read(used)!r}."
+    read = {"name": NAMES.get(used, used), "word": guess.read(used)}
     if same(used, guess.encoding) or guess.read(used) == guess.read(guess.encoding):
-        yield Suspicion(
-            "encoding_not_stated", f"{sentence} If that is right, state it:", f"encoding = {toml(name.lower())}"
-        )
+        yield Suspicion.of("encoding_not_stated", f"encoding = {toml(read['name'].lower())}", **read)
         return
     others = "".join(f"\n# or {toml(one)}: {guess.read(one)}" for one in guess.others if not same(one, used))
-    sentence += f" As {guess.encoding} it would be {guess.read(guess.encoding)!r}. If that is right, write:"
-    yield Suspicion("encoding_may_be_another", sentence, f"encoding = {toml(guess.encoding)}{others}")
+    read |= {"other": guess.encoding, "other_word": guess.read(guess.encoding)}
+    yield Suspicion.of("encoding_may_be_another", f"encoding = {toml(guess.encoding)}{others}", **read)
+
+
+_BYTES: Final = 4 << 20
+"""Bytes that are read of a file: some thousands of calls."""
+
+
+def check_calls(table: TableFindings, path: Path, mapping: LineMapping, context: CheckContext) -> None:
+    """Add the findings on the first calls of a file. Raises TailorbirdError if the file cannot be read."""
+    batch, run = open_context(mapping, context)
+    chunk, read = next(read_chunks(batch, mapping, path, table.file, _BYTES))
+    table.whole_file, table.rows = read >= path.stat().st_size, chunk.read
+    triaged = findings.check_events(table, batch, run, chunk, lambda number, _column: {"row": number + 1})
+    context.amounts.append(amounts_of(chunk.events))
+    if chunk.unreadable is not None:
+        table.broken += _unreadable(chunk.unreadable, chunk.read)
+    codes = triaged.accepted[row_triage.USER_CODE].slice(0, findings.EXAMPLES)
+    table.examples = findings.records(triaged.accepted, chunk.users[columns.USER_ID].take(codes).to_pylist())
+    entities = (update for update in chunk.updates(run) if update.kind in (ITEM, TRAITS))
+    shown = list(islice(entities, findings.EXAMPLES))
+    table.examples += [{"item_id": update.key, **update.payload} for update in shown if update.kind == ITEM]
+    table.suspicions += suspicions.addresses_as_ids(chunk.users[columns.USER_ID])
+    table.suspicions += _unknown_names(path, mapping)
+
+
+def _unreadable(rows: pa.Table, read: int) -> list[BrokenRule]:
+    """Return the unreadable lines by their fault."""
+    reasons = Counter(rows[row_triage.REASON].to_pylist())
+    places: dict[str, list[RowPlace]] = {}
+    for line, reason in zip(rows["line"].to_pylist(), rows[row_triage.REASON].to_pylist(), strict=True):
+        places.setdefault(reason, []).append({"line": line})
+    return [
+        {
+            "rule": f"{row_triage.UNREADABLE}: {reason}",
+            "meaning": "the line is no call",
+            "advice": advice(row_triage.UNREADABLE),
+            "rows": count,
+            "of": read,
+            "examples": places[reason][: findings.EXAMPLES],
+        }
+        for reason, count in reasons.most_common()
+    ]
+
+
+def _unknown_names(path: Path, mapping: LineMapping) -> Iterator[Suspicion]:
+    """Yield the names of events without a meaning in the mapping, with proposed translations."""
+    names: Counter[str] = Counter()
+    meanings = mapping.meanings()
+    for line in next(line_reader.chunks(path, _BYTES))[line_reader.TEXT].to_pylist():
+        try:
+            call = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        name = mapping.event_name_of(call) if isinstance(call, dict) else None
+        if isinstance(name, str) and event_name(name) not in meanings:
+            names[name] += 1
+    yield from suspicions.untranslated("event_types_not_translated.names", names, "events")

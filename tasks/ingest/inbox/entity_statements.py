@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from models import columns
 from models.ingest import placeholder_ids
-from models.ingest.traffic_filter import LONGEST_ID
+from models.ingest.source_config import LONGEST_ID
 from models.primitives.json_types import JsonObject
 from tasks.ingest.inbox.rows import InboxRow
 from tasks.ingest.rows.apply import CONSENT, ITEM_HISTORY, Update

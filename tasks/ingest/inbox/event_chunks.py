@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from models import columns
 from models.ingest.canonical_schema import EVENTS, IS_DEVICE, ROW_NUMBER
+from models.ingest.source_config import MARKS
 from models.ingest.tabular.unreadable_cells import CELL, CELLS, KEYS
-from models.ingest.traffic_filter import MARKS
 from models.primitives.arrow_types import ArrowColumn
 from models.primitives.json_types import JsonObject
 from models.primitives.time import read_moment

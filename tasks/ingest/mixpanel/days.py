@@ -11,8 +11,8 @@ from sqlalchemy import Connection, text
 from infra.database.clock import database_now
 from infra.installation import Installation
 from models.errors import TailorbirdError
-from models.ingest.mixpanel.mixpanel_mapping import MixpanelMapping, Region
-from models.ingest.segment.identities import allowed
+from models.ingest.mixpanel import MixpanelMapping, Region
+from models.ingest.segment.interactions import allowed
 from tasks.ingest import ledger
 
 _DAY: Final = timedelta(days=1)

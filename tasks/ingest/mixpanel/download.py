@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from models.ingest.segment.identities import allowed
+from models.ingest.segment.interactions import allowed
 from tasks.ingest.mixpanel.client import BrokenAnswerError, MixpanelClient, MixpanelError, blocks
 
 _FAST: Final = 1

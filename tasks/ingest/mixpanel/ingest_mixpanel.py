@@ -8,7 +8,7 @@ from prefect import task
 
 from infra.database.clock import database_now
 from infra.installation import Installation, current
-from models.ingest.mixpanel.mixpanel_mapping import MixpanelMapping
+from models.ingest.mixpanel import MixpanelMapping
 from tasks.ingest import ledger
 from tasks.ingest.batch_identity import WrongMappingError, batch_id_of, batch_of, request_of
 from tasks.ingest.events.event_batch import ingest_batch, ledger_entry

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from infra.database.bulk_copy import copy_table
 from models.columns import CHANGING
-from models.ingest.tabular.attribute_statements import MOMENT
+from models.ingest.tabular.duplicate_rows import MOMENT
 from tasks.ingest.rows import statements
 
 Entity = Literal["item", "user"]

@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import Connection, text
 
-from models.ingest.tabular.attribute_statements import MOMENT
+from models.ingest.tabular.duplicate_rows import MOMENT
 from tasks.ingest.rows.last_write_wins import written
 
 ITEM_TABLE, ITEM_STATED, USER_TABLE = "item_table", "item_stated", "user_table"

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final, Literal, TypedDict, cast
 
 from models.errors import TailorbirdError
-from models.ingest.tabular.mapping_keys import SqlKeys
+from models.ingest.tabular.sql_cursor import SqlKeys
 from models.ingest.tabular.table_mapping import Mapping
 from models.ingest.tabular.transform import Part
 from tasks.ingest.batch_identity import part_of

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, RowMapping, text
 from infra.database.bulk_copy import copy_table
 from infra.installation import Installation
 from models import columns
-from models.ingest.tabular.attribute_statements import MOMENT
+from models.ingest.tabular.duplicate_rows import MOMENT
 from tasks.ingest.ledger_records import StatedRow
 from tasks.ingest.reference.ingest_items import restore_items
 from tasks.ingest.reference.ingest_users import restore_users

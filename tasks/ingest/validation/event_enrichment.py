@@ -12,11 +12,10 @@ from infra.keys.identity import pseudonyms, pseudonyms_of
 from models import columns
 from models.columns import ROW
 from models.ingest.canonical_schema import IS_DEVICE
-from models.ingest.mixpanel.parse import MIXPANEL_EVENT
-from models.ingest.source_config import SourceMapping
+from models.ingest.mixpanel import MIXPANEL_EVENT
+from models.ingest.source_config import SourceMapping, marked
 from models.ingest.tabular import transform
 from models.ingest.tabular.unreadable_cells import CELL, CELLS, KEYS, protected
-from models.ingest.traffic_filter import marked
 from models.primitives.arrow_sql import query
 from tasks.ingest.validation.deduplication import ID_HASH, ID_HASHED, hashes
 from tasks.ingest.validation.row_triage import EARLIER_HASH, USER_CODE

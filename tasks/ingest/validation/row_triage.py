@@ -16,8 +16,8 @@ from models import columns
 from models.columns import ROW
 from models.ingest.check.advice import CONFLICT as CONFLICT
 from models.ingest.check.advice import UNREADABLE as UNREADABLE
+from models.ingest.source_config import MARKS
 from models.ingest.tabular.unreadable_cells import CELLS, KEYS
-from models.ingest.traffic_filter import MARKS
 from models.primitives.arrow_sql import query
 from tasks.ingest.validation.deduplication import ID_HASH, KnownIds
 from tasks.sources.table_files import RowNumbering

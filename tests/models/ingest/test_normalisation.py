@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from models.ingest.currencies import CODES, NAMES
-from models.ingest.normalisation import brands, categories, currencies
+from models.ingest.source_config import brands, categories, currencies
 
 
 def texts(*text: str | None) -> pa.Array:

@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from models.ingest.traffic_filter import MARKS, Traffic, known_robots, marked
+from models.ingest.source_config import MARKS, Traffic, known_robots, marked
 from models.primitives.json_types import JsonObject
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:126.0) Gecko/20100101 Firefox/126.0"

@@ -5,8 +5,8 @@ import tomllib
 import pyarrow as pa
 import pytest
 
-from models.ingest.check.item_and_user_suspicions import unread_consent, unread_stock, user_ids_of_several_spellings
-from models.ingest.tabular.expressions import parse
+from models.ingest.check.suspicions import unread_consent, unread_stock, user_ids_of_several_spellings
+from models.ingest.tabular.mapping_keys import parse
 from models.ingest.tabular.table_mapping import UsersMapping
 
 

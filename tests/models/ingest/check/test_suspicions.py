@@ -8,7 +8,7 @@ import pytest
 
 from models.ingest.check import suspicions
 from models.ingest.draft.vocabulary import event_type_of
-from models.ingest.tabular import expressions
+from models.ingest.tabular import mapping_keys
 
 
 def ids(result: Any) -> list[str]:
@@ -67,13 +67,13 @@ def test_unknown_items_are_compared_without_regard_to_their_spelling(theirs: str
 def test_the_spelling_of_the_catalogue_is_offered_for_all_keys_with_the_item(
     theirs: list[str], ours: list[str], cure: str
 ) -> None:
-    event = ["Order", "Item No", expressions.parse("number(Qty)", "text", "")]
+    event = ["Order", "Item No", mapping_keys.parse("number(Qty)", "text", "")]
 
     (guess,) = suspicions.unknown_items(pa.table({"item_id": theirs}), pa.array(ours), "Item No", event)
 
     written = tomllib.loads(guess.write)
     assert written == {"item_id": {"expr": cure}, "event_id": ["Order", {"expr": cure}, {"expr": "number(Qty)"}]}
-    assert expressions.parse(cure, "text", "").columns == ("Item No",)
+    assert mapping_keys.parse(cure, "text", "").columns == ("Item No",)
 
 
 def test_no_spelling_is_offered_that_the_catalogue_does_not_have() -> None:

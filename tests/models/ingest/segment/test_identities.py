@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from models.ingest.canonical_schema import ParsedLines
-from models.ingest.segment.identities import allowed
+from models.ingest.segment.interactions import allowed
 from models.ingest.segment.parse import parse_lines
 from models.primitives.json_types import JsonObject
 

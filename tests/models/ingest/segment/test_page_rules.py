@@ -5,8 +5,7 @@ import pyarrow as pa
 import pytest
 
 from models.ingest.canonical_schema import ParsedLines
-from models.ingest.segment.page_rules import PageRule, PageRuleError
-from models.ingest.segment.parse import parse_lines
+from models.ingest.segment.parse import PageRule, PageRuleError, parse_lines
 
 RULE = PageRule(r"/(film|série)/(?P<item_id>[^/?#']+)")
 

@@ -7,8 +7,7 @@ import pyarrow as pa
 import pytest
 
 from models.ingest.canonical_schema import EVENTS, ROUTED, UNREADABLE, ParsedLines
-from models.ingest.segment.page_rules import PageRule
-from models.ingest.segment.parse import parse_lines
+from models.ingest.segment.parse import PageRule, parse_lines
 from models.primitives.json_types import JsonObject
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "segment"

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from models.columns import EVENT_TYPES
 from models.ingest.canonical_schema import ParsedLines
-from models.ingest.segment.page_rules import PageRule
-from models.ingest.segment.parse import parse_lines
-from models.ingest.traffic_filter import MARKS, Traffic, marked
+from models.ingest.segment.parse import PageRule, parse_lines
+from models.ingest.source_config import MARKS, Traffic, marked
 from tests.examples import FEW
 
 KEYS = (

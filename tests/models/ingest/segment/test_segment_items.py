@@ -2,8 +2,8 @@ import json
 
 import pyarrow as pa
 
-from models.ingest.normalisation import Spelling
 from models.ingest.segment.parse import parse_lines
+from models.ingest.source_config import Spelling
 from models.primitives.json_types import JsonObject
 
 

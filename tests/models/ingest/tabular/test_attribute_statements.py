@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from models.ingest.tabular import transform
-from models.ingest.tabular.attribute_statements import SCHEMA, changes, dated, statements
+from models.ingest.tabular.duplicate_rows import SCHEMA, changes, statements
 from models.ingest.tabular.table_mapping import ItemsMapping
 
 ITEMS = {"file": "f", "item_id": "code", "title": "name", "price": "price", "updated_at": "at"}
@@ -38,7 +38,7 @@ def test_values_that_the_source_lacks_or_without_a_time_are_not_stated() -> None
     rows = [("cup", "Cup", "2", "2024-06-01"), ("cup", None, None, "2024-06-02"), ("cup", "Mug", "3", None)]
     rows.append(("cup", "Old", "4", "0000-06-01"))
     table = pa.table(dict(zip(("code", "name", "price", "at"), map(list, zip(*rows, strict=True)), strict=True)))
-    result = changes(statements(transform.items(table, part).rows, dated(part), pa.array([0, 1, 2, 3])))
+    result = changes(statements(transform.items(table, part).rows, part.dated, pa.array([0, 1, 2, 3])))
     assert result.select(["name", "value"]).to_pylist() == [
         {"name": "price", "value": "2"},
         {"name": "title", "value": "Cup"},
@@ -56,8 +56,8 @@ def test_values_that_the_source_lacks_or_without_a_time_are_not_stated() -> None
     ],
 )
 def test_values_that_all_rows_choose_have_no_time(choose: Any, names: list[str]) -> None:
-    assert dated(mapping(choose=choose)) == names
+    assert mapping(choose=choose).dated == names
 
 
 def test_without_a_column_of_the_time_nothing_is_dated() -> None:
-    assert dated(mapping(updated_at=None)) == []
+    assert mapping(updated_at=None).dated == []

@@ -3,7 +3,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from models.ingest.tabular.expressions import LONGEST, Kind, parse
+from models.ingest.tabular.mapping_keys import LONGEST, Kind, parse
 from models.ingest.tabular.numbers import NumberForm
 from models.ingest.tabular.values import matching, value_of
 

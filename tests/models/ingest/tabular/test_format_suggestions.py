@@ -5,8 +5,8 @@ import tomllib
 import pyarrow as pa
 import pytest
 
-from models.ingest.tabular import format_suggestions
-from models.ingest.tabular.format_suggestions import best, numbers, times
+from models.ingest.tabular import column_reader
+from models.ingest.tabular.column_reader import best, numbers, times
 from models.ingest.tabular.numbers import NumberForm, parsed, unreadable
 
 
@@ -84,15 +84,15 @@ def test_no_setting_reads_words_as_numbers() -> None:
 def test_many_cells_are_sampled() -> None:
     (result,) = best(times(["24.12.2024"] * 100_000))
 
-    assert result.reads == result.of <= format_suggestions._MOST_CELLS
+    assert result.reads == result.of <= column_reader._MOST_CELLS
 
 
 def test_cells_that_a_suggestion_reads_are_counted_in_full_not_in_a_sample() -> None:
     times_ = ["24.12.2024"] * 20_000 + ["2024-12-24", ""]
     prices = ["1,50"] * 20_000 + ["x", ""]
 
-    assert format_suggestions.reads(pa.array(times_), best(times(times_))[0]) == 20_000
-    assert format_suggestions.reads(pa.array(prices), best(numbers(prices))[0]) == 20_000
+    assert column_reader.reads(pa.array(times_), best(times(times_))[0]) == 20_000
+    assert column_reader.reads(pa.array(prices), best(numbers(prices))[0]) == 20_000
 
 
 def test_a_number_is_read_by_its_form_or_not_at_all() -> None:

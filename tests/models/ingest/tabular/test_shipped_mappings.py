@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from expectations.limits import bounds
-from models.ingest.mixpanel import mixpanel_mapping as mixpanel_mapping
+from models.ingest import mixpanel
 from models.ingest.segment import segment_mapping as segment_mapping
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular import table_mapping, transform
@@ -18,7 +18,7 @@ from models.primitives.json_types import JsonObject
 PARSERS: dict[str | None, Callable[[JsonObject, str], SourceMapping]] = {
     None: table_mapping.parse,
     "segment": segment_mapping.parse,
-    "mixpanel": mixpanel_mapping.parse,
+    "mixpanel": mixpanel.parse,
 }
 SHIPPED = sorted((Path(__file__).parents[4] / "tasks" / "sources" / "mappings").glob("*.toml"))
 

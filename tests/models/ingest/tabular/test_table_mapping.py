@@ -70,7 +70,10 @@ def users(**change: Any) -> JsonObject:
         (events(optional=["what"]), "'what' is needed in every row"),
         (events(optional=["colour"]), "optional names 'colour', which no other key"),
         (items(fill={"price": 1}), "fill names 'price', which it cannot fill here; it can fill: category"),
-        (events(fill={"value": 1}), "fill names 'value', which it cannot fill here; it can fill: quantity, value and"),
+        (
+            events(fill={"value": 1}),
+            "fill names 'value', which it cannot fill here; it can fill: keys, once their columns",
+        ),
         (events(quantity="q", fill={"rating": 1}), "fill names 'rating', .*can fill: quantity"),
         (events(quantity="q", fill={"quantity": "one"}), "fill.quantity has to be a number; write it without quotes"),
         (events(currency="c", fill={"currency": 9}), "fill.currency has to be a currency code in quotes"),

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.ingest.normalisation import Spelling
+from models.ingest.source_config import MARKS, Spelling, Traffic, marked
 from models.ingest.tabular import transform
 from models.ingest.tabular.table_mapping import EventsMapping, ItemsMapping, UsersMapping
 from models.ingest.tabular.values import UnreadableColumnError
-from models.ingest.traffic_filter import MARKS, Traffic, marked
 
 TEXT = st.one_of(
     st.text(max_size=12),

@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from models.ingest.tabular.timestamps import INSTANT, instants
+from models.ingest.tabular.values import INSTANT, instants
 
 
 def read(

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from models.ingest.normalisation import Spelling
+from models.ingest.source_config import Spelling
 from models.ingest.tabular import transform
 from models.ingest.tabular.table_mapping import EventsMapping
 from models.ingest.tabular.unreadable_cells import CELLS, KEYS, unreadable_profile

@@ -15,8 +15,8 @@ from expectations import events as promises
 from infra.lake.delta_lake import Lake
 from models import columns
 from models.ingest.canonical_schema import EVENTS
+from models.ingest.source_config import MARKS
 from models.ingest.tabular.unreadable_cells import KEYS
-from models.ingest.traffic_filter import MARKS
 from tasks.ingest.validation import row_triage
 from tasks.ingest.validation.deduplication import ID_HASH, KnownIds
 from tasks.ingest.validation.event_enrichment import PAYLOAD_COLUMNS, add_fingerprints

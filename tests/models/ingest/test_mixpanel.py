@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 
 from models.ingest.canonical_schema import ParsedLines
-from models.ingest.mixpanel.mixpanel_mapping import MixpanelMapping, parse
+from models.ingest.mixpanel import MixpanelMapping, parse
 from models.ingest.source_config import MappingError
 from models.primitives.json_types import JsonObject
 
-GOLDEN = Path(__file__).parents[3] / "golden" / "mixpanel"
-SHIPPED = Path(__file__).parents[4] / "tasks" / "sources" / "mappings" / "mixpanel.toml"
+GOLDEN = Path(__file__).parents[2] / "golden" / "mixpanel"
+SHIPPED = Path(__file__).parents[3] / "tasks" / "sources" / "mappings" / "mixpanel.toml"
 NOON = 1_602_590_400
 """2020-10-13, 12:00 UTC."""
 DEVICE = "5d958f87-542d-4c10-9422-0ed75893dc81"
