@@ -6,6 +6,7 @@ The encoding comes from the bytes; the one of a one-byte text is a guess by the 
 
 import codecs
 import csv
+import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -91,20 +92,19 @@ def _fitting(lines: Sequence[str], separator: str, names: Collection[str] = ()) 
     return sum(len(row) == len(header) for row in rows), len(header), len(rows)
 
 
-def better_separator(
-    beginning: str, used: str, names: Collection[str] = (), *, whole: bool = True
-) -> tuple[str, int, int] | None:
-    """Return the separator that fits the first lines of a file and gives the column `names`, and how many rows it fits.
+def better_separator(beginning: str, used: str, names: Collection[str] = (), *, whole: bool = True) -> str:
+    """Return a hint on the separator that fits the first lines of a file and gives the column `names`.
 
-    None if the used one fits as well. `whole` states that no line is cut off at the end.
+    Empty if the used one fits as well. `whole` states that no line is cut off at the end.
     """
     lines = beginning.splitlines()
     lines = [line for line in (lines if whole or len(lines) < 2 else lines[:-1]) if line]
-    now, _, _ = _fitting(lines, used, names)
-    one, (fits, width, rows) = max(
-        ((one, _fitting(lines, one, names)) for one in _SEPARATORS), key=lambda of: of[1][:2]
-    )
-    return (one, fits, rows) if fits > now and width > 1 else None
+    candidates = {one: _fitting(lines, one, names) for one in _SEPARATORS}
+    best = max(candidates, key=lambda one: candidates[one][:2])
+    fits, width, rows = candidates[best]
+    if width < 2 or fits <= _fitting(lines, used, names)[0]:
+        return ""
+    return f"`separator = {json.dumps(best)}` would read {fits:,} of {rows:,} lines"
 
 
 def likely_separator(lines: Sequence[str]) -> str:

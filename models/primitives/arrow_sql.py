@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 import pyarrow as pa
@@ -92,3 +93,8 @@ def texts(values: Iterable[str]) -> str:
 def literal(value: str) -> str:
     """Return a text as an escaped SQL literal."""
     return "'" + value.replace("'", "''") + "'"
+
+
+def statement_of(file: Path, **parts: object) -> str:
+    """Return the SQL of a file with its parts, which it names in braces."""
+    return file.read_text("utf-8").format(**parts)

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from models.errors import TailorbirdError
 from models.ingest.tabular import transform
-from models.ingest.tabular.column_reader import Suggestion
 from models.ingest.text_files import UTF_8, better_separator, detected, lines_above_header, marked
 from tasks.sources.data_file_faults import described
 from tasks.sources.file_kinds import refuse_binary
@@ -285,9 +284,8 @@ def _read_strictly(path: Path, _changed: int, _size: int, csv: Csv) -> _Strict:
 def refuse_misfits(path: Path, csv: Csv) -> NoReturn:
     """Raise TailorbirdError with the first lines that do not fit the header, and the separator that fits better."""
     stamp = path.stat()
-    suggestion = separator_of(path, csv)
-    hint = f"; {suggestion.sentence} lines" if suggestion else ""
-    _refuse(path, _read_strictly(path, stamp.st_mtime_ns, stamp.st_size, csv).misfits.sentence + hint)
+    misfits = _read_strictly(path, stamp.st_mtime_ns, stamp.st_size, csv).misfits
+    _refuse(path, "; ".join(filter(None, [misfits.sentence, separator_hint(path, csv)])))
 
 
 def title_hint(path: Path, csv: Csv) -> str:
@@ -301,15 +299,14 @@ def title_hint(path: Path, csv: Csv) -> str:
     return f"; the header seems to be in line {above + 1}: write `skip_lines = {above}`" if above else ""
 
 
-def separator_of(path: Path, csv: Csv, required: Collection[str] = ()) -> Suggestion | None:
-    """Return another separator that fits the first lines better and gives the required columns, if there is one."""
+def separator_hint(path: Path, csv: Csv, required: Collection[str] = ()) -> str:
+    """Return a hint on another separator that fits the first lines better and gives the required columns, or none."""
     try:
         with text(path, csv) as file:
             beginning = file.read(_SAMPLE_SIZE)
     except _FAULTS:
-        return None
-    better = better_separator(beginning, csv.separator, required, whole=len(beginning) < _SAMPLE_SIZE)
-    return Suggestion((("separator", better[0]),), *better[1:]) if better else None
+        return ""
+    return better_separator(beginning, csv.separator, required, whole=len(beginning) < _SAMPLE_SIZE)
 
 
 def _refuse(path: Path, fault: str) -> NoReturn:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, TypedDict
+from typing import Final
 
 import pyarrow as pa
 
@@ -90,15 +90,9 @@ class Currencies:
         return f"value = {value}\ncurrency = {main}"
 
 
-class _CurrencyRow(TypedDict):
-    currency: str
-    amounts: int
-    rate: float | None
-
-
 def several_currencies(prices: pa.Table) -> Currencies | None:
     """Return the currencies of the amounts in a table of `GROUPED`; None if there is at most one."""
-    rows: list[_CurrencyRow] = query(_COUNTED.format(fewest=_FEWEST_ITEMS), prices=prices).to_pylist()
+    rows = query(_COUNTED.format(fewest=_FEWEST_ITEMS), prices=prices).to_pylist()
     if len(rows) <= 1:
         return None
     amounts = {row["currency"]: row["amounts"] for row in rows}

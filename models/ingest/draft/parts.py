@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.ingest.currencies import CODES, NAMES
@@ -80,18 +79,41 @@ class Part:
         return candidates[0].name
 
     def numbers(self, columns: Iterable[str]) -> NumberForm:
-        """Add the keys for the form of the numbers of these columns, and return it."""
-        form, note = number_form(self.sample, columns)
-        for name, value in settings_of(form):
-            self.add(name, value, note)
-        return form
+        """Add the keys for the form that reads the numbers of all these columns best, and return it."""
+        read = [self.sample.columns[name] for name in columns]
+        read = [one for one in read if one.share(r"^-?\d+([.]\d+)?$") < 1]
+        forms = dict.fromkeys(form_of(dict(one.settings)) for column in read for one in column.number_forms[:6])
+        if not forms:
+            return PLAIN
+        reads = {form: sum(pc.count(one.numbers(form)).as_py() for one in read) for form in forms}
+        # Files with `;` come with decimal commas.
+        usual = "," if self.sample.separator == ";" else "."
+        first = min(forms, key=lambda form: (-reads[form], form.decimal != usual, len(settings_of(form))))
+        tied = not first.plain and any(reads[form] == reads[first] for form in forms if form != first)
+        for name, value in settings_of(first):
+            self.add(name, value, "1.234 may be a thousand or one and a bit: check the examples" if tied else "")
+        return first
 
-    def time_format(self, column: str) -> str | list[str] | None:
+    def time_format(self, name: str) -> str | list[str] | None:
         """Add the format of the times of a column unless it is the usual one, and return it."""
-        form, note = time_settings(self.sample, [column])
-        if form:
-            self.add("time_format", form, note)
-        return form
+        column = self.sample.columns[name]
+        if column.is_typed_time or not column.time_forms:
+            return None
+        formats = [dict(one.settings)["time_format"] for one in best(column.time_forms)]
+        if "timestamp" in formats:
+            formats = ["timestamp"]
+        chosen: str | list[str] = min(
+            formats, key=lambda form: (_month_first(form) != _is_american(self.sample), formats.index(form))
+        )
+        others = " or ".join(toml(form) for form in formats if form != chosen)
+        notes = [f"uncertain: {others} reads as many; look at the examples of a check"] if others else []
+        mixed = column.time_forms[0].reads < column.time_forms[0].of
+        if mixed and (several := column_reader.several_times(column.stated, [chosen])):
+            chosen, notes = dict(several.settings)["time_format"], ["tried in order", *notes]
+        elif chosen == "timestamp":
+            return None
+        self.add("time_format", chosen, "; ".join(notes))
+        return chosen
 
     def used_for(self, name: str) -> Any:
         """Return the value of a key; None without one."""
@@ -116,41 +138,6 @@ def open_part(name: str, sample: Sample) -> Part:
     if sample.encoding != "utf-8":
         part.add("encoding", sample.encoding, sample.encoding_note)
     return part
-
-
-def number_form(sample: Sample, columns: Iterable[str]) -> tuple[NumberForm, str]:
-    """Return the form that reads the numbers of all these columns best, and a note if others read as many."""
-    read = [sample.columns[name] for name in columns]
-    read = [one for one in read if one.share(r"^-?\d+([.]\d+)?$") < 1]
-    forms = dict.fromkeys(form_of(dict(one.settings)) for column in read for one in column.number_forms[:6])
-    if not forms:
-        return PLAIN, ""
-    reads = {form: sum(pc.count(one.numbers(form)).as_py() for one in read) for form in forms}
-    # Files with `;` come with decimal commas.
-    usual = "," if sample.separator == ";" else "."
-    first = min(forms, key=lambda form: (-reads[form], form.decimal != usual, len(settings_of(form))))
-    tied = not first.plain and any(reads[form] == reads[first] for form in forms if form != first)
-    return first, "1.234 may be a thousand or one and a bit: check the examples" if tied else ""
-
-
-def time_settings(sample: Sample, columns: Sequence[str]) -> tuple[str | list[str] | None, str]:
-    """Return the time formats of the first of these columns, and a note if others read as many cells."""
-    column = sample.columns[columns[0]]
-    if column.is_typed_time or not column.time_forms:
-        return None, ""
-    formats = [dict(one.settings)["time_format"] for one in best(column.time_forms)]
-    if "timestamp" in formats:
-        formats = ["timestamp"]
-    chosen = min(formats, key=lambda form: (_month_first(form) != _is_american(sample), formats.index(form)))
-    others = [form for form in formats if form != chosen]
-    note = (
-        f"uncertain: {' or '.join(map(toml, others))} reads as many; look at the examples of a check" if others else ""
-    )
-    mixed = column.time_forms[0].reads < column.time_forms[0].of
-    several = column_reader.several_times(column.stated, [chosen]) if mixed else None
-    if several is None:
-        return None if chosen == "timestamp" else chosen, note
-    return dict(several.settings)["time_format"], "; ".join(filter(None, ["tried in order", note]))
 
 
 def _month_first(time_format: str) -> bool:
@@ -207,9 +194,7 @@ def _constant(part: Part, code: str, note: str, *, certain: bool) -> None:
 
 
 _DEPENDENT: Final = 0.95
-_MOSTLY: Final = 0.8
 _FINER: Final = 1.05
-_CENT: Final = 0.011
 _SCALES: Final = tuple(frozenset(map(str, range(1, most + 1))) for most in (5, 10))
 _NUMERIC: Final = ("quantity", "price", "total", "rating")
 
@@ -231,34 +216,19 @@ def order_by_cells(sample: Sample, user: Choice, item: Choice, times: Sequence[C
 def amounts_by_cells(
     sample: Sample, taken: set[str], order: Column | None, quantity: Column | None = None
 ) -> dict[str, Column]:
-    """Return the columns of quantity, price and total: small whole numbers, decimals, and the product of both.
-
-    A role with two possible columns is left out.
-    """
+    """Return the columns of quantity and price: small whole numbers and decimals, each the only one of its kind."""
     free = [one for one in sample.free(taken) if one.is_number]
     pieces = [quantity] if quantity else []
     pieces = pieces or [one for one in free if one.is_pieces and not (order and _counts_lines(order, one))]
     money = [one for one in free if one.is_decimal and one not in pieces]
     amounts = {"quantity": pieces[0]} if len(pieces) == 1 else {}
-    if len(money) == 1:
-        return amounts | {"price": money[0]}
-    products = [(a, b) for a in money for b in money if a is not b and amounts and _is_product(sample, pieces[0], a, b)]
-    return amounts | {"price": products[0][0], "total": products[0][1]} if len(products) == 1 else amounts
+    return amounts | ({"price": money[0]} if len(money) == 1 else {})
 
 
 def _counts_lines(order: Column, one: Column) -> bool:
     """Return whether a column numbers the lines of an order: no two lines have the same number."""
     pairs = pc.binary_join_element_wise(order.texts, one.texts, "\x1f")
     return pc.count_distinct(pairs).as_py() >= _DEPENDENT * len(pairs) and order.distinct < _DEPENDENT
-
-
-def _is_product(sample: Sample, pieces: Column, price: Column, total: Column) -> bool:
-    """Return whether quantity times price is the total in rows of several pieces."""
-    form, _ = number_form(sample, [price.name, total.name])
-    quantity, one, whole = (column.numbers(form) for column in (pieces, price, total))
-    several = pc.fill_null(pc.greater(quantity, 1), False)
-    differs = pc.abs(pc.subtract(pc.multiply(quantity, one), whole)).filter(several)
-    return len(differs) > 0 and (pc.mean(pc.less(differs, _CENT).cast(pa.int8())).as_py() or 0) >= _MOSTLY
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,8 @@ def consent(answers: str, categories: Sequence[str]) -> str:
     return f"CASE WHEN coalesce({', '.join(given)}) IS NOT NULL THEN {agreed} END"
 
 
-def finite(number: str) -> str:
-    """Return SQL for a finite number, else null."""
-    return f"CASE WHEN isfinite({number}) THEN {number} END"
+NOT_JSON: Final = f"""CASE
+    WHEN text IS NULL AND raw IS NOT NULL THEN 'not_utf8'
+    WHEN coalesce(trim(text, {SPACE}), '') = '' THEN 'blank'
+    ELSE 'not_json' END"""
+"""SQL for the fault of a line that is no JSON."""

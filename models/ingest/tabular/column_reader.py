@@ -27,9 +27,10 @@ from models.ingest.tabular.values import (
     UnreadableColumnError,
     decimals,
     instants,
+    is_text,
     number,
     parse_times,
-    place,
+    places,
     unreadable_columns,
     words,
 )
@@ -78,19 +79,10 @@ class Suggestion:
     of: int
 
     @property
-    def toml(self) -> str:
-        """Return the settings as lines of a mapping file."""
-        return "\n".join(_assigned(key, value) for key, value in self.settings)
-
-    @property
     def text(self) -> str:
         """Return the settings for use in a sentence."""
-        return " and ".join(f"`{_assigned(key, value)}`" for key, value in self.settings) or "the usual form"
-
-    @property
-    def sentence(self) -> str:
-        """Return a sentence about the cells that the settings would read."""
-        return f"{self.text} would read {self.reads:,} of {self.of:,}"
+        stated = (f"`{key} = {json.dumps(value, ensure_ascii=False)}`" for key, value in self.settings)
+        return " and ".join(stated) or "the usual form"
 
 
 def times(cells: Iterable[str | None] | ArrowColumn) -> list[Suggestion]:
@@ -264,10 +256,6 @@ def _without_redundant(suggestions: list[Suggestion]) -> list[Suggestion]:
     return needed
 
 
-def _assigned(key: str, value: Any) -> str:
-    return f"{key} = {json.dumps(value, ensure_ascii=False)}"
-
-
 Suggests = Callable[[ArrowColumn], list[Suggestion]]
 
 
@@ -299,8 +287,7 @@ class Reader:
 
     def place(self, key: str, source: Source | None) -> ArrowColumn:
         """Return the column of a key as positions in a list; null if there is no whole number."""
-        self._record_numbers(key, source, number(self.rows, source, self.form) if source is not None else None)
-        return place(self.rows, source, self.form)
+        return places(self.number(key, source))
 
     def moment(self, key: str, source: Source, required: ArrowColumn | None = None) -> ArrowColumn:
         """Return the column of a key as times in UTC; an unreadable time is recorded only in `required` rows."""
@@ -318,14 +305,14 @@ class Reader:
             self.record(key, source, TIME, bad if required is None else pc.and_(bad, required), self._times)
         return values
 
-    def _record_numbers(self, key: str, source: Source | None, values: ArrowColumn | None) -> None:
-        if source is None or values is None or not values.null_count:
+    def _record_numbers(self, key: str, source: Source | None, values: ArrowColumn) -> None:
+        if source is None or not values.null_count:
             return
         if isinstance(source, Expression):
             for column, bad in unreadable_columns(self.rows, source, self.form, values).items():
                 self.record(key, column, NUMBER, bad, self._numbers)
             return
-        if pa.types.is_string(kind := self.rows[column_of(source)].type) or pa.types.is_large_string(kind):
+        if is_text(self.rows[column_of(source)].type):
             bad = table_numbers.unreadable(self.rows[column_of(source)], values)
             self.record(key, source, NUMBER, bad, self._numbers)
 

@@ -21,6 +21,7 @@ Kind = Literal["number", "text", "condition"]
 """The kind of value that a key of a mapping needs from an expression."""
 LONGEST: Final = 2_000
 DEEPEST: Final = 40
+_TOO_DEEP: Final = f"the expression is nested too deeply; {DEEPEST} operations within each other are the most"
 _HINT: Final = "write texts in 'single quotes', and column names with spaces or such as \"order\" in double quotes"
 
 
@@ -72,7 +73,7 @@ def _parsed(text: str) -> tuple[list[JsonObject], JsonObject]:
         text_of_tree = query(f"SELECT json_serialize_sql({literal(f'SELECT {text}')}) AS parsed")["parsed"][0].as_py()
         parsed = json.loads(text_of_tree)
     except RecursionError:
-        raise ValueError(_too_deep()) from None
+        raise ValueError(_TOO_DEEP) from None
     if parsed["error"]:
         raise ValueError(f"the expression cannot be read ({parsed['error_message']}); {_HINT}")
     if len(parsed["statements"]) != 1:
@@ -90,11 +91,7 @@ def _check_depth(node: JsonObject) -> None:
         layer = [child for inner in values for child in inner if isinstance(child, dict | list)]
         if not layer:
             return
-    raise ValueError(_too_deep())
-
-
-def _too_deep() -> str:
-    return f"the expression is nested too deeply; {DEEPEST} operations within each other are the most"
+    raise ValueError(_TOO_DEEP)
 
 
 _FORMS = 'write the name of a column in quotes, or { expr = "…" }'

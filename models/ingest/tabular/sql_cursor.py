@@ -14,7 +14,6 @@ from models.errors import TailorbirdError
 
 CursorKind = Literal["time", "local time", "date", "number"]
 """A local time has no zone."""
-CursorValue = datetime | date | int | float | Decimal
 Overlap = timedelta | int | float
 _UNITS: Final = MappingProxyType({"s": "seconds", "m": "minutes", "h": "hours", "d": "days"})
 _OVERLAP: Final = re.compile(r"(\d+(?:\.\d+)?) ?([smhd])")

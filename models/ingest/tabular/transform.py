@@ -24,6 +24,7 @@ from models.ingest.tabular.values import (
     computed,
     identifier,
     instants,
+    is_text,
     levels,
     matching,
     merchandise,
@@ -288,7 +289,7 @@ def _in_stock(read: Reader, source: Source, mapping: ItemsMapping) -> ArrowColum
     values = read.rows[column_of(source)]
     if pa.types.is_boolean(values.type):
         return values
-    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+    if not is_text(values.type):
         return pc.greater(number(read.rows, source), 0.0)
     texts = words(read.rows, source)
     known = dict(STOCK_WORDS) | {stock_word(word): yes for word, yes in mapping.available_words.items()}

@@ -110,7 +110,7 @@ def number(rows: pa.Table, column: Source | None, form: NumberForm = PLAIN) -> A
         return pa.nulls(len(rows), pa.float64())
     column = column_of(column)
     values = rows[column]
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+    if is_text(values.type):
         return _without_nan(parsed(values, form))
     try:
         # Not safe: a large integer may lose its last digits.
@@ -121,9 +121,8 @@ def number(rows: pa.Table, column: Source | None, form: NumberForm = PLAIN) -> A
         ) from None
 
 
-def place(rows: pa.Table, column: Source | None, form: NumberForm = PLAIN) -> ArrowColumn:
-    """Return positions in a list as int32; null if there is no whole number."""
-    values = number(rows, column, form)
+def places(values: ArrowColumn) -> ArrowColumn:
+    """Return numbers as positions in a list, as int32; null for a number that is not whole."""
     sound = pc.and_(pc.equal(values, pc.floor(values)), pc.less(pc.abs(values), 2.0**31))
     return pc.cast(pc.if_else(sound, values, pa.scalar(None, pa.float64())), pa.int32())
 
@@ -181,7 +180,7 @@ def unreadable_columns(rows: pa.Table, expression: Expression, form: NumberForm,
     bad = {
         name: pc.and_(pc.fill_null(unreadable(rows[name], numbers[name]), False), pc.is_null(values))
         for name in numbers
-        if _is_text(rows[name].type)
+        if is_text(rows[name].type)
     }
     if not any(pc.any(flags).as_py() for flags in bad.values()):
         return {}
@@ -214,7 +213,8 @@ def merchandise(
     return pc.invert(reduce(pc.or_kleene, marked)) if marked else pa.nulls(len(rows), pa.bool_())
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether a column holds texts."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 

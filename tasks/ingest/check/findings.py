@@ -17,7 +17,7 @@ from infra.installation import Installation
 from infra.lake.delta_lake import Lake
 from models import columns
 from models.ingest.batch_limits import Bounds
-from models.ingest.check.advice import LINE_UNREADABLE, MEANINGS, advice
+from models.ingest.check.advice import MEANINGS, advice
 from models.ingest.check.suspicions import Suspicion, missing_consent
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular.unreadable_cells import KEYS
@@ -216,7 +216,7 @@ def _verdict(
     }
     rules = limits.limited("events", context.rules, context.mapping.limits)
     refused = refusal(
-        shares=shares_of(classified.sample(chunk.read), rules),
+        shares=violation_shares(classified.sample(chunk.read), rules),
         rules=rules,
         bounds=limits.bounds("events", context.mapping.limits),
         figures=batch_profile.figures([with_counts(profile, counts)], context.now),
@@ -224,6 +224,14 @@ def _verdict(
         dataset="events",
     )
     return refused, triaged
+
+
+def broken_rule(rule: str, rows: int, of: int, examples: list[RowPlace], meaning: str = "") -> BrokenRule:
+    """Return what a check states about a rule; one outside the suite has its own meaning and advice."""
+    stated = meaning or MEANINGS.get(rule, rule.replace("_", " "))
+    return BrokenRule(
+        rule=rule, meaning=stated, advice=advice(rule.partition(":")[0]), rows=rows, of=of, examples=examples[:EXAMPLES]
+    )
 
 
 def broken_rules(quarantined: pa.Table, sample: pa.Table, rules: Sequence[RowRule], locate: Locate) -> list[BrokenRule]:
@@ -235,40 +243,17 @@ def broken_rules(quarantined: pa.Table, sample: pa.Table, rules: Sequence[RowRul
     for number, ids in zip(numbers, rule_ids, strict=True):
         for rule in ids:
             numbers_by_rule.setdefault(rule, []).append(number)
-    return [
-        {
-            "rule": rule,
-            "meaning": known[rule].meaning if rule in known else MEANINGS.get(rule, rule.replace("_", " ")),
-            "advice": advice(rule),
-            "rows": count,
-            "of": len(sample),
-            "examples": [locate(number, _key_of(known, rule)) for number in numbers_by_rule[rule][:EXAMPLES]],
-        }
-        for rule, count in sorted(counts.items(), key=lambda entry: -entry[1])
-    ]
-
-
-def misfit_lines(numbers: Sequence[int], rows: int, locate: Locate) -> list[BrokenRule]:
-    """Return the rule on lines that do not fit the header, as `broken_rules` does, for the lines `numbers`."""
-    if not numbers:
-        return []
-    rule, examples = LINE_UNREADABLE, [locate(number, "") for number in numbers[:EXAMPLES]]
-    return [
-        BrokenRule(
-            rule=rule, meaning=MEANINGS[rule], advice=advice(rule), rows=len(numbers), of=rows, examples=examples
-        )
-    ]
+    broken = []
+    for rule, count in sorted(counts.items(), key=lambda entry: -entry[1]):
+        examples = [locate(number, _key_of(known, rule)) for number in numbers_by_rule[rule][:EXAMPLES]]
+        broken.append(broken_rule(rule, count, len(sample), examples, known[rule].meaning if rule in known else ""))
+    return broken
 
 
 def _key_of(known: dict[str, RowRule], rule: str) -> str:
     """Return the column of a rule, or for an unreadable cell the key in the rule's name."""
     column = known[rule].column if rule in known else ""
     return rule.removesuffix("_unreadable") if column == KEYS else column
-
-
-def shares_of(sample: pa.Table, rules: Sequence[RowRule]) -> dict[str, float]:
-    """Return the share of the rows that break each rule."""
-    return violation_shares(sample, rules) if len(sample) else dict.fromkeys((rule.id for rule in rules), 0.0)
 
 
 def records(

@@ -16,10 +16,10 @@ from expectations import contract, limits
 from expectations import events as event_rules
 from expectations import items as item_rules
 from expectations import users as user_rules
-from expectations.rules import flags
+from expectations.rules import flags, violation_shares
 from models import columns
 from models.ingest.check import suspicions
-from models.ingest.check.advice import advice
+from models.ingest.check.advice import LINE_UNREADABLE
 from models.ingest.check.several_currencies import amounts_of
 from models.ingest.check.suspicions import Suspicion
 from models.ingest.draft.mapping_text import toml
@@ -130,7 +130,9 @@ def check_table(table: TableFindings, path: Path, mapping: Mapping, context: Che
         _check_events(table, path, chunk, raw, mapping, context)
     else:
         _check_reference(table, path, raw, mapping, context)
-    table.broken += findings.misfit_lines([line.number for line in chunk.misfits], table.rows, raw.locate)
+    if chunk.misfits:
+        places = [raw.locate(line.number, "") for line in chunk.misfits[: findings.EXAMPLES]]
+        table.broken.append(findings.broken_rule(LINE_UNREADABLE, len(chunk.misfits), table.rows, places))
 
 
 def _check_events(
@@ -218,7 +220,7 @@ def _check_reference(table: TableFindings, path: Path, raw: RawRows, mapping: Ma
     lines = quarantined_lines(read.misfits, read.numbering, context.installation.key)
     bad = [triaged.quarantined, *([lines] if lines is not None else [])]
     table.refused = findings.refusal(
-        shares=findings.shares_of(read.sample, rules),
+        shares=violation_shares(read.sample, rules),
         rules=rules,
         bounds=limits.bounds(dataset, mapping.limits),
         figures=batch_profile.figures([reference_profile(read, table.counts, bad)], context.now),
@@ -311,21 +313,12 @@ def check_calls(table: TableFindings, path: Path, mapping: LineMapping, context:
 
 def _unreadable(rows: pa.Table, read: int) -> list[BrokenRule]:
     """Return the unreadable lines by their fault."""
-    reasons = Counter(rows[row_triage.REASON].to_pylist())
     places: dict[str, list[RowPlace]] = {}
     for line, reason in zip(rows["line"].to_pylist(), rows[row_triage.REASON].to_pylist(), strict=True):
         places.setdefault(reason, []).append({"line": line})
-    return [
-        {
-            "rule": f"{row_triage.UNREADABLE}: {reason}",
-            "meaning": "the line is no call",
-            "advice": advice(row_triage.UNREADABLE),
-            "rows": count,
-            "of": read,
-            "examples": places[reason][: findings.EXAMPLES],
-        }
-        for reason, count in reasons.most_common()
-    ]
+    broken = [(f"{row_triage.UNREADABLE}: {reason}", lines) for reason, lines in places.items()]
+    broken.sort(key=lambda entry: -len(entry[1]))
+    return [findings.broken_rule(rule, len(lines), read, lines, "the line is no call") for rule, lines in broken]
 
 
 def _unknown_names(path: Path, mapping: LineMapping) -> Iterator[Suspicion]:

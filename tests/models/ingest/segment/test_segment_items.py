@@ -27,12 +27,6 @@ def test_the_latest_value_of_each_column_counts_in_any_order_of_the_lines() -> N
     assert (cup["occurred_at"].day, cup["row_number"]) == (3, 0)
 
 
-def test_an_item_keeps_its_sku_and_what_else_describes_it() -> None:
-    properties = {"product_id": "p", "sku": "s", "name": "Cup", "variant": "blue", "url": "https://shop.example/cup"}
-    attributes = items(("01", "Product Viewed", properties))["p"]["attributes"]
-    assert attributes == {"sku": "s", "variant": "blue", "url": properties["url"], "image_url": None, "coupon": None}
-
-
 def test_carts_and_checkouts_are_no_interactions_but_describe_their_products() -> None:
     block = {"sku": "a", "name": "Cup", "price": 2}
     for event in ("Cart Viewed", "Checkout Started", "Order Updated"):
