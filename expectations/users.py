@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from expectations.rules import RowRule, marked, missing, unreadable
 from models import columns
-from models.ingest import source_config as traffic
+from models.ingest.source_config import LONGEST_ID, USER_ID_TOO_LONG
 
 LONG_ID = replace(
-    marked("user_id_too_long", f"a user id of more than {traffic.LONGEST_ID} characters", traffic.USER_ID_TOO_LONG),
+    marked("user_id_too_long", f"a user id of more than {LONGEST_ID} characters", USER_ID_TOO_LONG),
     mostly=0.9,
 )
 

@@ -12,18 +12,9 @@ from pydantic import AfterValidator, Field
 
 from models.ingest import placeholder_ids
 from models.ingest.canonical_schema import ALIASES, ParsedLines
-from models.ingest.segment import interactions as segment_identities
+from models.ingest.segment import interactions
 from models.ingest.segment.event_types import MIXPANEL, Meaning
-from models.ingest.segment.fields import (
-    BLOCK,
-    NOT_JSON,
-    WHOLE,
-    consent,
-    instant,
-    pointers,
-    product_ids,
-    word,
-)
+from models.ingest.segment.fields import BLOCK, NOT_JSON, WHOLE, consent, instant, pointers, product_ids, word
 from models.ingest.segment.parse import canonical, decoded, meaning_table
 from models.ingest.segment.segment_mapping import LineMapping
 from models.ingest.source_config import Spelling, nonzero_counts, parsed
@@ -227,7 +218,7 @@ def parse_lines(
     """
     with connected() as query:
         read = read_lines(query, decoded(query, lines), reading)
-        users = segment_identities.users(query, read.filter(pc.equal(read["kind"], "identify")), traits)
+        users = interactions.users(query, read.filter(pc.equal(read["kind"], "identify")), traits)
         parsed = canonical(query, read, users, aliases(query, read), spelling)
         unusable = int(pc.sum(read["insert_id_unusable"]).as_py() or 0)
         return replace(parsed, cleaned=parsed.cleaned | nonzero_counts(insert_id_unusable=unusable))

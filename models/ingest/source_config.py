@@ -63,18 +63,18 @@ class Traffic(BaseModel):
     """Networks that only your own staff uses."""
 
 
-def too_long(ids: ArrowColumn, limit: int = LONGEST_ID) -> ArrowColumn:
-    """Return whether each id has more than `limit` characters; a missing id has none."""
-    return pc.fill_null(pc.greater(pc.utf8_length(ids), limit), False)
+def too_long(ids: ArrowColumn) -> ArrowColumn:
+    """Return whether each id has more than `LONGEST_ID` characters; a missing id has none."""
+    return pc.fill_null(pc.greater(pc.utf8_length(ids), LONGEST_ID), False)
 
 
-def people(ids: ArrowColumn, placeholders: Sequence[str], limit: int = LONGEST_ID) -> ArrowColumn:
+def people(ids: ArrowColumn, placeholders: Sequence[str]) -> ArrowColumn:
     """Return whether each id belongs to a person: not missing, not too long, and not one of the `placeholders`."""
-    unusable = pc.or_(too_long(ids, limit), pc.is_in(ids, value_set=pa.array(placeholders, pa.string())))
+    unusable = pc.or_(too_long(ids), pc.is_in(ids, value_set=pa.array(placeholders, pa.string())))
     return pc.and_(pc.is_valid(ids), pc.invert(unusable))
 
 
-def marked(events: pa.Table, traffic: Traffic, limit: int = LONGEST_ID) -> pa.Table:
+def marked(events: pa.Table, traffic: Traffic) -> pa.Table:
     """Return events with the marks `robot`, `internal` and `user_id_too_long`, without `user_agent` and `ip`.
 
     The marks need the raw `user_id`, before ids become pseudonyms.
@@ -86,7 +86,7 @@ def marked(events: pa.Table, traffic: Traffic, limit: int = LONGEST_ID) -> pa.Ta
             _marked_values(events, columns.IP, lambda addresses: _inside(addresses, traffic.internal_addresses)),
             pc.is_in(people, value_set=pa.array(traffic.internal_users, pa.string())),
         ),
-        USER_ID_TOO_LONG: too_long(people, limit),
+        USER_ID_TOO_LONG: too_long(people),
     }
     rows = events.drop_columns([name for name in (columns.USER_AGENT, columns.IP) if name in events.column_names])
     for name, values in marks.items():

@@ -29,10 +29,7 @@ Shape = Mapping[str, Any]
 STORED: Final[Shape] = MappingProxyType(
     {
         **dict.fromkeys(("type", "event", "name", "timestamp"), TEXT),
-        "properties": {
-            **dict.fromkeys((*BLOCK, *_OF_EVENT, "path"), TEXT),
-            "products": [dict.fromkeys(BLOCK, TEXT)],
-        },
+        "properties": {**dict.fromkeys((*BLOCK, *_OF_EVENT, "path"), TEXT), "products": [dict.fromkeys(BLOCK, TEXT)]},
     }
 )
 """The members that the lake needs, besides ids, the context and traits."""

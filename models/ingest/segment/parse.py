@@ -123,11 +123,7 @@ def _statement(rule: PageRule | None, meanings: Mapping[str, Meaning], categorie
 
 
 def read_lines(
-    query: Query,
-    lines: pa.Table,
-    rule: PageRule | None,
-    meanings: Mapping[str, Meaning],
-    categories: Sequence[str],
+    query: Query, lines: pa.Table, rule: PageRule | None, meanings: Mapping[str, Meaning], categories: Sequence[str]
 ) -> pa.Table:
     """Return one row per line; `lines` are `row_number`, `raw` (bytes) and `text` (null if not UTF-8).
 

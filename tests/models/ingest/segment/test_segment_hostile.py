@@ -20,12 +20,7 @@ KEYS = (
     *("properties", "products", "product_id", "sku", "price", "quantity", "order_id", "rating", "path", "age"),
 )
 NAMES = (
-    "Product Viewed",
-    "Order Completed",
-    "Order Refunded",
-    "Product List Viewed",
-    "Cart Viewed",
-    "Product Reviewed",
+    *("Product Viewed", "Order Completed", "Order Refunded", "Product List Viewed", "Cart Viewed", "Product Reviewed"),
 )
 SCALARS = st.one_of(
     *(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8)),

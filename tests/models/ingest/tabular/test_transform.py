@@ -43,26 +43,6 @@ def test_the_order_of_a_refund_may_be_in_a_column_of_its_own() -> None:
     assert events(pa.table(columns | others), mapping)["session_id"].to_pylist() == ["7", "7", None, "10"]
 
 
-def test_an_event_has_the_values_of_its_mapping() -> None:
-    assert events(sale(), EVENTS).to_pylist() == [
-        {
-            "event_id": "7-8",
-            "user_id": "9",
-            "session_id": "7",
-            "item_id": "8",
-            "event_type": "purchase",
-            "occurred_at": datetime(2017, 1, 1, tzinfo=UTC),
-            "quantity": 2.0,
-            "value": None,
-            "currency": "USD",
-            "rating": None,
-            "placement": None,
-            "position": None,
-            "recommendation_id": None,
-        }
-    ]
-
-
 def test_every_key_may_name_an_expression() -> None:
     mapping = EventsMapping(
         file="f",
