@@ -113,6 +113,8 @@ def test_texts_that_grow_are_cut() -> None:
         ("sum(a) over ()", "number", "no WINDOW"),
         ("sum(a)", "number", "there is no function sum in an expression; use abs, .*trim, upper"),
         ("read_text('/etc/passwd')", "text", "there is no function read_text"),
+        ("getenv('HOME')", "text", "there is no function getenv"),
+        ("current_setting('threads')", "text", "there is no function current_setting"),
         ("main.lower(a)", "text", "write lower\\(…\\) with plain arguments"),
         ("a like 'C%'", "condition", "use starts_with, ends_with, contains or matches"),
         ("a[1]", "text", "no operator ARRAY_EXTRACT"),
