@@ -99,18 +99,17 @@ class Part:
         column = self.sample.columns[name]
         if column.is_typed_time or not column.time_forms:
             return None
-        formats = [dict(one.settings)["time_format"] for one in best(column.time_forms)]
+        formats: list[str] = [dict(one.settings)["time_format"] for one in best(column.time_forms)]
         if "timestamp" in formats:
             formats = ["timestamp"]
-        chosen: str | list[str] = min(
-            formats, key=lambda form: (_month_first(form) != _is_american(self.sample), formats.index(form))
-        )
-        others = " or ".join(toml(form) for form in formats if form != chosen)
+        first = min(formats, key=lambda form: (_month_first(form) != _is_american(self.sample), formats.index(form)))
+        others = " or ".join(toml(form) for form in formats if form != first)
         notes = [f"uncertain: {others} reads as many; look at the examples of a check"] if others else []
         mixed = column.time_forms[0].reads < column.time_forms[0].of
-        if mixed and (several := column_reader.several_times(column.stated, [chosen])):
+        chosen: str | list[str] = first
+        if mixed and (several := column_reader.several_times(column.stated, [first])):
             chosen, notes = dict(several.settings)["time_format"], ["tried in order", *notes]
-        elif chosen == "timestamp":
+        elif first == "timestamp":
             return None
         self.add("time_format", chosen, "; ".join(notes))
         return chosen

@@ -8,14 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from models.columns import EVENT_TYPES
-from models.errors import TailorbirdError
 
 SENT_AT: Final = "sentAt"
 """The member with the moment of sending, which differs when a library repeats a call."""
-
-
-class MeaningError(TailorbirdError):
-    """A custom event has an unknown meaning."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +29,9 @@ class Meaning:
     def __post_init__(self) -> None:
         if self.event_type is not None and self.event_type not in EVENT_TYPES:
             known = ", ".join(EVENT_TYPES)
-            raise MeaningError(f"There is no event type {self.event_type!r}. Use one of: {known}.")
+            raise ValueError(f"there is no event type {self.event_type!r}; use one of: {known}")
         if self.event_type is not None and not self.products:
-            raise MeaningError(f"A {self.event_type} is about products, so they have to be read: set products=True.")
+            raise ValueError(f"a {self.event_type} is about products, so they have to be read: set products=True")
 
 
 def event_name(name: str) -> str:
@@ -75,7 +70,7 @@ MIXPANEL: Final[Mapping[str, Meaning]] = _named("mixpanel")
 def extended(custom: Mapping[str, Meaning | str]) -> Mapping[str, Meaning]:
     """Return the meanings with custom events, each a meaning or an event type about one product.
 
-    A custom meaning replaces a known one. Raises MeaningError for an unknown event type.
+    A custom meaning replaces a known one. Raises ValueError for an unknown event type.
     """
     own = {event_name(name): Meaning(one, one) if isinstance(one, str) else one for name, one in custom.items()}
     return {**MEANINGS, **own}

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models import columns
-from models.errors import TailorbirdError
 from models.ingest import source_config
 from models.ingest.canonical_schema import ANSWERS, EVENTS, ROUTED, ROW_NUMBER, UNREADABLE, ParsedLines
 from models.ingest.segment import interactions
@@ -43,16 +42,12 @@ VISIT: Final = "view"
 """The event type of a visited page."""
 
 
-class PageRuleError(TailorbirdError):
-    """A page rule cannot be used."""
-
-
 @dataclass(frozen=True)
 class PageRule:
     """A regular expression that finds the item in a page's path or address, as its group `item_id`.
 
     `/film/(?P<item_id>[^/?#]+)` for example. It has to be valid for Python and for RE2, which has no look-around and
-    no back-references. Raises PageRuleError for an invalid expression, or one without such a group.
+    no back-references. Raises ValueError for an invalid expression, or one without such a group.
     """
 
     pattern: str
@@ -62,9 +57,9 @@ class PageRule:
             groups = re.compile(self.pattern).groupindex
             pc.match_substring_regex(pa.array([""]), self.pattern)
         except (re.error, pa.ArrowInvalid) as error:
-            raise PageRuleError(f"The page rule {self.pattern!r} is no regular expression: {error}.") from error
+            raise ValueError(f"the page rule {self.pattern!r} is no regular expression: {error}") from error
         if columns.ITEM_ID not in groups:
-            raise PageRuleError(f"The page rule {self.pattern!r} has no group (?P<item_id>...) to name the item.")
+            raise ValueError(f"the page rule {self.pattern!r} has no group (?P<item_id>...) to name the item")
 
     def item(self, *places: str) -> str:
         """Return SQL for the id of the item in the first of the places that has one, else null."""

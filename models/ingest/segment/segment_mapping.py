@@ -12,8 +12,8 @@ from pydantic import AfterValidator, Field, field_validator
 from models import columns
 from models.ingest.canonical_schema import ParsedLines
 from models.ingest.segment import parse as segment_lines
-from models.ingest.segment.event_types import Meaning, MeaningError, event_name, extended
-from models.ingest.segment.parse import PageRule, PageRuleError
+from models.ingest.segment.event_types import Meaning, event_name, extended
+from models.ingest.segment.parse import PageRule
 from models.ingest.source_config import SourceMapping, parsed
 from models.ingest.tabular import values
 from models.ingest.tabular.mapping_keys import Expression, Marks
@@ -61,10 +61,7 @@ class LineMapping(SourceMapping):
     @field_validator("events", check_fields=False)
     @classmethod
     def _types_are_known(cls, events: dict[str, str]) -> dict[str, str]:
-        try:
-            extended(events)
-        except MeaningError as error:
-            raise ValueError(str(error).rstrip(".")) from error
+        extended(events)
         return events
 
     @abstractmethod
@@ -77,10 +74,7 @@ class LineMapping(SourceMapping):
 
 
 def _usable(pattern: str) -> str:
-    try:
-        PageRule(pattern)
-    except PageRuleError as error:
-        raise ValueError(str(error).rstrip(".")) from error
+    PageRule(pattern)
     return pattern
 
 

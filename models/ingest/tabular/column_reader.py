@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from models.errors import TailorbirdError
 from models.ingest.currencies import CODES, NAMES
 from models.ingest.tabular import numbers as table_numbers
 from models.ingest.tabular.mapping_keys import Expression, Source, column_of
@@ -24,7 +25,6 @@ from models.ingest.tabular.unreadable_cells import CELL, CELLS, KEYS, NUMBER, TI
 from models.ingest.tabular.values import (
     EPOCHS,
     TIMESTAMP,
-    UnreadableColumnError,
     decimals,
     instants,
     is_text,
@@ -295,7 +295,7 @@ class Reader:
         try:
             values, assumed = parse_times(self.rows[column], self.formats, self.zone)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            raise UnreadableColumnError(
+            raise TailorbirdError(
                 f"The column {column!r} must hold times, found {self.rows[column].type}. Fix the file or the mapping."
             ) from None
         self.zone_assumed += assumed

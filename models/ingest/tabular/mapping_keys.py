@@ -145,13 +145,7 @@ def _marks(value: Any) -> list[str | Expression]:
         return [parse(value, "condition")]
     if not isinstance(value, list):
         raise ValueError('write an expression in quotes, or a list of category paths and { expr = "…" }')
-    return [one if isinstance(one, str) else _mark(one) for one in value]
-
-
-def _mark(value: Any) -> Expression:
-    condition = _source(value, "condition")
-    assert isinstance(condition, Expression)
-    return condition
+    return [one if isinstance(one, str) else _source(one, "condition") for one in value]
 
 
 _AS_WRITTEN = PlainSerializer(_written)

@@ -19,10 +19,6 @@ from models.primitives.arrow_sql import literal, query
 from models.primitives.arrow_types import ArrowColumn, Columns
 
 
-class UnreadableColumnError(TailorbirdError):
-    """A column cannot be read by its mapping. The message has the column and its type, never a value."""
-
-
 def words(rows: pa.Table, column: Source) -> pa.Array:
     """Return the values as text, null if there is none."""
     column = column_of(column)
@@ -32,7 +28,7 @@ def words(rows: pa.Table, column: Source) -> pa.Array:
     try:
         texts = pc.cast(values, pa.string()).combine_chunks()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise UnreadableColumnError(
+        raise TailorbirdError(
             f"The column {column!r} holds {values.type}, which cannot be read as text. "
             "Write it as UTF-8 text, or take it out of the mapping."
         ) from None
@@ -116,7 +112,7 @@ def number(rows: pa.Table, column: Source | None, form: NumberForm = PLAIN) -> A
         # Not safe: a large integer may lose its last digits.
         return _without_nan(pc.cast(values, pa.float64(), safe=False))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise UnreadableColumnError(
+        raise TailorbirdError(
             f"The column {column!r} must hold numbers, found {values.type}. Fix the file or the mapping."
         ) from None
 

@@ -236,7 +236,7 @@ def test_no_value_loses_a_line() -> None:
 def test_own_names_need_known_targets() -> None:
     with pytest.raises(MappingError, match="no member is called colour"):
         mapping(properties={"Colour": "colour"})
-    with pytest.raises(MappingError, match="There is no event type 'eat'"):
+    with pytest.raises(MappingError, match="there is no event type 'eat'"):
         mapping(events={"Eaten": "eat"})
     with pytest.raises(MappingError, match="there is no time zone 'Mars'"):
         mapping(time_zone="Mars")

@@ -69,8 +69,8 @@ def test_the_same_decisions_are_written_the_same() -> None:
         ({"limits": {"events": {"rows": "many"}}}, "limits.events.rows: 'many' is no number"),
         ({"limits": {"events": {"rows": [1]}}}, "limits.events.rows: write a number"),
         ({"limits": {"events": {"days": [3, 2]}}}, r"limits.events.days: the lowest \(3\) is above the highest \(2\)"),
-        ({"events": {"Read": "reads"}}, "events: There is no event type 'reads'"),
-        ({"page_pattern": "("}, "page_pattern: The page rule '.' is no regular expression"),
+        ({"events": {"Read": "reads"}}, "events: there is no event type 'reads'"),
+        ({"page_pattern": "("}, "page_pattern: the page rule '.' is no regular expression"),
     ],
 )
 def test_invalid_keys_are_refused_with_a_correct_form(keys: JsonObject, message: str) -> None:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.errors import TailorbirdError
 from models.ingest.source_config import MARKS, Spelling, Traffic, marked
 from models.ingest.tabular import transform
 from models.ingest.tabular.table_mapping import EventsMapping, ItemsMapping, UsersMapping
-from models.ingest.tabular.values import UnreadableColumnError
 
 WORDS = [
     "", " ", "\0", "\x1f", "🦜", "NaN", "null", "-inf", "1e400", "$", "€", "a|b", "|", "'; --",
@@ -159,5 +159,5 @@ def test_lists_of_any_depth_are_refused_by_name_where_a_contract_did_not(key: st
     mapping = EventsMapping(
         file="f", user_id="who", item_id="what", occurred_at="at", value="paid", constants={"event_type": "view"}
     )
-    with pytest.raises(UnreadableColumnError, match=name):
+    with pytest.raises(TailorbirdError, match=name):
         transform.events(rows.set_column(rows.column_names.index(name), name, nested(40)), mapping)

@@ -6,11 +6,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from models.errors import TailorbirdError
 from models.ingest.source_config import Spelling
 from models.ingest.tabular import transform
 from models.ingest.tabular.table_mapping import EventsMapping
 from models.ingest.tabular.unreadable_cells import CELLS, KEYS, unreadable_profile
-from models.ingest.tabular.values import UnreadableColumnError, words
+from models.ingest.tabular.values import words
 from models.primitives.json_types import JsonObject
 
 EVENTS = EventsMapping(
@@ -149,10 +150,10 @@ def test_an_event_without_an_id_gets_one_from_its_content() -> None:
 
 
 def test_a_column_that_cannot_be_read_is_named() -> None:
-    with pytest.raises(UnreadableColumnError, match=r"column 'pieces' must hold numbers, found bool|date") as raised:
+    with pytest.raises(TailorbirdError, match=r"column 'pieces' must hold numbers, found bool|date") as raised:
         seen({}, pieces=pa.array([date(2024, 1, 1)]))
     assert "2024" not in str(raised.value)
-    with pytest.raises(UnreadableColumnError, match="column 'who' holds binary, which cannot be read as text"):
+    with pytest.raises(TailorbirdError, match="column 'who' holds binary, which cannot be read as text"):
         seen({}, who=pa.array([b"\xff"]))
 
 
