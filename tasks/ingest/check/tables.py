@@ -35,7 +35,7 @@ from models.ingest.text_files import NAMES, guessed, same
 from models.primitives.arrow_types import ArrowColumn
 from tasks.ingest.batch_identity import part_of
 from tasks.ingest.check import findings
-from tasks.ingest.check.findings import BrokenRule, CheckContext, RowPlace, TableFindings, open_context
+from tasks.ingest.check.findings import BrokenRule, CheckContext, Locate, RowPlace, TableFindings, open_context
 from tasks.ingest.events.batch_context import EventChunk, no_texts
 from tasks.ingest.events.segment_chunks import read_chunks
 from tasks.ingest.events.tabular_chunks import shape_chunk
@@ -73,27 +73,20 @@ def set_keys(part: transform.Part) -> set[str]:
     return {name for name in type(part).model_fields if getattr(part, name)} | set(getattr(part, "constants", {}))
 
 
-class RawRows:
-    """The first rows of a file, by their numbers."""
+def locator(path: Path, part: transform.Part, chunk: table_files.Chunk) -> Locate:
+    """Return a function that finds the first rows of `path` by their numbers, as the part reads them."""
+    used, count = used_columns(part), len(chunk.rows) + len(chunk.misfits)
+    lines = csv_reader.first_lines(path, table_files.csv_of(part), count) if csv_reader.is_csv(path) else []
 
-    def __init__(self, path: Path, part: transform.Part, chunk: table_files.Chunk) -> None:
-        """Store the rows of `path` as the part reads them."""
-        self._rows, self._used = chunk.rows, used_columns(part)
-        self._numbers = chunk.numbers
-        count = len(chunk.rows) + len(chunk.misfits)
-        self._lines = csv_reader.first_lines(path, table_files.csv_of(part), count) if csv_reader.is_csv(path) else None
-
-    def locate(self, number: int, column: str) -> RowPlace:
-        """Return where row `number` is, and the cells that a rule on `column` concerns."""
-        place = RowPlace(row=number + 1)
-        if self._lines and number < len(self._lines):
-            place = RowPlace(line=self._lines[number])
-        at = int(np.searchsorted(self._numbers, number))
-        if at == len(self._numbers) or self._numbers[at] != number:
-            return place
-        names = self._used.get(_KEYS_OF_COLUMNS.get(column, column), [])
-        place["cells"] = {name: _shown(self._rows[name][at]) for name in names}
+    def locate(number: int, column: str) -> RowPlace:
+        place = RowPlace(line=lines[number]) if number < len(lines) else RowPlace(row=number + 1)
+        at = int(np.searchsorted(chunk.numbers, number))
+        if at < len(chunk.numbers) and chunk.numbers[at] == number:
+            names = used.get(_KEYS_OF_COLUMNS.get(column, column), [])
+            place["cells"] = {name: _shown(chunk.rows[name][at]) for name in names}
         return place
+
+    return locate
 
 
 def _shown(cell: pa.Scalar) -> str | None:
@@ -125,22 +118,22 @@ def check_table(table: TableFindings, path: Path, mapping: Mapping, context: Che
     table.rows = len(chunk.rows) + len(chunk.misfits)
     if len(chunk.misfits) > limits.highest_quarantined(dataset, mapping.limits) * table.rows:
         csv_reader.refuse_misfits(path, csv)
-    raw = RawRows(path, part, chunk)
+    locate = locator(path, part, chunk)
     if table.part == "events":
-        _check_events(table, path, chunk, raw, mapping, context)
+        _check_events(table, path, chunk, locate, mapping, context)
     else:
-        _check_reference(table, path, raw, mapping, context)
+        _check_reference(table, path, locate, mapping, context)
     if chunk.misfits:
-        places = [raw.locate(line.number, "") for line in chunk.misfits[: findings.EXAMPLES]]
+        places = [locate(line.number, "") for line in chunk.misfits[: findings.EXAMPLES]]
         table.broken.append(findings.broken_rule(LINE_UNREADABLE, len(chunk.misfits), table.rows, places))
 
 
 def _check_events(
-    table: TableFindings, path: Path, chunk: table_files.Chunk, raw: RawRows, mapping: Mapping, context: CheckContext
+    table: TableFindings, path: Path, chunk: table_files.Chunk, locate: Locate, mapping: Mapping, context: CheckContext
 ) -> None:
     batch, run = open_context(mapping, context)
     events = shape_chunk(batch, mapping, chunk)
-    triaged = findings.check_events(table, batch, run, events, raw.locate)
+    triaged = findings.check_events(table, batch, run, events, locate)
     part = part_of(mapping, "events")
     codes = triaged.accepted[row_triage.USER_CODE].slice(0, findings.EXAMPLES)
     users = events.users[columns.USER_ID].take(codes).to_pylist()
@@ -195,7 +188,7 @@ def _of_user_ids(ids: ArrowColumn, part: EventsMapping | UsersMapping) -> Iterat
     yield from suspicions.user_ids_of_several_spellings(ids, listed(part.user_id))
 
 
-def _check_reference(table: TableFindings, path: Path, raw: RawRows, mapping: Mapping, context: CheckContext) -> None:
+def _check_reference(table: TableFindings, path: Path, locate: Locate, mapping: Mapping, context: CheckContext) -> None:
     dataset = cast(limits.Dataset, table.part)
     part = part_of(mapping, dataset)
     names: list[pa.Table] = []
@@ -227,14 +220,14 @@ def _check_reference(table: TableFindings, path: Path, raw: RawRows, mapping: Ma
         whole=table.whole_file,
         dataset=dataset,
     )
-    table.broken = findings.broken_rules(triaged.quarantined, read.rows, rules, raw.locate)
+    table.broken = findings.broken_rules(triaged.quarantined, read.rows, rules, locate)
     table.suspicions += suspicions.unreadable_cells(one for one in read.unread if one.key != columns.AVAILABLE)
     if isinstance(part, ItemsMapping) and part.available:
         read_columns = ", ".join(columns_of([part.available]))
         table.suspicions += suspicions.unread_stock(read_columns, stock, part.available_words)
     if not getattr(part, "choose", None):
         good = read.rows.filter(pa.array(~row_triage.breaks_rule(flags(read.rows, rules))))
-        place = partial(_place, raw)
+        place = partial(_place, locate)
         table.suspicions += suspicions.several_rows(good, key, columns.ROW, place, table.part == "items")
     if isinstance(part, ItemsMapping):
         _add_items(table, triaged.accepted, part, context)
@@ -243,8 +236,8 @@ def _check_reference(table: TableFindings, path: Path, raw: RawRows, mapping: Ma
     table.suspicions += suspicions.addresses_as_traits(triaged.accepted)
 
 
-def _place(raw: RawRows, number: int) -> str:
-    place = raw.locate(number, "")
+def _place(locate: Locate, number: int) -> str:
+    place = locate(number, "")
     return f"line {place['line']}" if "line" in place else f"row {place['row']}"
 
 

@@ -87,6 +87,7 @@ def test_a_line_without_an_id_gets_the_same_one_each_time() -> None:
     [
         ({"anonymousId": "a"}, "u", False),
         ({"userId": None, "anonymousId": "a"}, "a", True),
+        ({"userId": " ", "anonymousId": "a"}, "a", True),
         ({"userId": 97980}, "97980", False),
         ({"userId": 123456789012345678901234567890}, "123456789012345678901234567890", False),
         ({"userId": {"id": 1}, "anonymousId": ["a"]}, None, False),

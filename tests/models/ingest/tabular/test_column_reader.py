@@ -15,6 +15,7 @@ from models.ingest.tabular.numbers import NumberForm, parsed, unreadable
         (["12/24/2024 7:05 PM", "1/2/2025 11:59 AM"], "%m/%d/%Y %I:%M %p"),
         (["24.12.24"], "%d.%m.%y"),
         (["1709632800", "1709632801"], "epoch_s"),
+        (["881250949", "956703932"], "epoch_s"),
         (["1709632800123"], "epoch_ms"),
         (["2024-12-24", "2024-12-24T10:00:00Z"], "timestamp"),
         (["Dec 24, 2024"], "%b %d, %Y"),

@@ -125,6 +125,7 @@ def test_texts_that_grow_are_cut() -> None:
         ("matches(a, '(a{1000}){1000}')", "condition", "cannot be used"),
         ("matches(a, b)", "condition", "matches needs a text that is written out"),
         ("substr(a, b, 1)", "text", "substr needs a whole number that is written out"),
+        ("substr(a, 1, 99999999999999999999)", "text", "substr needs a whole number"),
         ("a = ''", "condition", "write `is null`"),
         ("a", "condition", "write a comparison"),
         ("'x'", "number", "write number"),

@@ -25,6 +25,7 @@ SECONDS = 1_717_243_200
     ("values", "kind", "time_format"),
     [
         ([SECONDS], pa.int64(), "epoch_s"),
+        ([f" {SECONDS} "], pa.string(), "epoch_s"),
         ([float(SECONDS)], pa.float64(), "epoch_s"),
         ([Decimal(SECONDS)], pa.decimal128(12), "epoch_s"),
         ([SECONDS * 1000], pa.uint64(), "epoch_ms"),
