@@ -32,8 +32,6 @@ _LAST_MONTH: Final = 12
 _LEAST_DATES: Final = 13
 """Among this many different dates of real data almost always one has a day above 12."""
 _CENTS: Final = 100
-_NOT_UNIQUE: Final = "`event_id` is not unique: add the column that tells the rows apart."
-_NO_EVENT_ID: Final = "Without an `event_id`, rows alike in user, item, type, time and session are one event."
 _MAYBE: Final = 0.5
 """A share of values above this is no coincidence."""
 _FEW_EXAMPLES: Final = 3
@@ -253,8 +251,8 @@ def constant_purchase(unused: pa.Table, *, sale: bool) -> Iterable[Suspicion]:
 def many_duplicates(events: int, duplicates: int, identified: bool) -> Iterable[Suspicion]:
     """Yield a guess if many rows repeat an event."""
     if events and duplicates > events / 5:
-        advice = _NOT_UNIQUE if identified else _NO_EVENT_ID
-        yield Suspicion.of("many_duplicates", duplicates=duplicates, events=events, advice=advice)
+        name = "many_duplicates.by_id" if identified else "many_duplicates.by_values"
+        yield Suspicion.of(name, duplicates=duplicates, events=events)
 
 
 def _some(texts: list[str] | ArrowColumn, most: int = _MOST_EXAMPLES) -> str:
