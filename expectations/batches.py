@@ -10,7 +10,7 @@ from typing import Final, Literal
 from expectations.rules import RowRule, in_set, longer, marked, missing, not_in_set, not_stated, outside, unreadable
 from models import columns
 from models.errors import TailorbirdError
-from models.ingest import placeholder_ids, traffic_filter
+from models.ingest import placeholder_ids, source_config
 from models.ingest.batch_limits import Bounds, Limits
 from models.ingest.currencies import CODES
 from models.ingest.source_config import MappingError
@@ -65,7 +65,7 @@ IN_CATALOGUE = "in_catalogue"
 OCCURRED_S = "occurred_s"
 AHEAD_S = "ahead_s"
 """Helper columns of the checked frame: known item, epoch seconds, seconds ahead of the time of reading. The frame also
-has the marks of `models.ingest.traffic_filter`."""
+has the marks of `models.ingest.source_config`."""
 
 _YEAR_1990 = 631_152_000
 _DAY = 86_400.0
@@ -74,8 +74,8 @@ _USUAL: Final = Limits()
 _LONG_ID: Final = replace(
     marked(
         "user_id_too_long",
-        f"a user id of more than {traffic_filter.LONGEST_ID} characters",
-        traffic_filter.USER_ID_TOO_LONG,
+        f"a user id of more than {source_config.LONGEST_ID} characters",
+        source_config.USER_ID_TOO_LONG,
     ),
     mostly=0.9,
 )
@@ -102,7 +102,7 @@ def event_rules(
         missing(columns.EVENT_TYPE, "the event has no type"),
         *(not_stated(name, f"the event has no {name}") for name in required),
         *map(unreadable, _READ_OF_EVENTS),
-        *(longer(name, traffic_filter.LONGEST_ID) for name in (columns.EVENT_ID, columns.ITEM_ID, columns.SESSION_ID)),
+        *(longer(name, source_config.LONGEST_ID) for name in (columns.EVENT_ID, columns.ITEM_ID, columns.SESSION_ID)),
         _LONG_ID,
         in_set("user_id_placeholder", user_placeholder, columns.USER_KEY, placeholder_keys),
         in_set("item_id_placeholder", item_placeholder, columns.ITEM_ID, placeholder_items),
@@ -119,8 +119,8 @@ def event_rules(
         outside("time_before_1990", "a time before 1990", OCCURRED_S, _YEAR_1990, None),
         outside("time_in_future", "a time more than a day in the future", AHEAD_S, None, _DAY),
         not_in_set("item_not_in_catalogue", "the item is not in the catalogue", IN_CATALOGUE, [True]),
-        marked("robot", "an event of a robot", traffic_filter.ROBOT),
-        marked("internal_traffic", "an event of an internal user or address", traffic_filter.INTERNAL),
+        marked("robot", "an event of a robot", source_config.ROBOT),
+        marked("internal_traffic", "an event of an internal user or address", source_config.INTERNAL),
     )
 
 
@@ -142,7 +142,7 @@ _READ_OF_ITEMS: Final = (
 stock would exclude all its events."""
 ITEM_RULES: Final[tuple[RowRule, ...]] = (
     missing(columns.ITEM_ID, "the item has no id"),
-    longer(columns.ITEM_ID, traffic_filter.LONGEST_ID),
+    longer(columns.ITEM_ID, source_config.LONGEST_ID),
     missing(columns.TITLE, "the item has no title"),
     outside("price_negative", "a price below zero", columns.PRICE, 0.0, None),
     not_in_set("currency_unknown", "no currency code by ISO 4217", columns.CURRENCY, sorted(CODES)),

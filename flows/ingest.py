@@ -3,7 +3,7 @@
 from prefect import flow
 
 from models.errors import TailorbirdError
-from models.ingest.mixpanel.mixpanel_mapping import Region
+from models.ingest.mixpanel import Region
 from models.ingest.source_config import Consent
 from tasks.ingest.check.find_currencies import find_currencies
 from tasks.ingest.events.ingest_event_files import ingest_event_files

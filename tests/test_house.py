@@ -136,7 +136,7 @@ DATED_FOR_PEOPLE = (
     "tasks/reconciler/reconcile.py",
     "tasks/tuning/worker.py",
 )
-UNCONNECTED = "tasks/ingest/check/unconnected.py"
+UNCONNECTED = "tasks/ingest/check/findings.py"
 """Judges times in the future where there is no database to ask, and stores nothing."""
 SENT = "serving/shop/calls.py"
 """States its clock with each event, as any sender of events does; the collector corrects it."""

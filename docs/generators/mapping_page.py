@@ -10,13 +10,13 @@ from pydantic.fields import FieldInfo
 
 from docs.generators.mapping_examples import EXAMPLES
 from infra.overview.settings_template import descriptions
-from models.ingest import batch_limits, normalisation, source_config, traffic_filter
+from models.ingest import batch_limits, source_config
 from models.ingest.draft.mapping_text import toml
-from models.ingest.mixpanel import mixpanel_mapping as mixpanel_mapping
+from models.ingest.mixpanel import MixpanelMapping
 from models.ingest.segment import segment_mapping as segment_mapping
 from models.ingest.tabular import table_mapping
-from models.ingest.tabular.expressions import Expression
-from models.ingest.tabular.mapping_keys import SqlKeys
+from models.ingest.tabular.mapping_keys import Expression
+from models.ingest.tabular.sql_cursor import SqlKeys
 
 _OPENING: Final = """\
 # Mappings
@@ -69,11 +69,11 @@ SECTIONS: Final[tuple[tuple[str, str, type[BaseModel], str], ...]] = (
         SqlKeys,
         "Where the rows of a part are in a database, for `tailorbird ingest sql` ([sql.md](sql.md)).",
     ),
-    ("[traffic]", "traffic", traffic_filter.Traffic, "Events of robots and of your own staff wait in quarantine."),
-    ("[spelling]", "spelling", normalisation.Spelling, "Corrections for other spellings of the same word."),
+    ("[traffic]", "traffic", source_config.Traffic, "Events of robots and of your own staff wait in quarantine."),
+    ("[spelling]", "spelling", source_config.Spelling, "Corrections for other spellings of the same word."),
     ("[limits]", "limits", batch_limits.Limits, "Limits of single events, and bounds for the figures of a batch."),
     ("Segment exports", "segment", segment_mapping.SegmentMapping, _SEGMENT),
-    ("Mixpanel", "mixpanel", mixpanel_mapping.MixpanelMapping, _MIXPANEL),
+    ("Mixpanel", "mixpanel", MixpanelMapping, _MIXPANEL),
 )
 _WORDS: Final[Mapping[Any, str]] = MappingProxyType(
     {

@@ -13,7 +13,7 @@ from flows.commands.running import Json, print_message
 from infra.keys.api_keys import COLLECT, SCOPES, KeyKind, Scope, fault_of
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from infra.database.engine import Engine
 
 app = running.group("The keys that stored data depend on, and the keys of callers of the API.")
 rotate = running.group("Replace a key.")

@@ -6,6 +6,7 @@ The encoding comes from the bytes; the one of a one-byte text is a guess by the 
 
 import codecs
 import csv
+import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -71,12 +72,12 @@ def _wide(block: bytes) -> str | None:
     return "utf-16-be" if even > _HALF and odd < even / 10 else None
 
 
-SEPARATORS: Final = (",", ";", "\t", "|")
+_SEPARATORS: Final = (",", ";", "\t", "|")
 _MOST_ROWS: Final = 20
 """The number of rows in which the header is searched."""
 
 
-def fitting(lines: Sequence[str], separator: str, names: Collection[str] = ()) -> tuple[int, int, int]:
+def _fitting(lines: Sequence[str], separator: str, names: Collection[str] = ()) -> tuple[int, int, int]:
     """Return the number of rows as wide as the header, the width of the header, and the number of rows.
 
     A header of one column, or without any of the `names`, fits nothing.
@@ -91,14 +92,29 @@ def fitting(lines: Sequence[str], separator: str, names: Collection[str] = ()) -
     return sum(len(row) == len(header) for row in rows), len(header), len(rows)
 
 
+def better_separator(beginning: str, used: str, names: Collection[str] = (), *, whole: bool = True) -> str:
+    """Return a hint on the separator that fits the first lines of a file and gives the column `names`.
+
+    Empty if the used one fits as well. `whole` states that no line is cut off at the end.
+    """
+    lines = beginning.splitlines()
+    lines = [line for line in (lines if whole or len(lines) < 2 else lines[:-1]) if line]
+    candidates = {one: _fitting(lines, one, names) for one in _SEPARATORS}
+    best = max(candidates, key=lambda one: candidates[one][:2])
+    fits, width, rows = candidates[best]
+    if width < 2 or fits <= _fitting(lines, used, names)[0]:
+        return ""
+    return f"`separator = {json.dumps(best)}` would read {fits:,} of {rows:,} lines"
+
+
 def likely_separator(lines: Sequence[str]) -> str:
     """Return the separator with which most lines below a title have as many values as the header has names."""
 
     def rank(separator: str) -> tuple[int, int]:
-        fits, width, rows = fitting(lines[lines_above_header(lines, separator) :], separator)
+        fits, width, rows = _fitting(lines[lines_above_header(lines, separator) :], separator)
         return 2 * fits - rows, width
 
-    return max(SEPARATORS, key=rank)
+    return max(_SEPARATORS, key=rank)
 
 
 def lines_above_header(lines: Sequence[str], separator: str) -> int:
@@ -130,8 +146,7 @@ _LANGUAGES: Final = MappingProxyType(
     {
         _WESTERN: _WESTERN_LETTERS.split(),
         **dict.fromkeys(
-            (_CENTRAL, _LATIN_2),
-            ("ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž", "áéíóöőúüű", "čćđšž", "ăâîşţ"),
+            (_CENTRAL, _LATIN_2), ("ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž", "áéíóöőúüű", "čćđšž", "ăâîşţ")
         ),
         _CYRILLIC: ("абвгдежзийклмнопрстуфхцчшщъыьэюяё", "абвгґдеєжзиіїйклмнопрстуфхцчшщьюя"),
         _TURKISH: ("çğıöşüâîi̇",),

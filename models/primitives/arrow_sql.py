@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -89,3 +90,8 @@ def literal(value: str) -> str:
 def quoted(name: str) -> str:
     """Return a name of a column or a table as SQL."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def statement_of(file: Path, **parts: object) -> str:
+    """Return the SQL of a file with its parts, which it names in braces."""
+    return file.read_text("utf-8").format(**parts)

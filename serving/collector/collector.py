@@ -25,7 +25,7 @@ from models.ingest.segment.single_calls import (
     occurred_at,
     word,
 )
-from models.ingest.traffic_filter import INTERNAL, LONGEST_ID, ROBOT, USER_ID_TOO_LONG, Traffic, marked
+from models.ingest.source_config import INTERNAL, LONGEST_ID, ROBOT, USER_ID_TOO_LONG, Traffic, marked
 from models.primitives.json_types import JsonObject
 from serving.collector.bodies import MOST_CALL_BYTES, CallMessage, SentCalls
 from serving.events.message import ACTS, Effects

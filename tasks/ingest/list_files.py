@@ -8,7 +8,7 @@ from prefect import task
 
 from infra.installation import current
 from models.errors import TailorbirdError
-from models.ingest.mixpanel.mixpanel_mapping import MixpanelMapping
+from models.ingest.mixpanel import MixpanelMapping
 from models.primitives.escaping import for_terminal
 from tasks.ingest.mixpanel.ingest_mixpanel import is_part, parts_to_read
 from tasks.orchestration.run_artifacts import announce

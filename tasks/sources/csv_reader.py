@@ -22,9 +22,8 @@ import pyarrow.csv as arrow
 from numpy.typing import NDArray
 
 from models.errors import TailorbirdError
-from models.ingest.tabular import format_suggestions, transform
-from models.ingest.tabular.format_suggestions import Suggestion
-from models.ingest.text_files import UTF_8, detected, lines_above_header, marked
+from models.ingest.tabular import transform
+from models.ingest.text_files import UTF_8, better_separator, detected, lines_above_header, marked
 from tasks.sources.file_faults import described, refuse_binary
 from tasks.sources.locations import SEPARATED
 
@@ -344,9 +343,8 @@ def _read_strictly(path: Path, _changed: int, _size: int, csv: Csv) -> _Strict:
 def refuse_misfits(path: Path, csv: Csv) -> NoReturn:
     """Raise TailorbirdError with the first lines that do not fit the header, and the separator that fits better."""
     stamp = path.stat()
-    suggestion = separator_of(path, csv)
-    hint = f"; {suggestion.sentence} lines" if suggestion else ""
-    _refuse(path, _read_strictly(path, stamp.st_mtime_ns, stamp.st_size, csv).misfits.sentence + hint)
+    misfits = _read_strictly(path, stamp.st_mtime_ns, stamp.st_size, csv).misfits
+    _refuse(path, "; ".join(filter(None, [misfits.sentence, separator_hint(path, csv)])))
 
 
 def title_hint(path: Path, csv: Csv) -> str:
@@ -355,10 +353,10 @@ def title_hint(path: Path, csv: Csv) -> str:
     return f"; the header seems to be in line {above + 1}: write `skip_lines = {above}`" if above else ""
 
 
-def separator_of(path: Path, csv: Csv, required: Collection[str] = ()) -> Suggestion | None:
-    """Return another separator that fits the first lines better and gives the required columns, if there is one."""
+def separator_hint(path: Path, csv: Csv, required: Collection[str] = ()) -> str:
+    """Return a hint on another separator that fits the first lines better and gives the required columns, or none."""
     sample = _sample(path, csv)
-    return format_suggestions.separator(sample, csv.separator, required, whole=len(sample) < _SAMPLE_SIZE)
+    return better_separator(sample, csv.separator, required, whole=len(sample) < _SAMPLE_SIZE)
 
 
 def _sample(path: Path, csv: Csv) -> str:

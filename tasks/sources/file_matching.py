@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from models.errors import TailorbirdError
-from models.ingest.segment.line_mapping import LineMapping
+from models.ingest.segment.segment_mapping import LineMapping
 from models.ingest.tabular.table_mapping import Mapping
 from tasks.sources.csv_reader import is_csv
 from tasks.sources.file_faults import refuse_binary, refuse_no_parquet

@@ -9,9 +9,9 @@ from typing import Final, Literal, TypeVar, overload
 from expectations.batches import Dataset
 from infra.configuration.settings_file import placed
 from models.errors import TailorbirdError
-from models.ingest.mixpanel import mixpanel_mapping as mixpanel
+from models.ingest import mixpanel
 from models.ingest.segment import segment_mapping as segment
-from models.ingest.segment.line_mapping import LineMapping
+from models.ingest.segment.segment_mapping import LineMapping
 from models.ingest.tabular import table_mapping as tables
 from models.ingest.tabular.table_mapping import EventsMapping, ItemsMapping, Mapping, MappingError, UsersMapping
 from models.ingest.tabular.transform import Part

@@ -61,8 +61,8 @@ def hint(path: Path, csv: Csv, required: Collection[str]) -> str:
         return ""
     if title := csv_reader.title_hint(path, csv):
         return f"{title.removeprefix('; ').capitalize()}."
-    suggestion = csv_reader.separator_of(path, csv, required)
-    return f"{suggestion.sentence} lines." if suggestion else ""
+    better = csv_reader.separator_hint(path, csv, required)
+    return f"{better}." if better else ""
 
 
 def digest(path: Path) -> str:

@@ -84,9 +84,9 @@
   test_numbers_that_are_stored_as_text_are_read_as_in_csv
 - expressions of the page (`tests/docs/test_mappings_on_the_page.py`)
   test_every_expression_of_the_page_gives_what_stands_beside_it
-- values that cannot be computed are null (`tests/models/ingest/tabular/test_expressions.py`)
+- values that cannot be computed are null (`tests/models/ingest/tabular/test_mapping_keys.py`)
   test_a_text_that_is_no_number_is_null
-- no files, settings, other rows (`tests/models/ingest/tabular/test_expressions.py`)
+- no files, settings, other rows (`tests/models/ingest/tabular/test_mapping_keys.py`)
   test_an_invalid_expression_is_refused_with_what_to_do
 - `choose` (`tests/models/ingest/tabular/test_duplicate_rows.py`)
   test_each_column_is_chosen_by_the_mapping

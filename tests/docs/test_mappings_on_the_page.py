@@ -10,7 +10,7 @@ import pytest
 
 from models.ingest.segment import segment_mapping as segment_mapping
 from models.ingest.tabular import table_mapping, transform
-from models.ingest.tabular.expressions import parse
+from models.ingest.tabular.mapping_keys import parse
 from models.ingest.tabular.table_mapping import Mapping
 from models.ingest.tabular.values import value_of
 

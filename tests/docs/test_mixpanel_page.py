@@ -10,8 +10,7 @@ import pytest
 import typer
 
 from flows.__main__ import app
-from models.ingest.mixpanel.mixpanel_mapping import MixpanelMapping
-from models.ingest.mixpanel.parse import PLACEHOLDERS
+from models.ingest.mixpanel import PLACEHOLDERS, MixpanelMapping
 from tasks.ingest.check.check_mapping import check_mapping
 from tasks.ingest.list_files import list_files
 from tasks.ingest.mixpanel import client

@@ -105,27 +105,12 @@ def tried(content: JsonObject) -> None:
 
 
 ODD = [
-    *(*WORDS, True, 0, -1, 2**70, 10**400, nan, inf, 1e308, datetime.min, datetime.max, date.max, time.max, [], {}),
-    *(
-        ["a"],
-        ["a", "a"],
-        [[]],
-        [1],
-        {"a": "b"},
-        {"a": {}},
-        {"a": 1},
-        {"quantity": inf},
-        {"expr": "a"},
-        {"expr": "a * 2 > v", "name": "n"},
-        [{"expr": "if(v > 1, 'x', a)"}, "b"],
-        [{"name": "n", "expr": "a || b"}],
-        {"expr": {"expr": "a"}},
-        {"expr": 1},
-        {"title": "latest"},
-        {"events": {"x": [10**400, 1]}},
-    ),
-    *(datetime.max.replace(tzinfo=timezone(-timedelta(hours=14))), datetime.min.replace(tzinfo=timezone.max)),
-]
+    *WORDS, True, 0, -1, 2**70, 10**400, nan, inf, 1e308, datetime.min, datetime.max, date.max, time.max, [], {}, ["a"],
+    ["a", "a"], [[]], [1], {"a": "b"}, {"a": {}}, {"a": 1}, {"quantity": inf}, {"expr": "a"},
+    {"expr": "a * 2 > v", "name": "n"}, [{"expr": "if(v > 1, 'x', a)"}, "b"], [{"name": "n", "expr": "a || b"}],
+    {"expr": {"expr": "a"}}, {"expr": 1}, {"title": "latest"}, {"events": {"x": [10**400, 1]}},
+    datetime.max.replace(tzinfo=timezone(-timedelta(hours=14))), datetime.min.replace(tzinfo=timezone.max),
+]  # fmt: skip
 PLACES = [
     *((part, name) for part, model in PARTS.items() for name in keys(model)),
     *(("", name) for name in keys(Mapping)),

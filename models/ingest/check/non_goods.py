@@ -4,6 +4,7 @@ Both make the price of one piece vary.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, NotRequired, TypedDict
 
 import pyarrow as pa
@@ -12,10 +13,10 @@ from models import columns
 from models.ingest.check.advice import OddBatch
 from models.ingest.draft.mapping_text import operand, toml
 from models.ingest.draft.vocabulary import NOTES, SERVICES
-from models.ingest.segment.line_mapping import LineMapping
-from models.ingest.tabular.expressions import LONGEST, Expression
+from models.ingest.segment.segment_mapping import LineMapping
+from models.ingest.tabular.mapping_keys import LONGEST, Expression
 from models.ingest.tabular.table_mapping import ItemsMapping
-from models.primitives.arrow_sql import literal, query
+from models.primitives.arrow_sql import literal, query, statement_of
 
 MOST: Final = 40
 """The largest number of suspects that are shown."""
@@ -72,29 +73,8 @@ def suspects(items: pa.Table) -> list[Suspect]:
     `items` has item_id, title and price, `bought` (purchases), `kept` (whether one was not refunded), and `lowest` and
     `highest`, between which nine tenths of the prices of one piece lie.
     """
-    names = f"""
-        CASE WHEN NOT regexp_matches(item_id, '[0-9]') AND digits >= {_MOST_IDS} THEN
-            format('its id has no digit, but {{:.1f}} % of ids have one', 100 * digits) END,
-        CASE WHEN word <> '' THEN 'its title has the word ' || word END,
-        CASE WHEN title <> '' AND NOT regexp_matches(title, '[\\p{{L}}0-9]') THEN 'its title has no letters' END"""
-    figures = f"""
-        CASE WHEN price = 0 THEN 'its price is 0' END,
-        CASE WHEN bought >= {_PAID} AND highest >= {_SPREAD} * lowest THEN
-            format('most people pay from {{:.2f}} to {{:.2f}} for one', lowest, highest) END,
-        CASE WHEN bought >= {_FEWEST} AND NOT kept THEN format('none of its {{}} purchases was kept', bought) END"""
-    statement = f"""
-        WITH read AS (
-            SELECT *, coalesce(lower(coalesce({_WORD})), '') AS word,
-                avg(regexp_matches(item_id, '[0-9]')::INTEGER) OVER () AS digits
-            FROM items
-        ), checked AS (
-            SELECT *, list_filter([{names}, {figures}], lambda reason: reason IS NOT NULL) AS reasons,
-                coalesce({names}) IS NOT NULL AS by_text
-            FROM read
-        )
-        SELECT item_id, title, bought, array_to_string(reasons, '; ') AS why, by_text FROM checked
-        WHERE len(reasons) > 0 ORDER BY len(reasons) DESC, bought DESC, item_id
-    """
+    parts = {"most_ids": _MOST_IDS, "paid": _PAID, "spread": _SPREAD, "fewest": _FEWEST, "word": _WORD}
+    statement = statement_of(Path(__file__).with_name("suspects.sql"), **parts)
     rows: list[Suspect] = query(statement, items=items).to_pylist()
     return rows
 

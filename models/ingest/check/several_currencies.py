@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, TypedDict
+from typing import Final
 
 import pyarrow as pa
 
@@ -11,7 +11,7 @@ from models.ingest.check.suspicions import Suspicion
 from models.ingest.currencies import NAMES
 from models.ingest.draft.mapping_text import operand, text, toml
 from models.ingest.source_config import SourceMapping
-from models.ingest.tabular.expressions import columns_of
+from models.ingest.tabular.mapping_keys import columns_of
 from models.ingest.tabular.table_mapping import Mapping
 from models.primitives.arrow_sql import query
 
@@ -90,15 +90,9 @@ class Currencies:
         return f"value = {value}\ncurrency = {main}"
 
 
-class _CurrencyRow(TypedDict):
-    currency: str
-    amounts: int
-    rate: float | None
-
-
 def several_currencies(prices: pa.Table) -> Currencies | None:
     """Return the currencies of the amounts in a table of `GROUPED`; None if there is at most one."""
-    rows: list[_CurrencyRow] = query(_COUNTED.format(fewest=_FEWEST_ITEMS), prices=prices).to_pylist()
+    rows = query(_COUNTED.format(fewest=_FEWEST_ITEMS), prices=prices).to_pylist()
     if len(rows) <= 1:
         return None
     amounts = {row["currency"]: row["amounts"] for row in rows}

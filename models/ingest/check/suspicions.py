@@ -1,8 +1,11 @@
 """Find rows that a mapping reads without an error but that look wrong, for a person to check. Arrow in."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -11,24 +14,40 @@ import pyarrow.compute as pc
 from models import columns
 from models.ingest.draft.mapping_text import key, source_text, toml
 from models.ingest.draft.roles import event_words, possible_event_words
-from models.ingest.draft.samples import Sample
-from models.ingest.draft.vocabulary import event_type_of
+from models.ingest.draft.samples import EMAIL, Sample
+from models.ingest.draft.vocabulary import NO, USUAL_YES, YES, event_type_of, stock_answers
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular import table_mapping
-from models.ingest.tabular.expressions import Source, columns_of, listed
-from models.ingest.tabular.timestamps import instants
+from models.ingest.tabular.duplicate_rows import COPIES, UPDATED_AT
+from models.ingest.tabular.mapping_keys import Source, columns_of, listed
 from models.ingest.tabular.unreadable_cells import UnreadableCells
+from models.ingest.tabular.values import instants, tidy
 from models.primitives.arrow_sql import query
 from models.primitives.arrow_types import ArrowColumn
 
-_EMAIL: Final = r"^[^@\s]+@[^@\s]+\.[A-Za-z]{2,}$"
+_TEXTS: Final = tomllib.loads(Path(__file__).with_name("suspicions.toml").read_text("utf-8"))
 _MOST_EXAMPLES: Final = 5
+_MOST_TYPES: Final = 20
 _LAST_MONTH: Final = 12
 _LEAST_DATES: Final = 13
 """Among this many different dates of real data almost always one has a day above 12."""
 _CENTS: Final = 100
 _MAYBE: Final = 0.5
 """A share of values above this is no coincidence."""
+_FEW_EXAMPLES: Final = 3
+_LINES: Final = 2
+_SOME: Final = 0.001
+"""Users whose ids differ from another id only in their spelling: a smaller share may be a coincidence."""
+_FEWEST_PRICES, _SHARE_OF_PRICES = 5, 0.2
+"""The number and the share of items with an odd price from which the mapping is suspicious: sales end."""
+_PRICES: Final = """
+    WITH bought AS (
+        SELECT item_id, median(value / coalesce(quantity, 1)) AS paid FROM purchases
+        WHERE event_type = 'purchase' AND value > 0 AND coalesce(quantity, 1) > 0 GROUP BY 1
+    )
+    SELECT item_id, price, paid, greatest(price / paid, paid / price) > 1.5 AS far
+    FROM catalogue JOIN bought USING (item_id) WHERE price > 0 ORDER BY item_id
+"""
 
 
 @dataclass(frozen=True)
@@ -40,13 +59,18 @@ class Suspicion:
     write: str = ""
     """The lines of the mapping if the guess is right."""
 
+    @classmethod
+    def of(cls, name: str, write: str = "", /, **values: object) -> "Suspicion":
+        """Return the suspicion with the text of this name in `suspicions.toml`, which holds the values."""
+        return cls(name.partition(".")[0], " ".join(_TEXTS[name].split()).format(**values), write)
 
-def with_counts(words: Mapping[str, int], shown: Iterable[str]) -> str:
+
+def _with_counts(words: Mapping[str, int], shown: Iterable[str]) -> str:
     """Return the words to show with their numbers, for a sentence."""
     return ", ".join(f"{word!r} ({words[word]:,})" for word in shown)
 
 
-def translations(words: Iterable[str]) -> list[str]:
+def _translations(words: Iterable[str]) -> list[str]:
     """Return a line of a mapping for each word, with its event type if it is known."""
     return [f"{key(word)} = {toml(event_type_of(word) or '…')}" for word in words]
 
@@ -60,13 +84,11 @@ def swapped_dates(cells: pa.ChunkedArray, time_format: str) -> Iterable[Suspicio
     reads, reads_swapped = (len(times) - times.null_count for times in (moments, swapped))
     write = f"time_format = {toml(other)}"
     if reads_swapped > reads:
-        counts = f"{reads:,} times are read, with day and month swapped {reads_swapped:,}"
-        yield Suspicion("day_and_month_swapped", f"Day and month are probably swapped: {counts}.", write)
+        yield Suspicion.of("day_and_month_swapped.probably", write, reads=reads, swapped=reads_swapped)
     elif reads == reads_swapped and reads:
         dates = pc.count_distinct(pc.floor_temporal(moments, unit="day"), mode="only_valid").as_py()
         if dates >= _LEAST_DATES and pc.max(pc.day(moments)).as_py() <= _LAST_MONTH:
-            message = f"Day and month may be swapped: none of {dates:,} different dates has a day above {_LAST_MONTH}."
-            yield Suspicion("day_and_month_swapped", message, write)
+            yield Suspicion.of("day_and_month_swapped.maybe", write, dates=dates)
 
 
 def ambiguous_times(cells: pa.ChunkedArray, formats: Sequence[str]) -> Iterable[Suspicion]:
@@ -76,11 +98,8 @@ def ambiguous_times(cells: pa.ChunkedArray, formats: Sequence[str]) -> Iterable[
         one, other = (instants(texts, [form], "UTC") for form in (first, second))
         apart = texts.filter(pc.fill_null(pc.not_equal(one, other), False))
         if len(apart):
-            message = (
-                f"{first} and {second} both read {len(apart):,} cells, such as {apart[0].as_py()!r}, and as different "
-                f"times. {first} counts, because it comes first in `time_format`."
-            )
-            yield Suspicion("ambiguous_times", message)
+            example = apart[0].as_py()
+            yield Suspicion.of("ambiguous_times", first=first, second=second, count=len(apart), example=example)
 
 
 def unreadable_cells(unread: Iterable[UnreadableCells]) -> Iterable[Suspicion]:
@@ -96,8 +115,7 @@ def one_currency(rows: pa.Table, column: str) -> Iterable[Suspicion]:
     codes = pc.unique(rows[columns.CURRENCY].combine_chunks())
     if len(rows) > 1 and len(codes) == 1 and codes[0].is_valid:
         code = codes[0].as_py()
-        message = f"Every row has the currency {code}. Is {column!r} the currency of the row?"
-        yield Suspicion("one_currency", message, f"constants = {toml({'currency': code})}")
+        yield Suspicion.of("one_currency", f"constants = {toml({'currency': code})}", code=code, column=column)
 
 
 def unknown_items(
@@ -111,16 +129,15 @@ def unknown_items(
     lacking = ids.filter(pc.invert(pc.is_in(ids, value_set=catalogue)))
     if not len(lacking):
         return
-    examples = ", ".join(map(repr, lacking[:_MOST_EXAMPLES].to_pylist()))
-    write, message = "", f"The catalogue lacks {len(lacking):,} of {len(ids):,} item ids, such as {examples}."
+    write, alike = "", ""
     for how, (expression, fixes) in _SPELLINGS.items():
         ours, theirs = (_spelt(one, expression) for one in (lacking, catalogue))
-        alike = pc.sum(pc.is_in(ours, value_set=theirs)).as_py() or 0
-        if alike > len(lacking) * _MAYBE:
-            message += f" {alike:,} of them are in it without regard to {how}."
+        if (count := _known(ours, theirs)) > len(lacking) * _MAYBE:
+            alike = f" {count:,} of them are in it without regard to {how}."
             write = _spelling_fix(ids, catalogue, fixes, item=item, event=event)
             break
-    yield Suspicion("item_ids_not_in_catalogue", message, write)
+    counts = {"lacking": len(lacking), "ids": len(ids)}
+    yield Suspicion.of("item_ids_not_in_catalogue", write, examples=_some(lacking), alike=alike, **counts)
 
 
 def _spelling_fix(
@@ -157,37 +174,25 @@ def _spelt(ids: pa.Array, expression: str) -> pa.Array:
 
 def addresses_as_ids(ids: ArrowColumn) -> Iterable[Suspicion]:
     """Yield a guess if user ids are e-mail addresses."""
-    share = _share(pc.match_substring_regex(pc.drop_null(ids), _EMAIL))
-    if share > _MAYBE:
-        message = (
-            "User ids look like e-mail addresses. They change and are personal: prefer the number of the customer."
-        )
-        yield Suspicion("user_ids_are_addresses", message)
+    if _share(pc.match_substring_regex(pc.drop_null(ids), EMAIL)) > _MAYBE:
+        yield Suspicion.of("user_ids_are_addresses")
 
 
 def addresses_as_traits(rows: pa.Table) -> Iterable[Suspicion]:
     """Yield the traits or attributes that hold e-mail addresses."""
     traits = rows[columns.ATTRIBUTES].combine_chunks()
     for name, values in zip(traits.type.names, traits.flatten(), strict=True):
-        if _share(pc.match_substring_regex(pc.drop_null(values), _EMAIL)) > _MAYBE:
-            message = (
-                f"The attribute {name!r} holds e-mail addresses, which have to stay out. Take it out of `attributes`."
-            )
-            yield Suspicion("attribute_is_an_address", message)
+        if _share(pc.match_substring_regex(pc.drop_null(values), EMAIL)) > _MAYBE:
+            yield Suspicion.of("attribute_is_an_address", name=name)
 
 
 def negative_quantities(events: pa.Table) -> Iterable[Suspicion]:
     """Yield a guess if quantities or values are negative: a refund has its own type and positive numbers."""
     negative = pc.or_kleene(pc.less(events[columns.QUANTITY], 0), pc.less(events[columns.VALUE], 0))
-    rows = pc.sum(negative).as_py() or 0
-    if rows:
-        yield Suspicion(
-            "negative_quantities",
-            f"{rows:,} rows have a negative quantity or value: they may be refunds. Give them the type and write "
-            "positive numbers.",
-            "event_type = { expr = \"if(QUANTITY < 0, 'refund', 'purchase')\" }\n"
-            'quantity = { expr = "abs(QUANTITY)" }',
-        )
+    if rows := pc.sum(negative).as_py():
+        kind = {"expr": "if(QUANTITY < 0, 'refund', 'purchase')"}
+        write = f"event_type = {toml(kind)}\nquantity = {toml({'expr': 'abs(QUANTITY)'})}"
+        yield Suspicion.of("negative_quantities", write, rows=rows)
 
 
 def prices_in_cents(prices: ArrowColumn) -> Iterable[Suspicion]:
@@ -198,8 +203,7 @@ def prices_in_cents(prices: ArrowColumn) -> Iterable[Suspicion]:
     ends = pc.subtract(stated, pc.multiply(pc.floor(pc.divide(stated, _CENTS)), float(_CENTS)))
     usual = pc.is_in(ends, value_set=pa.array([0.0, 49.0, 50.0, 90.0, 95.0, 98.0, 99.0]))
     if _share(usual) > _MAYBE and pc.min(stated).as_py() >= _CENTS / 2 and _share(pc.equal(ends, 0.0)) < 1:
-        message = "Prices are whole numbers that mostly end in 00, 50, 90, 95 or 99: they may be cents."
-        yield Suspicion("prices_in_cents", message, 'price = { expr = "PRICE / 100" }')
+        yield Suspicion.of("prices_in_cents", 'price = { expr = "PRICE / 100" }')
 
 
 def unit_prices_as_values(events: pa.Table) -> Iterable[Suspicion]:
@@ -214,21 +218,22 @@ def unit_prices_as_values(events: pa.Table) -> Iterable[Suspicion]:
         events=events.select([columns.ITEM_ID, columns.QUANTITY, columns.VALUE]),
     ).to_pylist()[0]
     if counts["items"] >= _MOST_EXAMPLES and counts["same"] > counts["items"] * _MAYBE:
-        message = "The value of an item is the same for one piece and for several: it may be the price of one piece."
-        yield Suspicion("value_is_a_unit_price", message, 'value = { expr = "round(abs(QUANTITY) * PRICE, 2)" }')
+        yield Suspicion.of("value_is_a_unit_price", 'value = { expr = "round(abs(QUANTITY) * PRICE, 2)" }')
 
 
 def unmapped_types(events: pa.Table) -> Iterable[Suspicion]:
     """Yield event types outside the canonical ones, with a translation for known words."""
     kinds = pc.value_counts(events[columns.EVENT_TYPE].combine_chunks().drop_null()).to_pylist()
-    words = {one["values"]: one["counts"] for one in kinds if one["values"] not in columns.EVENT_TYPES}
-    if not words:
-        return
-    most = sorted(words, key=lambda word: -words[word])[:20]
-    message = f"{len(words):,} event types are not translated: {with_counts(words, most)}."
-    message += " Leave out what is no interaction by `where`."
-    write = "\n".join(["[events.event_types]", *translations(most)])
-    yield Suspicion("event_types_not_translated", message, write)
+    words = Counter({one["values"]: one["counts"] for one in kinds if one["values"] not in columns.EVENT_TYPES})
+    yield from untranslated("event_types_not_translated.words", words, "events.event_types")
+
+
+def untranslated(name: str, words: Counter[str], table: str) -> Iterable[Suspicion]:
+    """Yield the words that are no event types, with the lines of a table of the mapping that translate them."""
+    most = [word for word, _ in words.most_common(_MOST_TYPES)]
+    if most:
+        write = "\n".join([f"[{table}]", *_translations(most)])
+        yield Suspicion.of(name, write, count=len(words), words=_with_counts(words, most))
 
 
 def constant_purchase(unused: pa.Table, *, sale: bool) -> Iterable[Suspicion]:
@@ -239,28 +244,132 @@ def constant_purchase(unused: pa.Table, *, sale: bool) -> Iterable[Suspicion]:
     sample = Sample((), unused)
     if column := event_words(sample, ()) or possible_event_words(sample, (), sale=sale):
         words = sorted(column.values)
-        message = (
-            f"Every row counts as a purchase by `constants`. Does {column.name!r}, which is not used, hold event "
-            f"types: {', '.join(map(repr, words[:_MOST_EXAMPLES]))}? If so, write event_type instead of constants."
-        )
-        write = "\n".join([f"event_type = {toml(column.name)}", "[events.event_types]", *translations(words)])
-        yield Suspicion("event_type_may_be_a_column", message, write)
+        write = "\n".join([f"event_type = {toml(column.name)}", "[events.event_types]", *_translations(words)])
+        yield Suspicion.of("event_type_may_be_a_column", write, column=column.name, words=_some(words))
 
 
 def many_duplicates(events: int, duplicates: int, identified: bool) -> Iterable[Suspicion]:
     """Yield a guess if many rows repeat an event."""
     if events and duplicates > events / 5:
-        advice = (
-            "`event_id` is not unique: add the column that tells the rows apart."
-            if identified
-            else ("Without an `event_id`, rows alike in user, item, type, time and session are one event.")
-        )
-        yield Suspicion("many_duplicates", f"{duplicates:,} of {events:,} rows repeat another. {advice}")
+        name = "many_duplicates.by_id" if identified else "many_duplicates.by_values"
+        yield Suspicion.of(name, duplicates=duplicates, events=events)
+
+
+def _some(texts: list[str] | ArrowColumn, most: int = _MOST_EXAMPLES) -> str:
+    """Return the first of some texts, for a sentence."""
+    some = texts[:most]
+    return ", ".join(map(repr, some if isinstance(some, list) else some.to_pylist()))
 
 
 def _share(flags: ArrowColumn) -> float:
     """Return the share of true flags."""
     return float(pc.mean(pc.cast(flags, pa.int8())).as_py() or 0.0) if len(flags) else 0.0
+
+
+def several_rows(
+    rows: pa.Table, key: str, number: str, place: Callable[[int], str], choosable: bool
+) -> Iterable[Suspicion]:
+    """Yield a suspicion if rows of one `key` differ, with the places of some and the columns that differ.
+
+    `number` is the column with the row number, and `place` returns the place of a number. Equal rows occur once.
+    """
+    apart = {key, number, COPIES, UPDATED_AT}
+    empty = [name for name in rows.column_names if pa.types.is_struct(kind := rows.field(name).type) and not len(kind)]
+    compared = [name for name in rows.column_names if name not in apart and name not in empty]
+    differ = ", ".join(f'count(DISTINCT coalesce("{name}"::VARCHAR, \'\')) > 1 AS "{name}"' for name in compared)
+    groups = query(
+        f'SELECT list("{number}" ORDER BY "{number}") AS places, {differ} FROM rows WHERE "{key}" IS NOT NULL '
+        f'GROUP BY "{key}" HAVING count(*) > 1 ORDER BY min("{number}")',
+        rows=rows.drop_columns(empty),
+    ).to_pylist()
+    groups = [one for one in groups if any(one[name] for name in compared)]
+    if groups:
+        yield Suspicion.of(
+            "several_rows_of_an_id",
+            count=len(groups),
+            subject="id has rows that differ" if len(groups) == 1 else "ids have rows that differ",
+            columns=", ".join(sorted({name for one in groups for name in compared if one[name]})),
+            examples="; ".join(" and ".join(map(place, one["places"][:_LINES])) for one in groups[:_FEW_EXAMPLES]),
+            rule=" `choose` in the mapping sets another rule." if choosable else "",
+        )
+
+
+def empty_titles(rows: pa.Table) -> Iterable[Suspicion]:
+    """Yield the number of items that have no title and show their id instead."""
+    title_by_id = pc.binary_join_element_wise("Item", rows[columns.ITEM_ID], " ")
+    empty = rows.filter(pc.fill_null(pc.equal(rows[columns.TITLE], title_by_id), False))
+    if len(empty):
+        examples = _some(empty[columns.TITLE], _FEW_EXAMPLES)
+        yield Suspicion.of("items_without_title", empty=len(empty), items=len(rows), examples=examples)
+
+
+def prices_nobody_paid(catalogue: pa.Table, purchases: pa.Table, mapping: table_mapping.Mapping) -> Iterable[Suspicion]:
+    """Yield a guess if many prices of a catalogue are far from the median that customers paid for a piece."""
+    compared = query(_PRICES, catalogue=catalogue, purchases=purchases)
+    far = compared.filter(compared["far"])
+    if len(far) < max(_FEWEST_PRICES, _SHARE_OF_PRICES * len(compared)):
+        return
+    items, events, first = mapping.items, mapping.events, far.slice(0, 1).to_pylist()[0]
+    write = ""
+    if items and events and events.where and isinstance(items.price, str) and items.file == events.file:
+        write = f"price = {toml({'expr': f'if({events.where.text}, {source_text(items.price)}, null)'})}"
+        if isinstance(items.choose, dict) and items.updated_at:
+            write += f"\nchoose = {toml({**items.choose, 'price': 'recent'})}"
+    example = {"item": first["item_id"], "price": first["price"], "paid": first["paid"]}
+    yield Suspicion.of("prices_nobody_paid", write, far=len(far), items=len(compared), **example)
+
+
+def user_ids_of_several_spellings(ids: ArrowColumn, user: Sequence[Source]) -> Iterable[Suspicion]:
+    """Yield a guess if user ids differ from others only in spaces around them or in case; `user` has their columns."""
+    different = pc.unique(pc.drop_null(ids))
+    trimmed = pc.utf8_trim_whitespace(different)
+    known = len(different)
+    repeated = known - len(pc.unique(pc.utf8_lower(trimmed)))
+    if repeated <= _SOME * known:
+        return
+    by_spaces = known - len(pc.unique(trimmed)) == repeated
+    how, spelling = ("spaces around them", "trim({})") if by_spaces else ("case or spaces", "lower(trim({}))")
+    fixed = [{"expr": spelling.format(source_text(one))} for one in user]
+    write = f"user_id = {toml(fixed[0] if len(fixed) == 1 else fixed)}"
+    yield Suspicion.of("user_ids_of_several_spellings", write, repeated=repeated, ids=known, how=how)
+
+
+_MOST_SHOWN: Final = 10
+_MOST_WORDS: Final = 20
+"""A column with more different words does not answer yes or no."""
+
+
+def unread_stock(column: str, words: Mapping[str, int], stated: dict[str, bool]) -> Iterable[Suspicion]:
+    """Yield the unknown `words` of a column of stock, with their counts.
+
+    `stated` has the words that the mapping explains already.
+    """
+    if not words:
+        return
+    most = _most(words)
+    known, unknown = stock_answers(most)
+    comment = f"  # to decide, in stock until then: {', '.join(map(toml, unknown))}" if unknown else ""
+    write = f"available_words = {toml({**stated, **known})}{comment}"
+    counts = _with_counts(words, most)
+    yield Suspicion.of("stock_words_unknown", write, answers=sum(words.values()), column=column, words=counts)
+
+
+def unread_consent(column: str, cells: ArrowColumn, stated: Iterable[str]) -> Iterable[Suspicion]:
+    """Yield the words of a column of consent that count as no and may mean yes."""
+    yes = {word.strip().lower() for word in stated}
+    counted = pc.value_counts(pc.utf8_lower(tidy(cells)).drop_null()).to_pylist()
+    words = {one["values"]: one["counts"] for one in counted if one["values"] not in yes}
+    doubtful = {word: count for word, count in words.items() if word not in NO}
+    if not doubtful or len(words) > _MOST_WORDS:
+        return
+    most = _most(doubtful)
+    agreeing = [word for word in most if word in YES] or most[:1]
+    write = f"consent_words = {toml([*([] if yes == USUAL_YES else sorted(yes)), *agreeing])}"
+    yield Suspicion.of("consent_words_unknown", write, column=column, words=_with_counts(doubtful, most))
+
+
+def _most(words: Mapping[str, int]) -> list[str]:
+    return sorted(words, key=lambda word: (-words[word], word))[:_MOST_SHOWN]
 
 
 UNDECLARED: Final = "nobody_agreed"
@@ -271,7 +380,6 @@ NO_AGREEMENT: Final = "users_did_not_agree"
 """The files hold consent, but no event belongs to a user who agreed."""
 REASONS: Final = (NO_AGREEMENT, ELSEWHERE, UNDECLARED)
 """The reasons, the one with the most careful advice first."""
-_AS_IF: Final = "Examples and broken rules show rows as they are with consent."
 
 
 def missing_consent(mapping: SourceMapping, agreed: int, refused: int, own: bool) -> Iterable[Suspicion]:
@@ -281,27 +389,12 @@ def missing_consent(mapping: SourceMapping, agreed: int, refused: int, own: bool
     """
     users, events = (mapping.users, mapping.events) if isinstance(mapping, table_mapping.Mapping) else (None, None)
     in_events = events is not None and events.consent is not None
-    write = ""
     if users and users.consent and not (agreed or refused or own):
-        name = ", ".join(map(repr, columns_of(listed(users.consent)))) or "of an expression"
+        column = ", ".join(map(repr, columns_of(listed(users.consent)))) or "of an expression"
         files = users.file if isinstance(users.file, str) else ", ".join(users.file)
-        reason = ELSEWHERE
-        message = (
-            f"Consent is in the column {name} of the customer file ({files}), which is not among these files. Give "
-            "that file too; without it, an ingest goes by the answers that are stored."
-        )
+        yield Suspicion.of(ELSEWHERE, column=column, files=files)
     elif agreed or refused or own or in_events:
-        reason = NO_AGREEMENT
-        message = (
-            f"No row would be accepted ({mapping.consent}): no event belongs to a user who agreed. The files hold "
-            f"{agreed:,} answers of users that agree and {refused:,} that do not, or are empty. Compare the user ids "
-            "of both files, and the words that mean yes: `consent_words`."
-        )
+        yield Suspicion.of(NO_AGREEMENT, consent=mapping.consent, agreed=agreed, refused=refused)
     else:
-        reason = UNDECLARED
-        message = (
-            f"No row would be accepted: the mapping asks for consent ({mapping.consent}) and reads no answers. Name "
-            "the column of consent. If every user agreed, declare how. Without either, only stored answers count."
-        )
-        write = 'consent = "given"\nconsent_note = "clause 4 of our terms"'
-    yield Suspicion(reason, f"{message} {_AS_IF}", write)
+        declared = 'consent = "given"\nconsent_note = "clause 4 of our terms"'
+        yield Suspicion.of(UNDECLARED, declared, consent=mapping.consent)

@@ -1,7 +1,7 @@
 """Guess the part of a mapping that reads events: its rows, ids, times, types and amounts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil, log10
 from typing import Final
 
@@ -9,10 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.columns import REFUND
-from models.ingest.draft.line_columns import LineColumns, likely_rating, line_columns
 from models.ingest.draft.mapping_text import column as sql
 from models.ingest.draft.mapping_text import text, toml
-from models.ingest.draft.parts import Part, add_currency, open_part
+from models.ingest.draft.parts import LineColumns, Part, add_currency, likely_rating, line_columns, open_part
 from models.ingest.draft.roles import Choice, event_words, kind_of, possible_event_words, unique_ids
 from models.ingest.draft.samples import SEVERAL, Column, Sample, overlap
 from models.ingest.draft.vocabulary import GUESTS, event_type_of, is_no_sale, names_returns, plain, rank
@@ -274,59 +273,42 @@ def leave_out_rows(
         if unknown := sorted(word for word in part.sample.columns[name].values if word in placeholders):
             conditions.append(f"not {sql(name)} in ({', '.join(map(text, unknown))})")
             part.comments.append(f"Rows where {name} is {', '.join(unknown)}, a placeholder, are left out.")
-    states = None if kinds else _states(part, {user.column, item.column}, keeps_returned=bool(returns))
+    column, closed, doubt = ("", [], "") if kinds else _states(part, {user.column, item.column}, bool(returns))
     if returns:
         part.comments.append(
             f"Refunded orders are kept: {returns[0]} takes them back. Read it by a mapping of its own, with"
         )
         part.comments.append(f'constants = {{ event_type = "refund" }} and refund_order = {toml(returns[1])}.')
-    if states and states.sure:
-        conditions.append(states.condition)
-        part.comments.append(f"Orders with these states ({states.column}) are left out: {', '.join(states.closed)}.")
-        part.used.add(states.column)
+    no_sale = f"({sql(column)} is null or not lower({sql(column)}) in ({', '.join(map(text, closed))}))"
+    if column and not doubt:
+        conditions.append(no_sale)
+        part.comments.append(f"Orders with these states ({column}) are left out: {', '.join(closed)}.")
+        part.used.add(column)
     conditions += _known_types(part, kinds) if kinds else []
     if conditions:
         part.add("where", " and ".join(conditions))
-    if states and not states.sure:
+    if doubt:
         instead = " in place of the line above" if conditions else ""
-        part.suggest("where", " and ".join([*conditions, states.condition]), f"{states.doubt}{instead}")
+        part.suggest("where", " and ".join([*conditions, no_sale]), f"{doubt}{instead}")
 
 
-@dataclass(frozen=True)
-class _States:
-    """A column of states of orders, and those that are no sale."""
+def _states(part: Part, taken: set[str], keeps_returned: bool) -> tuple[str, list[str], str]:
+    """Return the column of states of orders, those that are no sale, and the doubt: sure by name and words alone.
 
-    column: str
-    closed: list[str]
-    doubt: str = ""
-    """The uncertainty as a comment; empty if there is none."""
-
-    @property
-    def sure(self) -> bool:
-        return not self.doubt
-
-    @property
-    def condition(self) -> str:
-        name = sql(self.column)
-        return f"({name} is null or not lower({name}) in ({', '.join(map(text, self.closed))}))"
-
-
-def _states(part: Part, taken: set[str], *, keeps_returned: bool) -> _States | None:
-    """Return the column of states: sure by name and words, uncertain by either; None without one."""
+    All are empty without such a column.
+    """
     by_name = part.sample.named("status")
     others = [one for one in part.sample.free(taken) if one not in by_name]
     for one in [*by_name, *(one for one in others if 1 < len(one.values) <= _MOST_STATES)]:
         if closed := sorted({word.lower() for word in one.values if is_no_sale(word, keeps_returned)}):
-            doubt = (
-                "" if one in by_name else f"uncertain: leave out {', '.join(closed)} ({one.name}), if that is no sale,"
-            )
-            return _States(one.name, closed, doubt)
+            doubt = f"uncertain: leave out {', '.join(closed)} ({one.name}), if that is no sale,"
+            return one.name, closed, "" if one in by_name else doubt
     for one in by_name:
         if 1 < len(one.values) <= _MOST_STATES and not one.is_number:
-            words = sorted(one.values, key=one.stated.to_pylist().count)
+            rarest = min(sorted(one.values), key=one.stated.to_pylist().count)
             doubt = f"uncertain: name the states of {one.name} that are no sale, such as cancelled,"
-            return _States(one.name, [words[0].lower()], doubt)
-    return None
+            return one.name, [rarest.lower()], doubt
+    return "", [], ""
 
 
 def _known_types(part: Part, kinds: Column) -> list[str]:

@@ -3,12 +3,9 @@
 import re
 from typing import Final
 
-import pyarrow.compute as pc
-
-from models.ingest.draft.line_columns import amounts_by_cells
 from models.ingest.draft.mapping_text import column as sql
 from models.ingest.draft.mapping_text import text
-from models.ingest.draft.parts import Part, add_currency, open_part
+from models.ingest.draft.parts import Part, add_currency, amounts_by_cells, open_part
 from models.ingest.draft.roles import Choice, times_of
 from models.ingest.draft.samples import SEVERAL, Column, Sample
 from models.ingest.draft.vocabulary import (
@@ -125,12 +122,12 @@ def _categories(part: Part, taken: set[str]) -> None:
     A category that stands in for the title is a category as well.
     """
     columns = part.sample.likely("category", taken)
-    columns = columns or [one for one in part.sample.free(part.used) if _share_with(one, _PATHS[0]) > SEVERAL]
+    columns = columns or [one for one in part.sample.free(part.used) if one.share(re.escape(_PATHS[0])) > SEVERAL]
     columns = [one for one in columns if len(one.values) > 1 and one.filled > SEVERAL / 3]
     if not columns:
         return
-    paths = [(one, sign) for one in columns for sign in _PATHS if _share_with(one, sign) > SEVERAL]
-    lists = [(one, sign) for one in columns for sign in _LISTS if _share_with(one, sign) > SEVERAL]
+    paths = [(one, sign) for one in columns for sign in _PATHS if one.share(re.escape(sign)) > SEVERAL]
+    lists = [(one, sign) for one in columns for sign in _LISTS if one.share(re.escape(sign)) > SEVERAL]
     if paths or lists:
         one = (paths or lists)[0][0]
         part.used.add(one.name)
@@ -223,11 +220,6 @@ def _is_trait(one: Column, own_table: bool) -> bool:
     if by_name:
         return own_table or not (one.is_number or rank(one.name, "status") is not None)
     return own_table and len(one.values) <= _FEW_GROUPS and not one.is_number and not one.is_time
-
-
-def _share_with(one: Column, sign: str) -> float:
-    count = pc.sum(pc.match_substring(one.stated, sign)).as_py() or 0
-    return float(count / max(1, len(one.stated)))
 
 
 def stock_words(one: Column) -> tuple[dict[str, bool], list[str]]:

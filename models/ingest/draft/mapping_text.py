@@ -5,7 +5,7 @@ import re
 from functools import cache
 from typing import Any
 
-from models.ingest.tabular.expressions import Expression
+from models.ingest.tabular.mapping_keys import Expression
 from models.primitives.arrow_sql import query
 
 

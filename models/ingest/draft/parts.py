@@ -1,6 +1,6 @@
 """Build a part of a mapping as lines with comments."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -8,11 +8,11 @@ import pyarrow.compute as pc
 
 from models.ingest.currencies import CODES, NAMES
 from models.ingest.draft.mapping_text import key, toml
-from models.ingest.draft.roles import Choice
+from models.ingest.draft.roles import Choice, dependency_share, is_order, is_per_order, kind_of, repeated_ids
 from models.ingest.draft.samples import Column, Sample
-from models.ingest.draft.vocabulary import plain
-from models.ingest.tabular import format_suggestions
-from models.ingest.tabular.format_suggestions import best, form_of, settings_of
+from models.ingest.draft.vocabulary import MONEY, plain
+from models.ingest.tabular import column_reader
+from models.ingest.tabular.column_reader import best, form_of, settings_of
 from models.ingest.tabular.numbers import PLAIN, NumberForm
 
 _COMMENT_AT: Final = 100
@@ -79,18 +79,40 @@ class Part:
         return candidates[0].name
 
     def numbers(self, columns: Iterable[str]) -> NumberForm:
-        """Add the keys for the form of the numbers of these columns, and return it."""
-        form, note = number_form(self.sample, columns)
-        for name, value in settings_of(form):
-            self.add(name, value, note)
-        return form
+        """Add the keys for the form that reads the numbers of all these columns best, and return it."""
+        read = [self.sample.columns[name] for name in columns]
+        read = [one for one in read if one.share(r"^-?\d+([.]\d+)?$") < 1]
+        forms = dict.fromkeys(form_of(dict(one.settings)) for column in read for one in column.number_forms[:6])
+        if not forms:
+            return PLAIN
+        reads = {form: sum(pc.count(one.numbers(form)).as_py() for one in read) for form in forms}
+        # Files with `;` come with decimal commas.
+        usual = "," if self.sample.separator == ";" else "."
+        first = min(forms, key=lambda form: (-reads[form], form.decimal != usual, len(settings_of(form))))
+        tied = not first.plain and any(reads[form] == reads[first] for form in forms if form != first)
+        for name, value in settings_of(first):
+            self.add(name, value, "1.234 may be a thousand or one and a bit: check the examples" if tied else "")
+        return first
 
-    def time_format(self, column: str) -> str | list[str] | None:
+    def time_format(self, name: str) -> str | list[str] | None:
         """Add the format of the times of a column unless it is the usual one, and return it."""
-        form, note = time_settings(self.sample, [column])
-        if form:
-            self.add("time_format", form, note)
-        return form
+        column = self.sample.columns[name]
+        if column.is_typed_time or not column.time_forms:
+            return None
+        formats: list[str] = [dict(one.settings)["time_format"] for one in best(column.time_forms)]
+        if "timestamp" in formats:
+            formats = ["timestamp"]
+        first = min(formats, key=lambda form: (_month_first(form) != _is_american(self.sample), formats.index(form)))
+        others = " or ".join(toml(form) for form in formats if form != first)
+        notes = [f"uncertain: {others} reads as many; look at the examples of a check"] if others else []
+        mixed = column.time_forms[0].reads < column.time_forms[0].of
+        chosen: str | list[str] = first
+        if mixed and (several := column_reader.several_times(column.stated, [first])):
+            chosen, notes = dict(several.settings)["time_format"], ["tried in order", *notes]
+        elif first == "timestamp":
+            return None
+        self.add("time_format", chosen, "; ".join(notes))
+        return chosen
 
     def used_for(self, name: str) -> Any:
         """Return the value of a key; None without one."""
@@ -115,41 +137,6 @@ def open_part(name: str, sample: Sample) -> Part:
     if sample.encoding != "utf-8":
         part.add("encoding", sample.encoding, sample.encoding_note)
     return part
-
-
-def number_form(sample: Sample, columns: Iterable[str]) -> tuple[NumberForm, str]:
-    """Return the form that reads the numbers of all these columns best, and a note if others read as many."""
-    read = [sample.columns[name] for name in columns]
-    read = [one for one in read if one.share(r"^-?\d+([.]\d+)?$") < 1]
-    forms = dict.fromkeys(form_of(dict(one.settings)) for column in read for one in column.number_forms[:6])
-    if not forms:
-        return PLAIN, ""
-    reads = {form: sum(pc.count(one.numbers(form)).as_py() for one in read) for form in forms}
-    # Files with `;` come with decimal commas.
-    usual = "," if sample.separator == ";" else "."
-    first = min(forms, key=lambda form: (-reads[form], form.decimal != usual, len(settings_of(form))))
-    tied = not first.plain and any(reads[form] == reads[first] for form in forms if form != first)
-    return first, "1.234 may be a thousand or one and a bit: check the examples" if tied else ""
-
-
-def time_settings(sample: Sample, columns: Sequence[str]) -> tuple[str | list[str] | None, str]:
-    """Return the time formats of the first of these columns, and a note if others read as many cells."""
-    column = sample.columns[columns[0]]
-    if column.is_typed_time or not column.time_forms:
-        return None, ""
-    formats = [dict(one.settings)["time_format"] for one in best(column.time_forms)]
-    if "timestamp" in formats:
-        formats = ["timestamp"]
-    chosen = min(formats, key=lambda form: (_month_first(form) != _is_american(sample), formats.index(form)))
-    others = [form for form in formats if form != chosen]
-    note = (
-        f"uncertain: {' or '.join(map(toml, others))} reads as many; look at the examples of a check" if others else ""
-    )
-    mixed = column.time_forms[0].reads < column.time_forms[0].of
-    several = format_suggestions.several_times(column.stated, [chosen]) if mixed else None
-    if several is None:
-        return None if chosen == "timestamp" else chosen, note
-    return dict(several.settings)["time_format"], "; ".join(filter(None, ["tried in order", note]))
 
 
 def _month_first(time_format: str) -> bool:
@@ -203,3 +190,123 @@ def _constant(part: Part, code: str, note: str, *, certain: bool) -> None:
     else:
         instead = " in place of the line above" if before else ""
         part.suggest("constants", constants, f"the currency{instead}: {note}")
+
+
+_DEPENDENT: Final = 0.95
+_FINER: Final = 1.05
+_SCALES: Final = tuple(frozenset(map(str, range(1, most + 1))) for most in (5, 10))
+_NUMERIC: Final = ("quantity", "price", "total", "rating")
+
+
+def order_by_cells(sample: Sample, user: Choice, item: Choice, times: Sequence[Column]) -> Column | None:
+    """Return the finest column whose rows have one user and are of one day, but of several items."""
+    people = sample.columns[user.column]
+    orders = [
+        one
+        for one in repeated_ids(sample)
+        if one.name not in (user.column, item.column)
+        and len(one.values) > _FINER * len(people.values)
+        and (dependency_share(one.texts, people.texts) or 0) >= _DEPENDENT
+        and is_order(one, times)
+    ]
+    return max(orders, key=lambda one: len(one.values), default=None)
+
+
+def amounts_by_cells(
+    sample: Sample, taken: set[str], order: Column | None, quantity: Column | None = None
+) -> dict[str, Column]:
+    """Return the columns of quantity and price: small whole numbers and decimals, each the only one of its kind."""
+    free = [one for one in sample.free(taken) if one.is_number]
+    pieces = [quantity] if quantity else []
+    pieces = pieces or [one for one in free if one.is_pieces and not (order and _counts_lines(order, one))]
+    money = [one for one in free if one.is_decimal and one not in pieces]
+    amounts = {"quantity": pieces[0]} if len(pieces) == 1 else {}
+    return amounts | ({"price": money[0]} if len(money) == 1 else {})
+
+
+def _counts_lines(order: Column, one: Column) -> bool:
+    """Return whether a column numbers the lines of an order: no two lines have the same number."""
+    pairs = pc.binary_join_element_wise(order.texts, one.texts, "\x1f")
+    return pc.count_distinct(pairs).as_py() >= _DEPENDENT * len(pairs) and order.distinct < _DEPENDENT
+
+
+@dataclass(frozen=True)
+class LineColumns:
+    """The columns of a table of events that hold its order, amounts and ratings, as far as they are known."""
+
+    order: Column | None
+    """The order, or the session."""
+    is_session: bool
+    quantity: Column | None
+    price: Column | None
+    """The price of one piece."""
+    total: Column | None
+    """The money of the whole line."""
+    guess: Column | None
+    """What may be a price, in a table without a price and a total."""
+    ratings: list[Column]
+    taken: set[str]
+    """The names of the columns of users, items, times and orders."""
+
+    @property
+    def sold(self) -> bool:
+        """Return whether rows are sales."""
+        return bool(self.order or self.quantity or self.price or self.total)
+
+
+def line_columns(part: Part, user: Choice, item: Choice, times: Sequence[Column]) -> LineColumns:
+    """Return the columns; those that cells alone suggest are named in a comment of the part."""
+    sample, taken = part.sample, {user.column, item.column, times[0].name}
+    unnamed = kind_of(sample) != "events"
+    orders, sessions = (sample.likely(role, taken) for role in ("order", "session"))
+    order = next(iter([*orders, *sessions]), order_by_cells(sample, user, item, times) if unnamed else None)
+    taken |= {order.name} if order else set()
+    numbers = {role: sample.likely(role, taken) for role in _NUMERIC}
+    if not numbers["quantity"]:  # an amount may be of pieces
+        numbers["quantity"] = [one for one in numbers["total"] if one.is_pieces]
+        numbers["total"] = [one for one in numbers["total"] if one not in numbers["quantity"]]
+    if unnamed:
+        numbers |= _by_cells(part, taken, order, numbers)
+    numbers["total"] = [one for one in numbers["total"] if not (order and is_per_order(sample, order.name, one.name))]
+    quantity, price, total = (next(iter(numbers[role]), None) for role in ("quantity", "price", "total"))
+    return LineColumns(
+        order=order,
+        is_session=order in sessions,
+        quantity=quantity,
+        price=price,
+        total=total,
+        guess=None if price or total else _likely_price(sample, taken, order, quantity),
+        ratings=numbers["rating"],
+        taken=taken,
+    )
+
+
+def _by_cells(
+    part: Part, taken: set[str], order: Column | None, numbers: Mapping[str, list[Column]]
+) -> dict[str, list[Column]]:
+    """Return the columns of roles without any, by their cells."""
+    priced = bool(numbers["price"] or numbers["total"])
+    guesses = amounts_by_cells(part.sample, taken, order, next(iter(numbers["quantity"]), None))
+    guesses = {role: one for role, one in guesses.items() if not (numbers[role] or (priced and role != "quantity"))}
+    if guesses:
+        guessed = ", ".join(f"{one.name} ({role})" for role, one in guesses.items())
+        part.comments.append(f"Guessed from cells alone, look at the examples of a check: {guessed}.")
+    return {role: [one] for role, one in guesses.items()}
+
+
+def _likely_price(sample: Sample, taken: set[str], order: Column | None, quantity: Column | None) -> Column | None:
+    """Return the column that may be a price: by a part of its name, else the only decimals beside a quantity."""
+    free = [one for one in sample.free(taken) if one is not quantity and one.is_number]
+    free = [one for one in free if not (order and is_per_order(sample, order.name, one.name))]
+    by_name = [one for one in free if MONEY.search(plain(one.name))]
+    decimals = [one for one in free if one.is_decimal] if quantity else []
+    return next(iter(by_name or decimals), None) if by_name or len(decimals) == 1 else None
+
+
+def likely_rating(sample: Sample, taken: set[str], quantity: Column | None) -> Column | None:
+    """Return the column that may be a rating: it holds most of the numbers from 1 to 5 or to 10, and no others."""
+    free = [one for one in sample.free(taken) if one not in (quantity, *sample.named("position"))]
+    ratings = [
+        one for one in free if any(one.values <= scale and len(one.values) > len(scale) / 2 for scale in _SCALES)
+    ]
+    return ratings[0] if len(ratings) == 1 else None

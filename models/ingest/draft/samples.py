@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.ingest.draft.vocabulary import plain, rank
-from models.ingest.tabular import format_suggestions, numbers
-from models.ingest.tabular.format_suggestions import Suggestion
+from models.ingest.tabular import column_reader, numbers
+from models.ingest.tabular.column_reader import Suggestion
 from models.ingest.tabular.numbers import NumberForm
 
 UNIQUE: Final = 0.95
@@ -22,7 +22,7 @@ _MOSTLY: Final = 0.9
 _HALF: Final = 0.5
 _FEW: Final = 0.02
 _SOME_FRACTIONS: Final = 0.05
-_EMAIL: Final = r"^[^@\s]+@[^@\s]+\.[A-Za-z]{2,}$"
+EMAIL: Final = r"^[^@\s]+@[^@\s]+\.[A-Za-z]{2,}$"
 _DATE: Final = r"^(\d{1,2}[./-] ?\d{1,2}[./-] ?\d{2,4}|\d{4}[./-]\d{1,2}[./-]\d{1,2})($|\D)"
 """A column may have dates in several formats."""
 
@@ -67,7 +67,7 @@ class Column:
     @cached_property
     def number_forms(self) -> list[Suggestion]:
         """Return the number formats that read the cells."""
-        return format_suggestions.numbers(self.stated)
+        return column_reader.numbers(self.stated)
 
     @property
     def is_number(self) -> bool:
@@ -82,7 +82,7 @@ class Column:
     @cached_property
     def time_forms(self) -> list[Suggestion]:
         """Return the time formats that read the cells."""
-        return format_suggestions.times(self.stated)
+        return column_reader.times(self.stated)
 
     @property
     def is_time(self) -> bool:
@@ -104,8 +104,7 @@ class Column:
     @property
     def is_email(self) -> bool:
         """Return whether most cells are e-mail addresses."""
-        matches = pc.sum(pc.match_substring_regex(self.stated, _EMAIL)).as_py() or 0
-        return bool(matches > _HALF * len(self.stated))
+        return self.share(EMAIL) > _HALF
 
     def numbers(self, form: NumberForm) -> pa.Array:
         """Return the cells as numbers of this form, null if they are none."""

@@ -29,10 +29,7 @@ Shape = Mapping[str, Any]
 STORED: Final[Shape] = MappingProxyType(
     {
         **dict.fromkeys(("type", "event", "name", "timestamp"), TEXT),
-        "properties": {
-            **dict.fromkeys((*BLOCK, *_OF_EVENT, "path"), TEXT),
-            "products": [dict.fromkeys(BLOCK, TEXT)],
-        },
+        "properties": {**dict.fromkeys((*BLOCK, *_OF_EVENT, "path"), TEXT), "products": [dict.fromkeys(BLOCK, TEXT)]},
     }
 )
 """The members that the lake needs, besides ids, the context and traits."""
@@ -88,6 +85,8 @@ def consent(answers: str, categories: Sequence[str]) -> str:
     return f"CASE WHEN coalesce({', '.join(given)}) IS NOT NULL THEN {agreed} END"
 
 
-def finite(number: str) -> str:
-    """Return SQL for a finite number, else null."""
-    return f"CASE WHEN isfinite({number}) THEN {number} END"
+NOT_JSON: Final = f"""CASE
+    WHEN text IS NULL AND raw IS NOT NULL THEN 'not_utf8'
+    WHEN coalesce(trim(text, {SPACE}), '') = '' THEN 'blank'
+    ELSE 'not_json' END"""
+"""SQL for the fault of a line that is no JSON."""

@@ -6,25 +6,27 @@ the first counts.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from models import columns
-from models.ingest import normalisation
+from models.ingest import source_config
 from models.ingest.canonical_schema import ANSWERS, EVENTS, ROUTED, ROW_NUMBER, UNREADABLE, ParsedLines
-from models.ingest.normalisation import Spelling, nonzero_counts
-from models.ingest.segment import identities, interactions
+from models.ingest.segment import interactions
 from models.ingest.segment.event_types import ACTION_FIRST, MEANINGS, Meaning
 from models.ingest.segment.fields import (
     BLOCK,
     CONTEXT,
     IDS,
     LINE,
+    NOT_JSON,
     PAGE_PLACES,
-    SPACE,
     TYPES,
     WHOLE,
     consent,
@@ -33,8 +35,40 @@ from models.ingest.segment.fields import (
     product_ids,
     word,
 )
-from models.ingest.segment.page_rules import PageRule
-from models.primitives.arrow_sql import Query, connected, texts
+from models.ingest.source_config import Spelling, nonzero_counts
+from models.primitives.arrow_sql import Query, connected, statement_of, texts
+
+VISIT: Final = "view"
+"""The event type of a visited page."""
+
+
+@dataclass(frozen=True)
+class PageRule:
+    """A regular expression that finds the item in a page's path or address, as its group `item_id`.
+
+    `/film/(?P<item_id>[^/?#]+)` for example. It has to be valid for Python and for RE2, which has no look-around and
+    no back-references. Raises ValueError for an invalid expression, or one without such a group.
+    """
+
+    pattern: str
+
+    def __post_init__(self) -> None:
+        try:
+            groups = re.compile(self.pattern).groupindex
+            pc.match_substring_regex(pa.array([""]), self.pattern)
+        except (re.error, pa.ArrowInvalid) as error:
+            raise ValueError(f"the page rule {self.pattern!r} is no regular expression: {error}") from error
+        if columns.ITEM_ID not in groups:
+            raise ValueError(f"the page rule {self.pattern!r} has no group (?P<item_id>...) to name the item")
+
+    def item(self, *places: str) -> str:
+        """Return SQL for the id of the item in the first of the places that has one, else null."""
+        # As an element of a list of literals the optimizer makes it a constant, so the pattern is compiled once.
+        pattern = f"{texts([self.pattern])}[1]"
+        group = re.compile(self.pattern).groupindex[columns.ITEM_ID]
+        ids = ", ".join(f"nullif(regexp_extract({place}, {pattern}, {group}), '')" for place in places)
+        return f"coalesce({ids})"
+
 
 _LINE: Final = json.dumps(dict(LINE))
 """The structure that extracts all members of a line in one parse."""
@@ -57,79 +91,34 @@ def _literal(value: str | None) -> str:
     return "NULL::VARCHAR" if value is None else texts([value])[1:-1]
 
 
-# `sound` is the text if it is valid JSON, so functions on it cannot fail.
-_FAULT: Final = f"""CASE
-    WHEN sound IS NULL THEN CASE
-        WHEN text IS NULL AND raw IS NOT NULL THEN 'not_utf8'
-        WHEN coalesce(trim(text, {SPACE}), '') = '' THEN 'blank'
-        ELSE 'not_json' END
-    WHEN type IS NULL THEN CASE WHEN json_type(sound) = 'OBJECT' THEN 'type_missing' ELSE 'not_an_object' END
-    WHEN type NOT IN {TYPES} THEN 'type_unknown'
-    WHEN type = 'track' AND event_name IS NULL THEN 'event_missing'
-    WHEN reads AND p.products IS NULL AND (many OR NOT names_product) THEN CASE
-        WHEN json_type(sound, '$.properties') NOT IN ('OBJECT', 'NULL') THEN 'properties_not_an_object'
-        WHEN json_type(sound, '$.properties.products') NOT IN ('ARRAY', 'NULL') THEN 'products_not_a_list' END
-    END"""
-
-
 def _statement(rule: PageRule | None, meanings: Mapping[str, Meaning], categories: Sequence[str]) -> str:
     names, structs = meaning_table(meanings)
-    ids = ", ".join(f"{word(f'message.{member}')} AS {name}" for name, member in IDS.items())
-    context = ", ".join(f"message.context.{member} AS {name}" for name, member in CONTEXT.items())
-    product = ", ".join(word(f"p.{name}") for name in product_ids(id_first=False))
-    own = ", ".join(f"{name} := p.{name}" for name in BLOCK)
-    page = ", ".join(f"{name} := {'page_item' if name == 'product_id' else 'NULL::VARCHAR'}" for name in BLOCK)
-    page_item = "NULL::VARCHAR" if rule is None else rule.item(*(f"p.{name}" for name in PAGE_PLACES), "message.name")
-    whole = ", ".join(f"{name} := p.{name}" for name in WHOLE)
-    answers = f"json_extract_string(message.context.consent.categoryPreferences, {pointers(categories)})"
-    kind = "coalesce(meaning.kind, CASE type WHEN 'track' THEN 'unknown_event' ELSE type END)"
-    visited = "NULL" if rule is None else f"'{rule.event_type}'"
-    return f"""
-    WITH parsed AS (
-        SELECT row_number, raw, text, sound, json_transform(sound, '{_LINE}') AS message
-        FROM (SELECT *, CASE WHEN json_valid(text) THEN text END AS sound FROM lines)
-    ), typed AS (
-        SELECT *, message.properties AS p, lower(message.type) AS type,
-            CASE WHEN lower(message.type) = 'track' THEN translate(lower({word("message.event")}), ' _-', '') END
-                AS event_name
-        FROM parsed
-    ), looked_up AS (
-        SELECT *, {structs}[enum_code(try_cast(event_name AS {names}))::INTEGER + 1] AS meaning FROM typed
-    ), resolved AS (
-        SELECT *, coalesce(meaning.many, false) AS many, coalesce(meaning.reads, false) AS reads,
-            coalesce({product}) IS NOT NULL AS names_product,
-            coalesce(len(p.products), 0) AS entries,
-            CASE WHEN type IN ('page', 'screen') THEN {page_item} END AS page_item
-        FROM looked_up
-    ), checked AS (
-        SELECT *, {_FAULT} AS fault, {ids}, {context}, {answers} AS answers FROM resolved
+    places = (*(f"p.{name}" for name in PAGE_PLACES), "message.name")
+    return statement_of(
+        Path(__file__).with_name("calls.sql"),
+        line=_LINE,
+        types=TYPES,
+        not_json=NOT_JSON,
+        names=names,
+        meanings=structs,
+        visit=VISIT,
+        event=word("message.event"),
+        ids=", ".join(f"{word(f'message.{member}')} AS {name}" for name, member in IDS.items()),
+        context=", ".join(f"message.context.{member} AS {name}" for name, member in CONTEXT.items()),
+        product=", ".join(word(f"p.{name}") for name in product_ids(id_first=False)),
+        own=", ".join(f"{name} := p.{name}" for name in BLOCK),
+        page=", ".join(f"{name} := {'page_item' if name == 'product_id' else 'NULL::VARCHAR'}" for name in BLOCK),
+        page_item="NULL::VARCHAR" if rule is None else rule.item(*places),
+        whole=", ".join(f"{name} := p.{name}" for name in WHOLE),
+        answers=f"json_extract_string(message.context.consent.categoryPreferences, {pointers(categories)})",
+        consent=consent("answers", categories),
+        occurred_at=instant('message."timestamp"'),
+        received_at=instant("message.receivedAt"),
     )
-    SELECT row_number, fault, CASE WHEN fault IS NOT NULL THEN sha256(raw) END AS sha256, {kind} AS kind,
-        coalesce(known_id, anonymous_id) AS user_id, known_id, anonymous_id,
-        known_id IS NULL AND anonymous_id IS NOT NULL AS is_device,
-        previous_id,
-        coalesce(message_id, CASE WHEN fault IS NULL THEN 'sha256:' || left(sha256(raw), 32) END) AS message_id,
-        {instant('message."timestamp"')} AS occurred_at, {instant("message.receivedAt")} AS received_at,
-        {consent("answers", categories)} AS consent, entries AS listed, message.traits,
-        visit, user_agent, ip, meaning.id_first,
-        CASE WHEN fault IS NOT NULL OR meaning.event_type = 'impression' AND NOT names_product AND entries = 0 THEN NULL
-             WHEN page_item IS NOT NULL THEN {visited} ELSE meaning.event_type END AS event_type,
-        CASE WHEN fault IS NOT NULL THEN NULL
-             WHEN page_item IS NOT NULL THEN [struct_pack({page})]
-             WHEN NOT reads THEN NULL
-             WHEN entries > 0 AND (many OR NOT names_product) THEN p.products
-             ELSE [struct_pack({own})] END AS blocks,
-        struct_pack({whole}) AS whole
-    FROM checked
-    """
 
 
 def read_lines(
-    query: Query,
-    lines: pa.Table,
-    rule: PageRule | None,
-    meanings: Mapping[str, Meaning],
-    categories: Sequence[str],
+    query: Query, lines: pa.Table, rule: PageRule | None, meanings: Mapping[str, Meaning], categories: Sequence[str]
 ) -> pa.Table:
     """Return one row per line; `lines` are `row_number`, `raw` (bytes) and `text` (null if not UTF-8).
 
@@ -167,8 +156,8 @@ def parse_lines(
     with connected() as query:
         read = read_lines(query, decoded(query, lines), rule, meanings, consent_categories)
         people = read.filter(pc.is_in(read["kind"], value_set=pa.array(["identify", "alias"])))
-        users = identities.users(query, people, traits)
-        return canonical(query, read, users, identities.aliases(query, people), spelling)
+        users = interactions.users(query, people, traits)
+        return canonical(query, read, users, interactions.aliases(query, people), spelling)
 
 
 def canonical(query: Query, read: pa.Table, users: pa.Table, aliases: pa.Table, spelling: Spelling) -> ParsedLines:
@@ -211,9 +200,9 @@ def decoded(query: Query, lines: pa.Table) -> pa.Table:
 def _respelt(rows: pa.Table, spelling: Spelling) -> tuple[pa.Table, dict[str, int]]:
     """Return the rows in canonical spelling, and the number of changed values by column."""
     ways = {
-        columns.CURRENCY: (normalisation.currencies, spelling.currency),
-        columns.CATEGORY: (normalisation.categories, spelling.category),
-        columns.BRAND: (normalisation.brands, spelling.brand),
+        columns.CURRENCY: (source_config.currencies, spelling.currency),
+        columns.CATEGORY: (source_config.categories, spelling.category),
+        columns.BRAND: (source_config.brands, spelling.brand),
     }
     counts = {}
     for place, name in enumerate(rows.column_names):

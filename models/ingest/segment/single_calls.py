@@ -12,10 +12,10 @@ from typing import Any, Final, NamedTuple
 from models.ingest import placeholder_ids
 from models.ingest.segment.event_types import ACTION_FIRST, SENT_AT, Meaning, event_name
 from models.ingest.segment.fields import CONTEXT, IDS, PAGE_PLACES, STORED, TYPES, Shape, product_ids
-from models.ingest.segment.identities import allowed
-from models.ingest.segment.page_rules import PageRule
+from models.ingest.segment.interactions import allowed
+from models.ingest.segment.parse import VISIT, PageRule
 from models.ingest.segment.segment_mapping import SegmentMapping
-from models.ingest.traffic_filter import LONGEST_ID
+from models.ingest.source_config import LONGEST_ID
 from models.primitives.json_types import JsonObject
 from models.primitives.time import read_moment
 
@@ -142,7 +142,7 @@ class CallReader:
         for place in (*map(properties.get, PAGE_PLACES), payload.get("name")):
             match = re.search(self.page_rule.pattern, place) if isinstance(place, str) else None
             if match and match["item_id"]:
-                return Interaction(self.page_rule.event_type, (match["item_id"],))
+                return Interaction(VISIT, (match["item_id"],))
         return _NO_INTERACTION
 
 

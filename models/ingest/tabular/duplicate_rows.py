@@ -1,6 +1,6 @@
-"""Merge several rows of an item: for each column the mapping chooses the value that counts."""
+"""Merge several rows of an item by the choices of the mapping, and extract dated statements about items."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -102,3 +102,49 @@ def _replaced(rows: pa.Table, name: str, values: ArrowColumn) -> pa.Table:
         return rows.set_column(rows.column_names.index(name), name, values)
     attributes = _attributes(rows) | {name: values}
     return _replaced(rows, columns.ATTRIBUTES, pa.StructArray.from_arrays(list(attributes.values()), list(attributes)))
+
+
+MOMENT: Final = "moment"
+SCHEMA: Final = pa.schema(
+    {
+        columns.ITEM_ID: pa.string(),
+        "name": pa.string(),
+        "value": pa.string(),
+        MOMENT: pa.timestamp("us", tz="UTC"),
+        _ROW: pa.int64(),
+    }
+)
+
+
+def statements(rows: pa.Table, names: Sequence[str], numbers: ArrowColumn) -> pa.Table:
+    """Return the statements of the rows in these columns; `numbers` are the row numbers in the file."""
+    parts = [SCHEMA.empty_table()]
+    for name in names:
+        values = own_values(rows, columns.ITEM_ID, name).cast(pa.string())
+        name_column = pa.repeat(pa.scalar(name), len(rows))
+        statement = [rows[columns.ITEM_ID], name_column, values, rows[UPDATED_AT], numbers]
+        parts.append(pa.table(statement, names=SCHEMA.names).cast(SCHEMA))
+    return pa.concat_tables(parts)
+
+
+def changes(stated: pa.Table) -> pa.Table:
+    """Return the first and the last of consecutive equal statements, by item and column.
+
+    The last one stays because later rows may state another value in between. Of several rows with the same time the
+    last counts. Times outside the years 1 to 9999 are ignored.
+    """
+    changed = query(
+        f"""
+        WITH moments AS (
+            SELECT {columns.ITEM_ID}, name, arg_max(value, row) AS value, {MOMENT}, max(row) AS row
+            FROM stated WHERE value IS NOT NULL AND year({MOMENT}) BETWEEN 1 AND 9999 GROUP BY ALL
+        ), neighbours AS (
+            SELECT *, lag(value) OVER by_time AS earlier, lead(value) OVER by_time AS later FROM moments
+            WINDOW by_time AS (PARTITION BY {columns.ITEM_ID}, name ORDER BY {MOMENT})
+        )
+        SELECT {", ".join(SCHEMA.names)} FROM neighbours
+        WHERE value IS DISTINCT FROM earlier OR value IS DISTINCT FROM later
+        ORDER BY {columns.ITEM_ID}, name, {MOMENT}""",
+        stated=stated,
+    )
+    return changed.cast(SCHEMA)

@@ -22,17 +22,12 @@ _CUT: Final = f"nullif(left({{}}, {LONGEST_TEXT}), '')"
 
 @dataclass(frozen=True)
 class Function:
-    """One function. Arguments beyond `least` may be left out."""
+    """One function. Arguments beyond `least` may be left out and are 0; without it, none may."""
 
     takes: tuple[ArgumentKind, ...]
     returns: Literal["text", "number", "condition"]
     sql: str
     least: int = 0
-
-    @property
-    def fewest(self) -> int:
-        """Return the smallest number of arguments."""
-        return self.least or len(self.takes)
 
 
 FUNCTIONS: Final = MappingProxyType(
@@ -293,13 +288,11 @@ class _Compiler:
         return self.chosen(lambda forms: f"nullif({forms[0]}, {forms[1]})", [self.term(part) for part in arguments])
 
     def called(self, name: str, function: Function, arguments: list[JsonObject]) -> Term:
-        if not function.fewest <= len(arguments) <= len(function.takes):
+        missing = len(function.takes) - len(arguments)
+        if not 0 <= missing <= (len(function.takes) - function.least if function.least else 0):
             raise ValueError(f"{name} takes {len(function.takes)} arguments, and {len(arguments)} are given")
         forms = [self.argument(name, takes, node) for takes, node in zip(function.takes, arguments, strict=False)]
-        statement = function.sql
-        if len(forms) < len(function.takes):
-            forms += ["0"] * (len(function.takes) - len(forms))
-        return self.made(function.returns, statement.format(*forms))
+        return self.made(function.returns, function.sql.format(*forms, *["0"] * missing))
 
     def argument(self, name: str, takes: str, node: JsonObject) -> str:
         """Return one argument of a function as SQL."""

@@ -1,4 +1,4 @@
-"""Define positions in a growing column of a database: their kinds, their text for the ledger, and their overlap."""
+"""Define the keys of a part in a database, and positions in a growing column: their kinds, texts and overlap."""
 
 import math
 import re
@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation, localcontext
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from models.errors import TailorbirdError
 
 CursorKind = Literal["time", "local time", "date", "number"]
 """A local time has no zone."""
-CursorValue = datetime | date | int | float | Decimal
 Overlap = timedelta | int | float
 _UNITS: Final = MappingProxyType({"s": "seconds", "m": "minutes", "h": "hours", "d": "days"})
 _OVERLAP: Final = re.compile(r"(\d+(?:\.\d+)?) ?([smhd])")
@@ -137,3 +138,48 @@ def overlap_of(stated: str | int | float) -> Overlap:
 def _example(kind: CursorKind) -> str:
     examples = {"number": "120000", "date": "2026-03-01", "time": "2026-03-01T12:00:00Z"}
     return f"write one such as {examples.get(kind, '2026-03-01T12:00:00')}"
+
+
+def _overlap(stated: str | int | float) -> str | int | float:
+    overlap_of(stated)
+    return stated
+
+
+class SqlKeys(BaseModel):
+    """The tables or the query of a part in a database, and the column by which new rows are found."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    table: str | list[str] = []
+    """The table or view, with its schema if it needs one. Of a list, missing tables are skipped."""
+    in_schema: str | None = Field(None, alias="schema", min_length=1)
+    """The schema of tables whose names state none."""
+    query: str | None = Field(None, min_length=1)
+    """A SELECT to read instead of a table."""
+    cursor: str | None = Field(None, min_length=1)
+    """A column of times or numbers that grows with every new or changed row: each run continues after the value that
+    the last one reached. Without it, each run reads all rows."""
+    overlap: Annotated[str | int | float, AfterValidator(_overlap)] | None = None
+    """How far below the last value a run begins, for rows that appear late: such as 30s, 10m, 2h or 1d, or a difference
+    of numbers. By default 10m for times, 1d for dates and 1000 for numbers."""
+    unnest: str | None = Field(None, min_length=1)
+    """A column with a list of objects in JSON: each object becomes a row, and its fields replace columns of the same
+    name."""
+
+    @property
+    def tables(self) -> list[str]:
+        """Return the tables in the order in which they are read."""
+        names = [self.table] if isinstance(self.table, str) else self.table
+        return [f"{self.in_schema}.{name}" if self.in_schema and "." not in name else name for name in names]
+
+    @property
+    def window(self) -> Overlap | None:
+        """Return the stated overlap."""
+        return None if self.overlap is None else overlap_of(self.overlap)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.query and self.tables:
+            raise ValueError("table and query are both given; keep one")
+        if any(not name.strip() for name in self.tables):
+            raise ValueError("a name of a table is empty; take it out")
+        return self

@@ -1,24 +1,28 @@
 """Define a mapping file for tables: it maps the columns of a source, so no data set needs code."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from models import columns
 from models.columns import EVENT_TYPES
 from models.ingest.source_config import MappingError as MappingError
 from models.ingest.source_config import SourceMapping, parsed
 from models.ingest.tabular.duplicate_rows import DATED, Choice
-from models.ingest.tabular.expressions import (
+from models.ingest.tabular.mapping_keys import (
+    USUAL_YES,
     AttributeSource,
     Expression,
+    FilledMapping,
     Marks,
     NumberSource,
     Source,
     Sources,
+    TableMapping,
     attribute_of,
 )
-from models.ingest.tabular.mapping_keys import USUAL_YES, FilledMapping, TableMapping, TimeFormat, Zone, check_required
+from models.ingest.tabular.values import known_formats, known_zone
 from models.primitives.json_types import JsonObject
 
 
@@ -26,6 +30,10 @@ def _event_type(name: str) -> str:
     if name not in EVENT_TYPES:
         raise ValueError(f"there is no event type {name!r}; use one of {', '.join(EVENT_TYPES)}")
     return name
+
+
+Zone = Annotated[str, AfterValidator(known_zone)]
+TimeFormat = Annotated[str | list[str], AfterValidator(known_formats)]
 
 
 class EventsMapping(TableMapping):
@@ -105,42 +113,23 @@ class EventsMapping(TableMapping):
         """Return the keys whose columns every file must have: with a device, none of a user."""
         return tuple(key for key in self.mandatory if not (key == "user_id" and self.device_id))
 
-    @model_validator(mode="after")
-    def _somebody_acts(self) -> Self:
+    @property
+    def fillable(self) -> list[str]:
+        """Return the keys whose null values `fill` can replace."""
+        return [name for name in ("quantity", "value", "currency") if getattr(self, name)]
+
+    def faults(self) -> Iterator[str]:
+        """Yield the faults of keys that do not fit each other."""
+        yield from super().faults()
         if not (self.user_id or self.device_id):
-            raise ValueError("user_id is missing; name the column of users, or of devices as device_id")
-        return self
-
-    @model_validator(mode="after")
-    def _required_keys_are_read(self) -> Self:
-        check_required(self, self.required)
-        return self
-
-    @model_validator(mode="after")
-    def _each_from_one_place(self) -> Self:
-        for name in ("event_type", "currency"):
-            if getattr(self, name) and name in self.constants:
-                raise ValueError(f"{name} is given twice, as a column and in constants; keep one")
+            yield "user_id is missing; name the column of users, or of devices as device_id"
         if self.event_id_prefix and not self.event_id:
-            raise ValueError("event_id_prefix needs an event_id to stand before; name its column")
+            yield "event_id_prefix needs an event_id to stand before; name its column"
         if not self.event_type and "event_type" not in self.constants:
-            raise ValueError("event_type is missing; name its column, or write constants = { event_type = ... }")
+            yield "event_type is missing; name its column, or write constants = { event_type = ... }"
         if self.event_types and not self.event_type:
-            raise ValueError("event_types translates the values of a column; name that column as event_type")
+            yield "event_types translates the values of a column; name that column as event_type"
         _event_type(self.constants.get("event_type", EVENT_TYPES[0]))
-        return self
-
-    @model_validator(mode="after")
-    def _filled_keys_are_read(self) -> Self:
-        known = [name for name in ("quantity", "value", "currency") if getattr(self, name)]
-        for name, constant in self.fill.items():
-            if name not in known:
-                keys = ", ".join(known) or "quantity, value and currency, once their columns are named"
-                raise ValueError(f"fill names {name!r}, which it cannot fill here; it can fill: {keys}")
-            if isinstance(constant, str) != (name == "currency"):
-                kind = "a currency code in quotes" if name == "currency" else "a number; write it without quotes"
-                raise ValueError(f"fill.{name} has to be {kind}")
-        return self
 
 
 class ItemsMapping(FilledMapping):
@@ -231,28 +220,29 @@ class ItemsMapping(FilledMapping):
         alone = isinstance(one, str) or (isinstance(one, dict) and "expr" in one)
         return {**content, "category": [one]} if alone else content
 
-    @model_validator(mode="after")
-    def _offers_are_stated_once(self) -> Self:
-        if self.currency and "currency" in self.constants:
-            raise ValueError("currency is given twice, as a column and in constants; keep one")
+    def faults(self) -> Iterator[str]:
+        """Yield the faults of keys that do not fit each other."""
+        yield from super().faults()
         if self.available_words and not self.available:
-            raise ValueError("available_words are words of a column; name that column as available")
+            yield "available_words are words of a column; name that column as available"
         if self.category_separator and len(self.category) != 1:
-            raise ValueError("category_separator splits one column; name that column alone as category")
-        check_required(self, self.required)
-        return self
-
-    @model_validator(mode="after")
-    def _chosen_keys_are_read(self) -> Self:
+            yield "category_separator splits one column; name that column alone as category"
         for name, choice in self.choices.items():
             if name not in self._choosable:
-                raise ValueError(f"choose names {name!r}, which is not one of: {', '.join(self._choosable)}")
+                yield f"choose names {name!r}, which is not one of: {', '.join(self._choosable)}"
             if choice == "longest" and name == "price":
-                raise ValueError("choose.price is a number; write most_frequent, recent, latest or last")
-        for choice in self.choices.values():
+                yield "choose.price is a number; write most_frequent, recent, latest or last"
             if choice in DATED and not self.updated_at:
-                raise ValueError(f"choose = {choice} needs a time; name its column as updated_at")
-        return self
+                yield f"choose = {choice} needs a time; name its column as updated_at"
+
+    @property
+    def dated(self) -> list[str]:
+        """Return the columns whose values count from the time of their row.
+
+        A value chosen from all rows, the most frequent or the longest, has no time.
+        """
+        undated = {name for name, choice in self.choices.items() if choice not in ("last", *DATED)}
+        return [name for name in columns.CHANGING if self.updated_at and getattr(self, name) and name not in undated]
 
     @property
     def marks(self) -> list[Expression]:
@@ -283,11 +273,11 @@ class UsersMapping(FilledMapping):
     zone: Zone = "UTC"
     """The zone of times without one, as for events."""
 
-    @model_validator(mode="after")
-    def _a_time_belongs_to_an_answer(self) -> Self:
+    def faults(self) -> Iterator[str]:
+        """Yield the faults of keys that do not fit each other."""
+        yield from super().faults()
         if self.consent_at and not self.consent:
-            raise ValueError("consent_at is the time of the answer; name the column of the answer, consent")
-        return self
+            yield "consent_at is the time of the answer; name the column of the answer, consent"
 
 
 class Mapping(SourceMapping):

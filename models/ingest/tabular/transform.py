@@ -8,20 +8,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models import columns
-from models.ingest import normalisation
+from models.ingest import source_config
 from models.ingest.canonical_schema import ANONYMOUS_ID, IS_DEVICE
-from models.ingest.normalisation import Counts, Spelling, nonzero_counts
+from models.ingest.source_config import Counts, Spelling, nonzero_counts
 from models.ingest.tabular.column_reader import Reader
 from models.ingest.tabular.duplicate_rows import IMPUTED, UPDATED_AT
-from models.ingest.tabular.expressions import Source, attribute_of, column_of
+from models.ingest.tabular.mapping_keys import Source, attribute_of, column_of
 from models.ingest.tabular.numbers import EMPTY_CELLS
 from models.ingest.tabular.table_mapping import EventsMapping, ItemsMapping, UsersMapping
-from models.ingest.tabular.timestamps import EPOCHS, TIMESTAMP, instants
 from models.ingest.tabular.unreadable_cells import ADDRESS, STOCK, Kind, UnreadableCells
 from models.ingest.tabular.values import (
+    EPOCHS,
+    TIMESTAMP,
     answers,
     computed,
     identifier,
+    instants,
+    is_text,
     levels,
     matching,
     merchandise,
@@ -135,8 +138,8 @@ def _amounts(read: Reader, mapping: EventsMapping, spelling: Spelling) -> tuple[
 def _currency(rows: pa.Table, mapping: EventsMapping | ItemsMapping, spelling: Spelling) -> tuple[ArrowColumn, int]:
     """Return currency codes and the number of normalised ones; a constant applies to all rows."""
     if "currency" in mapping.constants:
-        return normalisation.currencies(_constant(mapping.constants["currency"], rows), spelling.currency)[0], 0
-    return normalisation.currencies(optional_words(rows, mapping.currency), spelling.currency)
+        return source_config.currencies(_constant(mapping.constants["currency"], rows), spelling.currency)[0], 0
+    return source_config.currencies(optional_words(rows, mapping.currency), spelling.currency)
 
 
 def _constant(value: str | None, rows: pa.Table) -> pa.Array:
@@ -163,8 +166,8 @@ def items(rows: pa.Table, mapping: ItemsMapping, spelling: Spelling = _NO_SYNONY
     paths = text(rows, mapping.category, columns.CATEGORY_SEPARATOR, mapping.category_alternatives)
     if mapping.category_separator:
         paths = levels(paths, mapping.category_separator)
-    category, categories = normalisation.categories(paths, spelling.category)
-    brand, brands = normalisation.brands(tidy(optional_words(rows, mapping.brand)), spelling.brand)
+    category, categories = source_config.categories(paths, spelling.category)
+    brand, brands = source_config.brands(tidy(optional_words(rows, mapping.brand)), spelling.brand)
     price = read.number(columns.PRICE, mapping.price)
     currency, respelt = _currency(rows, mapping, spelling)
     own = {columns.CATEGORY: category, columns.BRAND: brand, columns.PRICE: price}
@@ -286,7 +289,7 @@ def _in_stock(read: Reader, source: Source, mapping: ItemsMapping) -> ArrowColum
     values = read.rows[column_of(source)]
     if pa.types.is_boolean(values.type):
         return values
-    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+    if not is_text(values.type):
         return pc.greater(number(read.rows, source), 0.0)
     texts = words(read.rows, source)
     known = dict(STOCK_WORDS) | {stock_word(word): yes for word, yes in mapping.available_words.items()}

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
 import pyarrow as pa
@@ -88,10 +88,6 @@ class UnreadableCells:
         return f" ({self.numbered}{'s' if len(self.places) > 1 else ''} {numbers}{more})"
 
 
-_FIELDS: Final = frozenset(one.name for one in fields(UnreadableCells))
-"""The fields that a profile stores; a profile of an earlier version may hold more."""
-
-
 Profile = dict[str, dict[str, object]]
 """The unreadable cells of a chunk as JSON, by key and column."""
 
@@ -109,12 +105,7 @@ def unreadable_profile(
     for one in unread:
         own = pa.array([any((cell["key"], cell["column"]) == (one.key, one.column) for cell in row) for row in cells])
         first = numbers.filter(own.cast(pa.bool_()))[:MOST_PLACES].to_pylist()
-        profile[f"{one.key} {one.column}"] = {
-            **asdict(one),
-            "ways": dict(one.ways),
-            "places": first,
-            "numbered": numbered,
-        }
+        profile[f"{one.key} {one.column}"] = asdict(one) | {"places": first, "numbered": numbered}
     return profile
 
 
@@ -129,8 +120,7 @@ def merge_unreadable(profiles: Iterable[Mapping[str, Any]]) -> list[UnreadableCe
     sums: dict[str, UnreadableCells] = {}
     for profile in profiles:
         for key, entry in profile.items():
-            known = {name: entry[name] for name in _FIELDS & entry.keys()}
-            one = UnreadableCells(**known | {"places": tuple(entry["places"])})
+            one = UnreadableCells(**entry | {"places": tuple(entry["places"])})
             sums[key] = _added(sums[key], one) if key in sums else one
     return list(sums.values())
 

@@ -6,20 +6,17 @@ from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Final
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.columns import CATEGORY_SEPARATOR
 from models.errors import TailorbirdError
 from models.ingest.tabular.expression_compiler import number_of
-from models.ingest.tabular.expressions import Expression, Source, Sources, column_of, listed
+from models.ingest.tabular.mapping_keys import Expression, Source, Sources, column_of, listed
 from models.ingest.tabular.numbers import PLAIN, NumberForm, parsed, unreadable
-from models.primitives.arrow_sql import query
+from models.primitives.arrow_sql import literal, query
 from models.primitives.arrow_types import ArrowColumn, Columns
-
-
-class UnreadableColumnError(TailorbirdError):
-    """A column cannot be read by its mapping. The message has the column and its type, never a value."""
 
 
 def words(rows: pa.Table, column: Source) -> pa.Array:
@@ -31,7 +28,7 @@ def words(rows: pa.Table, column: Source) -> pa.Array:
     try:
         texts = pc.cast(values, pa.string()).combine_chunks()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise UnreadableColumnError(
+        raise TailorbirdError(
             f"The column {column!r} holds {values.type}, which cannot be read as text. "
             "Write it as UTF-8 text, or take it out of the mapping."
         ) from None
@@ -109,20 +106,19 @@ def number(rows: pa.Table, column: Source | None, form: NumberForm = PLAIN) -> A
         return pa.nulls(len(rows), pa.float64())
     column = column_of(column)
     values = rows[column]
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+    if is_text(values.type):
         return _without_nan(parsed(values, form))
     try:
         # Not safe: a large integer may lose its last digits.
         return _without_nan(pc.cast(values, pa.float64(), safe=False))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise UnreadableColumnError(
+        raise TailorbirdError(
             f"The column {column!r} must hold numbers, found {values.type}. Fix the file or the mapping."
         ) from None
 
 
-def place(rows: pa.Table, column: Source | None, form: NumberForm = PLAIN) -> ArrowColumn:
-    """Return positions in a list as int32; null if there is no whole number."""
-    values = number(rows, column, form)
+def places(values: ArrowColumn) -> ArrowColumn:
+    """Return numbers as positions in a list, as int32; null for a number that is not whole."""
     sound = pc.and_(pc.equal(values, pc.floor(values)), pc.less(pc.abs(values), 2.0**31))
     return pc.cast(pc.if_else(sound, values, pa.scalar(None, pa.float64())), pa.int32())
 
@@ -180,7 +176,7 @@ def unreadable_columns(rows: pa.Table, expression: Expression, form: NumberForm,
     bad = {
         name: pc.and_(pc.fill_null(unreadable(rows[name], numbers[name]), False), pc.is_null(values))
         for name in numbers
-        if _is_text(rows[name].type)
+        if is_text(rows[name].type)
     }
     if not any(pc.any(flags).as_py() for flags in bad.values()):
         return {}
@@ -213,9 +209,143 @@ def merchandise(
     return pc.invert(reduce(pc.or_kleene, marked)) if marked else pa.nulls(len(rows), pa.bool_())
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether a column holds texts."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+INSTANT: Final = pa.timestamp("us", tz="UTC")
+TIMESTAMP: Final = "timestamp"
+EPOCHS: Final = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
+"""Microseconds in one unit of each format that counts since 1970."""
+
+_DAY: Final = 86_400_000_000
+_FIRST: Final = -62_135_596_800_000_000
+_LAST: Final = 253_402_300_799_999_999
+# The years 1 to 9999 in microseconds: other years have no date.
+_ZONED: Final = r"^\d{4}-\d\d-\d\d[T ]\d\d.*(Z|UTC|[+-]\d\d(:?\d\d)?)$"
+_LOCAL: Final = r"^\d{4}-\d\d-\d\d([T ][0-9:.]+)?$"
+
+
+def known_zone(name: str) -> str:
+    """Return the name of a time zone. Raises ValueError if there is none of this name."""
+    try:
+        pc.assume_timezone(pa.array([0], pa.timestamp("us")), name)
+    except (pa.ArrowInvalid, ValueError):
+        fault = f"there is no time zone {name!r}; use a name of the IANA database such as Europe/Berlin"
+        raise ValueError(fault) from None
+    return name
+
+
+def known_formats(stated: str | list[str]) -> str | list[str]:
+    """Return one or several time formats. Raises ValueError if one of them cannot be used."""
+    if not stated:
+        raise ValueError("time_format is empty; name at least one format")
+    known = f"use {TIMESTAMP}, {', '.join(EPOCHS)} or a format such as %d.%m.%Y %H:%M"
+    for name in [stated] if isinstance(stated, str) else stated:
+        if name in (TIMESTAMP, *EPOCHS):
+            continue
+        if "%" not in name:
+            raise ValueError(f"there is no time format {name!r}; {known}")
+        try:
+            query(f"SELECT try_strptime('', {literal(name)})")
+        except duckdb.Error as error:
+            fault = f"the time format {name!r} cannot be used ({str(error).splitlines()[0]}); {known}"
+            raise ValueError(fault) from None
+    return stated
+
+
+def instants(values: pa.ChunkedArray, formats: Sequence[str], zone: str) -> ArrowColumn:
+    """Return times in UTC to the microsecond; a time without a zone is in `zone`."""
+    return parse_times(values, formats, zone)[0]
+
+
+def parse_times(values: pa.ChunkedArray, formats: Sequence[str], zone: str) -> tuple[ArrowColumn, int]:
+    """Return times in UTC, each by the first format that reads it, and the number of times without a zone."""
+    if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
+        return _native(values, zone)
+    times, assumed = _read(values, formats[0], zone)
+    for time_format in formats[1:]:
+        if not times.null_count:
+            break
+        unread = pc.if_else(pc.is_null(times), values, pa.scalar(None, values.type))
+        more, without = _read(unread, time_format, zone)
+        times, assumed = pc.coalesce(times, more), assumed + without
+    return times, assumed
+
+
+def _read(values: pa.ChunkedArray, time_format: str, zone: str) -> tuple[ArrowColumn, int]:
+    if time_format in EPOCHS:
+        return _bounded(_counted(values, EPOCHS[time_format])).cast(INSTANT), 0
+    words = pc.utf8_trim_whitespace(pc.cast(values, pa.string()))
+    return _parsed_texts(words, time_format, zone)
+
+
+def _native(values: pa.ChunkedArray, zone: str) -> tuple[ArrowColumn, int]:
+    tz = getattr(values.type, "tz", None)
+    try:
+        moments = pc.cast(values, pa.timestamp("us", tz=tz), safe=getattr(values.type, "unit", None) != "ns")
+    except pa.ArrowInvalid:  # microseconds cannot count these years
+        days = pa.types.is_date32(values.type)
+        counts = pc.cast(values, pa.int32()).cast(pa.int64()) if days else pc.cast(values, pa.int64())
+        factor = _DAY if days else {"s": 1_000_000}.get(getattr(values.type, "unit", ""), 1_000)
+        moments = _counted(counts, factor).cast(pa.timestamp("us", tz=tz))
+    bounded = _bounded(moments)
+    return (bounded.cast(INSTANT), 0) if tz else (_at(bounded, zone), _valid(bounded))
+
+
+def _valid(values: ArrowColumn) -> int:
+    return len(values) - int(values.null_count)
+
+
+def _at(local: ArrowColumn, zone: str) -> ArrowColumn:
+    """Return local times of a zone as instants."""
+    return pc.cast(pc.assume_timezone(local, zone, ambiguous="earliest", nonexistent="latest"), INSTANT)
+
+
+def _bounded(moments: ArrowColumn) -> ArrowColumn:
+    """Return the moments, null outside the years 1 to 9999."""
+    micros = pc.cast(moments, pa.int64())
+    span = pc.min_max(micros).as_py()
+    if span["min"] is None or (span["min"] >= _FIRST and span["max"] <= _LAST):
+        return moments
+    inside = pc.and_(pc.greater_equal(micros, _FIRST), pc.less_equal(micros, _LAST))
+    return pc.if_else(inside, moments, pa.scalar(None, moments.type))
+
+
+def decimals(values: ArrowColumn) -> pa.ChunkedArray:
+    """Return the numbers of texts, null for a text that is none."""
+    text = pa.table({"text": pc.cast(values, pa.string())})
+    return query("SELECT try_cast(trim(text) AS DOUBLE) AS number FROM rows", rows=text)["number"]
+
+
+def _counted(values: ArrowColumn, factor: int) -> ArrowColumn:
+    """Return numbers (or their text) since 1970 in microseconds; null if invalid or outside the range of int64."""
+    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        values = decimals(values)
+    largest = _LAST // factor
+    size = pc.cast(values, pa.float64(), safe=False)
+    inside = pc.fill_null(pc.less_equal(pc.abs(size), float(largest)), False)
+    known = pc.if_else(inside, values, pa.scalar(None, values.type))
+    if pa.types.is_floating(known.type):
+        return pc.cast(pc.round(pc.multiply(pc.cast(known, pa.float64()), float(factor))), pa.int64())
+    return pc.multiply(pc.cast(known, pa.int64()), factor)
+
+
+def _parsed_texts(words: pa.ChunkedArray, time_format: str, zone: str) -> tuple[ArrowColumn, int]:
+    """Return text as instants: ISO 8601, or by a format."""
+    rows = pa.table({"text": words})
+    if time_format == TIMESTAMP:
+        statement = f"""
+            SELECT CASE WHEN regexp_matches(text, '{_ZONED}') THEN try_cast(text AS TIMESTAMPTZ) END AS moment,
+                   CASE WHEN regexp_matches(text, '{_LOCAL}') THEN try_cast(text AS TIMESTAMP) END AS local FROM rows
+        """
+        read = query(statement, rows=rows)
+        local = _bounded(read["local"])
+        return pc.coalesce(_bounded(read["moment"]).cast(INSTANT), _at(local, zone)), _valid(local)
+    times = query(f"SELECT try_strptime(text, {literal(time_format)}) AS moment FROM rows", rows=rows)["moment"]
+    return _native(times, zone)

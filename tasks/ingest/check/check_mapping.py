@@ -10,15 +10,13 @@ import pyarrow as pa
 
 from expectations.batches import DATASETS, QUARANTINED_SHARE, bounds
 from models.errors import TailorbirdError
-from models.ingest.check import item_and_user_suspicions, several_currencies, suspicions
-from models.ingest.segment.line_mapping import LineMapping
+from models.ingest.check import several_currencies, suspicions
+from models.ingest.segment.segment_mapping import LineMapping
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular.table_mapping import Mapping
 from models.primitives.json_types import JsonObject
-from tasks.ingest.check.findings import BrokenRule, TableFindings
-from tasks.ingest.check.segment import check_calls
-from tasks.ingest.check.tables import check_table
-from tasks.ingest.check.unconnected import CheckContext
+from tasks.ingest.check.findings import BrokenRule, CheckContext, TableFindings
+from tasks.ingest.check.tables import check_calls, check_table
 from tasks.sources import locations
 from tasks.sources.file_matching import LINE_PARTS, files_of
 from tasks.sources.mapping_files import read
@@ -120,7 +118,7 @@ def _add_amounts(tables: Sequence[TableFindings], mapping: SourceMapping, contex
     if isinstance(mapping, Mapping) and context.prices and context.purchases:
         prices, purchases = pa.concat_tables(context.prices), pa.concat_tables(context.purchases)
         table = next(one for one in tables if one.part == "items")
-        table.suspicions += item_and_user_suspicions.prices_nobody_paid(prices, purchases, mapping)
+        table.suspicions += suspicions.prices_nobody_paid(prices, purchases, mapping)
 
 
 def _notes(parts: dict[str, list[str]], context: CheckContext, mapping: SourceMapping) -> list[str]:
@@ -157,28 +155,37 @@ def _next(
     """Return what an ingest would do, and the next command."""
     flags = [word for key, value in overrides.items() if key in _FLAGS for word in (_FLAGS[key], value)]
     files = shlex.join([name, *paths, *flags])
-    if not accepted:
-        refused = "An ingest would refuse the files named above. Correct the mapping or the files, then:"
-        return refused, f"tailorbird check {files}"
-    ingest = f"tailorbird ingest {files}"
-    want = _want_of_consent(tables)
-    refusals = [one.refused_with_consent for one in tables if one.refused_with_consent]
-    if want and refusals:
-        both = f"No event would come in. With consent an ingest would refuse the file: {refusals[0]}."
-        return f"{both} Correct the mapping or the file, then:", f"tailorbird check {files}"
-    match want:
-        case suspicions.UNDECLARED:
-            declared = f'{ingest} --consent given --consent-note "…"'
-            return "No event would come in as the mapping stands. Only if every user agreed, next:", declared
-        case suspicions.ELSEWHERE:
-            return "An ingest would accept these rows of users whose stored answer allows it. Next:", ingest
-        case suspicions.NO_AGREEMENT:
-            return "No event would come in. If users did agree, correct the mapping, then:", f"tailorbird check {files}"
-    if not has_events:
-        return f"{_NO_EVENTS} An ingest would accept these rows. Next:", ingest
-    if loss := expected_loss(tables):
-        return f"{loss} Then, or to leave them there:", ingest
-    return "An ingest would accept these rows. Next:", ingest
+    check, ingest = f"tailorbird check {files}", f"tailorbird ingest {files}"
+    want, loss = _want_of_consent(tables), expected_loss(tables)
+    refused = next((one.refused_with_consent for one in tables if one.refused_with_consent), None)
+    steps = [
+        (not accepted, "An ingest would refuse the files named above. Correct the mapping or the files, then:", check),
+        (
+            want and refused,
+            f"No event would come in. With consent an ingest would refuse the file: {refused}. Correct the mapping or "
+            "the file, then:",
+            check,
+        ),
+        (
+            want == suspicions.UNDECLARED,
+            "No event would come in as the mapping stands. Only if every user agreed, next:",
+            f'{ingest} --consent given --consent-note "…"',
+        ),
+        (
+            want == suspicions.ELSEWHERE,
+            "An ingest would accept these rows of users whose stored answer allows it. Next:",
+            ingest,
+        ),
+        (
+            want == suspicions.NO_AGREEMENT,
+            "No event would come in. If users did agree, correct the mapping, then:",
+            check,
+        ),
+        (not has_events, f"{_NO_EVENTS} An ingest would accept these rows. Next:", ingest),
+        (loss, f"{loss} Then, or to leave them there:", ingest),
+        (True, "An ingest would accept these rows. Next:", ingest),
+    ]
+    return next((verdict, command) for holds, verdict, command in steps if holds)
 
 
 def _want_of_consent(tables: Sequence[TableFindings]) -> str | None:

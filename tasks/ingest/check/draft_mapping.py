@@ -129,11 +129,7 @@ def _decoded(head: bytes) -> tuple[str, str, str]:
     try:
         return head.decode("utf-8-sig"), "utf-8", ""
     except UnicodeDecodeError:
-        return _by_letters(head)
-
-
-def _by_letters(head: bytes) -> tuple[str, str, str]:
-    guess = guessed(head)
+        guess = guessed(head)
     encoding = guess.encoding if guess else "windows-1252"
     others = [f"{toml(one)} ({guess.read(one)})" for one in guess.others] if guess else []
     note = f"guessed: {guess.read(encoding)}; or {' or '.join(others)}" if guess and others else ""

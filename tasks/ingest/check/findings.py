@@ -2,22 +2,101 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from secrets import token_hex
+from tempfile import gettempdir
 from typing import Final, TypedDict
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
 
 from expectations.batches import bounds, limited, setting, stated
 from expectations.rules import RowRule, count_violations
+from infra.installation import Installation
+from infra.lake.delta_lake import Lake
 from models import columns
 from models.ingest.batch_limits import Bounds
-from models.ingest.check.advice import LINE_UNREADABLE, MEANINGS, advice
+from models.ingest.check.advice import MEANINGS, advice
 from models.ingest.check.suspicions import Suspicion, missing_consent
+from models.ingest.source_config import SourceMapping
 from models.ingest.tabular.unreadable_cells import KEYS
 from models.primitives.json_types import JsonObject
-from tasks.ingest.events.classification import BatchContext, ClassifiedChunk, EventChunk, RunState, classify, triage
+from tasks.ingest import ledger
+from tasks.ingest.events.classification import (
+    BatchContext,
+    ClassifiedChunk,
+    EventChunk,
+    RunState,
+    classify,
+    no_texts,
+    rules_of,
+    triage,
+)
+from tasks.ingest.rows.apply import Answers
 from tasks.ingest.validation import row_triage
+from tasks.ingest.validation.event_identity import KnownIds
 from tasks.quality.chunk_profile import ChunkProfile, with_counts
+
+
+class Unconnected(Installation):
+    """An installation that never opens its database and has its key only in memory."""
+
+    _key: bytes
+
+    def __init__(self) -> None:
+        """Generate the key."""
+        object.__setattr__(self, "_key", token_hex(32).encode())
+
+    @property
+    def key(self) -> bytes:
+        """The key of the pseudonyms of this process."""
+        return self._key
+
+
+@dataclass
+class CheckContext:
+    """The items and users of the files so far, in place of database tables."""
+
+    installation: Unconnected = field(default_factory=Unconnected)
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    items: pa.Array = field(default_factory=no_texts)
+    not_merchandise: pa.Array = field(default_factory=no_texts)
+    agreed: pa.Array = field(default_factory=no_texts)
+    refused: pa.Array = field(default_factory=no_texts)
+    amounts: list[pa.Table] = field(default_factory=list)
+    """Amounts by item and currency, of each file of events."""
+    prices: list[pa.Table] = field(default_factory=list)
+    """Items with their prices, of each catalogue file."""
+    purchases: list[pa.Table] = field(default_factory=list)
+    """Accepted events with their amounts, of each file of events."""
+    whole_catalogue: bool = False
+    """Whether `items` are all items of the source."""
+
+
+def open_context(mapping: SourceMapping, files: CheckContext) -> tuple[BatchContext, RunState]:
+    """Return the context of a batch that stores nothing; without the whole catalogue every item counts as known.
+
+    All answers about consent are those of the files.
+    """
+    if not files.whole_catalogue:
+        mapping = mapping.model_copy(update={"unknown_items": "accept"})
+    context = BatchContext(
+        files.installation,
+        mapping,
+        ledger.Batch("check", "events", mapping.name, "", mapping.consent_note),
+        catalogue=files.items,
+        non_merchandise=files.not_merchandise,
+        suppressed=no_texts(),
+        now=files.now,
+        late_before=files.now,
+        rules=rules_of(mapping, files.installation.key),
+    )
+    nobody = Answers(*[no_texts()] * 4)
+    empty_lake = Lake(f"{gettempdir()}/{uuid4()}")  # the folder does not exist
+    refused_before = set(files.refused.to_pylist())
+    return context, RunState(lambda _: nobody, KnownIds(empty_lake), refused_before, files.refused, files.agreed)
+
 
 EXAMPLES: Final = 3
 
@@ -155,6 +234,14 @@ def _verdict(
     return refused, triaged
 
 
+def broken_rule(rule: str, rows: int, of: int, examples: list[RowPlace], meaning: str = "") -> BrokenRule:
+    """Return what a check states about a rule; one outside the suite has its own meaning and advice."""
+    stated = meaning or MEANINGS.get(rule, rule.replace("_", " "))
+    return BrokenRule(
+        rule=rule, meaning=stated, advice=advice(rule.partition(":")[0]), rows=rows, of=of, examples=examples[:EXAMPLES]
+    )
+
+
 def broken_rules(quarantined: pa.Table, sample: pa.Table, rules: Sequence[RowRule], locate: Locate) -> list[BrokenRule]:
     """Return each broken rule with its meaning, its rows and some examples; `locate` finds a row by its number."""
     known = {rule.id: rule for rule in rules}
@@ -164,29 +251,11 @@ def broken_rules(quarantined: pa.Table, sample: pa.Table, rules: Sequence[RowRul
     for number, ids in zip(numbers, rule_ids, strict=True):
         for rule in ids:
             numbers_by_rule.setdefault(rule, []).append(number)
-    return [
-        {
-            "rule": rule,
-            "meaning": known[rule].meaning if rule in known else MEANINGS.get(rule, rule.replace("_", " ")),
-            "advice": advice(rule),
-            "rows": count,
-            "of": len(sample),
-            "examples": [locate(number, _key_of(known, rule)) for number in numbers_by_rule[rule][:EXAMPLES]],
-        }
-        for rule, count in sorted(counts.items(), key=lambda entry: -entry[1])
-    ]
-
-
-def misfit_lines(numbers: Sequence[int], rows: int, locate: Locate) -> list[BrokenRule]:
-    """Return the rule on lines that do not fit the header, as `broken_rules` does, for the lines `numbers`."""
-    if not numbers:
-        return []
-    rule, examples = LINE_UNREADABLE, [locate(number, "") for number in numbers[:EXAMPLES]]
-    return [
-        BrokenRule(
-            rule=rule, meaning=MEANINGS[rule], advice=advice(rule), rows=len(numbers), of=rows, examples=examples
-        )
-    ]
+    broken = []
+    for rule, count in sorted(counts.items(), key=lambda entry: -entry[1]):
+        examples = [locate(number, _key_of(known, rule)) for number in numbers_by_rule[rule][:EXAMPLES]]
+        broken.append(broken_rule(rule, count, len(sample), examples, known[rule].meaning if rule in known else ""))
+    return broken
 
 
 def _key_of(known: dict[str, RowRule], rule: str) -> str:

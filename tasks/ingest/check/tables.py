@@ -1,8 +1,10 @@
 """Checks the first rows of one table with the code that ingests it, without storing them."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Final, cast
 
@@ -23,12 +25,15 @@ from expectations.batches import (
 )
 from expectations.rules import flags
 from models import columns
-from models.ingest.check import item_and_user_suspicions, suspicions
+from models.ingest.check import suspicions
+from models.ingest.check.advice import LINE_UNREADABLE
 from models.ingest.check.several_currencies import amounts_of
 from models.ingest.check.suspicions import Suspicion
 from models.ingest.draft.mapping_text import toml
+from models.ingest.segment.event_types import event_name
+from models.ingest.segment.segment_mapping import LineMapping
 from models.ingest.tabular import transform
-from models.ingest.tabular.expressions import Source, column_of, columns_of, listed
+from models.ingest.tabular.mapping_keys import Source, column_of, columns_of, listed
 from models.ingest.tabular.table_mapping import EventsMapping, ItemsMapping, Mapping, UsersMapping
 from models.ingest.tabular.transform import Cleaned
 from models.ingest.tabular.unreadable_cells import cells_of, merge_unreadable
@@ -36,14 +41,14 @@ from models.ingest.tabular.values import words
 from models.ingest.text_files import NAMES, guessed, same
 from models.primitives.arrow_types import ArrowColumn
 from tasks.ingest.check import findings
-from tasks.ingest.check.findings import RowPlace, TableFindings
-from tasks.ingest.check.unconnected import CheckContext, open_context
-from tasks.ingest.events.chunk_readers import shape_chunk
+from tasks.ingest.check.findings import BrokenRule, CheckContext, Locate, RowPlace, TableFindings, open_context
+from tasks.ingest.events.chunk_readers import read_lines, shape_chunk
 from tasks.ingest.events.classification import EventChunk, no_texts
 from tasks.ingest.reference.read_reference import keyed_users, read_reference, reference_profile, triage_reference
+from tasks.ingest.rows.apply import ITEM, TRAITS
 from tasks.ingest.rows.quarantine import quarantined_lines
 from tasks.ingest.validation import row_triage
-from tasks.sources import csv_reader, table_files
+from tasks.sources import csv_reader, line_reader, table_files
 from tasks.sources.csv_reader import Csv
 from tasks.sources.mapping_files import part_of
 
@@ -73,27 +78,20 @@ def set_keys(part: transform.Part) -> set[str]:
     return {name for name in type(part).model_fields if getattr(part, name)} | set(getattr(part, "constants", {}))
 
 
-class RawRows:
-    """The first rows of a file, by their numbers."""
+def locator(path: Path, part: transform.Part, chunk: table_files.Chunk) -> Locate:
+    """Return a function that finds the first rows of `path` by their numbers, as the part reads them."""
+    used, count = used_columns(part), len(chunk.rows) + len(chunk.misfits)
+    lines = csv_reader.first_lines(path, table_files.csv_of(part), count) if csv_reader.is_csv(path) else []
 
-    def __init__(self, path: Path, part: transform.Part, chunk: table_files.Chunk) -> None:
-        """Store the rows of `path` as the part reads them."""
-        self._rows, self._used = chunk.rows, used_columns(part)
-        self._numbers = chunk.numbers
-        count = len(chunk.rows) + len(chunk.misfits)
-        self._lines = csv_reader.first_lines(path, table_files.csv_of(part), count) if csv_reader.is_csv(path) else None
-
-    def locate(self, number: int, column: str) -> RowPlace:
-        """Return where row `number` is, and the cells that a rule on `column` concerns."""
-        place = RowPlace(row=number + 1)
-        if self._lines and number < len(self._lines):
-            place = RowPlace(line=self._lines[number])
-        at = int(np.searchsorted(self._numbers, number))
-        if at == len(self._numbers) or self._numbers[at] != number:
-            return place
-        names = self._used.get(_KEYS_OF_COLUMNS.get(column, column), [])
-        place["cells"] = {name: _shown(self._rows[name][at]) for name in names}
+    def locate(number: int, column: str) -> RowPlace:
+        place = RowPlace(line=lines[number]) if number < len(lines) else RowPlace(row=number + 1)
+        at = int(np.searchsorted(chunk.numbers, number))
+        if at < len(chunk.numbers) and chunk.numbers[at] == number:
+            names = used.get(_KEYS_OF_COLUMNS.get(column, column), [])
+            place["cells"] = {name: _shown(chunk.rows[name][at]) for name in names}
         return place
+
+    return locate
 
 
 def _shown(cell: pa.Scalar) -> str | None:
@@ -125,20 +123,22 @@ def check_table(table: TableFindings, path: Path, mapping: Mapping, context: Che
     table.rows = len(chunk.rows) + len(chunk.misfits)
     if len(chunk.misfits) > highest_quarantined(dataset, mapping.limits) * table.rows:
         csv_reader.refuse_misfits(path, csv)
-    raw = RawRows(path, part, chunk)
+    locate = locator(path, part, chunk)
     if table.part == "events":
-        _check_events(table, path, chunk, raw, mapping, context)
+        _check_events(table, path, chunk, locate, mapping, context)
     else:
-        _check_reference(table, path, raw, mapping, context)
-    table.broken += findings.misfit_lines([line.number for line in chunk.misfits], table.rows, raw.locate)
+        _check_reference(table, path, locate, mapping, context)
+    if chunk.misfits:
+        places = [locate(line.number, "") for line in chunk.misfits[: findings.EXAMPLES]]
+        table.broken.append(findings.broken_rule(LINE_UNREADABLE, len(chunk.misfits), table.rows, places))
 
 
 def _check_events(
-    table: TableFindings, path: Path, chunk: table_files.Chunk, raw: RawRows, mapping: Mapping, context: CheckContext
+    table: TableFindings, path: Path, chunk: table_files.Chunk, locate: Locate, mapping: Mapping, context: CheckContext
 ) -> None:
     batch, run = open_context(mapping, context)
     events = shape_chunk(batch, mapping, chunk)
-    triaged = findings.check_events(table, batch, run, events, raw.locate)
+    triaged = findings.check_events(table, batch, run, events, locate)
     part = part_of(mapping, "events")
     codes = triaged.accepted[row_triage.USER_CODE].slice(0, findings.EXAMPLES)
     users = events.users[columns.USER_ID].take(codes).to_pylist()
@@ -185,15 +185,15 @@ def _of_constant_type(table: TableFindings, path: Path, part: EventsMapping, row
 
 def _of_consent(rows: pa.Table, part: EventsMapping | UsersMapping) -> Iterator[Suspicion]:
     if isinstance(part.consent, str):
-        yield from item_and_user_suspicions.unread_consent(part.consent, words(rows, part.consent), part.consent_words)
+        yield from suspicions.unread_consent(part.consent, words(rows, part.consent), part.consent_words)
 
 
 def _of_user_ids(ids: ArrowColumn, part: EventsMapping | UsersMapping) -> Iterator[Suspicion]:
     yield from suspicions.addresses_as_ids(ids)
-    yield from item_and_user_suspicions.user_ids_of_several_spellings(ids, listed(part.user_id))
+    yield from suspicions.user_ids_of_several_spellings(ids, listed(part.user_id))
 
 
-def _check_reference(table: TableFindings, path: Path, raw: RawRows, mapping: Mapping, context: CheckContext) -> None:
+def _check_reference(table: TableFindings, path: Path, locate: Locate, mapping: Mapping, context: CheckContext) -> None:
     dataset = cast(Dataset, table.part)
     part = part_of(mapping, dataset)
     names: list[pa.Table] = []
@@ -225,15 +225,15 @@ def _check_reference(table: TableFindings, path: Path, raw: RawRows, mapping: Ma
         whole=table.whole_file,
         dataset=dataset,
     )
-    table.broken = findings.broken_rules(triaged.quarantined, read.rows, rules, raw.locate)
+    table.broken = findings.broken_rules(triaged.quarantined, read.rows, rules, locate)
     table.suspicions += suspicions.unreadable_cells(one for one in read.unread if one.key != columns.AVAILABLE)
     if isinstance(part, ItemsMapping) and part.available:
         read_columns = ", ".join(columns_of([part.available]))
-        table.suspicions += item_and_user_suspicions.unread_stock(read_columns, stock, part.available_words)
+        table.suspicions += suspicions.unread_stock(read_columns, stock, part.available_words)
     if not getattr(part, "choose", None):
         good = read.rows.filter(pa.array(~row_triage.breaks_rule(flags(read.rows, rules))))
-        place = partial(_place, raw)
-        table.suspicions += item_and_user_suspicions.several_rows(good, key, columns.ROW, place, table.part == "items")
+        place = partial(_place, locate)
+        table.suspicions += suspicions.several_rows(good, key, columns.ROW, place, table.part == "items")
     if isinstance(part, ItemsMapping):
         _add_items(table, triaged.accepted, part, context)
     else:
@@ -241,8 +241,8 @@ def _check_reference(table: TableFindings, path: Path, raw: RawRows, mapping: Ma
     table.suspicions += suspicions.addresses_as_traits(triaged.accepted)
 
 
-def _place(raw: RawRows, number: int) -> str:
-    place = raw.locate(number, "")
+def _place(locate: Locate, number: int) -> str:
+    place = locate(number, "")
     return f"line {place['line']}" if "line" in place else f"row {place['row']}"
 
 
@@ -255,7 +255,7 @@ def _add_items(table: TableFindings, rows: pa.Table, part: ItemsMapping, context
     offered = rows.drop_columns(columns.AVAILABLE)
     offered = offered.rename_columns({columns.IN_STOCK: columns.AVAILABLE})
     table.examples = findings.records(offered, keys=set_keys(part))
-    table.suspicions += item_and_user_suspicions.empty_titles(rows)
+    table.suspicions += suspicions.empty_titles(rows)
     table.suspicions += suspicions.prices_in_cents(rows[columns.PRICE])
     context.prices.append(rows.select([columns.ITEM_ID, columns.PRICE]))
 
@@ -278,13 +278,57 @@ def doubtful_encoding(path: Path, csv: Csv) -> Iterable[Suspicion]:
     guess = guessed(csv_reader.beginning(path))
     if guess is None or (csv.encoding and guess.read(used) == guess.read(guess.encoding)):
         return
-    name = NAMES.get(used, used)
-    sentence = f"The file is not UTF-8 and is read as {name}, for example the word {guess.read(used)!r}."
+    read = {"name": NAMES.get(used, used), "word": guess.read(used)}
     if same(used, guess.encoding) or guess.read(used) == guess.read(guess.encoding):
-        yield Suspicion(
-            "encoding_not_stated", f"{sentence} If that is right, state it:", f"encoding = {toml(name.lower())}"
-        )
+        yield Suspicion.of("encoding_not_stated", f"encoding = {toml(read['name'].lower())}", **read)
         return
     others = "".join(f"\n# or {toml(one)}: {guess.read(one)}" for one in guess.others if not same(one, used))
-    sentence += f" As {guess.encoding} it would be {guess.read(guess.encoding)!r}. If that is right, write:"
-    yield Suspicion("encoding_may_be_another", sentence, f"encoding = {toml(guess.encoding)}{others}")
+    read |= {"other": guess.encoding, "other_word": guess.read(guess.encoding)}
+    yield Suspicion.of("encoding_may_be_another", f"encoding = {toml(guess.encoding)}{others}", **read)
+
+
+_BYTES: Final = 4 << 20
+"""Bytes that are read of a file: some thousands of calls."""
+
+
+def check_calls(table: TableFindings, path: Path, mapping: LineMapping, context: CheckContext) -> None:
+    """Add the findings on the first calls of a file. Raises TailorbirdError if the file cannot be read."""
+    batch, run = open_context(mapping, context)
+    chunk, read = next(read_lines(batch, mapping, path, table.file, _BYTES))
+    table.whole_file, table.rows = read >= path.stat().st_size, chunk.read
+    triaged = findings.check_events(table, batch, run, chunk, lambda number, _column: {"row": number + 1})
+    context.amounts.append(amounts_of(chunk.events))
+    if chunk.unreadable is not None:
+        table.broken += _unreadable(chunk.unreadable, chunk.read)
+    codes = triaged.accepted[row_triage.USER_CODE].slice(0, findings.EXAMPLES)
+    table.examples = findings.records(triaged.accepted, chunk.users[columns.USER_ID].take(codes).to_pylist())
+    entities = (update for update in chunk.updates(run) if update.kind in (ITEM, TRAITS))
+    shown = list(islice(entities, findings.EXAMPLES))
+    table.examples += [{"item_id": update.key, **update.payload} for update in shown if update.kind == ITEM]
+    table.suspicions += suspicions.addresses_as_ids(chunk.users[columns.USER_ID])
+    table.suspicions += _unknown_names(path, mapping)
+
+
+def _unreadable(rows: pa.Table, read: int) -> list[BrokenRule]:
+    """Return the unreadable lines by their fault."""
+    places: dict[str, list[RowPlace]] = {}
+    for line, reason in zip(rows["line"].to_pylist(), rows[row_triage.REASON].to_pylist(), strict=True):
+        places.setdefault(reason, []).append({"line": line})
+    broken = [(f"{row_triage.UNREADABLE}: {reason}", lines) for reason, lines in places.items()]
+    broken.sort(key=lambda entry: -len(entry[1]))
+    return [findings.broken_rule(rule, len(lines), read, lines, "the line is no call") for rule, lines in broken]
+
+
+def _unknown_names(path: Path, mapping: LineMapping) -> Iterator[Suspicion]:
+    """Yield the names of events without a meaning in the mapping, with proposed translations."""
+    names: Counter[str] = Counter()
+    meanings = mapping.meanings()
+    for line in next(line_reader.chunks(path, _BYTES))[line_reader.TEXT].to_pylist():
+        try:
+            call = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        name = mapping.event_name_of(call) if isinstance(call, dict) else None
+        if isinstance(name, str) and event_name(name) not in meanings:
+            names[name] += 1
+    yield from suspicions.untranslated("event_types_not_translated.names", names, "events")

@@ -17,10 +17,10 @@ from infra.keys.identity import pseudonyms, pseudonyms_of
 from models import columns
 from models.ingest import canonical_schema
 from models.ingest.canonical_schema import ANONYMOUS_ID, IS_DEVICE, ParsedLines
-from models.ingest.segment.line_mapping import LineMapping
+from models.ingest.segment.segment_mapping import LineMapping
+from models.ingest.source_config import people
 from models.ingest.tabular import transform
 from models.ingest.tabular.table_mapping import EventsMapping, Mapping
-from models.ingest.traffic_filter import people
 from models.primitives.arrow_sql import query
 from models.primitives.json_types import JsonObject
 from tasks.ingest.events.classification import BatchContext, EventChunk, RunState

@@ -15,9 +15,9 @@ from infra.database.bulk_copy import insert_new
 from infra.database.schema.schema import users
 from infra.keys.identity import key_version, remember
 from models import columns
-from models.ingest.segment.line_mapping import LineMapping
+from models.ingest.segment.segment_mapping import LineMapping
+from models.ingest.source_config import MARKS
 from models.ingest.tabular.table_mapping import Mapping
-from models.ingest.traffic_filter import MARKS
 from tasks.ingest import ledger
 from tasks.ingest.events.classification import BatchContext, ClassifiedChunk, EventChunk, RunState, before, triage
 from tasks.ingest.ledger import Batch, ChunkEntry

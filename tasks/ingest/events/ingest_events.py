@@ -17,8 +17,7 @@ from infra import locks
 from infra.installation import Installation, current
 from models import columns
 from models.errors import TailorbirdError
-from models.ingest.segment.line_mapping import LineMapping
-from models.ingest.segment.segment_mapping import SegmentMapping
+from models.ingest.segment.segment_mapping import LineMapping, SegmentMapping
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular.table_mapping import Mapping
 from models.ingest.tabular.unreadable_cells import UnreadableCells, merge_unreadable

@@ -18,7 +18,7 @@ from models import columns
 from models.ingest.canonical_schema import ALIASES, ANONYMOUS_ID, IS_DEVICE, REASON, ROW_NUMBER, ParsedLines
 from models.ingest.segment.segment_mapping import SegmentMapping
 from models.ingest.segment.single_calls import ALIAS, FAULT, FOUND_MARKS, JOINING, occurred_at
-from models.ingest.traffic_filter import MARKS
+from models.ingest.source_config import MARKS
 from models.primitives.json_types import JsonObject
 from tasks.ingest.events.chunk_readers import EntityUpdates, no_people, without_placeholders
 from tasks.ingest.events.classification import BatchContext, EventChunk, RunState

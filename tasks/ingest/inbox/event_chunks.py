@@ -18,8 +18,8 @@ from infra.database.schema.serving_schema import served_answers
 from models import columns
 from models.datasets.labels import IMPRESSION, SHOWN_AT
 from models.ingest.canonical_schema import EVENTS, IS_DEVICE, ROW_NUMBER
+from models.ingest.source_config import MARKS
 from models.ingest.tabular.unreadable_cells import CELL, CELLS, KEYS
-from models.ingest.traffic_filter import MARKS
 from models.primitives.arrow_types import ArrowColumn
 from models.primitives.json_types import JsonObject
 from models.primitives.time import read_moment

@@ -17,8 +17,7 @@ from infra.installation import Installation, current
 from infra.locks import LockHeldError
 from models import columns
 from models.ingest import placeholder_ids
-from models.ingest.source_config import SourceMapping
-from models.ingest.traffic_filter import LONGEST_ID
+from models.ingest.source_config import LONGEST_ID, SourceMapping
 from models.primitives.json_types import JsonObject
 from tasks.ingest import ledger
 from tasks.ingest.events.ingest_events import ChunkReader, ingest_batch

@@ -21,8 +21,8 @@ from urllib.parse import urlencode
 from infra.configuration import addresses
 from infra.services.http_client import basic_auth, open_answer
 from models.errors import TailorbirdError
-from models.ingest.mixpanel.mixpanel_mapping import Region
-from models.ingest.segment.identities import allowed
+from models.ingest.mixpanel import Region
+from models.ingest.segment.interactions import allowed
 from tasks.orchestration.run_artifacts import announce
 
 USERNAME, SECRET = "MIXPANEL_USERNAME", "MIXPANEL_SECRET"

@@ -14,8 +14,8 @@ from sqlalchemy import Connection, text
 from infra.database.engine import database_now
 from infra.installation import Installation, current
 from models.errors import TailorbirdError
-from models.ingest.mixpanel.mixpanel_mapping import MixpanelMapping, Region
-from models.ingest.segment.identities import allowed
+from models.ingest.mixpanel import MixpanelMapping, Region
+from models.ingest.segment.interactions import allowed
 from tasks.ingest import ledger
 from tasks.ingest.events.ingest_events import ingest_file, ledger_entry, store_lines
 from tasks.ingest.ledger import IngestRequest, LedgerEntry, batch_id_of, request_of

@@ -18,12 +18,11 @@ from infra.overview.corrections import corrections
 from models import columns
 from models.errors import TailorbirdError
 from models.ingest.canonical_schema import EVENTS
-from models.ingest.source_config import SourceMapping
+from models.ingest.source_config import MARKS, SourceMapping
 from models.ingest.tabular import transform
 from models.ingest.tabular.table_mapping import Mapping
 from models.ingest.tabular.unreadable_cells import CELL, CELLS, KEYS
 from models.ingest.tabular.values import translated
-from models.ingest.traffic_filter import MARKS
 from models.primitives.arrow_sql import query, texts
 from models.primitives.json_types import JsonObject
 from tasks.ingest import ledger

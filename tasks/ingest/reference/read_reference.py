@@ -14,13 +14,12 @@ import pyarrow.compute as pc
 from expectations.rules import RowRule, flags
 from models import columns
 from models.columns import ROW
-from models.ingest.normalisation import Counts
-from models.ingest.tabular import attribute_statements, transform
+from models.ingest.source_config import USER_ID_TOO_LONG, Counts, too_long
+from models.ingest.tabular import duplicate_rows, transform
 from models.ingest.tabular.duplicate_rows import COPIES, UPDATED_AT, WEEK, Choice, chosen
 from models.ingest.tabular.table_mapping import UsersMapping
 from models.ingest.tabular.transform import Cleaned
 from models.ingest.tabular.unreadable_cells import CELLS, UnreadableCells, merge_unreadable
-from models.ingest.traffic_filter import USER_ID_TOO_LONG, too_long
 from models.primitives.arrow_sql import query
 from tasks.ingest.validation import row_triage
 from tasks.ingest.validation.event_identity import pseudonymise
@@ -50,7 +49,7 @@ class ReferenceRows(NamedTuple):
     numbering: table_files.RowNumbering
     """How the file numbers its rows."""
     stated: pa.Table
-    """Values with the times from which they count, if the mapping names one (see `attribute_statements`)."""
+    """Values with the times from which they count, if the mapping names one (see `duplicate_rows`)."""
     misfits: Sequence[MisfitLine]
     """Lines that do not fit the header."""
 
@@ -92,9 +91,9 @@ def read_reference(
     total, skipped = most or table_files.row_count(path, csv, transform.kinds(part), MOST_SHARE), 0
     weekly = "recent" in getattr(part, "choices", {}).values()
     merged = _CondensedRows(partial(condense, rules=rules, weekly=weekly))
-    stated = _CondensedRows(attribute_statements.changes)
-    names = attribute_statements.dated(part)
-    stated.add(attribute_statements.SCHEMA.empty_table())
+    stated = _CondensedRows(duplicate_rows.changes)
+    names = part.dated
+    stated.add(duplicate_rows.SCHEMA.empty_table())
     samples, profiles, cleaned, unread = [], [], [], []
     misfits: list[MisfitLine] = []
     numbering = table_files.row_numbering(path, csv)
@@ -114,7 +113,7 @@ def read_reference(
         cleaned.append(shaped.counts)
         if names:
             good = rows.filter(pa.array(~row_triage.breaks_rule(flags(rows, rules))))
-            stated.add(attribute_statements.statements(good, names, good[ROW]))
+            stated.add(duplicate_rows.statements(good, names, good[ROW]))
         merged.add(rows)
     nulls = row_triage.total(one["nulls"] for one in profiles)
     profile = ChunkProfile(events=sum(one["events"] for one in profiles), nulls=nulls)

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 
 from infra.database.bulk_copy import copy_table
 from models.columns import CHANGING
-from models.ingest.tabular.attribute_statements import MOMENT
+from models.ingest.tabular.duplicate_rows import MOMENT
 from models.primitives.json_types import JsonObject
 
 ITEM_TABLE, ITEM_STATED, USER_TABLE = "item_table", "item_stated", "user_table"

@@ -15,7 +15,7 @@ from infra.database.bulk_copy import copy_table
 from infra.installation import Installation
 from infra.lake.delta_lake import Lake
 from models import columns
-from models.ingest.tabular.attribute_statements import MOMENT
+from models.ingest.tabular.duplicate_rows import MOMENT
 from tasks.ingest.reference.ingest_items import restore_items
 from tasks.ingest.reference.ingest_users import restore_users
 from tasks.ingest.rows import apply, statements

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from models.ingest.traffic_filter import marked
 from numpy.typing import NDArray
 
 from infra.keys.identity import pseudonyms, pseudonyms_of
@@ -18,13 +19,13 @@ from models import columns
 from models.columns import ROW
 from models.datasets.labels import IMPRESSION
 from models.ingest.canonical_schema import IS_DEVICE
-from models.ingest.mixpanel.parse import MIXPANEL_EVENT
-from models.ingest.source_config import SourceMapping
+from models.ingest.mixpanel import MIXPANEL_EVENT
+from models.ingest.source_config import SourceMapping, marked
 from models.ingest.tabular import transform
 from models.ingest.tabular.unreadable_cells import CELL, CELLS, KEYS, protected
-from models.ingest.traffic_filter import marked
 from models.primitives.arrow_sql import query, texts
 from models.primitives.distinct import distinct
+from tasks.ingest.validation.row_triage import EARLIER_HASH, USER_CODE
 
 USER_CODE: Final = "user_code"
 EARLIER_HASH: Final = "earlier_hash"

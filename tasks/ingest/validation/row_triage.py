@@ -22,8 +22,8 @@ from models.columns import ROW
 from models.datasets.labels import IMPRESSION
 from models.ingest.check.advice import CONFLICT as CONFLICT
 from models.ingest.check.advice import UNREADABLE as UNREADABLE
+from models.ingest.source_config import MARKS
 from models.ingest.tabular.unreadable_cells import CELLS, KEYS
-from models.ingest.traffic_filter import MARKS
 from models.primitives.arrow_sql import query
 from tasks.ingest.validation.event_identity import EARLIER_HASH, ID_HASH, KnownIds
 from tasks.ingest.validation.event_identity import USER_CODE as USER_CODE

@@ -9,8 +9,7 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Select, column, fu
 from sqlalchemy.sql import quoted_name
 from sqlalchemy.types import NULLTYPE, TypeEngine
 
-from models.ingest.tabular.mapping_keys import SqlKeys
-from models.ingest.tabular.sql_cursor import CursorPosition
+from models.ingest.tabular.sql_cursor import CursorPosition, SqlKeys
 from tasks.sources.sql.source_database import SourceDatabase, SourceDatabaseError
 
 _ALIAS: Final = "source_rows"

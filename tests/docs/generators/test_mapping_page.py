@@ -7,7 +7,7 @@ import pytest
 
 from docs.generators import mapping_page as page
 from docs.generators.mapping_examples import EXAMPLES
-from models.ingest.mixpanel import mixpanel_mapping as mixpanel_mapping
+from models.ingest import mixpanel
 from models.ingest.segment import segment_mapping as segment_mapping
 from models.ingest.tabular import table_mapping
 from models.primitives.json_types import JsonObject
@@ -24,7 +24,7 @@ TABLES: JsonObject = {
     "items": {"file": "i.csv", "item_id": "i", "title": "t"},
     "users": {"file": "u.csv", "user_id": "u", "attributes": []},
 }
-LINES = {"segment": segment_mapping.parse, "mixpanel": mixpanel_mapping.parse}
+LINES = {"segment": segment_mapping.parse, "mixpanel": mixpanel.parse}
 BESIDE = {
     "event_type": {"constants": {}},
     "event_types": {"event_type": "what", "constants": {}},

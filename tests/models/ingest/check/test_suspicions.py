@@ -7,8 +7,10 @@ import pyarrow as pa
 import pytest
 
 from models.ingest.check import suspicions
-from models.ingest.draft.vocabulary import event_type_of
-from models.ingest.tabular import expressions
+from models.ingest.check.suspicions import unread_consent, unread_stock, user_ids_of_several_spellings
+from models.ingest.tabular import mapping_keys
+from models.ingest.tabular.mapping_keys import parse
+from models.ingest.tabular.table_mapping import UsersMapping
 
 
 def ids(result: Any) -> list[str]:
@@ -67,18 +69,13 @@ def test_unknown_items_are_compared_without_regard_to_their_spelling(theirs: str
 def test_the_spelling_of_the_catalogue_is_offered_for_all_keys_with_the_item(
     theirs: list[str], ours: list[str], cure: str
 ) -> None:
-    event = ["Order", "Item No", expressions.parse("number(Qty)", "text", "")]
+    event = ["Order", "Item No", mapping_keys.parse("number(Qty)", "text", "")]
 
     (guess,) = suspicions.unknown_items(pa.table({"item_id": theirs}), pa.array(ours), "Item No", event)
 
     written = tomllib.loads(guess.write)
     assert written == {"item_id": {"expr": cure}, "event_id": ["Order", {"expr": cure}, {"expr": "number(Qty)"}]}
-    assert expressions.parse(cure, "text", "").columns == ("Item No",)
-
-
-def test_no_spelling_is_offered_that_the_catalogue_does_not_have() -> None:
-    (guess,) = suspicions.unknown_items(pa.table({"item_id": ["007"]}), pa.array(["07"]))
-    assert not guess.write
+    assert mapping_keys.parse(cure, "text", "").columns == ("Item No",)
 
 
 @pytest.mark.parametrize(
@@ -102,8 +99,51 @@ def test_a_value_that_does_not_grow_with_the_quantity_is_pointed_out(whole: bool
 
 
 @pytest.mark.parametrize(
-    ("word", "kind"),
-    [("addToCart", "add_to_cart"), ("Page View", "view"), ("PURCHASE", "purchase"), ("like", "like"), ("scroll", None)],
+    ("other", "difference", "expression"),
+    [
+        (" ann@shop.example", "only in spaces around them", 'trim("E-Mail")'),
+        ("Ann@Shop.example ", "only in case or spaces", 'lower(trim("E-Mail"))'),
+    ],
 )
-def test_words_of_other_systems_are_translated(word: str, kind: str | None) -> None:
-    assert event_type_of(word) == kind
+def test_user_ids_that_differ_only_in_their_spelling_are_counted(other: str, difference: str, expression: str) -> None:
+    ids = pa.chunked_array([["ann@shop.example", "bob@shop.example"], [other, None, other]])
+    (guess,) = user_ids_of_several_spellings(ids, ["E-Mail"])
+    assert guess.says.startswith(f"1 of 3 user ids differ from another one {difference}, and count as other users.")
+    assert guess.write == f"user_id = {{ expr = '{expression}' }}"
+
+
+def test_ids_of_a_few_users_that_differ_in_case_may_be_a_coincidence() -> None:
+    ids = pa.chunked_array([[f"user {number}" for number in range(2000)], ["User 7"]])
+    assert not list(user_ids_of_several_spellings(ids, ["id"]))
+    assert list(user_ids_of_several_spellings(pa.chunked_array([["user 7", "User 7"]]), ["id"]))
+
+
+def test_each_column_of_a_user_id_is_written_alike() -> None:
+    (guess,) = user_ids_of_several_spellings(pa.chunked_array([["a", "a "]]), ["id", parse("lower(mail)", "text")])
+    assert guess.write == 'user_id = [{ expr = "trim(id)" }, { expr = "trim(lower(mail))" }]'
+
+
+USUAL = UsersMapping.model_fields["consent_words"].default
+
+
+def test_words_of_stock_come_with_what_they_probably_mean_beside_those_that_are_stated() -> None:
+    [guess] = unread_stock("Stan", {"Brak": 27, "dostępny": 3, "xyz": 1, "w 5 dni": 1}, {"lieferbar": True})
+
+    assert "32 answers of 'Stan' (available)" in guess.says
+    assert tomllib.loads(guess.write) == {
+        "available_words": {"lieferbar": True, "brak": False, "dostępny": True, "w 5 dni": True}
+    }
+    assert guess.write.endswith('# to decide, in stock until then: "xyz"')
+
+
+def test_a_word_that_may_mean_yes_comes_with_the_key_for_it() -> None:
+    [guess] = unread_consent("Newsletter", pa.array(["tak", "nie", "Tak ", None, ""]), USUAL)
+
+    assert "'tak' (2)" in guess.says
+    assert "nie" not in guess.says
+    assert guess.write == 'consent_words = ["tak"]'
+
+
+def test_plain_answers_and_columns_of_many_words_are_no_reason_to_look() -> None:
+    assert not list(unread_consent("ok", pa.array(["yes", "no", "0"]), USUAL))
+    assert not list(unread_consent("ok", pa.array([f"u{n}" for n in range(50)]), USUAL))

@@ -2,13 +2,14 @@
 
 import pyarrow as pa
 
-from models.ingest.draft.parts import time_settings
+from models.ingest.draft.parts import Part
 from models.ingest.draft.roles import times_of
 from models.ingest.draft.samples import Sample
 
 
 def drafted(*cells: str) -> tuple[str | list[str] | None, str]:
-    return time_settings(Sample(("a.csv",), pa.table({"at": list(cells)}), ";"), ["at"])
+    part = Part("events", Sample(("a.csv",), pa.table({"at": list(cells)}), ";"))
+    return part.time_format("at"), "".join(line.note for line in part.lines)
 
 
 def test_a_column_of_two_formats_states_both_the_usual_one_first() -> None:

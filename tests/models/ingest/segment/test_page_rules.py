@@ -5,8 +5,7 @@ import pyarrow as pa
 import pytest
 
 from models.ingest.canonical_schema import ParsedLines
-from models.ingest.segment.page_rules import PageRule, PageRuleError
-from models.ingest.segment.parse import parse_lines
+from models.ingest.segment.parse import PageRule, parse_lines
 
 RULE = PageRule(r"/(film|série)/(?P<item_id>[^/?#']+)")
 
@@ -34,31 +33,19 @@ def test_a_page_about_no_item_is_routed(properties: Any) -> None:
     assert visit(properties).routed.to_pylist() == [{"row_number": 1, "kind": "page"}]
 
 
-def test_without_a_rule_all_pages_are_routed() -> None:
-    assert visit({"path": "/film/metropolis"}, rule=None).routed["kind"].to_pylist() == ["page"]
-
-
 def test_a_screen_is_known_by_its_name() -> None:
     assert visit({}, type="screen", name="/film/m").events["item_id"].to_pylist() == ["m"]
     assert visit({}, type="screen", name="Home").routed["kind"].to_pylist() == ["screen"]
 
 
-def test_a_rule_may_define_the_type_of_a_visit() -> None:
-    rule = PageRule("/read/(?P<item_id>.+)", event_type="consume")
-    assert visit({"path": "/read/it's"}, rule).events.select(["event_type", "item_id"]).to_pylist() == [
-        {"event_type": "consume", "item_id": "it's"}
-    ]
-
-
 @pytest.mark.parametrize(
-    ("pattern", "event_type", "message"),
+    ("pattern", "message"),
     [
-        ("/film/(.+)", "view", "has no group"),
-        ("/film/(?P<item_id>", "view", "is no regular expression"),
-        ("/film/(?=x)(?P<item_id>.+)", "view", "is no regular expression"),
-        ("/film/(?P<item_id>.+)", "seen", "There is no event type 'seen'"),
+        ("/film/(.+)", "has no group"),
+        ("/film/(?P<item_id>", "is no regular expression"),
+        ("/film/(?=x)(?P<item_id>.+)", "is no regular expression"),
     ],
 )
-def test_a_rule_that_cannot_work_is_refused(pattern: str, event_type: str, message: str) -> None:
-    with pytest.raises(PageRuleError, match=message):
-        PageRule(pattern, event_type)
+def test_a_rule_that_cannot_work_is_refused(pattern: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PageRule(pattern)

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from models.columns import EVENT_TYPES
 from models.ingest.canonical_schema import ParsedLines
-from models.ingest.segment.page_rules import PageRule
-from models.ingest.segment.parse import parse_lines
-from models.ingest.traffic_filter import MARKS, Traffic, marked
+from models.ingest.segment.parse import PageRule, parse_lines
+from models.ingest.source_config import MARKS, Traffic, marked
 from tests.examples import FEW
 
 KEYS = (
@@ -21,12 +20,7 @@ KEYS = (
     *("properties", "products", "product_id", "sku", "price", "quantity", "order_id", "rating", "path", "age"),
 )
 NAMES = (
-    "Product Viewed",
-    "Order Completed",
-    "Order Refunded",
-    "Product List Viewed",
-    "Cart Viewed",
-    "Product Reviewed",
+    *("Product Viewed", "Order Completed", "Order Refunded", "Product List Viewed", "Cart Viewed", "Product Reviewed"),
 )
 SCALARS = st.one_of(
     *(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8)),

@@ -2,8 +2,8 @@ import json
 
 import pyarrow as pa
 
-from models.ingest.normalisation import Spelling
 from models.ingest.segment.parse import parse_lines
+from models.ingest.source_config import Spelling
 from models.primitives.json_types import JsonObject
 
 
@@ -25,12 +25,6 @@ def test_the_latest_value_of_each_column_counts_in_any_order_of_the_lines() -> N
     )["cup"]
     assert (cup["title"], cup["brand"], cup["category"], cup["price"]) == ("New cup", "Clay", "Kitchen", 3.0)
     assert (cup["occurred_at"].day, cup["row_number"]) == (3, 0)
-
-
-def test_an_item_keeps_its_sku_and_what_else_describes_it() -> None:
-    properties = {"product_id": "p", "sku": "s", "name": "Cup", "variant": "blue", "url": "https://shop.example/cup"}
-    attributes = items(("01", "Product Viewed", properties))["p"]["attributes"]
-    assert attributes == {"sku": "s", "variant": "blue", "url": properties["url"], "image_url": None, "coupon": None}
 
 
 def test_carts_and_checkouts_are_no_interactions_but_describe_their_products() -> None:

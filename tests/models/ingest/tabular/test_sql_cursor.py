@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from models.ingest.tabular.mapping_keys import SqlKeys
-from models.ingest.tabular.sql_cursor import CursorError, CursorPosition, overlap_of
+from models.ingest.tabular.sql_cursor import CursorError, CursorPosition, SqlKeys, overlap_of
 
 VALUES: list[tuple[str, Any]] = [
     ("time", datetime(2024, 3, 1, 12, 0, 0, 123456, UTC)),

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from models.ingest.normalisation import Spelling
+from models.ingest.source_config import Spelling
 from models.ingest.tabular import transform
 from models.ingest.tabular.table_mapping import ItemsMapping, UsersMapping
 from models.ingest.tabular.unreadable_cells import CELLS, KEYS
@@ -75,10 +75,6 @@ def test_attributes_may_be_computed_under_a_name() -> None:
     assert (item["category"], item["price"]) == ("food", 2.0)
 
 
-def test_only_needed_columns_of_items_are_read_and_each_once() -> None:
-    assert transform.needed(ITEMS) == ["id", "name", "size", "top", "middle"]
-
-
 def test_titles_are_written_as_people_write_them() -> None:
     assert items(goods(), ITEMS)["title"].to_pylist() == ["Ice cream, 1 l"]
 
@@ -108,19 +104,6 @@ def test_categories_are_paths_and_other_things_than_goods_are_not_available(
     assert (item["category"], item["available"]) == (category, available)
 
 
-def test_titles_keep_their_case_by_default() -> None:
-    mapping = ITEMS.model_copy(update={"sentence_case": False})
-    assert items(goods(name=[" The\t\u00a0Iliad "]), mapping)["title"].to_pylist() == ["The Iliad, 1 L"]
-
-
-def test_words_for_people_are_tidied_and_of_alternatives_the_first_counts() -> None:
-    change = {"brand": "maker", "category_alternatives": "|"}
-    mapping = ItemsMapping(**{**ITEMS.model_dump(exclude_unset=True), **change})
-    rows = goods(top=[" FOOD  AND DRINK |TOYS"], middle=["  "], maker=[" A.  Vogel\n"])
-    item = items(rows, mapping).to_pylist()[0]
-    assert (item["category"], item["brand"]) == ("FOOD AND DRINK", "A. Vogel")
-
-
 def test_values_that_a_declared_constant_fills_are_marked() -> None:
     fill = {"category": "OTHER", "price": 1, "size": "one size"}
     change = {"price": "cost", "fill": fill}
@@ -134,25 +117,10 @@ def test_values_that_a_declared_constant_fills_are_marked() -> None:
     assert there["attributes"] == {"size": "1 L", **dict.fromkeys(marks)}
 
 
-def test_traits_are_filled_and_marked_too() -> None:
-    mapping = UsersMapping(file="f", user_id="id", attributes=["plan"], fill={"plan": "free"})
-    rows = pa.table({"id": ["1", "2"], "plan": ["", "gold"]})
-    assert users(rows, mapping)["attributes"].to_pylist() == [
-        {"plan": "free", "plan_imputed": "true"},
-        {"plan": "gold", "plan_imputed": None},
-    ]
-
-
 def test_only_traits_on_the_allow_list_enter() -> None:
     rows = pa.table({"id": [5], "age": ["18-24"], "email": ["a@example.org"], "kids": pa.array([None], pa.string())})
     result = users(rows, UsersMapping(file="f", user_id="id", attributes=["age", "kids"]))
     assert result.to_pylist() == [{"user_id": "5", "attributes": {"age": "18-24", "kids": None}}]
-
-
-def test_a_table_without_traits_can_be_read() -> None:
-    rows = pa.table({"id": [5, 6]})
-    result = users(rows, UsersMapping(file="f", user_id="id", attributes=[]))
-    assert result["attributes"].to_pylist() == [{}, {}]
 
 
 def test_categories_and_brands_are_spelt_as_declared_before_anything_is_decided_by_them() -> None:
@@ -203,19 +171,3 @@ def test_a_table_of_users_may_state_consent_and_its_time() -> None:
     assert transform.kinds(mapping)["at"] == "any"
     assert transform.kinds(mapping.model_copy(update={"time_format": "epoch_s"}))["at"] == "number"
     assert transform.needed(mapping) == ["id", "age", "ok", "at"]
-
-
-def test_a_catalogue_without_categories_has_unknown_ones() -> None:
-    part = ItemsMapping(file="i", item_id="id", title="name")
-    result = transform.items(pa.table({"id": ["a"], "name": ["Lamp"]}), part)
-    assert result.rows["category"].to_pylist() == [None]
-    assert result.counts == {}
-
-
-def test_a_catalogue_without_categories_gets_the_declared_one() -> None:
-    part = ItemsMapping(file="i", item_id="id", title="name", fill={"category": "Everything"})
-    result = transform.items(pa.table({"id": ["a"], "name": ["Lamp"]}), part)
-    assert result.rows.select(["category", "attributes"]).to_pylist() == [
-        {"category": "Everything", "attributes": {"category_imputed": "true"}}
-    ]
-    assert result.counts == {"category_imputed": 1}

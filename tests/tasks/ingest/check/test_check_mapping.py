@@ -151,18 +151,6 @@ def test_too_many_bad_rows_are_refused_and_the_same_check_comes_next(tmp_path: P
     assert result["next"].startswith("tailorbird check ")
 
 
-def test_a_missing_column_is_refused_by_its_contract(tmp_path: Path) -> None:
-    mapping = MAPPING.replace('quantity = "pieces"', 'quantity = "amount"')
-
-    result = checked(tmp_path, map(order, range(10)), mapping)
-
-    assert "column 'amount' is missing" in of(result, "events")["refused"]
-
-
-def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
-    assert "it has no rows" in of(checked(tmp_path, []), "events")["refused"]
-
-
 def test_events_without_a_catalogue_are_not_held_against_one(tmp_path: Path) -> None:
     mapping = shop(tmp_path, (order(n, sku="unheard-of") for n in range(100)))
 
@@ -223,12 +211,6 @@ def test_nothing_is_written_beside_the_files_and_nothing_has_to_run(
 def test_values_that_look_wrong_are_pointed_out(change: dict[str, str], guess: str, tmp_path: Path) -> None:
     rows = [order(n, **{name: text.format(n=n % 28 + 1) for name, text in change.items()}) for n in range(100)]
     assert guess in guesses(checked(tmp_path, rows))
-
-
-def test_prices_in_cents_are_pointed_out(tmp_path: Path) -> None:
-    products = ["sku,title,price", *(f"{n:03},Lamp {n},{n * 100 + 99}" for n in range(60))]
-    result = checked(tmp_path, map(order, range(100)), products=products)
-    assert guesses(result) == {"prices_in_cents", "prices_nobody_paid"}
 
 
 def test_a_catalogue_with_other_prices_than_customers_paid_is_named_and_the_lines_offered_agree(tmp_path: Path) -> None:
@@ -293,13 +275,6 @@ def test_rows_that_a_mapping_chooses_from_are_no_reason_for_doubt(tmp_path: Path
     assert guesses(result) == set()
 
 
-def test_rows_of_one_user_that_differ_are_named(tmp_path: Path) -> None:
-    result = requested(tmp_path, "c0,gold,yes", "c1,gold,yes", "c0,gold,yes", "c1,gold,no")
-
-    [guess] = of(result, "users")["suspicions"]
-    assert guess["says"] == "1 id has rows that differ in consent, such as line 3 and line 5. The last row counts."
-
-
 ASKING = MAPPING.replace('consent = "given"\nconsent_note = "test"', 'consent = "opt-in"') + (
     '[users]\nfile = "users.csv"\nuser_id = "id"\nattributes = ["plan"]\nconsent = "agreed"\n'
 )
@@ -341,25 +316,6 @@ def test_events_that_all_refuse_are_never_declared_to_agree(tmp_path: Path) -> N
     assert "given" not in result["next"]
 
 
-def test_rules_that_would_refuse_the_file_are_reported_before_any_user_agreed(tmp_path: Path) -> None:
-    mapping = MAPPING.replace('consent = "given"\nconsent_note = "test"', 'consent = "opt-in"')
-
-    result = checked(tmp_path, (order(n, pieces="0") for n in range(100)), mapping)
-
-    events = of(result, "events")
-    assert events["refused"] is None
-    assert events["broken"][0]["rule"] == "quantity_not_positive"
-    assert "With consent an ingest would refuse the file: 100 of 100 rows would wait in quarantine" in result["verdict"]
-
-
-def test_the_setting_that_would_read_cells_is_shown_as_a_line_of_the_mapping(tmp_path: Path) -> None:
-    result = checked(tmp_path, (order(n, paid='"1,50"') for n in range(100)))
-
-    [guess] = [one for one in of(result, "events")["suspicions"] if one["id"] == "unreadable_cells"]
-    assert guess["write"] == 'decimal = ","'
-    assert "would read 100 of 100" in guess["says"]
-
-
 def test_users_who_agreed_in_a_table_of_users_count(tmp_path: Path) -> None:
     mapping = MAPPING.replace('consent = "given"\nconsent_note = "test"', 'consent = "opt-in"') + (
         '[users]\nfile = "users.csv"\nuser_id = "id"\nattributes = ["plan"]\nconsent = "agreed"\n'
@@ -394,9 +350,7 @@ def test_a_segment_export_is_checked_with_names_that_stand_for_nothing(tmp_path:
     assert table["counts"]["accepted"] == 50
     assert table["examples"][0]["user_id"] == "u0"
     assert all(rule["advice"] for rule in table["broken"])
-    assert [(rule["rule"], rule["examples"]) for rule in table["broken"]] == [
-        ("unreadable: not_json", [{"line": 54}]),
-    ]
+    assert [(rule["rule"], rule["examples"]) for rule in table["broken"]] == [("unreadable: not_json", [{"line": 54}])]
     [guess] = table["suspicions"]
     assert '"Recipe Cooked" = ' in guess["write"]
 

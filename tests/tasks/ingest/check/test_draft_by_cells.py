@@ -57,26 +57,14 @@ def order_rows(lines: int, numeric: bool = False, other_form: int = 6) -> list[l
 def shop(folder: Path, headers: Headers, lines: int = 2, numeric: bool = False) -> list[Path]:
     """Write orders, items with an EAN that is unique, and users with an address that is unique."""
     orders, goods, people = headers
+    codes = [(n + 1, n + 1) if numeric else (f"{n:05}", f"K{n:04}") for n in range(100)]
     items = [
-        [
-            5_900_000_000_000 + n * 7919,
-            n + 1 if numeric else f"{n:05}",
-            f"Hyvä tuote {n}",
-            f"R{n % 6}",
-            f"{n + 4},99",
-            "1.3.2024",
-        ]
-        for n in range(60)
+        [5_900_000_000_000 + n * 7919, item, f"Hyvä tuote {n}", f"R{n % 6}", f"{n + 4},99", "1.3.2024"]
+        for n, (item, _) in enumerate(codes[:60])
     ]
     users = [
-        [
-            f"a{n}@posti.example",
-            n + 1 if numeric else f"K{n:04}",
-            f"Aino {n % 40}",
-            ("Oulu", "Turku")[n % 2],
-            "2.5.2024",
-        ]
-        for n in range(100)
+        [f"a{n}@posti.example", user, f"Aino {n % 40}", ("Oulu", "Turku")[n % 2], "2.5.2024"]
+        for n, (_, user) in enumerate(codes)
     ]
     return [
         write(folder / "1.tsv", orders, order_rows(lines, numeric)),

@@ -114,15 +114,3 @@ def test_a_long_cell_is_read_or_named_by_its_line(tmp_path: Path, size: int) -> 
     assert "line 42: a value is longer than 8 MiB" in table["refused"]
     with pytest.raises(TailorbirdError, match="a value is longer than 8 MiB"):
         draft_mapping([str(path)], "shop")
-
-
-@pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_a_draft_of_far_too_many_columns_is_refused(tmp_path: Path, kind: str) -> None:
-    names = [*USUAL, *(f"f{number}" for number in range(20_000))]
-    path = tmp_path / f"wide.{kind}"
-    if kind == "csv":
-        path.write_text(f"{','.join(names)}\n{','.join('1' * len(names))}\n")
-    else:
-        pq.write_table(pa.table({name: pa.array([1], pa.int8()) for name in names}), path)
-    with pytest.raises(TailorbirdError, match=r"20,005 columns, and a table has 10,000 at most"):
-        draft_mapping([str(path)], "shop")

@@ -15,8 +15,8 @@ from expectations.batches import EVENT_RULES
 from infra.lake.delta_lake import Lake
 from models import columns
 from models.ingest.canonical_schema import EVENTS
+from models.ingest.source_config import MARKS
 from models.ingest.tabular.unreadable_cells import KEYS
-from models.ingest.traffic_filter import MARKS
 from tasks.ingest.validation import row_triage
 from tasks.ingest.validation.event_identity import ID_HASH, PAYLOAD_COLUMNS, KnownIds, add_fingerprints
 

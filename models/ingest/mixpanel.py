@@ -1,20 +1,25 @@
-"""Parse lines of Mixpanel into canonical rows: events of a raw export, and profiles. No line is lost."""
+"""Define the mapping of a Mixpanel project: its raw export and its profiles."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from pathlib import Path
+from typing import Annotated, ClassVar, Final, Literal
+from zoneinfo import available_timezones
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import AfterValidator, Field
 
 from models.ingest import placeholder_ids
 from models.ingest.canonical_schema import ALIASES, ParsedLines
-from models.ingest.normalisation import Spelling, nonzero_counts
-from models.ingest.segment import identities as segment_identities
-from models.ingest.segment.event_types import Meaning
-from models.ingest.segment.fields import BLOCK, SPACE, WHOLE, consent, instant, pointers, word
+from models.ingest.segment import interactions
+from models.ingest.segment.event_types import MIXPANEL, Meaning
+from models.ingest.segment.fields import BLOCK, NOT_JSON, WHOLE, consent, instant, pointers, product_ids, word
 from models.ingest.segment.parse import canonical, decoded, meaning_table
-from models.primitives.arrow_sql import Query, connected, literal, texts
+from models.ingest.segment.segment_mapping import LineMapping
+from models.ingest.source_config import Spelling, nonzero_counts, parsed
+from models.primitives.arrow_sql import Query, connected, literal, statement_of, texts
+from models.primitives.json_types import JsonObject
 
 PRODUCTS: Final = "products"
 """The member that holds the list of an event's products."""
@@ -141,95 +146,53 @@ class Reading:
     """The zone of `time`."""
 
 
-# `sound` is the text if it is valid JSON, so functions on it cannot fail.
-_FAULT: Final = f"""CASE
-    WHEN sound IS NULL THEN CASE
-        WHEN text IS NULL AND raw IS NOT NULL THEN 'not_utf8'
-        WHEN coalesce(trim(text, {SPACE}), '') = '' THEN 'blank'
-        ELSE 'not_json' END
-    WHEN json_type(sound) <> 'OBJECT' THEN 'not_an_object'
-    WHEN profile THEN NULL
-    WHEN event IS NULL THEN 'event_missing'
-    WHEN json_type(p) IS DISTINCT FROM 'OBJECT' THEN 'properties_not_an_object' END"""
-
-
 def _statement(reading: Reading) -> str:
     names, structs = meaning_table(reading.meanings)
     block_values, block = members("p", BLOCK, reading.properties)
     whole_values, whole = members("p", WHOLE, reading.properties)
-    answers = f"json_extract_string(p, {pointers(reading.consent_properties)})"
-    refused_ids = texts(dict.fromkeys([*placeholder_ids.PEOPLE, *placeholder_ids.spellings(PLACEHOLDERS)]))
-    insert_id = f"CASE WHEN {own('$insert_id')} IS NOT NULL AND NOT list_contains({refused_ids}, {own('$insert_id')}) "
-    insert_id += f"AND regexp_full_match({own('$insert_id')}, '{_INSERT_ID}') THEN {own('$insert_id')} END"
-    before = f"coalesce({word(own('$distinct_id_before_identity'))}, {word(own('distinct_id'))})"
-    received = f"coalesce({micros_of(own('$mp_api_timestamp_ms'))}, {micros_of(own('mp_processing_time_ms'))})"
-    kind = (
-        f"coalesce(meaning.kind, CASE WHEN profile THEN 'identify' WHEN event IN {IDENTITY_EVENTS} THEN 'alias' "
-        "ELSE 'unknown_event' END)"
+    refused_ids = dict.fromkeys([*placeholder_ids.PEOPLE, *placeholder_ids.spellings(PLACEHOLDERS)])
+    return statement_of(
+        Path(__file__).with_suffix(".sql"),
+        event=word("json_extract_string(sound, '/event')"),
+        own=paths(OWN),
+        day_us=_DAY_US,
+        meanings=structs,
+        names=names,
+        not_json=NOT_JSON,
+        micros=micros_of(own("time")),
+        original=f"coalesce({word(own('$distinct_id_before_identity'))}, {word(own('distinct_id'))})",
+        bare_original=bare("original"),
+        device=DEVICE,
+        device_id=bare(word(own("$device_id"))),
+        stated_insert_id=own("$insert_id"),
+        refused_ids=texts(refused_ids),
+        insert_id_pattern=_INSERT_ID,
+        profile_id=word("json_extract_string(sound, '/$distinct_id')"),
+        user_id=word(own("$user_id")),
+        unhashed=_UNHASHED,
+        block_values=block_values,
+        block=block,
+        whole_values=whole_values,
+        whole=whole,
+        products=products(reading.properties),
+        product=", ".join(word(f"own_block.{name}") for name in product_ids(id_first=False)),
+        answers=f"json_extract_string(p, {pointers(reading.consent_properties)})",
+        identity_events=IDENTITY_EVENTS,
+        distinct_id=bare(word(own("distinct_id"))),
+        identified_id=bare(word(own("$identified_id"))),
+        anon_id=bare(word(own("$anon_id"))),
+        alias_id=bare(word(own("alias"))),
+        first_id=word(own("$distinct_ids/0")),
+        second_id=word(own("$distinct_ids/1")),
+        mixpanel_event=MIXPANEL_EVENT,
+        last_seen=instant(own("$last_seen")),
+        zone=literal(reading.time_zone),
+        written_time=instant(own("time")),
+        received=f"coalesce({micros_of(own('$mp_api_timestamp_ms'))}, {micros_of(own('mp_processing_time_ms'))})",
+        consent=consent("answers", reading.consent_properties),
+        user_agent=own("$user_agent"),
+        ip=f"coalesce({own('$ip')}, {own('ip')})",
     )
-    of_profile = "json_extract_string(sound, '/$distinct_id')"
-    parts = "event, coalesce(micros // day_us, 0), coalesce(original, ''), coalesce(insert_id, content)"
-    return f"""
-    WITH parsed AS (
-        SELECT row_number, raw, text, sound, {word("json_extract_string(sound, '/event')")} AS event,
-            coalesce(json_extract(sound, '/properties'), json_extract(sound, '/$properties')) AS p,
-            coalesce(json_type(sound, '/$properties') = 'OBJECT', false) AND json_extract(sound, '/event') IS NULL
-                AS profile
-        FROM (SELECT *, CASE WHEN json_valid(text) THEN text END AS sound FROM lines)
-    ), valued AS (
-        SELECT *, json_extract_string(p, {paths(OWN)}) AS own, {_FAULT} AS fault, {_DAY_US} AS day_us,
-            {structs}[enum_code(try_cast(translate(lower(event), ' _-', '') AS {names}))::INTEGER + 1] AS meaning
-        FROM parsed
-    ), identified AS (
-        SELECT *, {micros_of(own("time"))} AS micros, {insert_id} AS insert_id, {before} AS original,
-            {bare(word(own("$device_id")))} AS device_id,
-            CASE WHEN profile THEN {word(of_profile)} ELSE {word(own("$user_id"))} END AS stated_id,
-            coalesce(meaning.many, false) AS many, coalesce(meaning.reads, false) AS reads
-        FROM valued
-    ), resolved AS (
-        SELECT *, starts_with(original, '{DEVICE}') OR coalesce({bare("original")} = device_id, false) AS of_device,
-            CASE WHEN fault IS NULL AND insert_id IS NULL AND NOT profile
-                THEN sha256(json_merge_patch(p, '{_UNHASHED}')::VARCHAR) END AS content,
-            CASE WHEN reads AND fault IS NULL THEN list_transform([{block_values}], lambda values: {block})[1] END
-                AS own_block,
-            CASE WHEN reads AND fault IS NULL THEN list_transform([{whole_values}], lambda values: {whole})[1] END
-                AS whole,
-            CASE WHEN reads AND fault IS NULL THEN {products(reading.properties)} END AS products
-        FROM identified
-    ), people AS (
-        SELECT *, CASE WHEN profile AND starts_with(stated_id, '{DEVICE}') THEN NULL
-                ELSE coalesce(stated_id, CASE WHEN NOT of_device THEN original END) END AS known_id,
-            coalesce(device_id, CASE WHEN of_device THEN {bare("original")} END) AS anonymous_id,
-            coalesce({word("own_block.product_id")}, {word("own_block.sku")}, {word("own_block.id")}) IS NOT NULL
-                AS names_product,
-            coalesce(len(products), 0) AS entries, {answers} AS answers
-        FROM resolved
-    )
-    SELECT row_number, fault, CASE WHEN fault IS NOT NULL THEN sha256(raw) END AS sha256, {kind} AS kind, event,
-        coalesce(known_id, anonymous_id) AS user_id, known_id, anonymous_id,
-        known_id IS NULL AND anonymous_id IS NOT NULL AS is_device,
-        {bare(word(own("distinct_id")))} AS distinct_id, {bare("original")} AS original_id,
-        {bare(word(own("$identified_id")))} AS identified_id, {bare(word(own("$anon_id")))} AS anon_id,
-        {bare(word(own("alias")))} AS alias_id, {word(own("$distinct_ids/0"))} AS first_id,
-        {word(own("$distinct_ids/1"))} AS second_id,
-        CASE WHEN fault IS NULL AND NOT profile
-            THEN '{MIXPANEL_EVENT}' || left(sha256(concat_ws(chr(31), {parts})), 32) END AS message_id,
-        fault IS NULL AND NOT profile AND {own("$insert_id")} IS NOT NULL AND insert_id IS NULL AS insert_id_unusable,
-        CASE WHEN profile THEN {instant(own("$last_seen"))}
-            ELSE coalesce(make_timestamp(micros) AT TIME ZONE {literal(reading.time_zone)}, {instant(own("time"))}) END
-            AS occurred_at,
-        make_timestamp({received}) AT TIME ZONE 'UTC' AS received_at,
-        {consent("answers", reading.consent_properties)} AS consent, entries AS listed,
-        CASE WHEN profile THEN p END AS traits, NULL::VARCHAR AS visit, {own("$user_agent")} AS user_agent,
-        coalesce({own("$ip")}, {own("ip")}) AS ip, false AS id_first,
-        CASE WHEN fault IS NOT NULL OR profile
-            OR meaning.event_type = 'impression' AND NOT names_product AND entries = 0 THEN NULL
-            ELSE meaning.event_type END AS event_type,
-        CASE WHEN fault IS NOT NULL OR NOT reads THEN NULL
-            WHEN entries > 0 AND (many OR NOT names_product) THEN products ELSE [own_block] END AS blocks,
-        whole
-    FROM people
-    """
 
 
 def read_lines(query: Query, lines: pa.Table, reading: Reading) -> pa.Table:
@@ -255,7 +218,7 @@ def parse_lines(
     """
     with connected() as query:
         read = read_lines(query, decoded(query, lines), reading)
-        users = segment_identities.users(query, read.filter(pc.equal(read["kind"], "identify")), traits)
+        users = interactions.users(query, read.filter(pc.equal(read["kind"], "identify")), traits)
         parsed = canonical(query, read, users, aliases(query, read), spelling)
         unusable = int(pc.sum(read["insert_id_unusable"]).as_py() or 0)
         return replace(parsed, cleaned=parsed.cleaned | nonzero_counts(insert_id_unusable=unusable))
@@ -273,30 +236,78 @@ def aliases(query: Query, read: pa.Table) -> pa.Table:
     user's.
     """
     swapped = f"{_is_device('first_id')} AND NOT {_is_device('second_id')}"
+    parts = {
+        "device": bare(f"CASE WHEN {swapped} THEN first_id ELSE second_id END"),
+        "user": bare(f"CASE WHEN {swapped} THEN second_id ELSE first_id END"),
+    }
     rows = query(
-        f"""
-        WITH pairs AS (
-            SELECT row_number, occurred_at, anon_id AS anonymous_id, identified_id AS user_id FROM read
-            WHERE event = '$identify'
-            UNION ALL
-            SELECT row_number, occurred_at, distinct_id, alias_id FROM read WHERE event = '$create_alias'
-            UNION ALL
-            SELECT row_number, occurred_at, {bare(f"CASE WHEN {swapped} THEN first_id ELSE second_id END")},
-                {bare(f"CASE WHEN {swapped} THEN second_id ELSE first_id END")}
-            FROM read WHERE event = '$merge'
-            UNION ALL
-            -- A merge replaces the distinct id of earlier events.
-            SELECT row_number, occurred_at, original_id, distinct_id FROM read WHERE kind <> 'alias'
-        ), merged AS (SELECT * FROM pairs WHERE anonymous_id <> user_id), joined AS (
-            SELECT row_number, occurred_at, anonymous_id, false AS is_device, user_id FROM merged
-            UNION ALL SELECT row_number, occurred_at, anonymous_id, true, user_id FROM merged
-            UNION ALL SELECT row_number, occurred_at, user_id, true, user_id FROM merged
-            UNION ALL SELECT row_number, occurred_at, anonymous_id, true, known_id FROM read
-            WHERE kind <> 'alias' AND anonymous_id IS NOT NULL AND known_id IS NOT NULL
-        )
-        SELECT min(row_number) AS row_number, anonymous_id, is_device, user_id, max(occurred_at) AS occurred_at
-        FROM joined GROUP BY anonymous_id, is_device, user_id ORDER BY row_number, anonymous_id, is_device
-        """,
+        statement_of(Path(__file__).with_name("mixpanel_aliases.sql"), **parts),
         read=read.filter(read["fault"].is_null()),
     )
     return rows.cast(ALIASES)
+
+
+Region = Literal["us", "eu", "in"]
+
+
+def _known_members(properties: dict[str, str]) -> dict[str, str]:
+    unknown = sorted({member for member in properties.values() if member not in MEMBERS})
+    if unknown:
+        raise ValueError(f"no member is called {', '.join(unknown)}; use one of: {', '.join(MEMBERS)}")
+    return properties
+
+
+def _known_zone(zone: str) -> str:
+    if zone not in available_timezones():
+        raise ValueError(f"there is no time zone {zone!r}; write one such as UTC or Europe/Berlin")
+    return zone
+
+
+class MixpanelMapping(LineMapping):
+    """A mapping file of kind `mixpanel`."""
+
+    usual = MIXPANEL
+    known_placeholders: ClassVar[tuple[str, ...]] = (*placeholder_ids.PEOPLE, *PLACEHOLDERS)
+
+    kind: Literal["mixpanel"]
+    """States that the files contain Mixpanel's events and profiles."""
+    project: Annotated[int, Field(gt=0)] | None = None
+    """The id of the project whose API is read if no files are given."""
+    region: Region = "us"
+    """Where Mixpanel stores the project: us, eu or in."""
+    late_days: Annotated[int, Field(ge=0, le=400)] = 5
+    """For so many days after its end a day is read again, because events arrive late."""
+    time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+    """The zone of `time` and of days: that of the project if it was created before 2023, otherwise UTC."""
+    unknown_items: Literal["quarantine", "accept"] | None = "accept"
+    """What to do with events on items that neither a catalogue nor a product contains."""
+    consent_properties: list[str] = Field(["consent"])
+    """The properties of events and profiles that state consent, true or false; each that is there has to be true."""
+    traits: list[str] = Field([])
+    """The properties of profiles to keep; never e-mail, name, phone or address."""
+    profiles: bool = True
+    """Whether the API's profiles are read, if `traits` names any."""
+    events: dict[str, str] = Field({})
+    """Names of your own events → event types."""
+    properties: Annotated[dict[str, str], AfterValidator(_known_members)] = Field({})
+    """Names of your own properties → members of a product or an order, such as product_id, price or products."""
+
+    def parse_lines(self, lines: pa.Table) -> ParsedLines:
+        """Return the canonical rows of events and profiles."""
+        reading = Reading(self.meanings(), self.consent_properties, self.properties, self.time_zone)
+        return parse_lines(lines, reading, traits=self.traits, spelling=self.spelling)
+
+    def event_name_of(self, line: JsonObject) -> object:
+        """Return the name of an event, unless it is Mixpanel's own."""
+        name = line.get("event")
+        return None if isinstance(name, str) and name.startswith("$") else name
+
+    def of_one_day(self) -> "MixpanelMapping":
+        """Return the mapping without the keys that only choose what the API delivers."""
+        chosen = ("project", "region", "late_days", "profiles", "start", "end")
+        return self.model_copy(update={name: type(self).model_fields[name].default for name in chosen})
+
+
+def parse(content: JsonObject, name: str, label: Callable[[str], str] = str) -> MixpanelMapping:
+    """Return the mapping of a Mixpanel project in `content`. Raises MappingError with all faulty keys."""
+    return parsed(MixpanelMapping, content, name, label)

@@ -3,7 +3,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from models.ingest.tabular.expressions import LONGEST, Kind, parse
+from models.ingest.tabular.mapping_keys import LONGEST, Kind, parse
 from models.ingest.tabular.numbers import NumberForm
 from models.ingest.tabular.values import matching, value_of
 
@@ -79,10 +79,6 @@ def test_numbers_are_read_with_the_decimal_sign_of_the_file() -> None:
     assert values("price * 2", "number", rows) == [None, 4.0]
 
 
-def test_columns_that_differ_in_case_alone_are_different_columns() -> None:
-    assert values("id || ID", rows=pa.table({"id": ["a"], "ID": ["b"]})) == ["ab"]
-
-
 def test_a_value_does_not_depend_on_how_the_file_stores_its_column() -> None:
     stored = [pa.array(["1", "2"]), pa.array([1, 2]), pa.array([1.0, 2.0]), pa.array(["1", "2"]).dictionary_encode()]
     assert {tuple(values("if(a >= 2, 'two', a)", rows=pa.table({"a": a}))) for a in stored} == {("1", "two")}
@@ -91,14 +87,6 @@ def test_a_value_does_not_depend_on_how_the_file_stores_its_column() -> None:
 def test_a_condition_that_is_unknown_does_not_hold() -> None:
     assert matching(ROWS, parse("Quantity > 0", "condition")).to_pylist() == [True, False, False]
     assert matching(ROWS, None).to_pylist() == [True, True, True]
-
-
-def test_parentheses_alone_cost_nothing() -> None:
-    assert values("(" * 900 + "Quantity" + ")" * 900) == ["6", "-1", "many"]
-
-
-def test_no_rows_come_to_no_values() -> None:
-    assert values("Quantity * 2", "number", ROWS.slice(0, 0)) == []
 
 
 def test_texts_that_grow_are_cut() -> None:
@@ -115,28 +103,20 @@ def test_texts_that_grow_are_cut() -> None:
         ("a +", "number", "cannot be read .*column names with spaces"),
         ("order", "text", 'such as "order" in double quotes'),
         ("a, b", "text", "more than one expression"),
-        ("a as b", "text", "more than one expression"),
         ("a from events", "text", "more than one expression"),
-        ("a where b = 1", "text", "more than one expression"),
-        ("a limit 1", "text", "more than one expression"),
         ("a; drop table events", "text", "more than one statement|cannot be read"),
         ("a) from (select 1", "text", "cannot be read|more than one"),
         ("(select 1)", "text", "no SUBQUERY"),
         ("exists(select 1)", "condition", "no SUBQUERY"),
         ("a::int", "number", r"no CAST; write number\(…\) or text\(…\)"),
         ("a.b", "text", "a column with a dot in double quotes"),
-        ("*", "text", "no STAR"),
-        ("?", "text", "no PARAMETER"),
-        ("x -> 1", "text", "no LAMBDA"),
         ("sum(a) over ()", "number", "no WINDOW"),
         ("sum(a)", "number", "there is no function sum in an expression; use abs, .*trim, upper"),
         ("read_text('/etc/passwd')", "text", "there is no function read_text"),
         ("getenv('HOME')", "text", "there is no function getenv"),
         ("current_setting('threads')", "text", "there is no function current_setting"),
         ("main.lower(a)", "text", "write lower\\(…\\) with plain arguments"),
-        ("lower(distinct a)", "text", "write lower\\(…\\) with plain arguments"),
         ("a like 'C%'", "condition", "use starts_with, ends_with, contains or matches"),
-        ("[a]", "text", "there is no function list_value"),
         ("a[1]", "text", "no operator ARRAY_EXTRACT"),
         ("a is distinct from b", "condition", "no comparison COMPARE_DISTINCT_FROM"),
         ("lower(a, b)", "text", "lower takes 1 arguments, and 2 are given"),
@@ -147,14 +127,10 @@ def test_texts_that_grow_are_cut() -> None:
         ("substr(a, b, 1)", "text", "substr needs a whole number that is written out"),
         ("substr(a, 1, 99999999999999999999)", "text", "substr needs a whole number"),
         ("a = ''", "condition", "write `is null`"),
-        ("a = null", "condition", "write `is null`"),
         ("a", "condition", "write a comparison"),
         ("'x'", "number", "write number"),
-        ("a > 1", "number", "a condition stands where a number is needed"),
-        ("a * 'x'", "number", "a text stands where a number is needed"),
         ("9" * 400, "number", "cannot be used as a number"),
         ("+".join("a" * 900), "number", "nested too deeply"),
-        ("not " * 400 + "a = 1", "condition", "nested too deeply"),
         ("a" * (LONGEST + 1), "text", "2,000 characters at most"),
         (5, "text", "write it in quotes"),
     ],

@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from models.ingest.tabular.timestamps import INSTANT, instants
+from models.ingest.tabular.values import INSTANT, instants
 
 
 def read(
@@ -25,17 +25,15 @@ SECONDS = 1_717_243_200
     ("values", "kind", "time_format"),
     [
         ([SECONDS], pa.int64(), "epoch_s"),
-        ([SECONDS], pa.int32(), "epoch_s"),
+        ([f" {SECONDS} "], pa.string(), "epoch_s"),
         ([float(SECONDS)], pa.float64(), "epoch_s"),
         ([Decimal(SECONDS)], pa.decimal128(12), "epoch_s"),
-        ([f" {SECONDS} "], pa.string(), "epoch_s"),
         ([SECONDS * 1000], pa.uint64(), "epoch_ms"),
         ([SECONDS * 1000], pa.timestamp("ms"), "timestamp"),
         ([SECONDS * 1_000_000], pa.int64(), "epoch_us"),
         ([str(SECONDS * 1_000_000)], pa.string(), "epoch_us"),
         (["2024-06-01T12:00:00"], pa.string(), "timestamp"),
         (["2024-06-01 14:00+02:00"], pa.large_string(), "timestamp"),
-        (["2024-06-01T12:00:00.000Z"], pa.string(), "timestamp"),
         (["01.06.2024 12 Uhr"], pa.string(), "%d.%m.%Y %H Uhr"),
         (["Jun 1 2024 12:00 PM"], pa.string(), "%b %d %Y %I:%M %p"),
         (["2024-06-01 14:00 +0200"], pa.string(), "%Y-%m-%d %H:%M %z"),
@@ -101,12 +99,6 @@ def test_a_time_with_a_zone_ignores_the_zone_of_the_mapping() -> None:
 )
 def test_a_value_that_is_no_time_is_null_and_no_error(values: list[Any], kind: pa.DataType, time_format: str) -> None:
     assert read([*values, None], kind, time_format) == [None] * (len(values) + 1)
-
-
-@pytest.mark.parametrize("time_format", ["timestamp", "epoch_s", "%Y"])
-@pytest.mark.parametrize("kind", [pa.string(), pa.int64(), pa.timestamp("us"), pa.null()])
-def test_no_rows_are_no_times(kind: pa.DataType, time_format: str) -> None:
-    assert read([], kind, time_format) == []
 
 
 def test_of_several_formats_the_first_that_reads_a_cell_counts() -> None:

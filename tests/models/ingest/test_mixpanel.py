@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 
 from models.ingest.canonical_schema import ParsedLines
-from models.ingest.mixpanel.mixpanel_mapping import MixpanelMapping, parse
+from models.ingest.mixpanel import MixpanelMapping, parse
 from models.ingest.source_config import MappingError
 from models.primitives.json_types import JsonObject
 
-GOLDEN = Path(__file__).parents[3] / "golden" / "mixpanel"
-SHIPPED = Path(__file__).parents[4] / "tasks" / "sources" / "mappings" / "mixpanel.toml"
+GOLDEN = Path(__file__).parents[2] / "golden" / "mixpanel"
+SHIPPED = Path(__file__).parents[3] / "tasks" / "sources" / "mappings" / "mixpanel.toml"
 NOON = 1_602_590_400
 """2020-10-13, 12:00 UTC."""
 DEVICE = "5d958f87-542d-4c10-9422-0ed75893dc81"
@@ -236,7 +236,7 @@ def test_no_value_loses_a_line() -> None:
 def test_own_names_need_known_targets() -> None:
     with pytest.raises(MappingError, match="no member is called colour"):
         mapping(properties={"Colour": "colour"})
-    with pytest.raises(MappingError, match="There is no event type 'eat'"):
+    with pytest.raises(MappingError, match="there is no event type 'eat'"):
         mapping(events={"Eaten": "eat"})
     with pytest.raises(MappingError, match="there is no time zone 'Mars'"):
         mapping(time_zone="Mars")

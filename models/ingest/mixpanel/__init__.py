@@ -1,1 +1,0 @@
-"""Mixpanel's raw export and profiles: parsing into the canonical schema."""
