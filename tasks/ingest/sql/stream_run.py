@@ -17,8 +17,7 @@ from infra import locks
 from infra.database.engine import database_now
 from infra.installation import Installation
 from models.errors import TailorbirdError
-from models.ingest.tabular.mapping_keys import SqlKeys
-from models.ingest.tabular.sql_cursor import CursorKind, CursorPosition
+from models.ingest.tabular.sql_cursor import CursorKind, CursorPosition, SqlKeys
 from models.ingest.tabular.table_mapping import Mapping
 from models.ingest.tabular.transform import Part
 from tasks.ingest import ledger

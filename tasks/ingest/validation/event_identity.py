@@ -10,7 +10,6 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from models.ingest.traffic_filter import marked
 from numpy.typing import NDArray
 
 from infra.keys.identity import pseudonyms, pseudonyms_of
@@ -25,7 +24,6 @@ from models.ingest.tabular import transform
 from models.ingest.tabular.unreadable_cells import CELL, CELLS, KEYS, protected
 from models.primitives.arrow_sql import query, texts
 from models.primitives.distinct import distinct
-from tasks.ingest.validation.row_triage import EARLIER_HASH, USER_CODE
 
 USER_CODE: Final = "user_code"
 EARLIER_HASH: Final = "earlier_hash"

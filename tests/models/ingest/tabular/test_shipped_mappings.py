@@ -5,11 +5,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from expectations.limits import bounds
 
 from expectations.batches import bounds
 from models.ingest import mixpanel
-from models.ingest.mixpanel import mixpanel_mapping as mixpanel_mapping
 from models.ingest.segment import segment_mapping as segment_mapping
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular import table_mapping
