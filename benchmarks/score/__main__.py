@@ -17,7 +17,7 @@ from rich.table import Table
 from sqlalchemy import text
 
 from benchmarks.installation import installed
-from benchmarks.results import FOLDER, publish
+from benchmarks.results import FOLDER, peak_mb, publish
 from benchmarks.score.peers import implicit_seconds, lightfm_seconds, product_seconds
 from benchmarks.score.synthetic_shop import build, factors
 from benchmarks.score.two_stage import two_stage_users_per_s
@@ -37,7 +37,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--users", type=int, default=USERS)
     parser.add_argument("--ours", action="store_true", help="Only ours, and the limit.")
+    parser.add_argument("--placement", help="Only score and publish it, in an installation of another process.")
     options = parser.parse_args()
+    if options.placement:
+        _score(options.placement)
+        return
     var = (FOLDER / "score-var").absolute()
     shutil.rmtree(var, ignore_errors=True)
     os.environ["TAILORBIRD_PLACEMENTS"] = str(var / "placements.toml")
@@ -82,7 +86,7 @@ def _measured(users: int, url: str, *, peers: bool) -> dict[str, float]:
 
 
 def _ours(placement: str) -> JsonObject:
-    command = [sys.executable, "-m", "benchmarks.score.tailorbird", placement]
+    command = [sys.executable, "-m", "benchmarks.score", "--placement", placement]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     payload: JsonObject = json.loads(done.stdout.splitlines()[-1])
     print(f"{placement}: {payload['lists']:,} lists in {payload['seconds']:.1f} s", file=sys.stderr)
@@ -102,6 +106,22 @@ def _flip_ms(installation: Installation) -> float:
             max(_pointer_seconds(installation, *((live, other), (other, live))[turn % 2]) for turn in range(_TIMES))
             * 1000
         )
+
+
+def _score(placement: str) -> None:
+    """Print seconds, lists and peak memory from loading the champion to the pointer's move, without imports."""
+    import faiss  # noqa: F401 - opened before the clock runs, as by a worker that has scored before
+    import great_expectations  # noqa: F401
+    import sklearn.decomposition  # noqa: F401
+
+    from infra.installation import current
+    from tasks.scoring.score_placement import score_placement
+
+    current()
+    started = time.perf_counter()
+    batch = score_placement.fn(placement)
+    seconds = time.perf_counter() - started
+    print(json.dumps({"seconds": seconds, "lists": batch["users"], "peak_mb": peak_mb(), "summary": batch["summary"]}))
 
 
 def _pointer_seconds(installation: Installation, expected: int, batch_id: int) -> float:

@@ -21,13 +21,15 @@ def main() -> None:
     from mlflow.server.handlers import initialize_backend_stores
 
     store = os.environ["MLFLOW_BACKEND_STORE_URI"]
-    os.environ |= {
-        constants.BACKEND_STORE_URI_ENV_VAR: store,
-        constants.SERVE_ARTIFACTS_ENV_VAR: "true",
-        constants.ARTIFACT_ROOT_ENV_VAR: _ARTIFACTS,
-        constants.ARTIFACTS_DESTINATION_ENV_VAR: os.environ["MLFLOW_ARTIFACTS_DESTINATION"],
-        "_MLFLOW_SGI_NAME": "uvicorn",
-    }
+    os.environ.update(
+        {
+            constants.BACKEND_STORE_URI_ENV_VAR: store,
+            constants.SERVE_ARTIFACTS_ENV_VAR: "true",
+            constants.ARTIFACT_ROOT_ENV_VAR: _ARTIFACTS,
+            constants.ARTIFACTS_DESTINATION_ENV_VAR: os.environ["MLFLOW_ARTIFACTS_DESTINATION"],
+            "_MLFLOW_SGI_NAME": "uvicorn",  # as `mlflow server` tells its second process
+        }
+    )
     initialize_backend_stores(store, store, _ARTIFACTS)
     gc.freeze()
     gc.enable()
