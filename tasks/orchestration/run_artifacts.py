@@ -17,7 +17,6 @@ from infra.registry.client import Registry
 from infra.services import data_docs
 from models.primitives.escaping import for_markdown, for_terminal
 from models.primitives.json_types import JsonObject
-from models.tuning.study_config import search_table
 from tasks.orchestration.table_columns import Columns, Row, TableRow, in_order, rounded
 
 _LINK: Final = re.compile(r"\[([^\[\]]*)\]\(([^()\s]*)\)")
@@ -143,6 +142,8 @@ def show_leaderboard(version: str, rows: Sequence[Row]) -> None:
 
 def show_search(version: str, searches: Sequence[Row]) -> None:
     """Show the best settings of each model with a link to MLflow, and all trials."""
+    from models.tuning.study_config import search_table  # imports SciPy
+
     best = [
         line | {"run": f"[MLflow]({row['page']})"} for line, row in zip(search_table(searches), searches, strict=True)
     ]

@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from expectations.rules import not_in_set
 from infra.installation import Installation
+from models.gate.results import GateResult, Outcome
 from models.gate.thresholds import GateThresholds
 from models.monitoring.audit.report import Audit, run_audit
 from models.monitoring.drift.calibration.calibrate import Calibration
@@ -96,19 +97,17 @@ def assert_plain(seen: Seen, times: int) -> None:
 
 
 def test_the_review_report_shows_hostile_names_as_text(review: review_page.Page, opened: Callable[[str], Seen]) -> None:  # noqa: F811
+    check = replace(CHECKS[0], name=HOSTILE, detail=HOSTILE + ENDINGS, outcome=Outcome.REFUSED)
+    gate = GateResult(False, (check,), (replace(GROUPS[0], trait=HOSTILE, value=HOSTILE),))
     hostile = replace(
         review,
-        checks=[replace(CHECKS[0], name=HOSTILE, detail=HOSTILE + ENDINGS)],
-        groups=[replace(GROUPS[0], trait=HOSTILE, value=HOSTILE)],
+        version=replace(review.version, gate=gate),
         examples=[replace(EXAMPLE, bought=["i1", HOSTILE])],
         titles={"i1": HOSTILE, "i3": HOSTILE + ENDINGS},
-        against=HOSTILE,
-        limits=[HOSTILE],
         settings={HOSTILE: HOSTILE},
         facts={HOSTILE: HOSTILE},
         libraries={HOSTILE: HOSTILE},
         links={HOSTILE: "http://127.0.0.1/"},
-        verdict=HOSTILE,
         material=HOSTILE,
     )
     assert_plain(opened(review_page.render(hostile)), 15)

@@ -69,8 +69,8 @@ def test_a_part_of_the_users_has_the_acts_of_that_part(two: TrainingData) -> Non
 
 
 def test_without_stored_acts_there_are_purchases_only(two: TrainingData) -> None:
-    earlier_format, other_cut = with_acts(two, SEEN, manifest={}), replace(with_acts(two, SEEN), cut=two.cut - 1)
-    for data in (two, earlier_format, other_cut):
+    other_cut = replace(with_acts(two, SEEN), cut=two.cut - 1)
+    for data in (two, other_cut):
         events = Ordered.of(data)
         assert events.bought.all()
         assert len(events.user) == 3

@@ -259,7 +259,7 @@ def test_the_move_of_all_that_waits_ends_after_that_of_another_process(api: Api,
             assert not waiting.done()
         if goes_on:
             with pytest.MonkeyPatch.context() as patch:  # it has the lock already
-                patch.setattr(ingest_events.advisory_locks, "locked", lambda *_, **__: nullcontext(lambda: None))
+                patch.setattr(ingest_events.locks, "locked", lambda *_, **__: nullcontext(lambda: None))
                 move_events(api.here, batch)
         held.close()  # or it was killed
         assert waiting.result() == [batch.batch_id]
