@@ -137,7 +137,7 @@ def _check_events(
     table: TableFindings, path: Path, chunk: table_files.Chunk, locate: Locate, mapping: Mapping, context: CheckContext
 ) -> None:
     batch, run = open_context(mapping, context)
-    events = shape_chunk(batch, mapping, chunk)
+    events = shape_chunk(batch.installation, mapping, chunk)
     triaged = findings.check_events(table, batch, run, events, locate)
     part = part_of(mapping, "events")
     codes = triaged.accepted[row_triage.USER_CODE].slice(0, findings.EXAMPLES)
@@ -302,7 +302,7 @@ def check_calls(table: TableFindings, path: Path, mapping: LineMapping, context:
         table.broken += _unreadable(chunk.unreadable, chunk.read)
     codes = triaged.accepted[row_triage.USER_CODE].slice(0, findings.EXAMPLES)
     table.examples = findings.records(triaged.accepted, chunk.users[columns.USER_ID].take(codes).to_pylist())
-    entities = (update for update in chunk.updates(run) if update.kind in (ITEM, TRAITS))
+    entities = (update for update in chunk.updates(batch, run) if update.kind in (ITEM, TRAITS))
     shown = list(islice(entities, findings.EXAMPLES))
     table.examples += [{"item_id": update.key, **update.payload} for update in shown if update.kind == ITEM]
     table.suspicions += suspicions.addresses_as_ids(chunk.users[columns.USER_ID])

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from expectations.batches import check_contract
+from infra.installation import Installation
 from infra.keys.credentials import DEVICE
 from infra.keys.identity import pseudonyms, pseudonyms_of
 from models import columns
@@ -43,7 +44,7 @@ _CALL_SOURCE: Final = "context.consent of the user's latest event"
 
 
 def shape_chunk(
-    context: BatchContext,
+    installation: Installation,
     mapping: Mapping,
     rows: table_files.Chunk,
     numbering: table_files.RowNumbering = table_files.BY_ROW,
@@ -53,7 +54,7 @@ def shape_chunk(
     part: EventsMapping = part_of(mapping, "events")
     selected = transform.selected(rows.rows, part)
     positions = rows.numbers[np.flatnonzero(selected)]
-    key, cleaned = context.installation.key, transform.events(rows.rows.filter(selected), part, mapping.spelling)
+    key, cleaned = installation.key, transform.events(rows.rows.filter(selected), part, mapping.spelling)
     stated, owners = _owners(cleaned.rows, key)
     events, users = prepare(stated, mapping, key, positions, identified=part.event_id is not None)
     return EventChunk(
@@ -61,7 +62,7 @@ def shape_chunk(
         users,
         routed=len(rows.rows) - len(events),
         unreadable=quarantined_lines(rows.misfits, numbering, key),
-        updates=partial(_updates, context, events, owners),
+        updates=partial(_updates, events, owners),
         cleaned=cleaned.counts,
         unread=numbering.describe_unreadable(cleaned.unread, events, positions),
         numbering=numbering,
@@ -86,7 +87,7 @@ def _owners(rows: pa.Table, key: bytes) -> tuple[pa.Table, list[Update]]:
     ]
 
 
-def _updates(context: BatchContext, events: pa.Table, owners: Sequence[Update], run: RunState) -> Iterator[Update]:
+def _updates(events: pa.Table, owners: Sequence[Update], context: BatchContext, run: RunState) -> Iterator[Update]:
     """Yield agreements after a refusal, and the owners of devices."""
     yield from consent_updates(context, events, run)
     suppressed = set(context.suppressed.to_pylist())
@@ -108,14 +109,14 @@ def consent_updates(context: BatchContext, events: pa.Table, run: RunState) -> I
 
 
 def read_table(
-    context: BatchContext, mapping: Mapping, path: Path, prepare: Prepare = prepare_events
+    installation: Installation, mapping: Mapping, path: Path, prepare: Prepare = prepare_events
 ) -> Iterator[tuple[EventChunk, int]]:
     """Yield all chunks of a file, each with its number of rows."""
     part = part_of(mapping, "events")
     csv = table_files.csv_of(part)
     numbering = table_files.row_numbering(path, csv)
     for rows in table_files.chunks(path, transform.needed(part), csv=csv):
-        yield shape_chunk(context, mapping, rows, numbering, prepare), len(rows.rows)
+        yield shape_chunk(installation, mapping, rows, numbering, prepare), len(rows.rows)
 
 
 def validate_file(path: Path, address: str, part: transform.Part, tolerated: float = 0.0) -> int:
@@ -192,7 +193,7 @@ def read_lines(
     """Yield all chunks of a file, of `size` bytes if that is given, each with the number of its bytes."""
     first, before, name = 0, 0, address.rpartition("/")[2]
     key = context.installation.key
-    updates = EntityUpdates(context, partial(pseudonyms_of, key=key))
+    updates = EntityUpdates(partial(pseudonyms_of, key=key))
     placeholders = no_people(mapping)
     for rows, last in _with_last(line_reader.chunks(path, size)):
         lines = without_placeholders(mapping.parse_lines(rows), placeholders)
@@ -217,21 +218,20 @@ def read_lines(
 class EntityUpdates:
     """Derives the updates of a batch from its chunks, which come in order: most values of items repeat earlier ones."""
 
-    context: BatchContext
     keyed: Keyed
     _catalogue: ItemUpdateCache = field(default_factory=ItemUpdateCache)
     _changes: ItemChanges = field(default_factory=ItemChanges)
 
-    def of_chunk(self, lines: ParsedLines, last: bool, run: RunState) -> Iterator[Update]:
+    def of_chunk(self, lines: ParsedLines, last: bool, context: BatchContext, run: RunState) -> Iterator[Update]:
         """Yield the updates of a chunk, which may be the `last`, except those of suppressed users."""
-        mapping = self.context.mapping
+        mapping = context.mapping
         assert isinstance(mapping, LineMapping)
         items = lines.items.append_column(columns.AVAILABLE, mapping.merchandise(lines.items))
-        yield from self._catalogue.updates(items, self.context.now)
+        yield from self._catalogue.updates(items, context.now)
         yield from self._changes.updates(lines.item_changes)
         if last:
             yield from self._catalogue.repeated()
-        suppressed = set(self.context.suppressed.to_pylist())
+        suppressed = set(context.suppressed.to_pylist())
         keyed = self.keyed
         for update in (*_consents(lines, keyed, run), *_traits(lines, keyed), *_devices(lines, keyed)):
             if update.key not in suppressed and update.payload.get(columns.USER_KEY) not in suppressed:

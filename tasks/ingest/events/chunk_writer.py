@@ -89,7 +89,7 @@ def prepare(
     users, trait_users = chunk.users.take(pa.array(codes)), _trait_users(context, run, chunk)
     outside_lake = chunk.users.take(pa.array(codes[~_users_of(len(chunk.users), triaged.accepted)[codes]]))
     updates = [
-        *chunk.updates(run),
+        *chunk.updates(context, run),
         *item_updates(context, run, triaged.accepted, triaged.repeated),
         *_person_updates(outside_lake, *trait_users),
     ]

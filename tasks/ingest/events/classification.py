@@ -126,7 +126,7 @@ class EventChunk:
     routed: int = 0
     unreadable: pa.Table | None = None
     """Unreadable rows, with their numbers and rule ids."""
-    updates: Callable[[RunState], Iterable[Update]] = lambda _run: ()
+    updates: Callable[[BatchContext, RunState], Iterable[Update]] = lambda _context, _run: ()
     """The chunk's statements about the catalogue and about users. Some count only for users who refused or agreed."""
     cleaned: Counts = field(default_factory=dict)
     """Values that were respelled or filled in, by kind."""
@@ -274,25 +274,43 @@ def triage(context: BatchContext, run: RunState, classified: ClassifiedChunk) ->
 def numbered(
     rows: pa.Table, _mapping: SourceMapping, _key: bytes, numbers: Positions, *, identified: bool = True
 ) -> tuple[pa.Table, pa.Table]:
-    """Return events with their numbers, in place of `prepare_events`: `triage_together` prepares all at once."""
+    """Return events with their numbers, in place of `prepare_events`: `join` prepares those of all chunks at once."""
     del identified
     return rows.append_column(columns.ROW, pa.array(numbers)), pa.table({})
 
 
+@dataclass(frozen=True)
+class JoinedChunks:
+    """The chunks of several files, whose events are prepared as one chunk."""
+
+    chunks: Sequence[EventChunk]
+    """With `numbered` events."""
+    whole: EventChunk
+    numbers: Positions
+    """The number of each event in its file."""
+    ends: Positions
+    """[chunks + 1] the first event of each chunk in the whole, and the number of all events."""
+
+
+def join(chunks: Sequence[EventChunk], mapping: Mapping, key: bytes) -> JoinedChunks:
+    """Prepare the events of chunks, which are `numbered`, at once."""
+    ends = np.cumsum([0, *(len(chunk.events) for chunk in chunks)])
+    rows = pa.concat_tables([chunk.events for chunk in chunks])
+    numbers, stated = rows[columns.ROW].to_numpy(), rows.drop_columns([columns.ROW])
+    identified = part_of(mapping, "events").event_id is not None
+    whole = EventChunk(*prepare_events(stated, mapping, key, np.arange(len(rows)), identified=identified))
+    return JoinedChunks(chunks, whole, numbers, ends)
+
+
 def triage_together(
-    context: BatchContext, run: RunState, chunks: Sequence[EventChunk]
+    context: BatchContext, run: RunState, joined: JoinedChunks
 ) -> Iterator[tuple[EventChunk, ClassifiedChunk, row_triage.TriagedEvents]]:
-    """Yield each chunk of `numbered` events prepared, classified and triaged, as if one came after the other.
+    """Yield each of the chunks prepared, classified and triaged, as if one came after the other.
 
     Many small chunks cost no more than a large one, because they go through all steps as one. Of rows with the same
     event id the first in their order counts.
     """
-    ends = np.cumsum([0, *(len(chunk.events) for chunk in chunks)])
-    rows = pa.concat_tables([chunk.events for chunk in chunks])
-    numbers, stated, key = rows[columns.ROW].to_numpy(), rows.drop_columns([columns.ROW]), context.installation.key
-    assert isinstance(context.mapping, Mapping)
-    identified = part_of(context.mapping, "events").event_id is not None
-    merged = EventChunk(*prepare_events(stated, context.mapping, key, np.arange(len(rows)), identified=identified))
+    merged, numbers, ends = joined.whole, joined.numbers, joined.ends
     whole = classify(context, run, merged)
     triaged = triage(context, run, whole)
     tables = {"accepted": triaged.accepted, "quarantined": triaged.quarantined, "repeated": triaged.repeated}
@@ -304,7 +322,7 @@ def triage_together(
         own = {name: _as_in_chunk(parts[place], numbers, users) for name, parts in by_chunk.items()}
         events = _as_in_chunk(whole.events.slice(start, end - start), numbers, users)
         chunk = replace(
-            chunks[place],
+            joined.chunks[place],
             events=events.select(merged.events.column_names),
             users=merged.users.take(pa.array(users)),
         )

@@ -1,8 +1,10 @@
 """Ingests events of many files: small ones in groups, the others one by one."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import takewhile
 from typing import Final, TypedDict
 
@@ -13,13 +15,15 @@ from infra.services.data_docs import MAX_PAGES
 from models.errors import TailorbirdError
 from models.ingest.tabular.table_mapping import Mapping
 from tasks.ingest import ledger
+from tasks.ingest.events.classification import JoinedChunks
 from tasks.ingest.events.ingest_events import (
     GROUP_FILES,
     GROUP_ROWS,
     EventFile,
-    ingest_batch,
     ingest_group,
+    ingest_single,
     open_events,
+    read_group,
 )
 from tasks.ingest.ledger import IngestRequest, LedgerEntry, batch_of, request_of
 from tasks.ingest.rows.quarantine import resolve_renamed
@@ -43,21 +47,33 @@ class IngestedFiles(TypedDict):
 
 
 @dataclass
+class _Group:
+    """Files that are ingested one after the other, as far as possible together."""
+
+    files: dict[str, EventFile] = field(default_factory=dict)
+    copies: ExitStack = field(default_factory=ExitStack)
+    """Holds the copies of files from an object store."""
+    ahead: list[EventFile] = field(default_factory=list)
+    reading: Future[JoinedChunks | None] | None = None
+    """What `read_group` returns for the files `ahead`, which another thread reads."""
+
+
+@dataclass
 class _Run:
-    """An ingest of files of one source: the files that wait for their group, and the results of the others."""
+    """An ingest of files of one source: a group that is read, the files of the next one, and the results of others."""
 
     installation: Installation
     mapping: Mapping
     request: IngestRequest
+    reader: ThreadPoolExecutor
     lines: dict[str, LedgerEntry] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
-    waiting: dict[str, EventFile] = field(default_factory=dict)
+    read: _Group = field(default_factory=_Group)
+    waiting: _Group = field(default_factory=_Group)
     most: int = GROUP_FILES
-    room: ExitStack = field(default_factory=ExitStack)
-    """Holds the copies of files from an object store until their group is done."""
 
     def add(self, address: str) -> None:
-        """Add a file to the waiting group, after ingesting that group if the file does not fit in."""
+        """Add a file to the waiting group, or to a new one if it does not fit in."""
         copy = ExitStack()
         try:
             path = copy.enter_context(locations.fetched(address, self.installation.settings.var))
@@ -69,57 +85,78 @@ class _Run:
             if isinstance(error, StoreUnreachableError):
                 raise
             return
-        again = any(file.batch.batch_id == other.batch.batch_id for other in self.waiting.values())
-        rows = sum(other.rows for other in self.waiting.values())
-        if again or rows + file.rows > GROUP_ROWS or len(self.waiting) >= self.most:
+        files = self.waiting.files
+        again = any(file.batch.batch_id == other.batch.batch_id for other in files.values())
+        rows = sum(other.rows for other in files.values())
+        if again or rows + file.rows > GROUP_ROWS or len(files) >= self.most:
             self.flush()
-        self.room.push(copy)
-        self.waiting[address] = file
+        self.waiting.copies.push(copy)
+        self.waiting.files[address] = file
 
     def flush(self) -> None:
-        """Ingest all waiting files, in their order."""
-        self._skip_committed()
-        while self.waiting:
-            count = self._ingest_group(list(self.waiting.items()))
-            if self.waiting and not count:
-                self._ingest_single(next(iter(self.waiting)))
-        self.room.close()
+        """Start to read the waiting group, and ingest the one before it meanwhile."""
+        before, self.read, self.waiting = self.read, self.waiting, _Group()
+        self.read.ahead = self._together(self.read)
+        if self.read.ahead:
+            self.read.reading = self.reader.submit(read_group, self.installation, self.mapping, self.read.ahead)
+        self._ingest(before)
 
-    def _skip_committed(self) -> None:
+    def close(self) -> None:
+        """Remove the copies of files that were not ingested."""
+        self.read.copies.close()
+        self.waiting.copies.close()
+
+    def _ingest(self, group: _Group) -> None:
+        """Ingest the files of a group, in their order."""
+        with group.copies:
+            self._skip_committed(group)
+            while group.files:
+                count = self._ingest_together(group)
+                if group.files and not count:
+                    self._ingest_single(group, next(iter(group.files)))
+
+    def _skip_committed(self, group: _Group) -> None:
         with self.installation.engine.begin() as connection:
-            known = ledger.entries(connection, [file.batch.batch_id for file in self.waiting.values()])
+            known = ledger.entries(connection, [file.batch.batch_id for file in group.files.values()])
             committed = {name for name, line in known.items() if line["status"] == ledger.COMMITTED}
-            again = [file.batch for file in self.waiting.values() if file.batch.batch_id in committed]
+            again = [file.batch for file in group.files.values() if file.batch.batch_id in committed]
             resolve_renamed(connection, again)
-        for address, file in list(self.waiting.items()):
+        for address, file in list(group.files.items()):
             line = known.get(file.batch.batch_id)
             if line and file.batch.batch_id in committed:
                 line["status"] = ledger.UNCHANGED
                 self.lines[address] = line
-                del self.waiting[address]
+                del group.files[address]
 
-    def _ingest_group(self, waiting: list[tuple[str, EventFile]]) -> int:
-        """Ingest the first waiting files as one group; returns how many were committed."""
-        group = list(takewhile(lambda entry: entry[1].rows <= CHUNK_ROWS, waiting[: self.most]))
+    def _together(self, group: _Group) -> list[EventFile]:
+        """Return the first files of a group that are ingested together."""
+        files = list(takewhile(lambda file: file.rows <= CHUNK_ROWS, list(group.files.values())[: self.most]))
         # If events have a consent column, one file decides about the events of the next, so it is committed first.
-        if len(group) < 2 or part_of(self.mapping, "events").consent:
+        return [] if len(files) < 2 or part_of(self.mapping, "events").consent else files
+
+    def _ingest_together(self, group: _Group) -> int:
+        """Ingest the first files of a group; returns how many were committed."""
+        files = self._together(group)
+        if not files:
             return 0
+        reading = group.reading if files == group.ahead else None
+        read = reading.result if reading else partial(read_group, self.installation, self.mapping, files)
         try:
-            count = ingest_group(self.installation, self.mapping, [file for _, file in group])
+            count = ingest_group(self.installation, self.mapping, files, read)
         except TailorbirdError:
             count = 0  # ingested alone, each file states its own error
         with self.installation.engine.connect() as connection:
-            lines = ledger.entries(connection, [file.batch.batch_id for _, file in group[:count]])
-        for address, file in group[:count]:
+            lines = ledger.entries(connection, [file.batch.batch_id for file in files[:count]])
+        for address, file in list(group.files.items())[:count]:
             self.lines[address] = lines[file.batch.batch_id]
-            del self.waiting[address]
-        self.most = min(GROUP_FILES, self.most * _GROWTH) if count == len(group) else 1
+            del group.files[address]
+        self.most = min(GROUP_FILES, self.most * _GROWTH) if count == len(files) else 1
         return count
 
-    def _ingest_single(self, address: str) -> None:
-        file = self.waiting.pop(address)
+    def _ingest_single(self, group: _Group, address: str) -> None:
+        file = group.files.pop(address)
         try:
-            self.lines[address] = ingest_batch(self.installation, self.mapping, file.batch, file.read_chunks, file.rows)
+            self.lines[address] = ingest_single(self.installation, self.mapping, file)
         except TailorbirdError as error:
             self.refused[locations.shown(address)] = str(error)
             self.most = 1
@@ -135,14 +172,16 @@ def ingest_event_files(mapping: str, files: Sequence[str], overrides: dict[str, 
     Ingesting the same files again changes nothing. After a crash committed files stay, and the others follow.
     """
     installation, tables = current(), table_mapping(mapping, overrides)
-    run = _Run(installation, tables, request_of(mapping, overrides))
-    with run.room:
+    with ThreadPoolExecutor(1) as reader:
+        run = _Run(installation, tables, request_of(mapping, overrides), reader)
         try:
-            for address in files:
-                run.add(address)
-        except StoreUnreachableError:
-            pass  # the other files are in the same store
-        run.flush()
+            with suppress(StoreUnreachableError):  # the other files are in the same store
+                for address in files:
+                    run.add(address)
+            run.flush()
+            run.flush()
+        finally:
+            run.close()
     lines = [run.lines[address] | LedgerEntry(file=address) for address in files if address in run.lines]
     for place, line in enumerate(lines):
         line["data_docs"] = link_docs(line)["data_docs"] if place >= len(lines) - MAX_PAGES else None

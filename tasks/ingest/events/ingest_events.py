@@ -27,8 +27,10 @@ from tasks.ingest.events.chunk_writer import PreparedChunk
 from tasks.ingest.events.classification import (
     BatchContext,
     EventChunk,
+    JoinedChunks,
     RunState,
     classify,
+    join,
     numbered,
     open_context,
     triage_together,
@@ -67,7 +69,7 @@ class EventFile:
 
     batch: ledger.Batch
     read_chunks: Callable[..., Iterator[tuple[EventChunk, int]]]
-    """Reads it as a `ChunkReader`; a group passes its own `prepare`."""
+    """Reads it for an installation; a group passes its own `prepare`."""
     rows: int
 
 
@@ -143,7 +145,7 @@ def _write_chunks(context: BatchContext, run: RunState, read_chunks: ChunkReader
             if number > stored:
                 chunk_writer.write(context, run, chunk, classified, number)
             else:
-                list(chunk.updates(run))  # an earlier run has stored them; the next chunks continue from them
+                list(chunk.updates(context, run))  # an earlier run has stored them; the next chunks continue from them
             advance(done)
     return row_triage.systematic_sample(pa.concat_tables(samples), row_triage.SAMPLE_ROWS)
 
@@ -201,8 +203,12 @@ def refuse(installation: Installation, batch: ledger.Batch, findings: Findings, 
     raise suites.BatchRefusedError(f"Batch {batch.batch_id} was refused and nothing of it was kept. {reason}{where}")
 
 
-def ingest_group(installation: Installation, mapping: SourceMapping, files: Sequence[EventFile]) -> int:
+def ingest_group(
+    installation: Installation, mapping: Mapping, files: Sequence[EventFile], read: Callable[[], JoinedChunks | None]
+) -> int:
     """Ingest files as if one after the other; returns how many of the first ones are committed.
+
+    `read` returns what `read_group` does for the files.
 
     The next file has to be ingested alone: it cannot be read, is refused, or was committed meanwhile. No rows of it and
     of later files are kept. Rows that earlier runs left of these files are removed first. Raises LockHeldError.
@@ -215,15 +221,14 @@ def ingest_group(installation: Installation, mapping: SourceMapping, files: Sequ
             return 0
         with locks.locked(installation.engine, "the lake's events", wait=True) as confirm:
             settle(installation)
-            return _ingest_together(*open_context(installation, mapping, files[0].batch, confirm), files)
+            context, run = open_context(installation, mapping, files[0].batch, confirm)
+            joined = read()
+            return _ingest_together(context, run, files, joined) if joined else 0
 
 
-def _ingest_together(context: BatchContext, run: RunState, files: Sequence[EventFile]) -> int:
-    chunks = _read(context, files)
-    if len(chunks) < 2:
-        return 0
+def _ingest_together(context: BatchContext, run: RunState, files: Sequence[EventFile], joined: JoinedChunks) -> int:
     expected = _expectations(context)
-    prepared, samples, late_before = _prepare(context, run, files, chunks)
+    prepared, samples, late_before = _prepare(context, run, files, joined)
     batches = [chunk.batch for chunk in prepared]
     context.confirm()
     with context.installation.engine.begin() as connection:
@@ -247,45 +252,45 @@ def _ingest_together(context: BatchContext, run: RunState, files: Sequence[Event
     return accepted
 
 
-def _read(context: BatchContext, files: Sequence[EventFile]) -> list[EventChunk]:
-    """Read the first files, up to one that is not a single chunk with the same columns."""
+def read_group(installation: Installation, mapping: Mapping, files: Sequence[EventFile]) -> JoinedChunks | None:
+    """Read the first files, up to one that is not a single chunk with the same columns; None for fewer than two."""
     chunks: list[EventChunk] = []
-    shown = progress(f"events of {len(files)} files", sum(file.rows for file in files))
-    with ThreadPoolExecutor(_READERS) as pool, shown as advance:
-        for file, chunk in zip(files, pool.map(partial(_only_chunk, context), files), strict=True):
+    with ThreadPoolExecutor(_READERS) as pool:
+        for chunk in pool.map(partial(_only_chunk, installation), files):
             if chunk is None or (chunks and chunk.events.schema != chunks[0].events.schema):
                 pool.shutdown(cancel_futures=True)
                 break
             chunks.append(chunk)
-            advance(file.rows)
-    return chunks
+    return join(chunks, mapping, installation.key) if len(chunks) > 1 else None
 
 
-def _only_chunk(context: BatchContext, file: EventFile) -> EventChunk | None:
+def _only_chunk(installation: Installation, file: EventFile) -> EventChunk | None:
     """Return a file as one chunk; None if it has several or cannot be read."""
     try:
-        chunks = [chunk for chunk, _ in file.read_chunks(context, prepare=numbered)]
+        chunks = [chunk for chunk, _ in file.read_chunks(installation, prepare=numbered)]
     except TailorbirdError:
         return None
     return chunks[0] if len(chunks) == 1 else None
 
 
 def _prepare(
-    context: BatchContext, run: RunState, files: Sequence[EventFile], chunks: Sequence[EventChunk]
+    context: BatchContext, run: RunState, files: Sequence[EventFile], joined: JoinedChunks
 ) -> tuple[list[PreparedChunk], list[pa.Table], dict[str, datetime]]:
     """Return the rows of all files in their order, their samples, and before which moments their events are late."""
     prepared: list[PreparedChunk] = []
     samples: list[pa.Table] = []
     moments: dict[str, datetime] = {}
     late_before = context.late_before
-    triaged_files = triage_together(context, run, chunks)
-    for file, (chunk, classified, triaged) in zip(files, triaged_files, strict=False):
-        moments[file.batch.batch_id] = late_before
-        own = replace(context, batch=file.batch, late_before=late_before)
-        prepared.append(chunk_writer.prepare(own, run, chunk, classified, triaged, 0))
-        samples.append(classified.sample(row_triage.SAMPLE_ROWS))
-        newest = pc.max(prepared[-1].accepted[columns.OCCURRED_AT]).as_py()
-        late_before = max(late_before, newest - ledger.LATE if newest else ledger.NEVER)
+    shown = progress(f"events of {len(files)} files", sum(file.rows for file in files))
+    with shown as advance:
+        for file, (chunk, classified, triaged) in zip(files, triage_together(context, run, joined), strict=False):
+            moments[file.batch.batch_id] = late_before
+            own = replace(context, batch=file.batch, late_before=late_before)
+            prepared.append(chunk_writer.prepare(own, run, chunk, classified, triaged, 0))
+            samples.append(classified.sample(row_triage.SAMPLE_ROWS))
+            newest = pc.max(prepared[-1].accepted[columns.OCCURRED_AT]).as_py()
+            late_before = max(late_before, newest - ledger.LATE if newest else ledger.NEVER)
+            advance(file.rows)
     return prepared, samples, moments
 
 
@@ -316,8 +321,14 @@ def ingest_file(
 
 def store_events(installation: Installation, tables: Mapping, batch: ledger.Batch, path: Path) -> LedgerEntry:
     """Ingest a table of events as a batch, as `ingest_events` does."""
-    file = open_events(installation, tables, batch, path)
-    return ingest_batch(installation, tables, batch, file.read_chunks, file.rows)
+    return ingest_single(installation, tables, open_events(installation, tables, batch, path))
+
+
+def ingest_single(installation: Installation, tables: Mapping, file: EventFile) -> LedgerEntry:
+    """Ingest a table of events chunk by chunk; returns its line in the ledger. Raises BatchRefusedError."""
+    return ingest_batch(
+        installation, tables, file.batch, lambda context: file.read_chunks(context.installation), file.rows
+    )
 
 
 @task(

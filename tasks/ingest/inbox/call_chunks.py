@@ -35,7 +35,7 @@ def read_chunks(
     rows: Sequence[InboxRow], mapping: SegmentMapping, context: BatchContext
 ) -> Iterator[tuple[EventChunk, int]]:
     """Yield the chunks of a batch's calls, each with its number of calls; always the same ones."""
-    updates, first = EntityUpdates(context, _as_keys), 0
+    updates, first = EntityUpdates(_as_keys), 0
     # The inbox holds pseudonyms, so that words for an unknown user are pseudonyms, too.
     nobody, key = pa.array(no_people(mapping), pa.string()), context.installation.key
     placeholders = [*pseudonyms(nobody, key).to_pylist(), *pseudonyms(nobody, key, DEVICE).to_pylist()]
@@ -161,11 +161,11 @@ def _without(table: pa.Table, known: pa.Array) -> pa.Table:
 
 
 def _updates(
-    of_calls: EntityUpdates, named: list[str], lines: ParsedLines, last: bool, run: RunState
+    of_calls: EntityUpdates, named: list[str], lines: ParsedLines, last: bool, context: BatchContext, run: RunState
 ) -> Iterator[Update]:
-    if not of_calls.context.mapping.accepts_unknown_items:  # otherwise events are enough
+    if not context.mapping.accepts_unknown_items:  # otherwise events are enough
         yield from (Update(ITEM_SEEN, item, UNCONFIRMED, None) for item in named)
-    yield from of_calls.of_chunk(lines, last, run)
+    yield from of_calls.of_chunk(lines, last, context, run)
 
 
 def _events(rows: Sequence[InboxRow], lines: ParsedLines, first: int) -> tuple[pa.Table, pa.Table]:

@@ -141,7 +141,9 @@ def store_origins(connection: Connection, answers: pa.Table) -> None:
         insert_new(connection, served_answers, answers.select(list(_ORIGIN)))
 
 
-def read_chunks(rows: Sequence[InboxRow], answers: pa.Table, context: BatchContext) -> Iterator[tuple[EventChunk, int]]:
+def read_chunks(
+    rows: Sequence[InboxRow], answers: pa.Table, _context: BatchContext
+) -> Iterator[tuple[EventChunk, int]]:
     """Yield the chunks of a batch's rows, each with its number of rows; always the same ones.
 
     `answers` are those of the rows, as `answers_of` returns them.
@@ -150,7 +152,7 @@ def read_chunks(rows: Sequence[InboxRow], answers: pa.Table, context: BatchConte
     for start, end in borders([row.messages for row in rows], CHUNK_ROWS):
         part = rows[start:end]
         shown = sum(row.messages for row in part if row.kind in SHOWN)
-        chunk = _chunk(context, part, answers.slice(answer, shown), first)
+        chunk = _chunk(part, answers.slice(answer, shown), first)
         yield chunk, len(part)
         first, answer = first + chunk.read, answer + shown
 
@@ -165,13 +167,13 @@ def borders(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
             start, size = end, 0
 
 
-def _chunk(context: BatchContext, rows: Sequence[InboxRow], answers: pa.Table, first: int) -> EventChunk:
+def _chunk(rows: Sequence[InboxRow], answers: pa.Table, first: int) -> EventChunk:
     """Return messages as a chunk. An answer to nobody in particular is no event, and so is routed."""
     acts = pa.Table.from_pylist([_act(row) for row in rows if row.kind == "event"], _SCHEMA)
     events = pa.concat_tables([acts, impressions(answers, _SCHEMA)])
     table, users = prepared(events, np.arange(first, first + len(events)))
     routed = answers[SUBJECT].null_count
-    return EventChunk(table, users, routed=routed, updates=partial(_updates, context, rows, table))
+    return EventChunk(table, users, routed=routed, updates=partial(_updates, rows, table))
 
 
 def _act(row: InboxRow) -> JsonObject:
@@ -214,7 +216,7 @@ def users_of(keys: pa.Array) -> pa.Table:
     return users.append_column(KEY_HASH, pa.array(hashes("users", columns.USER_KEY, users=users), pa.uint64()))
 
 
-def _updates(context: BatchContext, rows: Sequence[InboxRow], events: pa.Table, run: RunState) -> Iterator[Update]:
+def _updates(rows: Sequence[InboxRow], events: pa.Table, context: BatchContext, run: RunState) -> Iterator[Update]:
     """Yield agreements after a refusal, and the users of devices, if they agree."""
     yield from consent_updates(context, events, run)
     agreed, suppressed = set(run.agreed.to_pylist()), set(context.suppressed.to_pylist())

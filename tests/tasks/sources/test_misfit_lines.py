@@ -222,7 +222,7 @@ def test_a_run_that_was_killed_between_chunks_is_finished_by_the_next(
     with installation.engine.begin() as connection:
         ledger.open_batch(connection, batch)
     context, run = open_context(installation, mapping, batch)
-    for number, (chunk, _) in enumerate(islice(read_table(context, mapping, path), done)):
+    for number, (chunk, _) in enumerate(islice(read_table(installation, mapping, path), done)):
         write(context, run, chunk, classify(context, run, chunk), number)
 
     entry = ingest("orders", lines_of("orders"))

@@ -105,7 +105,7 @@ def cut_short(installation: Installation, desk: Desk, name: str, lines: Sequence
         ledger.open_batch(connection, batch)
     context, run = open_context(installation, mapping, batch)
     [rows] = table_files.chunks(path, HEADER.split(","))
-    chunk = shape_chunk(context, mapping, rows)
+    chunk = shape_chunk(installation, mapping, rows)
     write(context, run, chunk, classify(context, run, chunk), 0)
     return batch.batch_id
 

@@ -12,7 +12,7 @@ from infra.database.schema.ledger_schema import ingest_applications, ingest_repe
 from infra.database.schema.schema import LEDGER, aliases, identities, ingest_batches, ingest_chunks, quarantine, users
 from infra.installation import Installation
 from infra.overview.situation import read
-from tasks.ingest.events.ingest_event_files import ingest_event_files
+from tasks.ingest.events import ingest_event_files
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.quarantine.dismiss_rows import dismiss
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
@@ -55,7 +55,7 @@ class Shop:
         return [str(self.folder / f"{name}.csv") for name in files]
 
     def ingest(self, **files: Rows) -> dict[str, Any]:
-        result: dict[str, Any] = ingest_event_files.fn(str(self.mapping), self.write(**files))
+        result: dict[str, Any] = ingest_event_files.ingest_event_files.fn(str(self.mapping), self.write(**files))
         for line in result["lines"]:
             assert line["read"] == sum(line[name] for name in LEDGER if name != "read")
         return result
@@ -133,7 +133,13 @@ def test_small_files_share_one_commit_and_have_a_line_in_the_ledger_each(
     assert all(line["data_docs"] for line in result["lines"])
 
 
-def test_a_group_leaves_what_its_files_would_leave_one_by_one(installation: Installation, shop: Shop) -> None:
+@pytest.mark.parametrize("most_rows", [ingest_event_files.GROUP_ROWS, 30, 60])
+def test_groups_leave_what_their_files_would_leave_one_by_one(
+    installation: Installation, shop: Shop, monkeypatch: pytest.MonkeyPatch, most_rows: int
+) -> None:
+    """While a group of few rows is stored, the next one is read."""
+    monkeypatch.setattr(ingest_event_files, "GROUP_ROWS", most_rows)
+
     def remaining() -> list[Any]:
         tables = [
             (ingest_batches, ["batch_id", "status", *LEDGER, "late", "late_before"]),
@@ -174,7 +180,11 @@ def test_the_same_files_again_change_nothing(installation: Installation, shop: S
     assert len(lake(installation)) == len(before) + 20
 
 
-def test_a_refused_file_does_not_stop_the_others_and_leaves_nothing(installation: Installation, shop: Shop) -> None:
+@pytest.mark.parametrize("most_rows", [ingest_event_files.GROUP_ROWS, 20])
+def test_a_refused_file_does_not_stop_the_others_and_leaves_nothing(
+    installation: Installation, shop: Shop, monkeypatch: pytest.MonkeyPatch, most_rows: int
+) -> None:
+    monkeypatch.setattr(ingest_event_files, "GROUP_ROWS", most_rows)
     repeated = [line.replace(",peek,", ",view,") for line in WRONG]
     result = shop.ingest(a=rows(1), b=WRONG, c=repeated, d=["not a row"], e=rows(10), f=rows(11))
     assert [counted(line, "late") for line in result["lines"]] == [{"read": 10, "accepted": 10}] * 4
@@ -205,7 +215,7 @@ def test_a_file_of_a_group_corrects_one_of_its_name_that_comes_before_it(
         shop.folder /= "later"
         shop.folder.mkdir()
         files += shop.write(orders=lines)
-    ingest_event_files.fn(str(shop.mapping), files)
+    ingest_event_files.ingest_event_files.fn(str(shop.mapping), files)
     assert stored(installation, quarantine, "outcome") == [("resolved" if corrected else None,)]
 
 

@@ -267,7 +267,7 @@ def test_over_many_chunks_a_run_that_stopped_anywhere_is_finished_by_the_next(
     chunks = list(files.chunks(path, shop.transactions.column_names, 450))
     for until in (done, len(chunks)):
         context, run = open_context(installation, mapping, batch)
-        shaped = [shape_chunk(context, mapping, rows) for rows in chunks]
+        shaped = [shape_chunk(installation, mapping, rows) for rows in chunks]
         classified = [classify(context, run, chunk) for chunk in shaped]
         for number in range(installation.lake.committed_chunk(batch.batch_id) + 1, until):
             write(context, run, shaped[number], classified[number], number)
