@@ -1,6 +1,8 @@
 """Every included mapping of tables reads its golden files exactly; those of Parquet files are kept as JSON."""
 
 import json
+import shutil
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -8,12 +10,21 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import select
 
+from infra.database.schema.schema import items, quarantine
+from infra.installation import Installation
+from infra.keys.identity import pseudonym
+from models.errors import TailorbirdError
 from models.ingest.tabular import transform
 from models.ingest.tabular.unreadable_cells import CELLS, KEYS
+from tasks.ingest.events.ingest_events import ingest_events
+from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.sources import table_files
 from tasks.sources.file_matching import files_of
 from tasks.sources.mapping_files import shipped, table_mapping
+from tests.tasks.ingest.stored import counted, lake
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "mappings"
 LINES = Path(__file__).parents[2] / "golden"
@@ -28,6 +39,7 @@ SOURCES = [
 ]
 TIMES = {"transaction_timestamp": "ns", "timestamp": "us", "received_at": "us", "uuid_ts": "us"}
 SHAPES = {"events": transform.events, "items": transform.items, "users": transform.users}
+GOLDEN = Path(__file__).parents[3] / "golden" / "mappings"
 
 
 def source(mapping: str, name: str, folder: Path) -> Path:
@@ -90,3 +102,77 @@ def test_every_mapping_that_is_shipped_has_golden_rows_of_each_of_its_parts() ->
         assert parts
         for part in parts:
             assert (GOLDEN / name / f"{part}.json").exists(), f"{name}: {part}"
+
+
+def file_of(folder: Path, name: str, dataset: str) -> str:
+    """The one file of a part of a mapping."""
+    [file] = files_of(table_mapping(name, None), [str(folder)])[dataset]
+    return file
+
+
+SOUND = 60
+MORE: dict[str, dict[str, Callable[[int], str]]] = {
+    "personalize": {
+        "interactions.csv": lambda n: f"u{n},0008,{1717300000 + n},View,,,",
+        "items.csv": lambda n: f"i{n},5,Home,Lamps,Lamp {n},",
+    },
+}
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The golden files among so many sound rows that no batch is refused for its share of bad ones."""
+    folder = tmp_path / request.param
+    shutil.copytree(GOLDEN / request.param, folder)
+    for name, line in MORE[request.param].items():
+        with (folder / name).open("a") as file:
+            file.writelines(f"{line(number)}\n" for number in range(SOUND))
+    return folder
+
+
+def caught(installation: Installation) -> list[list[str]]:
+    with installation.engine.connect() as connection:
+        result = select(quarantine.c.rule_ids).order_by(quarantine.c.batch_id, quarantine.c.row_number)
+        return [sorted(rules) for rules in connection.execute(result).scalars()]
+
+
+@pytest.mark.parametrize("place", ["personalize"], indirect=True)
+def test_an_export_for_amazon_personalize_comes_in(installation: Installation, place: Path) -> None:
+    mapping = "personalize"
+    declared = {"consent": "given", "consent_note": "by contract"}
+    assert counted(ingest_items.fn(mapping, file_of(place, mapping, "items"), declared)) == {
+        "read": 63,
+        "quarantined": 1,
+        "routed": 62,
+    }
+    assert counted(ingest_users.fn(mapping, file_of(place, mapping, "users"), declared)) == {"read": 2, "routed": 2}
+    entry = ingest_events.fn(mapping, file_of(place, mapping, "events"), declared)
+    assert counted(entry) == {"read": 68, "accepted": 63, "duplicate": 1, "quarantined": 4}
+    assert caught(installation) == [
+        ["occurred_at_unreadable"],
+        ["event_type_unknown"],
+        ["user_key_missing"],
+        ["item_not_in_catalogue"],
+        ["price_negative"],
+    ]
+    again = ingest_events.fn(mapping, file_of(place, mapping, "events"), declared)
+    assert again == entry | {"status": "unchanged"}
+    rows = sorted(lake(installation), key=lambda row: (row["occurred_at"], row["event_id"]))
+    assert [row["event_type"] for row in rows[:3]] == ["view", "purchase", "add_to_cart"]
+    assert rows[1]["user_key"] == pseudonym("0042", installation.key)
+    assert rows[1]["recommendation_id"] == "RID-1"
+    assert len({row["event_id"] for row in rows}) == 63
+    with installation.engine.connect() as connection:
+        item = connection.execute(select(items).where(items.c.item_id == "0008")).one()
+    assert (item.category, "category_imputed" in item.attributes) == (None, False)
+
+
+def test_a_csv_file_that_breaks_off_in_the_middle_leaves_nothing_behind(
+    installation: Installation, tmp_path: Path
+) -> None:
+    shutil.copytree(GOLDEN / "content", tmp_path / "content")
+    path = tmp_path / "content" / "interactions-2024-06.csv"
+    path.write_text(path.read_text() + 'e8,"ana')
+    with pytest.raises(TailorbirdError, match=r"interactions-2024-06.csv cannot be read: line 10: "):
+        ingest_events.fn("content", str(path))
+    assert installation.lake.event_files() == []

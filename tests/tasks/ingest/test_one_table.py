@@ -130,13 +130,6 @@ def test_an_item_appears_with_the_first_file_that_names_it(
     assert both["90000"] > max(first.values())
 
 
-def test_the_same_table_again_changes_nothing(installation: Installation, export: Path) -> None:
-    first = ingested(export)
-    before = lake(installation)
-    assert ingested(export) == first
-    assert lake(installation) == before
-
-
 def test_the_mapping_chooses_which_of_several_rows_of_an_item_counts(installation: Installation, export: Path) -> None:
     noted = 'where = "UnitPrice > 0"\nitem_id = { expr = "upper(StockCode)" }'
     assert noted in MAPPING

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from models.errors import TailorbirdError
 from models.ingest.tabular import table_mapping as mappings
 from tasks.ingest.check.check_mapping import check_mapping
 from tasks.ingest.check.draft_mapping import draft_mapping
@@ -35,12 +36,6 @@ def test_a_price_does_not_identify_a_row_and_an_unreadable_one_has_its_own_rule(
     broken = {rule["rule"]: rule["rows"] for rule in table["broken"]}
     assert broken.pop("value_unreadable") == 1
     assert set(broken) <= {"id_conflict"}
-
-
-def test_variants_of_an_item_distinguish_the_lines_of_an_order(tmp_path: Path) -> None:
-    file = order_lines(tmp_path, 2, ",variant_size", " cm")
-    events = tomllib.loads(draft_mapping([str(file)], "shop").text)["events"]
-    assert events["event_id"] == ["order_no", "variant_size"]
 
 
 @pytest.mark.parametrize(
@@ -200,3 +195,94 @@ def test_a_rating_known_by_its_numbers_alone_is_a_suggestion(most: int, tmp_path
 @pytest.mark.parametrize("most", [2, 30])
 def test_other_numbers_are_not_taken_for_ratings(most: int, tmp_path: Path) -> None:
     assert "# rating =" not in reviews_of(tmp_path, "Avis", most)
+
+
+def log(folder: Path, column: str, *words: str) -> Path:
+    """Write a log of visits with prices: each word is the third as frequent as the one before."""
+    rows = [
+        f"2025-06-{n % 28 + 1:02} 07:{n % 60:02}:00,U{n * 7 % 31},P{n * 5 % 17:03},{word},4.{n % 90 + 10}"
+        for n, word in enumerate(words[(n % 3 == 0) + (n % 9 == 0)] for n in range(300))
+    ]
+    path = folder / "log.csv"
+    path.write_text("\n".join([f"timestamp,user_id,item_id,{column},price", *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("column", ["Azione", "event_type", "Xyz"])
+def test_words_of_events_in_another_language_are_read_and_unknown_ones_listed(tmp_path: Path, column: str) -> None:
+    text = draft_mapping([str(log(tmp_path, column, "Visualizzazione", "aggiunta al carrello", "boh"))], "shop").text
+
+    events = tomllib.loads(text)["events"]
+    assert events["event_type"] == column
+    assert events["event_types"] == {"Visualizzazione": "view", "aggiunta al carrello": "add_to_cart"}
+    assert f"# Left out until you decide, since no event type is known for these words of {column}: 'boh'." in text
+
+
+@pytest.mark.parametrize("column", ["event_type", "Xyz"])
+def test_a_column_of_words_that_no_list_has_makes_the_event_type_uncertain(tmp_path: Path, column: str) -> None:
+    path = log(tmp_path, column, "katselu", "ostoskori", "osto")
+    text = draft_mapping([str(path)], "shop").text
+
+    assert f'constants = {{ event_type = "purchase" }}  # uncertain: or event_type = "{column}"' in text
+    assert f'# event_type = "{column}"' in text
+    assert '# event_types = { katselu = "…", osto = "…", ostoskori = "…" }' in text
+
+    (tmp_path / "shop.toml").write_text(text, encoding="utf-8")
+    guesses = check_mapping(str(tmp_path / "shop.toml"), [str(path)])["tables"][-1]["suspicions"]
+    [guess] = [one for one in guesses if one["id"] == "event_type_may_be_a_column"]
+    assert f"Does '{column}', which is not used, hold event types: 'katselu', 'osto', 'ostoskori'?" in guess["says"]
+
+
+def test_states_of_orders_and_countries_are_no_events(tmp_path: Path) -> None:
+    for column, words in (("Stav", ("vyřízeno", "odesláno", "zaplaceno")), ("Land", ("DE", "AT", "CH"))):
+        assert "uncertain: or event_type" not in draft_mapping([str(log(tmp_path, column, *words))], "shop").text
+
+
+def test_a_column_of_row_numbers_without_a_name_is_left_out(tmp_path: Path) -> None:
+    rows = [f"{n},u{n % 5},i{n % 7},2024-03-{n % 28 + 1:02},3" for n in range(60)]
+    (tmp_path / "orders.csv").write_text("\n".join([",customer_id,product_id,order_date,quantity", *rows]))
+    stated = tomllib.loads(draft_mapping([str(tmp_path / "orders.csv")], "shop").text)
+    assert stated["events"]["user_id"] == "customer_id"
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\x01\x02", b"a,a\n1,2\n", b"one\n1\n", b"\xff\xfe"])
+def test_a_file_that_is_no_table_is_named_in_a_sentence(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "odd.csv").write_bytes(content)
+    with pytest.raises(TailorbirdError, match=r"odd\.csv"):
+        draft_mapping([str(tmp_path / "odd.csv")], "shop")
+
+
+def test_letters_of_central_europe_are_read_and_the_other_encodings_named(tmp_path: Path) -> None:
+    rows = "".join(f"{n};Łańcuch gęsi śliwa {n};{n},50;2\n" for n in range(1, 60))
+    (tmp_path / "products.csv").write_text(f"SKU;Title;Price;Zdjęcie\n{rows}", encoding="cp1250")
+    text = draft_mapping([str(tmp_path / "products.csv")], "shop", "given", "test").text
+
+    assert tomllib.loads(text)["items"]["encoding"] == "windows-1250"
+    [line] = [line for line in text.splitlines() if "guessed: " in line]
+    assert '"windows-1252" (' in line
+    assert '"iso-8859-2" (' in line
+    assert "Zdjęcie" in text
+
+
+@pytest.mark.parametrize("title", ["Shop Ltd - products;;;;\r\n\r\n", "Shop Ltd\r\n\r\n"])
+def test_a_title_above_the_header_is_skipped(tmp_path: Path, title: str) -> None:
+    rows = "".join(f"{n};Lamp, red {n};{n},50;{n % 5}\r\n" for n in range(1, 60))
+    (tmp_path / "products.csv").write_text(f"{title}SKU;Title;Price;Stock\r\n{rows}", newline="")
+    stated = tomllib.loads(draft_mapping([str(tmp_path / "products.csv")], "shop", "given", "test").text)["items"]
+
+    assert (stated["skip_lines"], stated["separator"], stated["item_id"]) == (2, ";", "SKU")
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+@pytest.mark.parametrize(
+    "title", ["Lampade Rossi S.p.A., Via Roma 3, Torino", "Rossi, Torino\r\nListino, 2026", "A|B; C"]
+)
+def test_the_separator_is_that_of_the_rows_and_not_of_a_title(tmp_path: Path, separator: str, title: str) -> None:
+    names = ["Codice articolo", "Nome", "Prezzo", "Marca", "Colore"]
+    rows = [names, *([f"L{n}", f"Lampada {n}", f"{n},50", f"M{n % 4}", f"C{n % 3}"] for n in range(1, 60))]
+    table = "\r\n".join(separator.join(row) for row in rows)
+    (tmp_path / "listino.csv").write_text(f"{title}\r\n\r\n{table}\r\n", newline="")
+    stated = tomllib.loads(draft_mapping([str(tmp_path / "listino.csv")], "shop", "given", "test").text)["items"]
+
+    assert (stated["separator"], stated["skip_lines"]) == (separator, title.count("\n") + 2)
+    assert (stated["title"], stated["price"]) == ("Nome", "Prezzo")

@@ -108,12 +108,6 @@ def test_uncertain_guesses_carry_the_alternatives_and_unused_columns_are_listed(
     assert "# Not used: Email (Billing), Country Code (Billing), Item #" in text
 
 
-def test_personal_columns_become_no_attributes(shops: dict[str, Path]) -> None:
-    stated = tomllib.loads(shops["shopify"].read_text())
-    listed = {*stated["users"]["attributes"], *stated["items"].get("attributes", [])}
-    assert not listed & {"First Name", "Last Name", "Phone", "Email"}
-
-
 def test_without_a_column_of_consent_a_person_has_to_decide(tmp_path: Path) -> None:
     files = SHOPS["ratings"](tmp_path)
     text = draft_mapping([str(file) for file in files], "films").text
@@ -126,27 +120,6 @@ def test_dates_that_fit_two_orders_are_marked(tmp_path: Path) -> None:
     (tmp_path / "orders.csv").write_text("\n".join(["customer_id,product_id,order_date,quantity", *rows]))
     text = draft_mapping([str(tmp_path / "orders.csv")], "shop").text
     assert '# uncertain: "%m/%d/%Y" reads as many' in text
-
-
-def test_orders_apart_from_their_lines_are_to_be_joined_first(tmp_path: Path) -> None:
-    orders = [f"{n},c{n % 30},2024-03-{n % 28 + 1:02},9.50" for n in range(200)]
-    lines = [f"{n % 200},p{n % 40},1,9.50" for n in range(400)]
-    (tmp_path / "orders.csv").write_text("\n".join(["order_id,customer_id,order_date,total", *orders]))
-    (tmp_path / "order_items.csv").write_text("\n".join(["order_id,product_id,quantity,price", *lines]))
-    with pytest.raises(TailorbirdError, match="Join it with the table of order") as refused:
-        draft_mapping([str(tmp_path / "orders.csv"), str(tmp_path / "order_items.csv")], "shop")
-    assert "orders.csv has orders without their products" in str(refused.value)
-    assert "order_items.csv has order lines without a user or a time" in str(refused.value)
-
-
-def test_orders_are_no_users_even_if_each_has_a_customer_of_its_own(tmp_path: Path) -> None:
-    orders = [f"o{n},c{n},2024-03-{n % 28 + 1:02} 10:00:00,delivered" for n in range(200)]
-    lines = [f"o{n % 200},{n // 200 + 1},p{n % 40},2024-04-{n % 28 + 1:02} 09:00:00,9.50" for n in range(260)]
-    (tmp_path / "orders.csv").write_text("\n".join(["order_id,customer_id,purchased_at,order_status", *orders]))
-    header = "order_id,order_item_id,product_id,shipping_limit_date,price"
-    (tmp_path / "order_items.csv").write_text("\n".join([header, *lines]))
-    with pytest.raises(TailorbirdError, match=r"order_items\.csv has order lines without a user or a time"):
-        draft_mapping([str(tmp_path / "orders.csv"), str(tmp_path / "order_items.csv")], "shop")
 
 
 def test_an_amount_of_pieces_is_the_quantity(tmp_path: Path) -> None:
@@ -314,15 +287,6 @@ def test_refunded_orders_are_kept_if_a_table_of_returns_takes_them_back(tmp_path
     assert ("'refunded'" in text) == (beside != "returns.csv")
     assert "'cancelled'" in text
     assert ('and refund_order = "bestellung".' in text) == (beside == "returns.csv")
-
-
-def test_french_names_are_known(tmp_path: Path) -> None:
-    rows = [f"CMD{n};{n % 28 + 1:02}/03/2024;CL{n % 40};A{n % 9};2;9,50 €;Livrée" for n in range(200)]
-    header = "N° commande;Date de commande;Réf. client;Réf. article;Qté;Prix unitaire TTC;Statut"
-    (tmp_path / "commandes.csv").write_bytes("\n".join([header, *rows]).encode("cp1252"))
-    events = tomllib.loads(draft_mapping([str(tmp_path / "commandes.csv")], "shop").text)["events"]
-    assert (events["user_id"], events["session_id"], events["quantity"]) == ("Réf. client", "N° commande", "Qté")
-    assert (events["decimal"], events["currency_signs"], events["time_format"]) == (",", ["€"], "%d/%m/%Y")
 
 
 def test_a_mapping_that_is_there_stays(tmp_path: Path) -> None:

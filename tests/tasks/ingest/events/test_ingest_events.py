@@ -32,12 +32,10 @@ from tasks.ingest.events.ingest_events import close, ingest_events
 from tasks.ingest.ledger import batch_of
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.quality.suites import BatchRefusedError
-from tasks.sources import mapping_files
 from tasks.sources import table_files as files
 from tasks.sources.mapping_files import table_mapping
 
 Ingest = Callable[..., dict[str, Any]]
-SHIPPED = Path(mapping_files.__file__).parent / "mappings" / "complete_journey.toml"
 
 
 @pytest.fixture
@@ -138,18 +136,6 @@ def test_a_broken_contract_stores_nothing_but_that_it_was_refused_and_why(
     assert ingest()["status"] == "committed"
 
 
-def test_a_batch_without_its_catalogue_is_refused_and_comes_in_whole_once_it_is_there(
-    installation: Installation, shop: Any
-) -> None:
-    with pytest.raises(BatchRefusedError, match="item_not_in_catalogue"):
-        ingest_events.fn("complete_journey", shop.events_file)
-    assert lake(installation) == []
-    assert rows_of(installation, quarantine) == 0
-    ingest_items.fn("complete_journey", shop.items_file)
-    assert counts(ingest_events.fn("complete_journey", shop.events_file)) == shop.counts
-    assert len(lake(installation)) == shop.counts["accepted"]
-
-
 def test_a_refused_batch_leaves_no_row_and_its_fixed_file_is_ingested(
     installation: Installation, shop: Any, ingest: Ingest
 ) -> None:
@@ -225,21 +211,6 @@ def test_consent_that_was_withdrawn_stays_withdrawn(installation: Installation, 
     assert ingest()["suppressed"] == others["household_id"].to_pylist().count(household)
     with installation.engine.connect() as connection:
         assert connection.execute(select(users.c.consent).where(own)).scalar() is False
-
-
-def test_without_a_declared_consent_only_those_who_gave_it_come_in(
-    installation: Installation, shop: Any, ingest: Ingest, tmp_path: Path
-) -> None:
-    mapping = tmp_path / "silent.toml"
-    mapping.write_text(SHIPPED.read_text().replace('consent = "given"', 'consent = "opt-in"'))
-    key = pseudonym(str(shop.transactions["household_id"][0].as_py()), installation.key)
-    agreed = {"user_key": key, "attributes": {}, "consent": True, "consent_source": "till", "batch_id": "b"}
-    with installation.engine.begin() as connection:
-        connection.execute(users.insert().values(agreed))
-    entry = ingest(str(mapping))
-    assert entry["suppressed"] > 0.9 * entry["read"]
-    assert set(lake(installation, "user_key")) == {key}
-    assert rows_of(installation, users) == 1
 
 
 def test_a_lake_that_fails_after_postgres_committed_is_made_good_by_the_next_run(

@@ -3,30 +3,23 @@ import json
 import random
 import shutil
 import string
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.database.schema.schema import (
-    aliases,
     identities,
     ingest_batches,
     ingest_chunks,
     items,
     quarantine,
-    suppressions,
     users,
 )
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
-from models.datasets.training_data import known_before
 from models.errors import TailorbirdError
-from tasks.datasets.build_dataset import build_dataset, split_by
-from tasks.datasets.load_dataset import open_dataset
 from tasks.ingest.events.ingest_events import ingest_segment
-from tasks.quality.suites import BatchRefusedError
 from tasks.sources import line_reader
 from tests.tasks.ingest.stored import counted, lake, rows
 
@@ -117,16 +110,6 @@ def test_without_consent_no_event_is_stored_and_the_last_answer_counts(
     assert stated == {pseudonym("ann", installation.key): True, pseudonym("cleo", installation.key): False}
 
 
-def test_nothing_of_a_suppressed_user_is_stored(installation: Installation, tmp_path: Path) -> None:
-    key = pseudonym("ann", installation.key)
-    with installation.engine.begin() as connection:
-        connection.execute(suppressions.insert().values(user_key=key, reason="left"))
-    identify = call(2, "identify", anonymousId="phone", traits={"plan": "gold"})
-    entry = ingest_segment.fn("segment", write(tmp_path / "a", viewed(1), identify))
-    assert counted(entry) == {"read": 2, "suppressed": 1, "routed": 1}
-    assert not [*rows(installation, users), *rows(installation, identities), *rows(installation, aliases)]
-
-
 def test_unreadable_lines_wait_in_quarantine_with_their_place(installation: Installation, tmp_path: Path) -> None:
     good = [viewed(n) for n in range(20)]
     path = write(tmp_path / "a.jsonl", *good[:10], b'{"broken": ', b"\xff\xfe", *good[10:])
@@ -140,40 +123,6 @@ def test_unreadable_lines_wait_in_quarantine_with_their_place(installation: Inst
     assert all(row["reason"] and len(row["sha256"]) == 64 for row in remaining)
 
 
-def test_over_many_chunks_rows_are_numbered_through(
-    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(line_reader, "CHUNK_BYTES", 2000)
-    path = write(tmp_path / "a", *[viewed(n) if n % 10 else b"nothing %d" % n for n in range(60)])
-    entry = ingest_segment.fn("segment", path)
-    assert counted(entry) == {"read": 60, "accepted": 54, "quarantined": 6}
-    assert [row["payload"]["line"] for row in rows(installation, quarantine)] == list(range(1, 61, 10))
-
-
-def test_refunds_and_purchases_before_the_user_was_known_are_learned_rightly(
-    installation: Installation, tmp_path: Path
-) -> None:
-    device = {"userId": None, "anonymousId": "phone"}
-    refund = {"order_id": "o1", "products": [{"product_id": "pan"}]}
-    path = write(
-        tmp_path / "a",
-        bought(1, "o1", "cup", "pan", **device, **on(1)),
-        call(2, "identify", anonymousId="phone", **on(2)),
-        call(3, event="Order Refunded", properties=refund, **on(3)),
-        bought(4, "o2", "pot", "lid", **on(4)),
-        call(5, event="Order Cancelled", properties={"order_id": "o2"}, **on(5)),
-        bought(6, "o3", "jug", **on(6)),
-        bought(7, "o4", "jug", userId="bob", **on(7)),
-    )
-    assert counted(ingest_segment.fn("segment", path))["read"] == 9
-    manifest = build_dataset.fn(split_by(date(2024, 6, 9), 1, 1))
-    assert manifest["refunds"] == {"matched": 2, "unmatched": 0}
-    left = known_before(open_dataset(manifest["version"]).interactions, manifest["as_of"])
-    learned = sorted(left.to_pylist(), key=lambda row: row["session_id"])
-    assert [(row["session_id"], row["item_id"]) for row in learned] == [("o1", "cup"), ("o3", "jug"), ("o4", "jug")]
-    assert [row["user_key"] for row in learned] == [pseudonym(n, installation.key) for n in ("ann", "ann", "bob")]
-
-
 def test_hostile_words_are_stored_or_wait_and_never_stop_the_file(installation: Installation, tmp_path: Path) -> None:
     words = ["nul\x00nul", "'; DROP TABLE users; --", "../../etc", "\\N", "tab\tnew\nline", "{}", "é😀", "x" * 20_000]
     calls = [viewed(n, word, userId=word, messageId=word) for n, word in enumerate(words)]
@@ -182,22 +131,6 @@ def test_hostile_words_are_stored_or_wait_and_never_stop_the_file(installation: 
     entry = ingest_segment.fn("segment", write(tmp_path / "a", *calls, *sound))
     assert (entry["status"], counted(entry)["read"]) == ("committed", len(calls) + len(sound))
     assert len(lake(installation)) == entry["accepted"]
-
-
-def test_the_last_call_of_a_device_decides_whose_it_is(installation: Installation, tmp_path: Path) -> None:
-    calls = [call(n, "identify", userId=user, anonymousId="phone") for n, user in enumerate(("bob", "cleo", "ann"))]
-    ingest_segment.fn("segment", write(tmp_path / "a", viewed(9), *calls))
-    (device,) = rows(installation, aliases)
-    assert device["user_key"] == pseudonym("ann", installation.key)
-
-
-@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
-def test_an_empty_file_is_refused_with_a_reason(installation: Installation, tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
-    path.write_bytes(gzip.compress(b"") if name.endswith(".gz") else b"")
-    with pytest.raises(BatchRefusedError, match="is empty"):
-        ingest_segment.fn("segment", str(path))
-    assert [row["status"] for row in rows(installation, ingest_batches)] == ["refused"]
 
 
 def test_an_id_that_is_none_gets_no_place_in_the_catalogue(installation: Installation, tmp_path: Path) -> None:

@@ -86,12 +86,6 @@ def test_marks_read_only_what_products_have(tmp_path: Path, kind: str) -> None:
         read(str(tmp_path / "shop.toml"))
 
 
-def test_in_one_file_the_later_answer_stays_wherever_it_stands(installation: Installation, tmp_path: Path) -> None:
-    ingest(tmp_path, viewed(3, True), viewed(2, False), viewed(1, True, "bob"), viewed(4, False, "bob"))
-    known = {row["user_key"]: row["consent"] for row in everything(installation)["users"]}
-    assert known == {pseudonym("ann", installation.key): True, pseudonym("bob", installation.key): False}
-
-
 def test_only_the_refusal_of_a_user_who_never_agreed_is_kept(installation: Installation, tmp_path: Path) -> None:
     stated = [viewed(1, False), call(2, "identify", False, traits={"plan": "gold"})]
     assert ingest(tmp_path, *stated)["suppressed"] == 1

@@ -54,12 +54,6 @@ def name_products(installation: Installation) -> None:
         connection.execute(items.insert(), rows)
 
 
-def test_without_a_change_nothing_moves(installation: Installation, entry: dict[str, Any]) -> None:
-    before = lake(installation)
-    assert replay_quarantine.fn(entry["batch_id"]) == entry
-    assert lake(installation) == before
-
-
 @pytest.mark.parametrize("fixed", ["the catalogue", "the policy"])
 def test_rows_that_keep_the_rules_now_move_and_the_ledger_adds_up(
     installation: Installation, entry: dict[str, Any], fixed: str

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from flows.commands import ingestion, running
 from infra.installation import Installation
 from models.errors import TailorbirdError
 from serving.queries import ledger
@@ -134,30 +133,6 @@ def test_the_faulty_file_that_comes_again_resolves_nothing(installation: Install
     (three / "other.csv").rename(three / "again" / "orders.csv")
     assert bring(three, "again/orders.csv")["status"] == "unchanged"
     assert waiting_rows(installation) == 1
-
-
-def test_a_corrected_mapping_resolves_the_row(
-    installation: Installation,
-    folder: Path,
-    waiting: dict[str, Any],  # noqa: ARG001
-) -> None:
-    write(folder, 0, 'quantity = { expr = "if(number(amount) = 0, 1, number(amount))" }')
-    assert ingest(folder)["accepted"] == 1
-    assert ledger.quarantined(installation.engine) == []
-
-
-def test_a_replay_that_moves_nothing_reports_it_with_the_likely_reason(
-    installation: Installation, waiting: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    monkeypatch.setattr(running, "flow", lambda _: replay_quarantine.fn)  # no Prefect server runs here
-    monkeypatch.setattr(running, "database", lambda _: installation.engine)
-    ingestion.quarantine_replay(waiting["batch_id"])
-
-    shown = " ".join(capsys.readouterr().out.split())
-    assert "0 of 1 rows moved." in shown
-    assert "break the same rules under the mapping as it is now" in shown
-    assert "for another item_id or event_id" in shown
-    assert "accepted" not in shown, "the batch's old totals are no result of the replay"
 
 
 def test_the_row_waits_again_after_the_corrected_file_is_undone(

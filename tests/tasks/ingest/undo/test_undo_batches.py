@@ -152,22 +152,6 @@ def test_a_batch_that_comes_in_again_has_the_new_time_and_keeps_the_record_of_th
     assert (whole["started_at"], whole["changes"]) == (line["started_at"], [change])
 
 
-def test_events_that_another_file_repeats_become_its_own(installation: Installation, tmp_path: Path) -> None:
-    first = ingest(tmp_path, viewed(1), viewed(2), viewed(1, True, "bob"), number=1)
-    second = ingest(tmp_path, viewed(2), viewed(3), number=2)
-    assert (second["accepted"], second["duplicate"]) == (1, 1)
-    result = undo(first["batch_id"])
-    assert [(line["events_removed"], line["events_kept"]) for line in result["batches"]] == [(2, 1)]
-    remaining = everything(installation)
-    assert [(row["event_id"], row["batch_id"]) for row in remaining["lake"]] == [
-        ("ann-track-2", second["batch_id"]),
-        ("ann-track-3", second["batch_id"]),
-    ]
-    [line] = remaining["ledger"]
-    assert (line["accepted"], line["duplicate"]) == (2, 0)
-    assert [row["user_id"] for row in remaining["people"]] == ["ann"]
-
-
 def test_an_undo_after_which_all_events_stay_asks_for_no_new_data_set(
     installation: Installation, tmp_path: Path
 ) -> None:

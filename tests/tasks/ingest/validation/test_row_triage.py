@@ -1,7 +1,6 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
@@ -104,27 +103,6 @@ def test_of_one_id_the_first_event_stays_its_repeats_are_duplicates_and_other_co
     assert done.counts["duplicate"] == 2
     assert done.quarantined[columns.ROW].to_pylist() == [2, 4]
     assert done.quarantined[row_triage.RULES].to_pylist() == [["id_conflict"]] * 2
-
-
-def test_an_event_that_is_stored_already_comes_first(tmp_path: Path) -> None:
-    known = KnownIds(Lake(str(tmp_path)))
-    stored(known, 0, triaged([Event()], known).accepted)
-    elsewhere = Event(occurred_at=datetime(2016, 5, 1, tzinfo=UTC), value=9.0)
-    assert triaged([elsewhere], known).counts["quarantined"] == 1
-    done = triaged([Event(value=9.0), Event(), Event("e2")], known)
-    assert done.counts == {
-        "read": 3,
-        "suppressed": 0,
-        "routed": 0,
-        "quarantined": 1,
-        "duplicate": 1,
-        "accepted": 1,
-    }
-
-
-def test_a_broken_row_does_not_keep_a_sound_one_with_its_id_out(empty: KnownIds) -> None:
-    done = triaged([Event(quantity=0.0), Event()], empty)
-    assert done.accepted[columns.ROW].to_pylist() == [1]
 
 
 def test_quarantined_rows_can_be_kept_as_json_whatever_they_hold(empty: KnownIds) -> None:
