@@ -10,7 +10,7 @@
   test_events_that_come_after_newer_ones_of_their_source_are_marked_as_late
 - duplicate: good rows (`tests/tasks/ingest/events/test_ingest_events.py`)
   test_rows_that_came_in_another_file_are_duplicates
-- duplicate: bad rows (`tests/tasks/ingest/rows/test_quarantine.py`)
+- duplicate: bad rows (`tests/tasks/ingest/events/test_event_batch.py`)
   test_the_same_bad_rows_in_another_file_are_duplicates
 - suppressed (`tests/tasks/ingest/events/test_ingest_events.py`)
   test_of_suppressed_users_nothing_is_stored

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,10 @@ from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.sources import table_files
 from tasks.sources.file_matching import files_of
-from tasks.sources.mapping_files import shipped, table_mapping
+from tasks.sources.mapping_files import table_mapping
 from tests.tasks.ingest.stored import counted, lake
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "mappings"
-LINES = Path(__file__).parents[2] / "golden"
 IN_CSV = ["personalize", "content", "wholesale"]
 SOURCES = [
     ("complete_journey", "events", ["transactions"]),
@@ -93,41 +91,15 @@ def test_events_of_all_mappings_have_the_same_columns(shop: Any) -> None:
     assert schemas[1].remove(consent) == schemas[0] == schemas[2]
 
 
-def test_every_mapping_that_is_shipped_has_golden_rows_of_each_of_its_parts() -> None:
-    for name in shipped():
-        if (LINES / name / f"{name}.jsonl").exists():
-            assert (LINES / name / f"{name}.json").exists(), name
-            continue
-        parts = [part for part in SHAPES if getattr(table_mapping(name, None), part) is not None]
-        assert parts
-        for part in parts:
-            assert (GOLDEN / name / f"{part}.json").exists(), f"{name}: {part}"
-
-
-def file_of(folder: Path, name: str, dataset: str) -> str:
-    """The one file of a part of a mapping."""
-    [file] = files_of(table_mapping(name, None), [str(folder)])[dataset]
-    return file
-
-
-SOUND = 60
-MORE: dict[str, dict[str, Callable[[int], str]]] = {
-    "personalize": {
-        "interactions.csv": lambda n: f"u{n},0008,{1717300000 + n},View,,,",
-        "items.csv": lambda n: f"i{n},5,Home,Lamps,Lamp {n},",
-    },
-}
-
-
 @pytest.fixture
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+def place(tmp_path: Path) -> Path:
     """The golden files among so many sound rows that no batch is refused for its share of bad ones."""
-    folder = tmp_path / request.param
-    shutil.copytree(GOLDEN / request.param, folder)
-    for name, line in MORE[request.param].items():
-        with (folder / name).open("a") as file:
-            file.writelines(f"{line(number)}\n" for number in range(SOUND))
-    return folder
+    shutil.copytree(GOLDEN / "personalize", tmp_path / "personalize")
+    with (tmp_path / "personalize" / "interactions.csv").open("a") as file:
+        file.writelines(f"u{n},0008,{1717300000 + n},View,,,\n" for n in range(60))
+    with (tmp_path / "personalize" / "items.csv").open("a") as file:
+        file.writelines(f"i{n},5,Home,Lamps,Lamp {n},\n" for n in range(60))
+    return tmp_path / "personalize"
 
 
 def caught(installation: Installation) -> list[list[str]]:
@@ -136,17 +108,17 @@ def caught(installation: Installation) -> list[list[str]]:
         return [sorted(rules) for rules in connection.execute(result).scalars()]
 
 
-@pytest.mark.parametrize("place", ["personalize"], indirect=True)
 def test_an_export_for_amazon_personalize_comes_in(installation: Installation, place: Path) -> None:
     mapping = "personalize"
+    parts = files_of(table_mapping(mapping, None), [str(place)])
     declared = {"consent": "given", "consent_note": "by contract"}
-    assert counted(ingest_items.fn(mapping, file_of(place, mapping, "items"), declared)) == {
+    assert counted(ingest_items.fn(mapping, parts["items"][0], declared)) == {
         "read": 63,
         "quarantined": 1,
         "routed": 62,
     }
-    assert counted(ingest_users.fn(mapping, file_of(place, mapping, "users"), declared)) == {"read": 2, "routed": 2}
-    entry = ingest_events.fn(mapping, file_of(place, mapping, "events"), declared)
+    assert counted(ingest_users.fn(mapping, parts["users"][0], declared)) == {"read": 2, "routed": 2}
+    entry = ingest_events.fn(mapping, parts["events"][0], declared)
     assert counted(entry) == {"read": 68, "accepted": 63, "duplicate": 1, "quarantined": 4}
     assert caught(installation) == [
         ["occurred_at_unreadable"],
@@ -155,7 +127,7 @@ def test_an_export_for_amazon_personalize_comes_in(installation: Installation, p
         ["item_not_in_catalogue"],
         ["price_negative"],
     ]
-    again = ingest_events.fn(mapping, file_of(place, mapping, "events"), declared)
+    again = ingest_events.fn(mapping, parts["events"][0], declared)
     assert again == entry | {"status": "unchanged"}
     rows = sorted(lake(installation), key=lambda row: (row["occurred_at"], row["event_id"]))
     assert [row["event_type"] for row in rows[:3]] == ["view", "purchase", "add_to_cart"]

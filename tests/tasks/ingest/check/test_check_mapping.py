@@ -112,20 +112,6 @@ def test_examples_are_records_as_they_would_be_stored_with_the_id_of_the_file(tm
     assert of(result, "items")["examples"][1] == {"item_id": "001", "title": "Lamp 1", "price": 1.5}
 
 
-def test_examples_show_stock_only_where_the_mapping_reads_it(tmp_path: Path) -> None:
-    products = [
-        "sku,title,price,stock",
-        *(f"{n:03},Lamp {n},{n}.50,{'sold out' if n else 'in stock'}" for n in range(60)),
-    ]
-    mapped = MAPPING + 'available = "stock"\n'
-
-    unread = of(checked(tmp_path / "a", map(order, range(100)), products=products), "items")["examples"]
-    read = of(checked(tmp_path / "b", map(order, range(100)), mapped, products), "items")["examples"]
-
-    assert not any("available" in row for row in unread)
-    assert [row["available"] for row in read] == [True, False, False]
-
-
 def test_a_broken_rule_is_counted_and_shown_with_lines_and_cells(tmp_path: Path) -> None:
     rows = [order(n, pieces="0") if n in (3, 7) else order(n) for n in range(100)]
     rows[0] = order(0, note='"two\nlines"')
@@ -368,17 +354,6 @@ def test_a_mapping_without_location_names_the_check_and_the_file_as_it_was_given
         check_mapping("shop.toml")
 
 
-def test_products_of_unknown_stock_keep_their_orders_and_the_words_come_with_their_key(tmp_path: Path) -> None:
-    products = ["sku,title,price,Stan"] + [f"{row},{'brak' if n % 9 == 0 else n}" for n, row in enumerate(PRODUCTS[1:])]
-    result = checked(tmp_path, map(order, range(100)), f'{MAPPING}available = "Stan"\n', products)
-
-    items = of(result, "items")
-    assert (items["counts"]["quarantined"], of(result, "events")["counts"]["quarantined"]) == (0, 0)
-    [guess] = items["suspicions"]
-    assert "7 answers of 'Stan' (available) cannot be read: 'brak' (7)" in guess["says"]
-    assert guess["write"] == "available_words = { brak = false }"
-
-
 def test_a_large_share_in_quarantine_comes_with_the_settings_that_bring_it_in(tmp_path: Path) -> None:
     orders = [order(n, day=f"2024-03-{n % 28 + 1:02}") if n % 6 == 0 else order(n) for n in range(120)]
     result = checked(tmp_path, orders)
@@ -392,15 +367,6 @@ def test_a_large_share_in_quarantine_comes_with_the_settings_that_bring_it_in(tm
 
     both = MAPPING.replace('"%d.%m.%Y"', '["%d.%m.%Y", "%Y-%m-%d"]')
     assert checked(tmp_path, orders, both)["verdict"] == "An ingest would accept these rows. Next:"
-
-
-def test_a_share_that_refuses_the_file_comes_after_its_cause_and_before_the_key_of_the_limit(tmp_path: Path) -> None:
-    orders = [order(n, day=f"2024-03-{n % 28 + 1:02}") if n % 3 == 0 else order(n) for n in range(120)]
-    assert of(checked(tmp_path, orders), "events")["refused"] == (
-        "40 of 120 rows would wait in quarantine as occurred_at_unreadable. First: write "
-        'time_format = ["%d.%m.%Y", "%Y-%m-%d"] in [events]. quarantined_share is 0.3333, and at most 0.2 is expected. '
-        "To allow it, set `limits.events.quarantined_share` in the mapping"
-    )
 
 
 def test_a_large_share_that_no_setting_brings_in_comes_with_the_advice_of_its_rule(tmp_path: Path) -> None:

@@ -108,16 +108,6 @@ def test_a_refused_file_leaves_no_updates(installation: Installation, tmp_path: 
         assert connection.execute(select(ingest_updates)).first() is None
 
 
-def test_items_that_only_events_name_are_put_into_the_catalogue(installation: Installation, tmp_path: Path) -> None:
-    bare = {"order_id": "o1", "products": [{"product_id": "pan"}, {"product_id": "pot"}]}
-    refund = call(2, "track", event="Order Refunded", properties={"order_id": "o1"})
-    assert ingest(tmp_path, call(1, "track", event="Order Completed", properties=bare), refund)["accepted"] == 3
-    result = [(row["item_id"], row["title"], row["available"]) for row in everything(installation)["items"]]
-    assert result == [("pan", None, True), ("pot", None, True)]
-    ingest(tmp_path, viewed(3, product_id="pan", name="Pan"), number=1)
-    assert [row["title"] for row in everything(installation)["items"]] == ["Pan", None]
-
-
 def test_a_clock_that_is_years_ahead_has_not_the_last_word(installation: Installation, tmp_path: Path) -> None:
     soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     ahead = viewed(2, price=9.0) | {"timestamp": "2099-01-01T00:00:00Z"}

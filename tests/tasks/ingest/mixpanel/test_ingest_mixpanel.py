@@ -4,7 +4,6 @@ import gzip
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -338,30 +337,11 @@ def test_profiles_come_page_by_page_with_nothing_but_what_is_kept(
     assert [given.get("page", "0") for _, given in mixpanel.requests] == ["0", "1", "1", "1", "1", "2"]
 
 
-@dataclass
-class Clock:
-    now: float = 1000.0
-    pauses: list[float] = field(default_factory=list)
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-        self.now += seconds
-
-
-def sent(limit: RateLimit, clock: Clock, number: int) -> list[float]:
-    times = []
-    for _ in range(number):
+def test_three_requests_a_second_and_sixty_an_hour_are_sent(pauses: list[float]) -> None:
+    limit, times = RateLimit(sleep=pauses.append, clock=lambda: 1000 + sum(pauses)), []
+    for _ in range(130):
         limit.wait()
-        times.append(clock.now)
-    return times
-
-
-def test_three_requests_a_second_and_sixty_an_hour_are_sent() -> None:
-    clock = Clock()
-    times = sent(RateLimit(clock, clock.sleep), clock, 130)
+        times.append(1000 + sum(pauses))
     assert times[:4] == [1000, 1000, 1000, 1001]
     assert all(later - earlier >= 1 for earlier, later in zip(times, times[3:], strict=False))
     assert all(later - earlier >= 3600 for earlier, later in zip(times, times[60:], strict=False))
