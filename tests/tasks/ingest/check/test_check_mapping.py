@@ -1,4 +1,4 @@
-"""A check reads files with the code that ingests them, reports the result of an ingest, and stores nothing."""
+"""A check reads files with the code that ingests them, names what to change, and stores nothing."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -386,10 +386,7 @@ def test_a_detected_encoding_is_proposed_to_be_stated(tmp_path: Path) -> None:
     assert "'Müsli'" in guess["says"]
 
 
-TITLES = ["Shop Ltd;;\n\n", "Shop Ltd\n\n"]
-
-
-@pytest.mark.parametrize("title", TITLES)
+@pytest.mark.parametrize("title", ["Shop Ltd;;\n\n", "Shop Ltd\n\n"])
 def test_a_title_above_the_header_is_refused_with_the_key_that_skips_it(tmp_path: Path, title: str) -> None:
     mapping = f'{MAPPING}separator = ";"\n'
     path = shop(tmp_path, map(order, range(40)), mapping)

@@ -1,4 +1,4 @@
-"""Prices, currencies, stock and ratings are guessed from the values of columns and from their names."""
+"""Columns are guessed from their values, names and joins, in any language and file, and never ignored silently."""
 
 import random
 import tomllib

@@ -1,4 +1,4 @@
-"""The mapping that is guessed for the exports of ordinary shops passes its check, and an ingest takes the rows."""
+"""The guessed mapping of an ordinary shop passes its check, and its rows come in; any type is read or named."""
 
 import tomllib
 from contextlib import suppress

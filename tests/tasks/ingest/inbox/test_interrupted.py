@@ -1,4 +1,4 @@
-"""A move that ends at any moment, again and again, ends like one that never was stopped."""
+"""A move ends the same if it is stopped at any moment, and reaches the new keys after a rotation."""
 
 import random
 from collections import Counter

@@ -1,4 +1,4 @@
-"""A corrected file with accepted ids and other values: the proposed command ingests its rows."""
+"""Rows leave quarantine by a replay, when a later batch accepts them, or when a person dismisses them."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The order of files does not change items, users, consent and devices."""
+"""The order of files, tables and calls does not change items, users, consent and devices."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Rows of real databases reach the lake once, in as many runs as it takes."""
+"""Rows of real databases reach the lake once, in as many runs as it takes, wherever they end."""
 
 import json
 import os

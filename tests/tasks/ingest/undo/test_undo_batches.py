@@ -167,24 +167,15 @@ def test_a_refusal_is_never_undone(installation: Installation, tmp_path: Path) -
     assert (ann["user_key"], ann["consent"], ann["attributes"]) == (pseudonym("ann", installation.key), False, {})
 
 
-def test_an_agreement_of_the_undone_file_counts_no_more(installation: Installation, tmp_path: Path) -> None:
-    ingest(tmp_path, viewed(1), call(2, "page", False), number=1)
-    agreed = ingest(tmp_path, viewed(3), number=2)
-    assert everything(installation)["users"][0]["consent"] is True
-    undo(agreed["batch_id"])
-    assert everything(installation)["users"][0]["consent"] is False
-
-
-def test_a_refusal_that_an_event_of_the_undone_file_answered_counts_again(
-    installation: Installation, tmp_path: Path
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_a_refusal_that_the_undone_file_answered_counts_again(
+    installation: Installation, tmp_path: Path, order: Sequence[int]
 ) -> None:
-    agreed = ingest(tmp_path, viewed(3), number=1)
-    ingest(tmp_path, call(2, "page", False), viewed(1, True, "bob"), number=2)
-    users = {row["user_key"]: row["consent"] for row in everything(installation)["users"]}
-    assert users[pseudonym("ann", installation.key)] is True
-    undo(agreed["batch_id"])
-    users = {row["user_key"]: row["consent"] for row in everything(installation)["users"]}
-    assert users[pseudonym("ann", installation.key)] is False
+    files = {1: [viewed(3)], 2: [viewed(1), call(2, "page", False)]}
+    batches = {number: ingest(tmp_path, *files[number], number=number)["batch_id"] for number in order}
+    assert everything(installation)["users"][0]["consent"] is True
+    undo(batches[1])
+    assert everything(installation)["users"][0]["consent"] is False
 
 
 def test_a_preview_states_what_would_go_and_changes_nothing(installation: Installation, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from itertools import pairwise
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
@@ -24,7 +23,6 @@ from tasks.ingest.validation.event_identity import (
     ID_HASH,
     ID_HASHED,
     PAYLOAD_COLUMNS,
-    HashSet,
     KnownIds,
     add_fingerprints,
     hashes,
@@ -304,19 +302,6 @@ def test_the_impressions_of_an_answer_take_the_memory_of_one(lake: Lake) -> None
     hashed = query(f"SELECT {ID_HASHED} AS hash FROM asked", asked=asked)["hash"].to_numpy()
     assert known.may_contain(hashed).tolist() == [True, False, True]
     assert known.matching(asked)["event_id"].to_pylist() == ["api:r1#7"]
-
-
-def test_layers_are_merged_as_they_grow_and_nothing_is_lost() -> None:
-    random, seen = np.random.default_rng(7), HashSet()
-    added = [random.integers(2**63, size=size).astype(np.uint64) for size in (1, 50, 3, 0, 700, 2, 40, 40, 40, 5)]
-    for hashes_ in added:
-        seen.add(hashes_)
-    everything = np.concatenate(added)
-    assert seen.contains(everything).all()
-    assert not seen.contains(everything + np.uint64(1)).any()
-    sizes = [len(layer) for layer in seen._layers]
-    assert sum(sizes) == len(everything)
-    assert all(2 * later <= earlier for earlier, later in pairwise(sizes))
 
 
 def raw(**values: Any) -> pa.Table:
