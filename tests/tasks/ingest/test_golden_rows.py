@@ -37,7 +37,6 @@ SOURCES = [
 ]
 TIMES = {"transaction_timestamp": "ns", "timestamp": "us", "received_at": "us", "uuid_ts": "us"}
 SHAPES = {"events": transform.events, "items": transform.items, "users": transform.users}
-GOLDEN = Path(__file__).parents[3] / "golden" / "mappings"
 
 
 def source(mapping: str, name: str, folder: Path) -> Path:

@@ -31,15 +31,15 @@ LETTERS: Final = (["a", "b", "c", "d", "e", "f"], ["g", "h", "i", "j", "k", "l"]
 Headers = tuple[list[str], list[str], list[str]]
 
 
-def order_lines(folder: Path, repeats: int, header: str = "", extra: str = "") -> Path:
+def order_lines(folder: Path, repeats: int) -> Path:
     """Write order lines of which every so many repeat the item of the line before, at another price."""
     rows = [
         f"O{n // 4},C{n // 4 % 30},P{n % 4 - (n % repeats == 1)},{n % 3 + 1},"
-        f"{'on request' if n == 9 else n + 0.5},2024-03-{n // 4 % 28 + 1:02}{f',{n}{extra}' if extra else ''}"
+        f"{'on request' if n == 9 else n + 0.5},2024-03-{n // 4 % 28 + 1:02}"
         for n in range(400)
     ]
     file = folder / "orders.csv"
-    file.write_text("\n".join([f"order_no,customer,sku,qty,price,ordered_at{header}", *rows]))
+    file.write_text("\n".join(["order_no,customer,sku,qty,price,ordered_at", *rows]))
     return file
 
 

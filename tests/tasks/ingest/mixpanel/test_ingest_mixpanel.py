@@ -44,7 +44,7 @@ STEPS = [
 ]
 MOMENTS = [n if n in (3, 10) else pytest.param(n, marks=pytest.mark.faults) for n in range(14)]
 """Before and after each step: two chunks are recorded and appended, the batch is closed, the reading is recorded."""
-DAY = date(2026, 11, 1)
+FIRST = date(2026, 11, 1)
 
 
 def overrides(**stated: str) -> dict[str, str]:
@@ -260,7 +260,7 @@ def test_a_fault_that_passes_costs_nothing_but_time(
     client: MixpanelClient, mixpanel: MixpanelServer, pauses: list[float], tmp_path: Path, fault: str
 ) -> None:
     mixpanel.faults = [fault, fault]
-    got = download_day(client, PROJECT, DAY, tmp_path / "a.gz")
+    got = download_day(client, PROJECT, FIRST, tmp_path / "a.gz")
     assert [json.loads(line)["properties"]["$insert_id"] for line in lines(got.path)] == [
         f"2026-11-01-{n}" for n in range(200)
     ]
@@ -276,11 +276,11 @@ def test_a_fault_that_passes_costs_nothing_but_time(
 
 def test_a_broken_plain_answer_is_noticed_too(client: MixpanelClient, mixpanel: MixpanelServer, tmp_path: Path) -> None:
     mixpanel.events, mixpanel.faults = [event(n) for n in range(5)], ["broken"]
-    assert len(lines(download_day(client, PROJECT, DAY, tmp_path / "a.gz").path)) == 5
+    assert len(lines(download_day(client, PROJECT, FIRST, tmp_path / "a.gz").path)) == 5
 
 
 def test_the_same_content_has_the_same_digest_and_no_content_is_empty(client: MixpanelClient, tmp_path: Path) -> None:
-    first, again = (download_day(client, PROJECT, DAY, tmp_path / name) for name in ("a.gz", "b.gz"))
+    first, again = (download_day(client, PROJECT, FIRST, tmp_path / name) for name in ("a.gz", "b.gz"))
     assert (first.digest, first.empty) == (again.digest, False)
     assert download_day(client, PROJECT, date(2026, 10, 1), tmp_path / "c.gz").empty
 
@@ -294,7 +294,7 @@ def test_a_fault_that_stays_ends_after_more_than_an_hour(
 ) -> None:
     mixpanel.faults = ["503"] * 20
     with pytest.raises(MixpanelError, match=r"Mixpanel has a fault \(HTTP 503\), 9 times. Run the same command later"):
-        download_day(client, PROJECT, DAY, tmp_path / "a.gz")
+        download_day(client, PROJECT, FIRST, tmp_path / "a.gz")
     assert sum(pauses) > 3600
     assert "limit of queries" not in capsys.readouterr().err  # it was not the reason of any pause
 
@@ -310,7 +310,7 @@ def test_a_refusal_is_not_repeated_and_states_the_correction(
     client: MixpanelClient, mixpanel: MixpanelServer, tmp_path: Path, login: str, project: int, advice: str
 ) -> None:
     with pytest.raises(MixpanelError, match=advice) as refused:
-        download_day(MixpanelClient("eu", login, client.limit), project, DAY, tmp_path / "a.gz")
+        download_day(MixpanelClient("eu", login, client.limit), project, FIRST, tmp_path / "a.gz")
     assert len(mixpanel.requests) == 1
     assert login.partition(":")[2] not in str(refused.value)
     assert SECRET not in repr(client)
@@ -321,7 +321,7 @@ def test_the_address_of_a_proxy_is_a_web_address(
 ) -> None:
     monkeypatch.setenv("MIXPANEL_ENDPOINT_URL", "file:///etc/passwd")
     with pytest.raises(TailorbirdError, match="MIXPANEL_ENDPOINT_URL cannot be read"):
-        download_day(client, PROJECT, DAY, tmp_path / "a.gz")
+        download_day(client, PROJECT, FIRST, tmp_path / "a.gz")
 
 
 def test_profiles_come_page_by_page_with_nothing_but_what_is_kept(
