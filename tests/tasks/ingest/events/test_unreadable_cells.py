@@ -185,3 +185,13 @@ def test_an_item_with_an_unreadable_stock_comes_in_without_one_and_its_cell_is_r
     assert [row["rules"] for row in waiting(installation)] == [["price_unreadable"]]
     with installation.engine.connect() as connection:
         assert connection.execute(select(items.c.in_stock).where(items.c.item_id == "odd")).scalar_one() is None
+
+
+def test_how_a_file_was_decoded_is_recorded(installation: Installation, ingest: Ingest) -> None:
+    rows = "customer,sku,at,pieces,amount\n" + "".join(f"u{n},Müsli,2024-03-01,1,2\n" for n in range(5))
+    entry = ingest(EVENTS, rows.encode("cp1252"))
+
+    assert entry["accepted"] == 5
+    assert remarks(installation) == "Read as Windows-1252."
+    with installation.engine.connect() as connection:
+        assert connection.execute(select(items.c.item_id)).scalar() == "Müsli"

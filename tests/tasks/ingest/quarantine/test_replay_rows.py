@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text, update
 
+from flows.commands import ingestion, running
 from infra.database.schema.schema import LEDGER, ingest_batches, ingest_chunks, items, quarantine, users
 from infra.installation import Installation
 from models.errors import TailorbirdError
@@ -205,11 +206,8 @@ def waiting(installation: Installation, folder: Path) -> dict[str, Any]:
     return line
 
 
-def test_a_corrected_file_resolves_the_row(
-    installation: Installation,
-    folder: Path,
-    waiting: dict[str, Any],  # noqa: ARG001
-) -> None:
+@pytest.mark.usefixtures("waiting")
+def test_a_corrected_file_resolves_the_row(installation: Installation, folder: Path) -> None:
     write(folder, 1)
     assert ingest(folder)["accepted"] == 1
     assert ledger.quarantined(installation.engine) == []
@@ -331,3 +329,17 @@ def test_rows_of_items_are_replayed_from_their_file(installation: Installation, 
     again = replay_quarantine.fn(line["batch_id"])
     assert (again["quarantined"], again["routed"]) == (0, 401)
     assert ledger.quarantined(installation.engine) == []
+
+
+def test_a_replay_that_moves_nothing_reports_it_with_the_likely_reason(
+    installation: Installation, waiting: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(running, "flow", lambda _: replay_quarantine.fn)  # no Prefect server runs here
+    monkeypatch.setattr(running, "database", lambda _: installation.engine)
+    ingestion.quarantine_replay(waiting["batch_id"])
+
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "0 of 1 rows moved." in shown
+    assert "break the same rules under the mapping as it is now" in shown
+    assert "for another item_id or event_id" in shown
+    assert "accepted" not in shown, "the batch's old totals are no result of the replay"

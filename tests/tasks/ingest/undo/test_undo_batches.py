@@ -17,6 +17,8 @@ from infra.keys.identity import pseudonym
 from infra.overview.situation import read
 from models.errors import TailorbirdError
 from serving.queries import ledger
+from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.ingest.undo.undo_batches import preview, undo_batches
 from tests.examples import FEW
 from tests.tasks.ingest.events.test_segment_updates import Call, call, ingest, viewed
@@ -203,11 +205,7 @@ def test_a_source_is_undone_as_a_whole(installation: Installation, tmp_path: Pat
     ],
 )
 @pytest.mark.usefixtures("installation")
-def test_an_impossible_undo_is_refused_with_a_reason(
-    batches: list[str],
-    source: str | None,
-    message: str,
-) -> None:
+def test_an_impossible_undo_is_refused_with_a_reason(batches: list[str], source: str | None, message: str) -> None:
     with pytest.raises(TailorbirdError, match=message):
         undo(*batches, source=source)
 
@@ -215,9 +213,6 @@ def test_an_impossible_undo_is_refused_with_a_reason(
 def test_tables_of_items_and_users_give_back_what_earlier_tables_stated(
     installation: Installation, shop: Any, tmp_path: Path
 ) -> None:
-    from tasks.ingest.reference.ingest_items import ingest_items
-    from tasks.ingest.reference.ingest_users import ingest_users
-
     ingest_items.fn("complete_journey", shop.items_file)
     ingest_users.fn("complete_journey", shop.users_file)
     before = everything(installation)
