@@ -10,7 +10,7 @@
   test_events_that_come_after_newer_ones_of_their_source_are_marked_as_late
 - duplicate: good rows (`tests/tasks/ingest/events/test_ingest_events.py`)
   test_rows_that_came_in_another_file_are_duplicates
-- duplicate: bad rows (`tests/tasks/ingest/rows/test_quarantine.py`)
+- duplicate: bad rows (`tests/tasks/ingest/events/test_event_batch.py`)
   test_the_same_bad_rows_in_another_file_are_duplicates
 - suppressed (`tests/tasks/ingest/events/test_ingest_events.py`)
   test_of_suppressed_users_nothing_is_stored
@@ -22,7 +22,7 @@
   test_over_many_chunks_a_run_that_stopped_anywhere_is_finished_by_the_next
 - a file that lacks a column (`tests/tasks/ingest/events/test_ingest_events.py`)
   test_a_broken_contract_stores_nothing_but_that_it_was_refused_and_why
-- a file that cannot be read to its end (`tests/tasks/ingest/events/test_ingest_mappings.py`)
+- a file that cannot be read to its end (`tests/tasks/ingest/test_golden_rows.py`)
   test_a_csv_file_that_breaks_off_in_the_middle_leaves_nothing_behind
 - a batch that fails its suite (`tests/tasks/ingest/events/test_ingest_events.py`)
   test_a_refused_batch_leaves_no_row_and_its_fixed_file_is_ingested
@@ -38,7 +38,7 @@
   test_updates_have_the_same_result_in_any_order
 - a refusal takes traits and devices back (`tests/tasks/ingest/rows/test_order_of_files.py`)
   test_a_refusal_takes_traits_and_devices_back
-- a table replaces what it reads (`tests/tasks/ingest/rows/test_tables_and_calls.py`)
+- a table replaces what it reads (`tests/tasks/ingest/rows/test_order_of_files.py`)
   test_a_catalogue_replaces_what_it_mentions_whenever_older_calls_come_in
 - calls without a consent (`tests/tasks/ingest/rows/test_order_of_files.py`)
   test_users_without_an_answer_are_accepted_by_the_policy
@@ -64,11 +64,11 @@
   test_limits_are_the_teams_own
 - cleaning is counted (`tests/tasks/ingest/events/test_event_batch.py`)
   test_corrections_and_the_origin_of_a_batch_are_recorded
-- no traits of users who refused (`tests/tasks/ingest/rows/test_tables_and_calls.py`)
+- no traits of users who refused (`tests/tasks/ingest/rows/test_order_of_files.py`)
   test_a_table_of_users_stores_no_traits_of_one_who_refused
 - the files of each part (`tests/tasks/sources/test_file_matching.py`)
   test_files_and_patterns_go_to_the_part_that_their_name_fits
-- ids stay text (`tests/tasks/ingest/events/test_ingest_mappings.py`)
+- ids stay text (`tests/tasks/ingest/test_golden_rows.py`)
   test_an_export_for_amazon_personalize_comes_in
 - events without an id (`tests/models/ingest/tabular/test_transform.py`)
   test_an_event_without_an_id_gets_one_from_its_content

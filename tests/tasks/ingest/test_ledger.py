@@ -1,9 +1,4 @@
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from re import fullmatch
 from typing import Any
@@ -25,14 +20,6 @@ from tasks.sources.mapping_files import WrongMappingError, part_of, read_as, tab
 
 BATCH = ledger.Batch("b1", "events", "shop", "/folder", "given")
 COUNTS = {"read": 10, "accepted": 5, "quarantined": 2, "duplicate": 1, "suppressed": 1, "routed": 1}
-HOLD = """
-import sys, time
-from infra.database.engine import engine
-from infra import locks
-with locks.locked(engine(sys.argv[1]), "b1"):
-    print("held", flush=True)
-    time.sleep(60)
-"""
 
 
 def mapping_of(**changes: Any) -> Mapping:
@@ -56,11 +43,6 @@ def test_another_content_or_another_meaning_is_another_batch(shop: Any) -> None:
     assert listed(mapping_of(), shop.events_file) != first
 
 
-def test_other_limits_do_not_make_another_batch(shop: Any) -> None:
-    looser = table_mapping("complete_journey", {"limits": {"events": {"quarantined_share": 0.5}}})  # type: ignore[dict-item]
-    assert listed(looser, shop.events_file) == listed(mapping_of(), shop.events_file)
-
-
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
@@ -68,11 +50,6 @@ def test_other_limits_do_not_make_another_batch(shop: Any) -> None:
         (
             lambda t: t.set_column(3, "quantity", t["transaction_timestamp"]),
             "'quantity' must hold a number, found time",
-        ),
-        (lambda t: t.slice(0, 0), "it has no rows"),
-        (
-            lambda t: t.set_column(5, "transaction_timestamp", t["transaction_timestamp"].cast("int64")),
-            "'transaction_timestamp' must hold a time, found number",
         ),
     ],
 )
@@ -145,43 +122,3 @@ def test_a_batch_is_held_by_one_at_a_time(ledger_engine: Engine) -> None:
             pass
     with locks.locked(ledger_engine, "b1"):
         pass
-
-
-def test_the_run_that_waits_is_the_next(ledger_engine: Engine) -> None:
-    order: list[str] = []
-
-    def second() -> None:
-        with locks.locked(ledger_engine, "b1", wait=True):
-            order.append("second")
-
-    with ThreadPoolExecutor(1) as pool:
-        with locks.locked(ledger_engine, "b1"):
-            waiting = pool.submit(second)
-            time.sleep(0.2)
-            order.append("first")
-        waiting.result(timeout=10)
-    assert order == ["first", "second"]
-
-
-def test_a_batch_is_free_again_after_an_error(ledger_engine: Engine) -> None:
-    with pytest.raises(ZeroDivisionError), locks.locked(ledger_engine, "b1"):
-        raise ZeroDivisionError
-    with locks.locked(ledger_engine, "b1"):
-        pass
-
-
-def test_a_killed_process_cannot_keep_a_batch(ledger_engine: Engine, database: str) -> None:
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, database], stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "held\n"
-    with pytest.raises(locks.LockHeldError), locks.locked(ledger_engine, "b1"):
-        pass
-    holder.send_signal(signal.SIGKILL)
-    holder.communicate()
-    for _ in range(100):
-        try:
-            with locks.locked(ledger_engine, "b1"):
-                return
-        except locks.LockHeldError:
-            time.sleep(0.05)
-    pytest.fail("the batch stayed held")

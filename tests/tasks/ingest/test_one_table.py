@@ -130,29 +130,6 @@ def test_an_item_appears_with_the_first_file_that_names_it(
     assert both["90000"] > max(first.values())
 
 
-def test_the_same_table_again_changes_nothing(installation: Installation, export: Path) -> None:
-    first = ingested(export)
-    before = lake(installation)
-    assert ingested(export) == first
-    assert lake(installation) == before
-
-
-def test_the_mapping_chooses_which_of_several_rows_of_an_item_counts(installation: Installation, export: Path) -> None:
-    noted = 'where = "UnitPrice > 0"\nitem_id = { expr = "upper(StockCode)" }'
-    assert noted in MAPPING
-    chooses = 'item_id = { expr = "upper(StockCode)" }\nchoose = { title = "most_frequent", price = "latest" }\n'
-    mapping = MAPPING.replace(noted, chooses + 'updated_at = "InvoiceDate"')
-    (export / "shop.toml").write_text(mapping, encoding="utf-8")
-    rows = pq.read_table(export / "online.parquet").to_pylist()
-    rows.append(rows[-1] | {"Description": "smashed", "UnitPrice": "0", "InvoiceDate": "2010-12-01 00:00:00"})
-    rows.insert(0, rows[-2] | {"UnitPrice": "1.25", "InvoiceDate": "2011-01-01 00:00:00"})
-    pq.write_table(pa.Table.from_pylist(rows), export / "online.parquet")
-    assert ingested(export)["items"] == {"read": 29, "routed": 3, "duplicate": 26}
-    with installation.engine.connect() as connection:
-        item = connection.execute(select(items).where(items.c.item_id == "22423")).one()
-    assert (item.title, item.price) == ("CAKESTAND", 1.25)
-
-
 def test_an_item_that_looks_like_no_goods_is_pointed_out_until_the_mapping_marks_it(
     installation: Installation, export: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

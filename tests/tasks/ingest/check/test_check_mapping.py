@@ -1,4 +1,4 @@
-"""A check reads files with the code that ingests them, reports the result of an ingest, and stores nothing."""
+"""A check reads files with the code that ingests them, names what to change, and stores nothing."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -80,7 +80,9 @@ def test_a_sound_shop_is_accepted_and_the_ingest_comes_next(tmp_path: Path) -> N
 
     assert result["accepted"]
     assert result["next"] == f"tailorbird ingest {tmp_path / 'shop.toml'} {tmp_path}"
-    assert of(result, "events")["counts"]["accepted"] == 100
+    events = of(result, "events")
+    assert events["counts"]["accepted"] == 100
+    assert (events["columns"]["user_id"], events["unused"]) == (["customer"], ["note"])
     assert guesses(result) == set()
 
 
@@ -100,14 +102,6 @@ def test_a_mapping_without_items_states_what_becomes_of_ids_that_no_catalogue_ha
     assert "rows whose item no ingested catalogue has wait as item_not_in_catalogue" in waits["notes"][0]
 
 
-def test_columns_are_shown_by_key_and_unused_ones_by_name(tmp_path: Path) -> None:
-    events = of(checked(tmp_path, map(order, range(100))), "events")
-
-    assert events["columns"]["user_id"] == ["customer"]
-    assert events["columns"]["occurred_at"] == ["day"]
-    assert events["unused"] == ["note"]
-
-
 def test_examples_are_records_as_they_would_be_stored_with_the_id_of_the_file(tmp_path: Path) -> None:
     result = checked(tmp_path, map(order, range(100)))
 
@@ -116,20 +110,6 @@ def test_examples_are_records_as_they_would_be_stored_with_the_id_of_the_file(tm
     assert (first["item_id"], first["event_type"], first["value"]) == ("000", "purchase", 0.5)
     assert first["occurred_at"].isoformat() == "2024-03-01T00:00:00+00:00"
     assert of(result, "items")["examples"][1] == {"item_id": "001", "title": "Lamp 1", "price": 1.5}
-
-
-def test_examples_show_stock_only_where_the_mapping_reads_it(tmp_path: Path) -> None:
-    products = [
-        "sku,title,price,stock",
-        *(f"{n:03},Lamp {n},{n}.50,{'sold out' if n else 'in stock'}" for n in range(60)),
-    ]
-    mapped = MAPPING + 'available = "stock"\n'
-
-    unread = of(checked(tmp_path / "a", map(order, range(100)), products=products), "items")["examples"]
-    read = of(checked(tmp_path / "b", map(order, range(100)), mapped, products), "items")["examples"]
-
-    assert not any("available" in row for row in unread)
-    assert [row["available"] for row in read] == [True, False, False]
 
 
 def test_a_broken_rule_is_counted_and_shown_with_lines_and_cells(tmp_path: Path) -> None:
@@ -316,19 +296,6 @@ def test_events_that_all_refuse_are_never_declared_to_agree(tmp_path: Path) -> N
     assert "given" not in result["next"]
 
 
-def test_users_who_agreed_in_a_table_of_users_count(tmp_path: Path) -> None:
-    mapping = MAPPING.replace('consent = "given"\nconsent_note = "test"', 'consent = "opt-in"') + (
-        '[users]\nfile = "users.csv"\nuser_id = "id"\nattributes = ["plan"]\nconsent = "agreed"\n'
-    )
-    shop(tmp_path, [], mapping)
-    (tmp_path / "users.csv").write_text("id,plan,agreed\n" + "".join(f"c{n},gold,{n % 2}\n" for n in range(9)))
-
-    result = checked(tmp_path, map(order, range(90)), mapping)
-
-    assert of(result, "events")["counts"]["accepted"] == 40
-    assert of(result, "users")["examples"][0] == {"user_id": "c0", "attributes": {"plan": "gold"}}
-
-
 @pytest.mark.parametrize("name", ["personalize", "content", "wholesale"])
 def test_the_mappings_that_come_along_are_checked_by_name(name: str) -> None:
     result = check_mapping(name, [str(GOLDEN / name)], {"consent": "given", "consent_note": "test"})
@@ -376,3 +343,81 @@ def test_the_verdict_is_that_of_the_ingest(installation: Installation, tmp_path:
             expected[name] = False
     assert result == expected
     assert set(expected.values()) == {True, False}
+
+
+def test_a_mapping_without_location_names_the_check_and_the_file_as_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop(tmp_path, [])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TailorbirdError, match=r"Give the files: tailorbird check shop\.toml PATH…"):
+        check_mapping("shop.toml")
+
+
+def test_a_large_share_in_quarantine_comes_with_the_settings_that_bring_it_in(tmp_path: Path) -> None:
+    orders = [order(n, day=f"2024-03-{n % 28 + 1:02}") if n % 6 == 0 else order(n) for n in range(120)]
+    result = checked(tmp_path, orders)
+
+    assert result["verdict"] == (
+        "An ingest would accept these rows, and put 16.7% of the events (20 of 120) into quarantine, mostly as "
+        'occurred_at_unreadable. First: write time_format = ["%d.%m.%Y", "%Y-%m-%d"] in [events]. Then, or to leave '
+        "them there:"
+    )
+    assert result["next"] == f"tailorbird ingest {tmp_path / 'shop.toml'} {tmp_path}"
+
+    both = MAPPING.replace('"%d.%m.%Y"', '["%d.%m.%Y", "%Y-%m-%d"]')
+    assert checked(tmp_path, orders, both)["verdict"] == "An ingest would accept these rows. Next:"
+
+
+def test_a_large_share_that_no_setting_brings_in_comes_with_the_advice_of_its_rule(tmp_path: Path) -> None:
+    result = checked(tmp_path, [order(n, sku="x") if n % 20 == 0 else order(n) for n in range(100)])
+
+    assert "5.0% of the events (5 of 100) into quarantine, mostly as item_not_in_catalogue." in result["verdict"]
+    assert "First: Ingest the catalogue that has the item" in result["verdict"]
+
+
+def test_a_detected_encoding_is_proposed_to_be_stated(tmp_path: Path) -> None:
+    path = shop(tmp_path, map(order, range(40)))
+    german = ["sku,title,price", *(f"{n:03},Müsli,{n}.50" for n in range(60))]
+    (tmp_path / "products.csv").write_text("\n".join(german), encoding="cp1252")
+
+    [guess] = of(check_mapping(path, [str(tmp_path)]), "items")["suspicions"]
+    assert (guess["id"], guess["write"]) == ("encoding_not_stated", 'encoding = "windows-1252"')
+    assert "'Müsli'" in guess["says"]
+
+
+@pytest.mark.parametrize("title", ["Shop Ltd;;\n\n", "Shop Ltd\n\n"])
+def test_a_title_above_the_header_is_refused_with_the_key_that_skips_it(tmp_path: Path, title: str) -> None:
+    mapping = f'{MAPPING}separator = ";"\n'
+    path = shop(tmp_path, map(order, range(40)), mapping)
+    rows = "".join(f"{n:03};Lamp {n};{'free' if n == 30 else f'{n}.50'}\n" for n in range(60))
+    (tmp_path / "products.csv").write_text(f"{title}sku;title;price\n{rows}")
+
+    refused = of(check_mapping(path, [str(tmp_path)]), "items")["refused"]
+    assert "eader seems to be in line 3: write `skip_lines = 2`" in refused
+    (tmp_path / "shop.toml").write_text(f"{mapping}skip_lines = 2\n")
+    items = of(check_mapping(path, [str(tmp_path)]), "items")
+    assert items["counts"]["read"] == 60
+    assert items["broken"][0]["examples"][0]["line"] == 34, "as an editor shows it"
+
+
+def test_a_column_that_is_missing_by_a_wrong_encoding_comes_with_the_right_one(tmp_path: Path) -> None:
+    path = shop(tmp_path, map(order, range(40)), MAPPING.replace('title = "title"', 'title = "Opis części"'))
+    rows = "".join(f"{n:03},Łańcuch gęsi {n},{n}.50\n" for n in range(60))
+    (tmp_path / "products.csv").write_text(f"sku,Opis części,price\n{rows}", encoding="cp1250")
+
+    items = of(check_mapping(path, [str(tmp_path)]), "items")
+    assert "'Opis części' is missing" in items["refused"]
+    assert [guess["write"].splitlines()[0] for guess in items["suspicions"]] == ['encoding = "windows-1250"']
+
+
+def test_the_next_command_is_no_ingest_that_would_be_refused_even_with_consent(tmp_path: Path) -> None:
+    undeclared = MAPPING.replace('consent = "given"\nconsent_note = "test"\n', "")
+    czech = [order(n, day=f"{n % 28 + 1}. 3. 2024") for n in range(120)]
+    result = checked(tmp_path, [*czech, *map(order, range(120, 150))], undeclared)
+
+    assert result["next"].startswith("tailorbird check ")
+    assert result["verdict"].startswith(
+        "No event would come in. With consent an ingest would refuse the file: 120 of 150 rows would wait in "
+        'quarantine as occurred_at_unreadable. First: write time_format = ["%d.%m.%Y", "%d. %m. %Y"] in [events].'
+    )

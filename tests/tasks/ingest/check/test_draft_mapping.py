@@ -1,9 +1,12 @@
-"""The mapping that is guessed for the exports of ordinary shops passes its check, and an ingest takes the rows."""
+"""The guessed mapping of an ordinary shop passes its check, and its rows come in; any type is read or named."""
 
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from infra.installation import Installation
@@ -65,6 +68,51 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "items.category_alternatives": "|",
     },
 }
+ROWS = 60
+FAR = 5_000_000 * 365
+"""Days: a date in year 5 million."""
+MAPPING = """
+name = "shop"
+consent = "given"
+consent_note = "test"
+[events]
+file = "orders*"
+event_id = "order_id"
+user_id = "customer_id"
+item_id = "product_id"
+occurred_at = "order_date"
+quantity = "quantity"
+constants = { event_type = "purchase" }
+"""
+USUAL = {
+    "order_id": pa.array([f"o{n}" for n in range(ROWS)]),
+    "customer_id": pa.array([f"c{n % 9}" for n in range(ROWS)]),
+    "product_id": pa.array([f"p{n % 7}" for n in range(ROWS)]),
+    "order_date": pa.array([19_000 + n for n in range(ROWS)], pa.int32()).cast(pa.date32()),
+    "quantity": pa.array([1 + n % 2 for n in range(ROWS)]),
+}
+NUMBERS = pa.array(range(ROWS), pa.int64())
+BYTES = [bytes([255, n, 254]) for n in range(ROWS)]
+ODD: dict[str, pa.Array] = {
+    "text view": USUAL["customer_id"].cast(pa.string_view()),
+    "codes of text": USUAL["customer_id"].dictionary_encode(),
+    "bytes": pa.array(BYTES, pa.binary()),
+    "three bytes": pa.array(BYTES, pa.binary(3)),
+    "far date": pa.array([FAR] * ROWS, pa.int32()).cast(pa.date32()),
+    "one far date": pa.array([FAR, *range(19_000, 19_000 + ROWS - 1)], pa.int32()).cast(pa.date32()),
+    "date before year 1": pa.array([-FAR] * ROWS, pa.int32()).cast(pa.date32()),
+    "far time": pa.array([2**61] * ROWS, pa.timestamp("ms")),
+    "time of day": NUMBERS.cast(pa.time64("us")),
+    "duration": NUMBERS.cast(pa.duration("s")),
+    "decimal": NUMBERS.cast(pa.decimal256(60, 5)),
+    "true": pa.array([n % 2 == 0 for n in range(ROWS)]),
+    "nothing": pa.nulls(ROWS),
+    "list": pa.array([[n] for n in range(ROWS)]),
+    "fields": pa.array([{"a": n} for n in range(ROWS)]),
+    "pairs": pa.array([[("a", n)] for n in range(ROWS)], pa.map_(pa.string(), pa.int64())),
+    "uuid": pa.array([bytes([n] * 16) for n in range(ROWS)], pa.uuid()),
+}
+NEW = "signature"
 
 
 def drafted(name: str, folder: Path) -> tuple[str, list[Path]]:
@@ -108,12 +156,6 @@ def test_uncertain_guesses_carry_the_alternatives_and_unused_columns_are_listed(
     assert "# Not used: Email (Billing), Country Code (Billing), Item #" in text
 
 
-def test_personal_columns_become_no_attributes(shops: dict[str, Path]) -> None:
-    stated = tomllib.loads(shops["shopify"].read_text())
-    listed = {*stated["users"]["attributes"], *stated["items"].get("attributes", [])}
-    assert not listed & {"First Name", "Last Name", "Phone", "Email"}
-
-
 def test_without_a_column_of_consent_a_person_has_to_decide(tmp_path: Path) -> None:
     files = SHOPS["ratings"](tmp_path)
     text = draft_mapping([str(file) for file in files], "films").text
@@ -126,27 +168,6 @@ def test_dates_that_fit_two_orders_are_marked(tmp_path: Path) -> None:
     (tmp_path / "orders.csv").write_text("\n".join(["customer_id,product_id,order_date,quantity", *rows]))
     text = draft_mapping([str(tmp_path / "orders.csv")], "shop").text
     assert '# uncertain: "%m/%d/%Y" reads as many' in text
-
-
-def test_orders_apart_from_their_lines_are_to_be_joined_first(tmp_path: Path) -> None:
-    orders = [f"{n},c{n % 30},2024-03-{n % 28 + 1:02},9.50" for n in range(200)]
-    lines = [f"{n % 200},p{n % 40},1,9.50" for n in range(400)]
-    (tmp_path / "orders.csv").write_text("\n".join(["order_id,customer_id,order_date,total", *orders]))
-    (tmp_path / "order_items.csv").write_text("\n".join(["order_id,product_id,quantity,price", *lines]))
-    with pytest.raises(TailorbirdError, match="Join it with the table of order") as refused:
-        draft_mapping([str(tmp_path / "orders.csv"), str(tmp_path / "order_items.csv")], "shop")
-    assert "orders.csv has orders without their products" in str(refused.value)
-    assert "order_items.csv has order lines without a user or a time" in str(refused.value)
-
-
-def test_orders_are_no_users_even_if_each_has_a_customer_of_its_own(tmp_path: Path) -> None:
-    orders = [f"o{n},c{n},2024-03-{n % 28 + 1:02} 10:00:00,delivered" for n in range(200)]
-    lines = [f"o{n % 200},{n // 200 + 1},p{n % 40},2024-04-{n % 28 + 1:02} 09:00:00,9.50" for n in range(260)]
-    (tmp_path / "orders.csv").write_text("\n".join(["order_id,customer_id,purchased_at,order_status", *orders]))
-    header = "order_id,order_item_id,product_id,shipping_limit_date,price"
-    (tmp_path / "order_items.csv").write_text("\n".join([header, *lines]))
-    with pytest.raises(TailorbirdError, match=r"order_items\.csv has order lines without a user or a time"):
-        draft_mapping([str(tmp_path / "orders.csv"), str(tmp_path / "order_items.csv")], "shop")
 
 
 def test_an_amount_of_pieces_is_the_quantity(tmp_path: Path) -> None:
@@ -316,15 +337,6 @@ def test_refunded_orders_are_kept_if_a_table_of_returns_takes_them_back(tmp_path
     assert ('and refund_order = "bestellung".' in text) == (beside == "returns.csv")
 
 
-def test_french_names_are_known(tmp_path: Path) -> None:
-    rows = [f"CMD{n};{n % 28 + 1:02}/03/2024;CL{n % 40};A{n % 9};2;9,50 €;Livrée" for n in range(200)]
-    header = "N° commande;Date de commande;Réf. client;Réf. article;Qté;Prix unitaire TTC;Statut"
-    (tmp_path / "commandes.csv").write_bytes("\n".join([header, *rows]).encode("cp1252"))
-    events = tomllib.loads(draft_mapping([str(tmp_path / "commandes.csv")], "shop").text)["events"]
-    assert (events["user_id"], events["session_id"], events["quantity"]) == ("Réf. client", "N° commande", "Qté")
-    assert (events["decimal"], events["currency_signs"], events["time_format"]) == (",", ["€"], "%d/%m/%Y")
-
-
 def test_a_mapping_that_is_there_stays(tmp_path: Path) -> None:
     (tmp_path / "shop.toml").write_text("mine")
     with pytest.raises(TailorbirdError, match="is there already"):
@@ -358,3 +370,53 @@ def test_other_columns_are_named_for_an_id_only_if_they_hold_the_ids_of_the_even
     text = draft_mapping([str(tmp_path / "orders.csv"), str(tmp_path / "goods.csv")], "shop").text
     [line] = [line for line in text.partition("[items]")[2].splitlines() if line.startswith("item_id")][:1]
     assert line == 'item_id = "Ref."  # or "Kennung"'
+
+
+def odd_shop(folder: Path, kind: str, column: str) -> tuple[str, str]:
+    """Write a mapping and a file with a column of this kind."""
+    (folder / "shop.toml").write_text(MAPPING)
+    pq.write_table(pa.table(USUAL | {column: ODD[kind]}), folder / "orders.parquet")
+    return str(folder / "shop.toml"), str(folder / "orders.parquet")
+
+
+@pytest.mark.parametrize("column", ["customer_id", "order_date", "quantity", NEW])
+@pytest.mark.parametrize("kind", ODD)
+def test_a_column_of_any_type_is_checked_and_drafted_or_named(tmp_path: Path, kind: str, column: str) -> None:
+    mapping, path = odd_shop(tmp_path, kind, column)
+    [table] = check_mapping(mapping, [path])["tables"]
+    assert table["refused"] or table["counts"]["read"] == ROWS
+    with suppress(TailorbirdError):
+        assert draft_mapping([path], "shop").text
+    if column == NEW:
+        assert table["counts"]["accepted"] == ROWS
+        assert 'user_id = "customer_id"' in draft_mapping([path], "shop").text
+
+
+@pytest.mark.usefixtures("installation")
+@pytest.mark.parametrize(
+    ("kind", "column", "accepted"), [("text view", "customer_id", ROWS), ("one far date", "order_date", ROWS - 1)]
+)
+def test_text_views_are_ingested_and_a_far_date_costs_its_row(
+    tmp_path: Path, kind: str, column: str, accepted: int
+) -> None:
+    mapping, path = odd_shop(tmp_path, kind, column)
+    limits = "[limits]\nevents = { quarantined_share = 0.5 }\n"
+    Path(mapping).write_text(MAPPING + limits)
+    entry: Any = ingest_events.fn(mapping, path)
+    assert (entry["read"], entry["accepted"], entry["quarantined"]) == (ROWS, accepted, ROWS - accepted)
+
+
+@pytest.mark.parametrize("size", [200_000, 10_000_000])
+def test_a_long_cell_is_read_or_named_by_its_line(tmp_path: Path, size: int) -> None:
+    (tmp_path / "shop.toml").write_text(MAPPING)
+    lines = [f"o{n},c{n % 9},p{n % 7},2024-03-{n % 28 + 1:02},1,{'x' * (size if n == 40 else 3)}" for n in range(ROWS)]
+    path = tmp_path / "orders.csv"
+    path.write_text("\n".join([",".join([*USUAL, NEW]), *lines]) + "\n")
+    [table] = check_mapping(str(tmp_path / "shop.toml"), [str(path)])["tables"]
+    if size < 8 << 20:
+        assert table["counts"]["accepted"] == ROWS
+        assert draft_mapping([str(path)], "shop").text
+        return
+    assert "line 42: a value is longer than 8 MiB" in table["refused"]
+    with pytest.raises(TailorbirdError, match="a value is longer than 8 MiB"):
+        draft_mapping([str(path)], "shop")

@@ -24,20 +24,44 @@ from infra.database.schema.schema import (
 )
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
+from serving.queries import ledger as books
+from serving.terminal import screen
 from tasks.ingest import ledger
 from tasks.ingest.events.chunk_readers import shape_chunk
 from tasks.ingest.events.chunk_writer import write
 from tasks.ingest.events.classification import classify, open_context
+from tasks.ingest.events.ingest_event_files import ingest_event_files
 from tasks.ingest.events.ingest_events import close, ingest_events
 from tasks.ingest.ledger import batch_of
 from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.quality.suites import BatchRefusedError
-from tasks.sources import mapping_files
 from tasks.sources import table_files as files
 from tasks.sources.mapping_files import table_mapping
 
 Ingest = Callable[..., dict[str, Any]]
-SHIPPED = Path(mapping_files.__file__).parent / "mappings" / "complete_journey.toml"
+ASKING = """
+consent = "opt-in"
+
+[events]
+file = "orders*.csv"
+event_id = "order"
+user_id = "user"
+item_id = "item"
+occurred_at = "at"
+constants = { event_type = "purchase" }
+
+[items]
+file = "items.csv"
+item_id = "item"
+title = "title"
+
+[users]
+file = "customers.csv"
+user_id = "user"
+consent = "agreed"
+attributes = ["town"]
+"""
 
 
 @pytest.fixture
@@ -138,18 +162,6 @@ def test_a_broken_contract_stores_nothing_but_that_it_was_refused_and_why(
     assert ingest()["status"] == "committed"
 
 
-def test_a_batch_without_its_catalogue_is_refused_and_comes_in_whole_once_it_is_there(
-    installation: Installation, shop: Any
-) -> None:
-    with pytest.raises(BatchRefusedError, match="item_not_in_catalogue"):
-        ingest_events.fn("complete_journey", shop.events_file)
-    assert lake(installation) == []
-    assert rows_of(installation, quarantine) == 0
-    ingest_items.fn("complete_journey", shop.items_file)
-    assert counts(ingest_events.fn("complete_journey", shop.events_file)) == shop.counts
-    assert len(lake(installation)) == shop.counts["accepted"]
-
-
 def test_a_refused_batch_leaves_no_row_and_its_fixed_file_is_ingested(
     installation: Installation, shop: Any, ingest: Ingest
 ) -> None:
@@ -227,21 +239,6 @@ def test_consent_that_was_withdrawn_stays_withdrawn(installation: Installation, 
         assert connection.execute(select(users.c.consent).where(own)).scalar() is False
 
 
-def test_without_a_declared_consent_only_those_who_gave_it_come_in(
-    installation: Installation, shop: Any, ingest: Ingest, tmp_path: Path
-) -> None:
-    mapping = tmp_path / "silent.toml"
-    mapping.write_text(SHIPPED.read_text().replace('consent = "given"', 'consent = "opt-in"'))
-    key = pseudonym(str(shop.transactions["household_id"][0].as_py()), installation.key)
-    agreed = {"user_key": key, "attributes": {}, "consent": True, "consent_source": "till", "batch_id": "b"}
-    with installation.engine.begin() as connection:
-        connection.execute(users.insert().values(agreed))
-    entry = ingest(str(mapping))
-    assert entry["suppressed"] > 0.9 * entry["read"]
-    assert set(lake(installation, "user_key")) == {key}
-    assert rows_of(installation, users) == 1
-
-
 def test_a_lake_that_fails_after_postgres_committed_is_made_good_by_the_next_run(
     installation: Installation, shop: Any, ingest: Ingest
 ) -> None:
@@ -290,3 +287,74 @@ def test_a_user_with_purchases_of_services_only_is_known_and_one_outside_the_win
     with installation.engine.connect() as connection:
         known = set(connection.execute(select(identities.c.user_id)).scalars())
     assert ("1" in known, "2" in known) == (True, False)
+
+
+@pytest.fixture
+def answered(installation: Installation, tmp_path: Path) -> Path:  # noqa: ARG001 - it has to be there
+    """Create a shop with 40 customers, of which every fourth refuses."""
+    (tmp_path / "shop.toml").write_text(ASKING)
+    (tmp_path / "items.csv").write_text("item,title\n" + "".join(f"cup{n},Cup {n}\n" for n in range(30)))
+    answers = "".join(f"ann{n},{'no' if n % 4 == 0 else 'yes'},Ulm\n" for n in range(40))
+    (tmp_path / "customers.csv").write_text("user,agreed,town\n" + answers)
+    ingest_items.fn(str(tmp_path / "shop.toml"), str(tmp_path / "items.csv"))
+    ingest_users.fn(str(tmp_path / "shop.toml"), str(tmp_path / "customers.csv"))
+    return tmp_path
+
+
+def orders(answered: Path, name: str, users: list[str], item: str = "cup") -> str:
+    rows = [f"{name}{n},{user},{item}{n % 30},2024-06-03T10:00:00Z" for n, user in enumerate(users)]
+    (answered / f"orders-{name}.csv").write_text("\n".join(["order,user,item,at", *rows]) + "\n")
+    return str(answered / f"orders-{name}.csv")
+
+
+def bring(answered: Path, name: str, users: list[str], item: str = "cup") -> dict[str, Any]:
+    line: dict[str, Any] = ingest_events.fn(str(answered / "shop.toml"), orders(answered, name, users, item))
+    return line
+
+
+CUSTOMERS = [f"ann{n}" for n in range(40)]
+STRANGERS = [f"bob{n}" for n in range(40)]
+
+
+def test_a_file_of_another_shop_is_pointed_out_in_the_result_and_the_ledger(
+    installation: Installation, answered: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = bring(answered, "a", STRANGERS, "pan")
+    assert (line["accepted"], line["suppressed"]) == (0, 40)
+    requested = "None of its 40 users and none of its items is known: is it another shop's file?"
+    assert requested in line["detail"]
+    assert requested in books.ledger(installation.engine)[0]["detail"]
+    screen.show("ingest", [line | {"file": "orders-a.csv"}])
+    assert requested in " ".join(capsys.readouterr().out.split())
+
+
+def test_customers_who_refused_are_distinguished_from_users_who_never_answered(answered: Path) -> None:
+    assert bring(answered, "a", CUSTOMERS)["detail"] is None
+    line = bring(answered, "b", [*CUSTOMERS, *STRANGERS[:5]])
+    assert (line["accepted"], line["suppressed"]) == (30, 15)
+    assert line["detail"] == "5 suppressed rows are of users whose answer about consent is not known."
+
+
+def test_an_empty_answer_in_the_file_of_users_is_no_refusal(answered: Path) -> None:
+    (answered / "more.csv").write_text("user,agreed,town\nbob0,,Ulm\nbob1,no,Ulm\nbob2,yes,Ulm\n")
+    ingest_users.fn(str(answered / "shop.toml"), str(answered / "more.csv"))
+    line = bring(answered, "a", STRANGERS[:4])
+    assert (line["accepted"], line["suppressed"]) == (1, 3)
+    assert line["detail"] == "2 suppressed rows are of users whose answer about consent is not known."
+
+
+def test_some_new_users_and_the_first_file_of_all_raise_no_question(installation: Installation, tmp_path: Path) -> None:
+    (tmp_path / "shop.toml").write_text(ASKING.replace('"opt-in"', '"given"\nconsent_note = "by the terms"'))
+    (tmp_path / "items.csv").write_text("item,title\n" + "".join(f"cup{n},Cup {n}\n" for n in range(30)))
+    ingest_items.fn(str(tmp_path / "shop.toml"), str(tmp_path / "items.csv"))
+    assert bring(tmp_path, "a", STRANGERS)["detail"] is None
+    assert bring(tmp_path, "b", [*CUSTOMERS, STRANGERS[0]])["detail"] is None
+    assert bring(tmp_path, "c", ["cleo"])["detail"] is None
+    assert "None of its 40 users is known" in bring(tmp_path, "d", [f"eve{n}" for n in range(40)])["detail"]
+    assert len(books.ledger(installation.engine)) == 5
+
+
+def test_files_of_a_group_are_pointed_out_one_by_one(answered: Path) -> None:
+    files = [orders(answered, "a", CUSTOMERS), orders(answered, "b", STRANGERS), orders(answered, "c", STRANGERS)]
+    lines = ingest_event_files.fn(str(answered / "shop.toml"), files)["lines"]
+    assert [("is it another shop's file" in (line["detail"] or "")) for line in lines] == [False, True, True]

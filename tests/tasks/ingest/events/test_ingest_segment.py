@@ -3,36 +3,56 @@ import json
 import random
 import shutil
 import string
-from datetime import date
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg2.errors import InsufficientPrivilege
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
 
+from infra.database.engine import database_now, engine
 from infra.database.schema.schema import (
-    aliases,
     identities,
     ingest_batches,
     ingest_chunks,
     items,
     quarantine,
-    suppressions,
     users,
 )
-from infra.installation import Installation
+from infra.installation import Installation, current
 from infra.keys.identity import pseudonym
-from models.datasets.training_data import known_before
+from infra.services.database_access import logins
 from models.errors import TailorbirdError
-from tasks.datasets.build_dataset import build_dataset, split_by
-from tasks.datasets.load_dataset import open_dataset
-from tasks.ingest.events.ingest_events import ingest_segment
+from tasks.ingest.events.ingest_events import ingest_events, ingest_segment
+from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.rows.settle import settle_idle
 from tasks.quality.suites import BatchRefusedError
 from tasks.sources import line_reader
+from tests.database_roles import create_roles
 from tests.tasks.ingest.stored import counted, lake, rows
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "segment" / "segment.jsonl"
 AGREED = {"consent": {"categoryPreferences": {"Personalization": True, "Advertising": True}}}
 REFUSED = {"consent": {"categoryPreferences": {"Personalization": False, "Advertising": True}}}
+AHEAD = """
+    CREATE SCHEMA ahead;
+    CREATE FUNCTION ahead.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS
+        $$ SELECT pg_catalog.clock_timestamp() + interval '{hours} hours' $$;
+    CREATE FUNCTION ahead.now() RETURNS timestamptz LANGUAGE sql AS
+        $$ SELECT pg_catalog.now() + interval '{hours} hours' $$;
+"""
+"""Found before PostgreSQL's own functions of these names."""
+PEOPLE = """
+[users]
+file = "people.csv"
+user_id = "id"
+attributes = ["plan"]
+consent = "agreed"
+"""
 
 
 def call(number: int, kind: str = "track", **stated: Any) -> dict[str, Any]:
@@ -117,16 +137,6 @@ def test_without_consent_no_event_is_stored_and_the_last_answer_counts(
     assert stated == {pseudonym("ann", installation.key): True, pseudonym("cleo", installation.key): False}
 
 
-def test_nothing_of_a_suppressed_user_is_stored(installation: Installation, tmp_path: Path) -> None:
-    key = pseudonym("ann", installation.key)
-    with installation.engine.begin() as connection:
-        connection.execute(suppressions.insert().values(user_key=key, reason="left"))
-    identify = call(2, "identify", anonymousId="phone", traits={"plan": "gold"})
-    entry = ingest_segment.fn("segment", write(tmp_path / "a", viewed(1), identify))
-    assert counted(entry) == {"read": 2, "suppressed": 1, "routed": 1}
-    assert not [*rows(installation, users), *rows(installation, identities), *rows(installation, aliases)]
-
-
 def test_unreadable_lines_wait_in_quarantine_with_their_place(installation: Installation, tmp_path: Path) -> None:
     good = [viewed(n) for n in range(20)]
     path = write(tmp_path / "a.jsonl", *good[:10], b'{"broken": ', b"\xff\xfe", *good[10:])
@@ -138,66 +148,6 @@ def test_unreadable_lines_wait_in_quarantine_with_their_place(installation: Inst
     assert content[remaining[0]["offset"] :].startswith(b'{"broken": ')
     assert {row["file"] for row in remaining} == {"a.jsonl"}
     assert all(row["reason"] and len(row["sha256"]) == 64 for row in remaining)
-
-
-def test_over_many_chunks_rows_are_numbered_through(
-    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(line_reader, "CHUNK_BYTES", 2000)
-    path = write(tmp_path / "a", *[viewed(n) if n % 10 else b"nothing %d" % n for n in range(60)])
-    entry = ingest_segment.fn("segment", path)
-    assert counted(entry) == {"read": 60, "accepted": 54, "quarantined": 6}
-    assert [row["payload"]["line"] for row in rows(installation, quarantine)] == list(range(1, 61, 10))
-
-
-def test_refunds_and_purchases_before_the_user_was_known_are_learned_rightly(
-    installation: Installation, tmp_path: Path
-) -> None:
-    device = {"userId": None, "anonymousId": "phone"}
-    refund = {"order_id": "o1", "products": [{"product_id": "pan"}]}
-    path = write(
-        tmp_path / "a",
-        bought(1, "o1", "cup", "pan", **device, **on(1)),
-        call(2, "identify", anonymousId="phone", **on(2)),
-        call(3, event="Order Refunded", properties=refund, **on(3)),
-        bought(4, "o2", "pot", "lid", **on(4)),
-        call(5, event="Order Cancelled", properties={"order_id": "o2"}, **on(5)),
-        bought(6, "o3", "jug", **on(6)),
-        bought(7, "o4", "jug", userId="bob", **on(7)),
-    )
-    assert counted(ingest_segment.fn("segment", path))["read"] == 9
-    manifest = build_dataset.fn(split_by(date(2024, 6, 9), 1, 1))
-    assert manifest["refunds"] == {"matched": 2, "unmatched": 0}
-    left = known_before(open_dataset(manifest["version"]).interactions, manifest["as_of"])
-    learned = sorted(left.to_pylist(), key=lambda row: row["session_id"])
-    assert [(row["session_id"], row["item_id"]) for row in learned] == [("o1", "cup"), ("o3", "jug"), ("o4", "jug")]
-    assert [row["user_key"] for row in learned] == [pseudonym(n, installation.key) for n in ("ann", "ann", "bob")]
-
-
-def test_hostile_words_are_stored_or_wait_and_never_stop_the_file(installation: Installation, tmp_path: Path) -> None:
-    words = ["nul\x00nul", "'; DROP TABLE users; --", "../../etc", "\\N", "tab\tnew\nline", "{}", "é😀", "x" * 20_000]
-    calls = [viewed(n, word, userId=word, messageId=word) for n, word in enumerate(words)]
-    calls += [call(50 + n, "identify", userId=word, traits={"plan": word}) for n, word in enumerate(words)]
-    sound = [viewed(100 + n) for n in range(60)]
-    entry = ingest_segment.fn("segment", write(tmp_path / "a", *calls, *sound))
-    assert (entry["status"], counted(entry)["read"]) == ("committed", len(calls) + len(sound))
-    assert len(lake(installation)) == entry["accepted"]
-
-
-def test_the_last_call_of_a_device_decides_whose_it_is(installation: Installation, tmp_path: Path) -> None:
-    calls = [call(n, "identify", userId=user, anonymousId="phone") for n, user in enumerate(("bob", "cleo", "ann"))]
-    ingest_segment.fn("segment", write(tmp_path / "a", viewed(9), *calls))
-    (device,) = rows(installation, aliases)
-    assert device["user_key"] == pseudonym("ann", installation.key)
-
-
-@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
-def test_an_empty_file_is_refused_with_a_reason(installation: Installation, tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
-    path.write_bytes(gzip.compress(b"") if name.endswith(".gz") else b"")
-    with pytest.raises(BatchRefusedError, match="is empty"):
-        ingest_segment.fn("segment", str(path))
-    assert [row["status"] for row in rows(installation, ingest_batches)] == ["refused"]
 
 
 def test_an_id_that_is_none_gets_no_place_in_the_catalogue(installation: Installation, tmp_path: Path) -> None:
@@ -213,3 +163,114 @@ def test_the_refund_of_a_whole_order_needs_no_catalogue(installation: Installati
     path = write(tmp_path / "a.jsonl", bought(1, "o1", "cup"), bought(2, "o2", "cup"), refund)
     assert counted(ingest_segment.fn(str(tmp_path / "own.toml"), path)) == {"read": 3, "accepted": 3}
     assert [row["item_id"] for row in lake(installation)] == ["cup", "cup", "*"]
+
+
+@pytest.fixture
+def ingesting(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+    """The installation as a process sees it that was given the address of the ingest role."""
+    assert installation.key
+    assert installation.lake
+    create_roles(installation)
+    address = logins.address(installation.settings, "ingest")
+    monkeypatch.setenv("TAILORBIRD_DATABASE_URL", address)
+    current.cache_clear()
+    yield current()
+    engine(address).dispose()
+    current.cache_clear()
+
+
+def test_events_items_and_users_are_ingested_and_payloads_are_not_read_back(
+    ingesting: Installation, shop: Any, tmp_path: Path
+) -> None:
+    files = ((ingest_items, shop.items_file), (ingest_users, shop.users_file), (ingest_events, shop.events_file))
+    for status in ("committed", "unchanged"):
+        for ingest, file in files:
+            assert ingest.fn("complete_journey", file)["status"] == status
+    calls = [
+        viewed(1),
+        bought(2, "o", "cup", "tea"),
+        call(3, "identify", traits={"age": 7}),
+        call(4, "alias", previousId="a"),
+    ]
+    assert ingest_segment.fn("segment", write(tmp_path / "calls.jsonl", *calls))["status"] == "committed"
+    with pytest.raises(BatchRefusedError):
+        ingest_segment.fn("segment", str(GOLDEN))
+    with ingesting.engine.connect() as connection:
+        assert connection.execute(text("SELECT current_user")).scalar_one().endswith("_ingest")
+        quarantined = connection.execute(text("SELECT count(batch_id) FROM quarantine")).scalar_one()
+        assert quarantined >= shop.counts["quarantined"]
+        with pytest.raises(ProgrammingError) as refusal:
+            connection.execute(text("SELECT payload FROM quarantine"))
+    assert isinstance(refusal.value.orig, InsufficientPrivilege)
+
+
+def test_batches_that_were_cut_short_are_settled(ingesting: Installation, tmp_path: Path) -> None:
+    ingest_segment.fn("segment", write(tmp_path / "calls.jsonl", viewed(1)))
+    with ingesting.engine.begin() as connection:
+        connection.execute(text("UPDATE ingest_batches SET status = 'pending'"))
+    settle_idle()
+    with ingesting.engine.connect() as connection:
+        assert "nothing of it counts" in connection.execute(text("SELECT detail FROM ingest_batches")).scalar_one()
+
+
+@pytest.fixture
+def set_clock(installation: Installation) -> Callable[[int], None]:
+    """Set the database's clock some hours ahead of this machine's, or behind it."""
+
+    def shift(hours: int) -> None:
+        name = installation.engine.url.database
+        with installation.engine.begin() as connection:
+            connection.execute(text(AHEAD.format(hours=hours)))
+            connection.execute(text(f"ALTER DATABASE {name} SET search_path = ahead, public, pg_catalog"))
+        installation.engine.dispose()
+
+    return shift
+
+
+def called(at: datetime, **fields: object) -> str:
+    known = {"userId": "ann", "messageId": at.isoformat(), "timestamp": at.isoformat()}
+    consent = {"context": {"consent": {"categoryPreferences": {"Personalization": True, "Advertising": True}}}}
+    return json.dumps(known | consent | fields)
+
+
+def one(installation: Installation, query: str) -> object:
+    with installation.engine.connect() as connection:
+        return connection.execute(text(query)).scalar_one()
+
+
+def test_the_database_states_what_time_it_is(installation: Installation, set_clock: Callable[[int], None]) -> None:
+    set_clock(-3)
+    with installation.engine.connect() as connection:
+        behind = datetime.now(UTC) - database_now(connection)
+    assert timedelta(hours=2.9) < behind < timedelta(hours=3.1)
+
+
+def test_events_of_this_moment_are_no_events_of_the_future_on_a_machine_that_is_a_day_behind(
+    installation: Installation, set_clock: Callable[[int], None], tmp_path: Path
+) -> None:
+    set_clock(25)
+    moment, file = datetime.now(UTC) + timedelta(hours=25), tmp_path / "calls.jsonl"
+    product = {"product_id": "cup", "name": "Cup", "price": 3.5, "currency": "EUR"}
+    seen = {"type": "track", "event": "Product Viewed", "properties": product}
+    file.write_text("".join(called(moment - timedelta(minutes=n), **seen) + "\n" for n in range(8)))
+    entry = ingest_segment.fn("segment", str(file))
+    assert (entry["accepted"], entry["quarantined"]) == (8, 0)
+    known = datetime.fromisoformat(str(one(installation, "SELECT field_timestamps ->> 'title' FROM items")))
+    assert known == moment.replace(microsecond=known.microsecond)  # not cut back to this machine's time
+
+
+def test_traits_without_a_time_are_dated_by_the_database(
+    installation: Installation, set_clock: Callable[[int], None], tmp_path: Path
+) -> None:
+    set_clock(-25)
+    mapping, file = tmp_path / "people.toml", tmp_path / "people.csv"
+    mapping.write_text(PEOPLE)
+    file.write_text("id,plan,agreed\nann,gold,true\n")
+    ingest_users.fn(str(mapping), str(file))
+    agreed, plan = (
+        one(installation, f"SELECT {what} FROM users") for what in ("consent_at", "field_timestamps ->> 'plan'")
+    )
+    day = datetime.now(UTC) - timedelta(hours=25)
+    for moment in (agreed, datetime.fromisoformat(str(plan))):
+        assert isinstance(moment, datetime)
+        assert abs(moment - day) < timedelta(minutes=10)

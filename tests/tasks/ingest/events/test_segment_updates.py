@@ -86,12 +86,6 @@ def test_marks_read_only_what_products_have(tmp_path: Path, kind: str) -> None:
         read(str(tmp_path / "shop.toml"))
 
 
-def test_in_one_file_the_later_answer_stays_wherever_it_stands(installation: Installation, tmp_path: Path) -> None:
-    ingest(tmp_path, viewed(3, True), viewed(2, False), viewed(1, True, "bob"), viewed(4, False, "bob"))
-    known = {row["user_key"]: row["consent"] for row in everything(installation)["users"]}
-    assert known == {pseudonym("ann", installation.key): True, pseudonym("bob", installation.key): False}
-
-
 def test_only_the_refusal_of_a_user_who_never_agreed_is_kept(installation: Installation, tmp_path: Path) -> None:
     stated = [viewed(1, False), call(2, "identify", False, traits={"plan": "gold"})]
     assert ingest(tmp_path, *stated)["suppressed"] == 1
@@ -112,16 +106,6 @@ def test_a_refused_file_leaves_no_updates(installation: Installation, tmp_path: 
     assert everything(installation) == before
     with installation.engine.connect() as connection:
         assert connection.execute(select(ingest_updates)).first() is None
-
-
-def test_items_that_only_events_name_are_put_into_the_catalogue(installation: Installation, tmp_path: Path) -> None:
-    bare = {"order_id": "o1", "products": [{"product_id": "pan"}, {"product_id": "pot"}]}
-    refund = call(2, "track", event="Order Refunded", properties={"order_id": "o1"})
-    assert ingest(tmp_path, call(1, "track", event="Order Completed", properties=bare), refund)["accepted"] == 3
-    result = [(row["item_id"], row["title"], row["available"]) for row in everything(installation)["items"]]
-    assert result == [("pan", None, True), ("pot", None, True)]
-    ingest(tmp_path, viewed(3, product_id="pan", name="Pan"), number=1)
-    assert [row["title"] for row in everything(installation)["items"]] == ["Pan", None]
 
 
 def test_a_clock_that_is_years_ahead_has_not_the_last_word(installation: Installation, tmp_path: Path) -> None:

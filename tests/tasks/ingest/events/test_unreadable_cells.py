@@ -131,16 +131,6 @@ def test_times_of_two_formats_come_with_a_list_of_both_that_reads_them_all(
     assert (entry["accepted"], entry["quarantined"]) == (18, 0), "the suggestion as it is pasted"
 
 
-def test_numbers_as_text_in_parquet_are_treated_alike(installation: Installation, ingest: Ingest) -> None:
-    times = ["2024-03-01"] * 9 + ["gestern"]
-    table = {"customer": [f"u{n}" for n in range(10)], "sku": ["s"] * 10, "at": times, "pieces": [1] * 10}
-    ingest(EVENTS, pa.table({**table, "amount": ["1.5", "x", *["2"] * 8]}))
-
-    first, last = waiting(installation)
-    assert (first["rules"], first["row"]) == (["value_unreadable"], 2)
-    assert (last["rules"], last["row"]) == (["occurred_at_unreadable"], 10)
-
-
 def test_rows_that_differ_in_an_unreadable_cell_alone_all_wait(installation: Installation, ingest: Ingest) -> None:
     rows = "".join(f"u,s,{day}.02.2024,1,1\n" for day in (30, 31))
     assert ingest(EVENTS, "customer,sku,at,pieces,amount\n" + sound(20) + rows)["quarantined"] == 2

@@ -5,8 +5,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
-import pyarrow as pa
-import pyarrow.parquet as pq
 from sqlalchemy import text
 
 from infra.configuration.collect_mapping import collect_mapping
@@ -22,6 +20,7 @@ from serving.events.message import Message, Receipt, Sender, feedback_message, i
 from serving.events.store import store
 from tasks.ingest.inbox.messages import Dataset, Due
 from tasks.ingest.inbox.move_inbox import move_inbox
+from tests.tasks.ingest.stored import lake
 
 AT_ONCE = Due()
 
@@ -108,9 +107,7 @@ class Api:
 
     def lake(self) -> list[JsonObject]:
         """The events of the lake."""
-        files = self.here.lake.event_files()
-        rows = pa.concat_tables([pq.read_table(file, partitioning=None) for file in files]).to_pylist() if files else []
-        return sorted(rows, key=lambda row: row["event_id"])
+        return lake(self.here)
 
     def ledger(self) -> dict[str, int]:
         """The sums of the committed batches."""

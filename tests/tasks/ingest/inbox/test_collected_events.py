@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from infra.services.embedded_postgres import EmbeddedPostgres
 from models.columns import LEDGER
@@ -30,13 +31,16 @@ from tests.tasks.ingest.inbox.collecting import (
     AGREED,
     Collecting,
     collecting,
+    library_folder,
     pages,
     run_node,
 )
-from tests.tasks.ingest.inbox.pages_of_shop import AGENT, chromium, load_library
 from tests.tasks.ingest.inbox.recorded_libraries import LIBRARIES, send
 
 CONSENT = json.dumps(AGREED)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
+"""Chromium without a window calls itself a robot."""
 
 
 @pytest.fixture(scope="module")
@@ -327,3 +331,29 @@ def test_events_arrive_once_while_postgres_is_away_and_the_collector_is_killed(
     assert of(collector.accepted(), "storm") == sorted(f"storm-{number}" for number in range(600))
     counts = collector.api.ledger()
     assert counts["read"] == sum(counts[name] for name in LEDGER if name != "read")
+
+
+@contextmanager
+def chromium(folder: Path) -> Iterator[Browser]:
+    """Start a browser; the folder gets a page with the library. Skips the test without Chromium."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    library = library_folder() / "@segment" / "analytics-next" / "dist" / "umd" / "index.js"
+    shutil.copy(library, folder / "analytics.js")
+    (folder / "index.html").write_text("<!DOCTYPE html><title>Shop</title><script src=analytics.js></script>")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def load_library(page: Page, collector: Collecting, address: str, strategy: str = "{}") -> None:
+    """Go to a page, and load the library as `shop`."""
+    page.goto(address)
+    page.evaluate(
+        f"""() => {{
+            window.shop = AnalyticsNext.AnalyticsBrowser.load(
+                {{ writeKey: '{collector.write_key}', cdnURL: '{collector.server.address}' }},
+                {{ integrations: {{ 'Segment.io': {strategy} }} }})
+        }}"""
+    )

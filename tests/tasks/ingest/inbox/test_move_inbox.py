@@ -5,14 +5,11 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import narwhals as nw
-import pyarrow as pa
 import pytest
 from sqlalchemy import text
 
 from infra import locks
 from models.columns import LEDGER
-from models.datasets.labels import LabelConfig, impressions
 from serving.events.impressions import ShownAnswer, message_of
 from tasks.ingest.events import ingest_events
 from tasks.ingest.inbox import event_chunks, messages
@@ -61,30 +58,6 @@ def test_every_row_is_counted_once(api: Api) -> None:
     counts = api.ledger()
     assert counts == {"read": 13, "accepted": 3, "quarantined": 2, "duplicate": 1, "suppressed": 3, "routed": 4}
     assert counts["read"] == sum(counts[name] for name in LEDGER if name != "read")
-
-
-def test_a_click_after_an_impression_is_a_positive(api: Api) -> None:
-    shown = api.shown("ann", "r1", "cup", "pan", batch_id=7, model_version=3, consent=True, first_position=4)
-    at = shown.received_at + timedelta(seconds=20)
-    click = api.act("ann", "pan", consent=True, recommendation_id="r1", occurred_at=at)
-    api.send(replace(shown, received_at=shown.received_at - timedelta(hours=2)), click)
-    api.move()
-    names = ("user_key", "item_id", "event_type", "placement", "position", "recommendation_id", "value", "refunded_at")
-    rows = [
-        {name: row.get(name) for name in names}
-        | {name: int(row[name].timestamp()) for name in ("occurred_at", "received_at")}
-        for row in api.lake()
-    ]
-    frame = nw.from_native(pa.Table.from_pylist(rows), eager_only=True)
-    end = int(at.timestamp()) + 1_000_000
-    labels = impressions(frame, 0, end, LabelConfig()).sort("position").to_native().to_pylist()
-    assert [(row["item_id"], row["position"], row["placement"], row["label"]) for row in labels] == [
-        ("cup", 4, "home", 0),
-        ("pan", 5, "home", 1),
-    ]
-    answer = api.rows("SELECT recommendation_id, placement, batch_id, model_version, source FROM served_answers")
-    assert answer == [("r1", "home", 7, 3, "table")]
-    assert api.rows("SELECT message_id FROM event_inbox") == [("m1",)]
 
 
 def test_many_answers_of_one_row_become_what_rows_of_one_answer_become(api: Api) -> None:

@@ -3,7 +3,8 @@
 import gzip
 import json
 import logging
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from tasks.ingest import ledger
 from tasks.ingest.events import chunk_writer, ingest_events
 from tasks.ingest.ledger import LedgerEntry
 from tasks.ingest.list_files import list_files
+from tasks.ingest.mixpanel import client as client_module
 from tasks.ingest.mixpanel import ingest_mixpanel as module
+from tasks.ingest.mixpanel.client import MixpanelClient, MixpanelError, RateLimit, download_day, download_profiles
 from tasks.ingest.mixpanel.ingest_mixpanel import ingest_mixpanel
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.ingest.rows.settle import settle_idle
 from tasks.sources import line_reader
-from tests.mixpanel_server import PROJECT, SECRET, MixpanelServer, event
+from tests.mixpanel_server import PROJECT, SECRET, USERNAME, MixpanelServer, event
 from tests.tasks.ingest.stored import counted, lake, rows
 from tests.tasks.stopped_steps import KilledError, ends_at
 
@@ -41,6 +44,7 @@ STEPS = [
 ]
 MOMENTS = [n if n in (3, 10) else pytest.param(n, marks=pytest.mark.faults) for n in range(14)]
 """Before and after each step: two chunks are recorded and appended, the batch is closed, the reading is recorded."""
+FIRST = date(2026, 11, 1)
 
 
 def overrides(**stated: str) -> dict[str, str]:
@@ -234,3 +238,122 @@ def test_quarantined_events_are_replayed_by_the_same_mapping(
     assert counted(replay_quarantine.fn(entry["batch_id"], True)) == {"read": 41, "accepted": 41}
     assert counted(run(to="2026-11-02", profiles="false", late_days="400")[0]) == {"read": 41, "duplicate": 41}
     assert len(lake(installation)) == 41
+
+
+@pytest.fixture
+def pauses() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def client(mixpanel: MixpanelServer, pauses: list[float]) -> MixpanelClient:
+    mixpanel.events = [*(event(n) for n in range(200)), event(1, "2026-11-02")]
+    return MixpanelClient("eu", f"{USERNAME}:{SECRET}", RateLimit(sleep=pauses.append, clock=lambda: sum(pauses)))
+
+
+def lines(path: Path) -> list[str]:
+    return gzip.decompress(path.read_bytes()).decode().splitlines()
+
+
+@pytest.mark.parametrize("fault", ["429", "500", "503", "broken", "error line", "terminated"])
+def test_a_fault_that_passes_costs_nothing_but_time(
+    client: MixpanelClient, mixpanel: MixpanelServer, pauses: list[float], tmp_path: Path, fault: str
+) -> None:
+    mixpanel.faults = [fault, fault]
+    got = download_day(client, PROJECT, FIRST, tmp_path / "a.gz")
+    assert [json.loads(line)["properties"]["$insert_id"] for line in lines(got.path)] == [
+        f"2026-11-01-{n}" for n in range(200)
+    ]
+    assert len(mixpanel.requests) == 3
+    assert pauses[:2] == ([0, 0] if fault == "429" else [5, 20])
+    assert mixpanel.requests[0][1] == {
+        "project_id": str(PROJECT),
+        "from_date": "2026-11-01",
+        "to_date": "2026-11-01",
+        "time_in_ms": "true",
+    }
+
+
+def test_a_broken_plain_answer_is_noticed_too(client: MixpanelClient, mixpanel: MixpanelServer, tmp_path: Path) -> None:
+    mixpanel.events, mixpanel.faults = [event(n) for n in range(5)], ["broken"]
+    assert len(lines(download_day(client, PROJECT, FIRST, tmp_path / "a.gz").path)) == 5
+
+
+def test_the_same_content_has_the_same_digest_and_no_content_is_empty(client: MixpanelClient, tmp_path: Path) -> None:
+    first, again = (download_day(client, PROJECT, FIRST, tmp_path / name) for name in ("a.gz", "b.gz"))
+    assert (first.digest, first.empty) == (again.digest, False)
+    assert download_day(client, PROJECT, date(2026, 10, 1), tmp_path / "c.gz").empty
+
+
+def test_a_fault_that_stays_ends_after_more_than_an_hour(
+    client: MixpanelClient,
+    mixpanel: MixpanelServer,
+    pauses: list[float],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mixpanel.faults = ["503"] * 20
+    with pytest.raises(MixpanelError, match=r"Mixpanel has a fault \(HTTP 503\), 9 times. Run the same command later"):
+        download_day(client, PROJECT, FIRST, tmp_path / "a.gz")
+    assert sum(pauses) > 3600
+    assert "limit of queries" not in capsys.readouterr().err  # it was not the reason of any pause
+
+
+@pytest.mark.parametrize(
+    ("login", "project", "advice"),
+    [
+        ("someone:else", PROJECT, r"HTTP 401.*MIXPANEL_USERNAME and MIXPANEL_SECRET"),
+        (f"{USERNAME}:{SECRET}", 1, r"HTTP 403.*a role in the project, and check the region"),
+    ],
+)
+def test_a_refusal_is_not_repeated_and_states_the_correction(
+    client: MixpanelClient, mixpanel: MixpanelServer, tmp_path: Path, login: str, project: int, advice: str
+) -> None:
+    with pytest.raises(MixpanelError, match=advice) as refused:
+        download_day(MixpanelClient("eu", login, client.limit), project, FIRST, tmp_path / "a.gz")
+    assert len(mixpanel.requests) == 1
+    assert login.partition(":")[2] not in str(refused.value)
+    assert SECRET not in repr(client)
+
+
+def test_the_address_of_a_proxy_is_a_web_address(
+    client: MixpanelClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MIXPANEL_ENDPOINT_URL", "file:///etc/passwd")
+    with pytest.raises(TailorbirdError, match="MIXPANEL_ENDPOINT_URL cannot be read"):
+        download_day(client, PROJECT, FIRST, tmp_path / "a.gz")
+
+
+def test_profiles_come_page_by_page_with_nothing_but_what_is_kept(
+    client: MixpanelClient, mixpanel: MixpanelServer, tmp_path: Path
+) -> None:
+    traits = {"plan": "gold", "$email": "a@example.org", "consent": True, "$last_seen": "2026-11-01T10:00:00"}
+    mixpanel.profiles = [{"$distinct_id": n, "$properties": traits} for n in range(25)]
+    mixpanel.page_size, mixpanel.faults = 10, ["", "429", "error line", "503"]
+    got = download_profiles(client, PROJECT, ["plan", "$email"], ["consent"], tmp_path / "p.gz")
+    profiles = [json.loads(line) for line in lines(got.path)]
+    assert [one["$distinct_id"] for one in profiles] == list(range(25))
+    assert set(profiles[0]["$properties"]) == {"plan", "consent", "$last_seen"}
+    assert [given.get("page", "0") for _, given in mixpanel.requests] == ["0", "1", "1", "1", "1", "2"]
+
+
+def test_three_requests_a_second_and_sixty_an_hour_are_sent(pauses: list[float]) -> None:
+    limit, times = RateLimit(sleep=pauses.append, clock=lambda: 1000 + sum(pauses)), []
+    for _ in range(130):
+        limit.wait()
+        times.append(1000 + sum(pauses))
+    assert times[:4] == [1000, 1000, 1000, 1001]
+    assert all(later - earlier >= 1 for earlier, later in zip(times, times[3:], strict=False))
+    assert all(later - earlier >= 3600 for earlier, later in zip(times, times[60:], strict=False))
+    assert times[60] == 4600
+    assert times[-1] < 1000 + 2 * 3600 + 60
+
+
+@pytest.fixture
+def mixpanel(monkeypatch: pytest.MonkeyPatch) -> Iterator[MixpanelServer]:
+    with MixpanelServer() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        pauses: list[float] = []
+        monkeypatch.setattr(client_module, "_LIMIT", RateLimit(sleep=pauses.append, clock=lambda: sum(pauses)))
+        yield server

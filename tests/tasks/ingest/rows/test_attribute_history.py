@@ -13,7 +13,6 @@ from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from models.datasets.known_attributes import BEGINNING, as_known
 from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.lake.reference_data import read_reference_data
 from tasks.sources import table_files as files
 from tests.tasks.ingest.events.test_segment_updates import Call, call, ingest, viewed
@@ -75,13 +74,6 @@ def test_the_first_catalogue_counts_from_the_beginning_and_a_change_from_its_imp
     assert history[0]["since"] == BEGINNING
     assert item(installation, june(1))["category"] == "food"
     assert item(installation, history[1]["since"] + 1)["category"] == "toys"
-
-
-def test_traits_of_a_table_count_likewise(installation: Installation, mapping: str, tmp_path: Path) -> None:
-    for number, plan in enumerate(("red", "gold")):
-        ingest_users.fn(mapping, table(tmp_path / f"users-{number}.parquet", id=["ann"], plan=[plan]))
-    assert traits(installation, june(1))["plan"] == "red"
-    assert traits(installation, int(datetime.now(UTC).timestamp()) + 60)["plan"] == "gold"
 
 
 @pytest.mark.parametrize("files", [1, 2, 5])
@@ -216,13 +208,6 @@ def test_a_later_table_counts_since_the_times_it_states(installation: Installati
     assert [listed(installation, june(day, 12))[1] for day in (3, 4, 6)] == [2.0, 6.0, 5.0]
     assert listed(installation, now())[1] == 6.0, "from its import on a table counts as a whole"
     assert read_reference_data(installation).items["price"].to_pylist() == [6.0, 1.0]
-
-
-def test_the_same_table_again_keeps_what_was_known(installation: Installation, tmp_path: Path) -> None:
-    lines(tmp_path, *CUP)
-    before = read_reference_data(installation).item_history
-    lines(tmp_path, *CUP)
-    assert read_reference_data(installation).item_history.equals(before)
 
 
 def test_rows_without_a_time_or_with_one_to_come_count_as_those_of_other_tables(

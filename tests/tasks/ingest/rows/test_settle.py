@@ -118,13 +118,14 @@ def test_a_new_batch_that_was_killed_states_it_until_its_file_comes_again(
 
 
 def test_a_batch_that_another_run_works_on_is_left_alone(installation: Installation, tmp_path: Path) -> None:
-
     batch = ingest(tmp_path, viewed(1), number=1)["batch_id"]
     undo(batch)
     kill(installation, *_POINTS[0], str(tmp_path / "1.jsonl"))
     with locks.locked(installation.engine, batch):
         settle_idle()
         assert line_of(installation, batch)["status"] == "pending"
+        with pytest.raises(locks.LockHeldError):
+            undo(batch)
     settle_idle()
     assert line_of(installation, batch)["status"] == "undone"
 
@@ -141,14 +142,6 @@ def test_a_batch_that_was_cut_short_is_undone_without_its_file(
     assert line_of(installation, pending)["status"] == "undone"
     assert everything(installation) == before
     assert ingest(tmp_path, viewed(1), number=1)["accepted"] == 1
-
-
-def test_a_batch_that_is_coming_in_is_not_undone(installation: Installation, tmp_path: Path) -> None:
-    batch = ingest(tmp_path, viewed(1), number=1)["batch_id"]
-    undo(batch)
-    kill(installation, *_POINTS[0], str(tmp_path / "1.jsonl"))
-    with locks.locked(installation.engine, batch), pytest.raises(locks.LockHeldError):
-        undo(batch)
 
 
 _OF_AN_UNDO = [

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from sqlalchemy import URL, Engine, create_engine, select, text
 from sqlalchemy.pool import NullPool
 
@@ -18,6 +17,7 @@ from tasks.ingest.sql.stream_run import SqlIngest, sql_ingest
 from tasks.sources.mapping_files import table_mapping
 from tasks.sources.sql.pull_rows import BATCH_ROWS
 from tasks.sources.sql.source_database import source_database
+from tests.tasks.ingest.stored import lake
 
 MAPPING = """
 name = "shop"
@@ -106,8 +106,7 @@ class Source:
 
     def lake(self) -> list[int]:
         """Return the numbers of the orders in the lake."""
-        tables = [pq.read_table(file, partitioning=None) for file in self.here.lake.event_files()]
-        return sorted(int(number) for table in tables for number in table["event_id"].to_pylist())
+        return sorted(int(row["event_id"]) for row in lake(self.here))
 
     def ledger(self) -> list[JsonObject]:
         with self.here.engine.connect() as connection:

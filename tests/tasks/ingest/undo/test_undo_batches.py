@@ -17,6 +17,8 @@ from infra.keys.identity import pseudonym
 from infra.overview.situation import read
 from models.errors import TailorbirdError
 from serving.queries import ledger
+from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.ingest.undo.undo_batches import preview, undo_batches
 from tests.examples import FEW
 from tests.tasks.ingest.events.test_segment_updates import Call, call, ingest, viewed
@@ -45,31 +47,6 @@ _BLOCK = some.fixed_dictionaries(
         "sku": some.sampled_from(["a", "b"]),
     },
 )
-_CHANGES = "jsonb_build_object('changes', jsonb_agg(jsonb_build_object('name', name, 'since', since, 'value', value)))"
-UPGRADE = (
-    "DELETE FROM audit_log",
-    "DELETE FROM ingest_repeats",
-    "DELETE FROM ingest_statements",
-    "DELETE FROM ingest_applications",
-    """
-    INSERT INTO ingest_applications (batch_id, repeats)
-    SELECT batch_id, 0 FROM ingest_batches WHERE status = 'committed' ORDER BY finished_at LIMIT 1""",
-    f"""
-    INSERT INTO ingest_statements (application_id, chunk, kind, key, payload, field_timestamps, observed_at)
-    SELECT application_id, 0, kind, key, payload, coalesce(times, '{{}}'), moment FROM ingest_applications CROSS JOIN (
-        SELECT 'item_table' AS kind, item_id AS key, field_timestamps AS times, NULL::timestamptz AS moment,
-            to_jsonb(items) - ARRAY['item_id', 'batch_id', 'field_timestamps'] AS payload FROM items
-        UNION ALL
-        SELECT 'user_table', user_key, field_timestamps, NULL,
-            to_jsonb(users) - ARRAY['user_key', 'batch_id', 'field_timestamps'] FROM users
-        UNION ALL SELECT 'person', user_key, NULL, NULL, '{{}}' FROM identity.users
-        UNION ALL SELECT 'item_history', item_id, NULL, NULL, {_CHANGES} FROM item_history GROUP BY item_id
-        UNION ALL SELECT 'user_history', user_key, NULL, NULL, {_CHANGES} FROM user_history GROUP BY user_key
-        UNION ALL
-        SELECT 'device', anonymous_key, NULL, occurred_at, jsonb_build_object('user_key', user_key) FROM aliases
-    ) AS known""",
-)
-"""What the migration to statements did: values of then stand for what all earlier batches stated."""
 
 
 def everything(installation: Installation) -> dict[str, Any]:
@@ -152,22 +129,6 @@ def test_a_batch_that_comes_in_again_has_the_new_time_and_keeps_the_record_of_th
     assert (whole["started_at"], whole["changes"]) == (line["started_at"], [change])
 
 
-def test_events_that_another_file_repeats_become_its_own(installation: Installation, tmp_path: Path) -> None:
-    first = ingest(tmp_path, viewed(1), viewed(2), viewed(1, True, "bob"), number=1)
-    second = ingest(tmp_path, viewed(2), viewed(3), number=2)
-    assert (second["accepted"], second["duplicate"]) == (1, 1)
-    result = undo(first["batch_id"])
-    assert [(line["events_removed"], line["events_kept"]) for line in result["batches"]] == [(2, 1)]
-    remaining = everything(installation)
-    assert [(row["event_id"], row["batch_id"]) for row in remaining["lake"]] == [
-        ("ann-track-2", second["batch_id"]),
-        ("ann-track-3", second["batch_id"]),
-    ]
-    [line] = remaining["ledger"]
-    assert (line["accepted"], line["duplicate"]) == (2, 0)
-    assert [row["user_id"] for row in remaining["people"]] == ["ann"]
-
-
 def test_an_undo_after_which_all_events_stay_asks_for_no_new_data_set(
     installation: Installation, tmp_path: Path
 ) -> None:
@@ -208,24 +169,15 @@ def test_a_refusal_is_never_undone(installation: Installation, tmp_path: Path) -
     assert (ann["user_key"], ann["consent"], ann["attributes"]) == (pseudonym("ann", installation.key), False, {})
 
 
-def test_an_agreement_of_the_undone_file_counts_no_more(installation: Installation, tmp_path: Path) -> None:
-    ingest(tmp_path, viewed(1), call(2, "page", False), number=1)
-    agreed = ingest(tmp_path, viewed(3), number=2)
-    assert everything(installation)["users"][0]["consent"] is True
-    undo(agreed["batch_id"])
-    assert everything(installation)["users"][0]["consent"] is False
-
-
-def test_a_refusal_that_an_event_of_the_undone_file_answered_counts_again(
-    installation: Installation, tmp_path: Path
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_a_refusal_that_the_undone_file_answered_counts_again(
+    installation: Installation, tmp_path: Path, order: Sequence[int]
 ) -> None:
-    agreed = ingest(tmp_path, viewed(3), number=1)
-    ingest(tmp_path, call(2, "page", False), viewed(1, True, "bob"), number=2)
-    users = {row["user_key"]: row["consent"] for row in everything(installation)["users"]}
-    assert users[pseudonym("ann", installation.key)] is True
-    undo(agreed["batch_id"])
-    users = {row["user_key"]: row["consent"] for row in everything(installation)["users"]}
-    assert users[pseudonym("ann", installation.key)] is False
+    files = {1: [viewed(3)], 2: [viewed(1), call(2, "page", False)]}
+    batches = {number: ingest(tmp_path, *files[number], number=number)["batch_id"] for number in order}
+    assert everything(installation)["users"][0]["consent"] is True
+    undo(batches[1])
+    assert everything(installation)["users"][0]["consent"] is False
 
 
 def test_a_preview_states_what_would_go_and_changes_nothing(installation: Installation, tmp_path: Path) -> None:
@@ -253,11 +205,7 @@ def test_a_source_is_undone_as_a_whole(installation: Installation, tmp_path: Pat
     ],
 )
 @pytest.mark.usefixtures("installation")
-def test_an_impossible_undo_is_refused_with_a_reason(
-    batches: list[str],
-    source: str | None,
-    message: str,
-) -> None:
+def test_an_impossible_undo_is_refused_with_a_reason(batches: list[str], source: str | None, message: str) -> None:
     with pytest.raises(TailorbirdError, match=message):
         undo(*batches, source=source)
 
@@ -265,9 +213,6 @@ def test_an_impossible_undo_is_refused_with_a_reason(
 def test_tables_of_items_and_users_give_back_what_earlier_tables_stated(
     installation: Installation, shop: Any, tmp_path: Path
 ) -> None:
-    from tasks.ingest.reference.ingest_items import ingest_items
-    from tasks.ingest.reference.ingest_users import ingest_users
-
     ingest_items.fn("complete_journey", shop.items_file)
     ingest_users.fn("complete_journey", shop.users_file)
     before = everything(installation)
@@ -291,40 +236,10 @@ def test_tables_of_items_and_users_give_back_what_earlier_tables_stated(
     assert stable == [{k: v for k, v in row.items() if k != "field_timestamps"} for row in before["users"]]
 
 
-def upgrade_again(installation: Installation) -> None:
-    """Leave the tables as an upgrade from the version before statements did."""
-    with installation.engine.begin() as connection:
-        for statement in UPGRADE:
-            connection.execute(text(statement))
-
-
-def test_an_undo_gives_back_the_values_from_before_the_upgrade(installation: Installation, tmp_path: Path) -> None:
-    ingest(
-        tmp_path,
-        viewed(1, price=5.0, brand="Clay"),
-        viewed(2, True, "bob", product_id="pan", name="Pan"),
-        identified(2, "ann", plan="gold"),
-        identified(2, "cleo", plan="none"),
-        call(3, "page", False, "cleo"),
-        number=1,
-    )
-    upgrade_again(installation)
-    before = everything(installation)
-    later = ingest(
-        tmp_path,
-        viewed(4, price=9.0, brand="Iron"),
-        viewed(4, True, "dan", product_id="jug"),
-        identified(5, "ann", plan="silver", town="Ulm"),
-        number=2,
-    )
-    assert everything(installation) != before
-    undo(later["batch_id"])
-    assert everything(installation) == before
-
-
-def test_a_batch_from_before_the_upgrade_is_refused_with_a_reason(installation: Installation, tmp_path: Path) -> None:
+def test_a_batch_of_a_version_without_statements_is_refused(installation: Installation, tmp_path: Path) -> None:
     first = ingest(tmp_path, viewed(1), number=1)
-    upgrade_again(installation)
+    with installation.engine.begin() as connection:
+        connection.execute(text("UPDATE ingest_applications SET repeats = 0"))
     before = everything(installation)
     with pytest.raises(TailorbirdError, match=first["batch_id"]):
         undo(first["batch_id"])
