@@ -3,9 +3,10 @@ from typing import Any
 
 import duckdb
 import narwhals as nw
+import pandas as pd
 import pytest
 
-from models.features.expressions import Frame
+from models.features.expressions import Frame, exponential_decay, known, purchases
 from models.features.planned_queries import MOMENT, TEMPORARY, Queries, columns_of, moved, plan
 from models.features.tables.registry import Build
 from models.primitives.time import DAY
@@ -17,6 +18,17 @@ EVENTS = """
     refunded_at BIGINT
 """
 ITEMS = "item_id INTEGER, category VARCHAR, brand VARCHAR, price DOUBLE, available BOOLEAN"
+NOW = 100
+ROWS = [
+    ("ann", "milk", "purchase", 10, 11, "s1", 1.0, 2.0),
+    ("ann", "tea", "purchase", 10, 11, "s1", 1.0, 5.0),
+    ("bob", "milk", "purchase", 20, 21, "s2", 2.0, 4.0),
+    ("bob", "tea", "view", 30, 31, None, None, None),
+]
+COLUMNS = ["user_key", "item_id", "event_type", "occurred_at", "received_at", "session_id", "quantity", "value"]
+GOODS = [("milk", "food|dairy", "moo", 2.0), ("tea", "food|drinks", "leaf", 6.0)]
+CATALOGUE = ["category", "brand", "price"]
+NUMBERS = {"ann": 0, "bob": 1, "milk": 0, "tea": 1}
 
 
 def built_for(build: Build, connection: duckdb.DuckDBPyConnection, catalogue: str, schema: str, moment: int) -> Queries:
@@ -66,3 +78,46 @@ def test_other_numbers_stay() -> None:
     sql = f"SELECT 86400, 0.{MOMENT}, {MOMENT}1, a{MOMENT}, 1000000000, 2147483647"
 
     assert moved(sql, 0) == sql
+
+
+def test_known_is_what_had_happened_and_had_been_received(answer: Any) -> None:
+    moments = [(99, 99), (99, 100), (100, 99), (100, 100), (98, 99)]
+    events = [("ann", "milk", "view", at, None, None, None, received) for at, received in moments]
+    result = answer(lambda rows, _, now: known(rows, now), events, [], NOW)
+    assert [(row["occurred_at"], row["received_at"]) for row in result] == [(99, 99), (98, 99)]
+
+
+def test_a_purchase_without_a_session_is_a_basket_of_its_moment(answer: Any) -> None:
+    events = [("ann", "milk", "purchase", 7), ("ann", "tea", "purchase", 8, "s"), ("ann", "tea", "view", 9, "s")]
+    assert [row["_basket"] for row in answer(lambda rows, _, now: purchases(rows, now), events, [], NOW)] == ["7", "s"]
+
+
+def test_a_decayed_weight_is_whole_now(answer: Any) -> None:
+    day = 86_400
+    events = [("ann", "milk", "view", moment) for moment in (0, 7 * day, 14 * day)]
+    build = lambda rows, _, now: rows.select(exponential_decay(now, "occurred_at", 7).alias("weight"))  # noqa: E731
+    assert [row["weight"] for row in answer(build, events, [], 14 * day)] == pytest.approx([1 / 4, 1 / 2, 1])
+
+
+def frames(
+    connection: duckdb.DuckDBPyConnection, *, coded: bool = False
+) -> list[nw.LazyFrame[duckdb.DuckDBPyRelation]]:
+    events, items = pd.DataFrame(ROWS, columns=COLUMNS), pd.DataFrame(GOODS, columns=[COLUMNS[1], *CATALOGUE])
+    if coded:
+        events = events.assign(user_key=events.user_key.map(NUMBERS), item_id=events.item_id.map(NUMBERS))
+        items = items.assign(item_id=items.item_id.map(NUMBERS))
+    return [nw.from_native(connection.from_df(frame)) for frame in (events, items)]
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_keys_may_be_numbers_as_well_as_words(name: str) -> None:
+    with duckdb.connect() as connection:
+        words, numbers = (
+            BUILDS[name](*frames(connection, coded=coded), 100).collect("pandas").to_native() for coded in (False, True)
+        )
+    for key in {"user_key", "item_id"} & {*words}:
+        words[key] = words[key].map(NUMBERS)
+    order = [column for column in ("user_key", "item_id", "position") if column in words]
+    pd.testing.assert_frame_equal(
+        *(t.sort_values(order, ignore_index=True) for t in (words, numbers)), check_dtype=False
+    )

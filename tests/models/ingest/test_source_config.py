@@ -4,6 +4,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from models.ingest.placeholder_ids import ITEMS, PEOPLE, spellings
 from models.ingest.segment.segment_mapping import SegmentMapping, parse
 from models.ingest.source_config import MARKS, Traffic, brands, categories, currencies, known_robots, marked
 from models.ingest.tabular.table_mapping import MappingError
@@ -212,3 +213,21 @@ def test_a_user_id_may_have_256_characters() -> None:
 def test_without_agents_and_addresses_no_event_is_marked(columns: JsonObject) -> None:
     house = Traffic(internal_addresses=["0.0.0.0/0"])
     assert marks(house, user_id=["a", "b", None], **columns) == dict.fromkeys(MARKS, [False] * 3)
+
+
+def test_a_placeholder_is_known_in_every_usual_case() -> None:
+    assert spellings(["guest", "[object Object]"]) == [
+        *("guest", "GUEST", "Guest"),
+        *("[object Object]", "[object object]", "[OBJECT OBJECT]", "[Object Object]"),
+    ]
+    assert {"null", "NULL", "Null", "N/A", "0", "-1", "00000000-0000-0000-0000-000000000000", "Anonymous"} <= {*PEOPLE}
+
+
+def test_an_item_may_be_called_what_no_user_is_called() -> None:
+    assert {"null", "UNDEFINED", "NaN".lower()} <= {*ITEMS}
+    assert not {"0", "-1", "guest", "*"} & {*ITEMS}
+
+
+def test_spellings_of_spellings_are_the_same() -> None:
+    assert set(spellings(PEOPLE)) == set(PEOPLE)
+    assert len(set(ITEMS)) == len(ITEMS)

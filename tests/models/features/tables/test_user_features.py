@@ -1,8 +1,10 @@
+from math import log
 from typing import Any
 
 import pytest
 
-from models.features.tables.user_features import user_features
+from models.features.tables.item_features import catalogue_features
+from models.features.tables.user_features import brands, departments, price_levels, sequences, user_features, visits
 
 DAY = 86_400
 NOW = 400 * DAY
@@ -21,6 +23,16 @@ EVENTS = [
     ("dan", "gum", "purchase", NOW + 1, "s9", 1.0, 1.0),
 ]
 ITEMS = [("milk", "food|dairy", "moo", 2.0), ("tea", "food|drinks", None, 6.0), ("cola", "food|drinks", "fizz", 1.0)]
+MOMENT = 1_000
+GOODS = [
+    ("milk", "food|dairy", "moo", 2.0),
+    ("oat", "food|dairy", "hafer", 4.0),
+    ("soy", "food|dairy", None, 6.0),
+    ("rope", "tools", "axe", 1.0),
+    ("card", None, "axe", 1.0),
+]
+HOUR = 3600
+EVENING = 100 * DAY
 
 
 @pytest.fixture
@@ -47,3 +59,144 @@ def test_a_user_who_only_viewed_has_no_purchase_and_no_time(users: dict[str, obj
 
 def test_an_unknown_user_has_no_row(users: dict[str, object]) -> None:
     assert users.keys() == {"ann", "bob", "cleo"}
+
+
+def bought(*items: str) -> list[tuple[Any, ...]]:
+    return [("ann", item, "purchase", moment, "s", 1.0, 1.0) for moment, item in enumerate(items)]
+
+
+def preferences_of(answer: Any, part: Any, *items: str) -> dict[str, object]:
+    rows = answer(lambda e, i, now: part(e, catalogue_features(e, i, now), now), bought(*items), GOODS, MOMENT)
+    return rows[0] if rows else {}
+
+
+def test_category_affinity_by_hand(answer: Any) -> None:
+    ann = preferences_of(answer, departments, "rope", "milk", "oat", "milk", "card", "unlisted")
+    entropy = -(3 / 4 * log(3 / 4) + 1 / 4 * log(1 / 4))
+    assert ann == {
+        "user_key": "ann",
+        "top_category": "food",
+        "top_category_share": 3 / 4,
+        "categories": 2,
+        "category_entropy": pytest.approx(entropy),
+    }
+
+
+def test_brands_that_are_equal_go_by_name(answer: Any) -> None:
+    ann = preferences_of(answer, brands, "milk", "rope", "oat", "card", "oat", "soy")
+    assert ann == {
+        "user_key": "ann",
+        "top_brand": "axe",
+        "top_brand_share": 2 / 5,
+        "brands": 3,
+        "brand_entropy": pytest.approx(-(2 * 2 / 5 * log(2 / 5) + 1 / 5 * log(1 / 5))),
+    }
+
+
+def test_one_brand_has_no_entropy_at_all(answer: Any) -> None:
+    assert preferences_of(answer, brands, *["milk"] * 7)["brand_entropy"] == 0
+
+
+def test_a_user_without_named_purchases_has_no_preferences(answer: Any) -> None:
+    assert preferences_of(answer, brands, "soy", "unlisted") == {}
+
+
+def test_the_price_level_is_the_mean_price_rank_of_what_was_bought(answer: Any) -> None:
+    # In dairy milk is 0, oat 1/2 and soy 1; rope is alone and 1/2; the card has no category.
+    assert preferences_of(answer, price_levels, "milk", "soy", "soy", "rope", "card")["price_level"] == pytest.approx(
+        2.5 / 4
+    )
+
+
+def sequence_of(answer: Any, events: list[Any], **options: Any) -> list[tuple[Any, ...]]:
+    rows = answer(lambda known, _, now: sequences(known, now, **options), events, [], MOMENT)
+    return sorted((row["user_key"], row["position"], row["item_id"], row["event_type"]) for row in rows)
+
+
+def test_the_latest_are_kept_and_the_oldest_of_them_comes_first(answer: Any) -> None:
+    events = [("ann", f"i{moment}", "view", moment) for moment in (5, 3, 9, 7)]
+    events += [
+        ("bob", "tea", "purchase", 1),
+        ("ann", "now", "view", MOMENT),
+        ("ann", "late", "view", 1, "s", 1, 1, MOMENT),
+    ]
+    assert sequence_of(answer, events, length=3) == [
+        ("ann", 0, "i5", "view"),
+        ("ann", 1, "i7", "view"),
+        ("ann", 2, "i9", "view"),
+        ("bob", 0, "tea", "purchase"),
+    ]
+
+
+def test_events_of_one_moment_go_by_item_and_type_never_by_the_order_of_rows(answer: Any) -> None:
+    events = [
+        ("ann", "b", "purchase", 1, "s1"),
+        ("ann", "a", "view", 1, "s2"),
+        ("ann", "a", "view", 1, "s1"),
+        ("ann", "a", "click", 1, "s2"),
+        ("ann", "a", "like", 1, None),
+    ]
+    kinds = ["click", "like", "view", "view", "purchase"]
+    for order in (events, events[::-1], events[2:] + events[:2]):
+        assert [kind for *_, kind in sequence_of(answer, order)] == kinds
+
+
+def test_only_what_users_did_with_liking_is_in_a_sequence(answer: Any) -> None:
+    events = [("ann", "a", kind, 1) for kind in ("impression", "refund", "dislike", "remove_from_cart", "view")]
+    assert sequence_of(answer, events) == [("ann", 0, "a", "view")]
+    assert sequence_of(answer, events, event_types=["dislike"]) == [("ann", 0, "a", "dislike")]
+
+
+def visited(answer: Any, *events: tuple[Any, ...], now: int = EVENING) -> dict[str, object]:
+    rows = answer(lambda known, _, at: visits(known, at), [("ann", "milk", *event) for event in events], [], now)
+    assert len(rows) <= 1
+    return rows[0] if rows else {}
+
+
+def test_half_an_hour_without_an_event_ends_a_session(answer: Any) -> None:
+    ann = visited(answer, ("view", 0), ("view", 1799), ("click", 3598), ("view", 5398), ("purchase", 5408))
+    assert ann["sessions"] == 2
+    assert ann["mean_session_minutes"] == pytest.approx((3598 + 10) / 2 / 60)
+    assert ann["events_per_session"] == 5 / 2
+
+
+def test_sessions_of_two_users_do_not_meet(answer: Any) -> None:
+    events = [("ann", "milk", "view", 0), ("bob", "milk", "view", 10), ("ann", "milk", "view", 20)]
+    rows = answer(lambda known, _, now: visits(known, now), events, [], EVENING)
+    assert {row["user_key"]: (row["sessions"], row["events_per_session"]) for row in rows} == {
+        "ann": (1, 2.0),
+        "bob": (1, 1.0),
+    }
+
+
+def test_engagement_weighs_types_and_halves_every_30_days(answer: Any) -> None:
+    ann = visited(answer, ("purchase", EVENING - 30 * DAY), ("view", EVENING - 60 * DAY), ("impression", EVENING - DAY))
+    assert ann["engagement"] == pytest.approx(10 / 2 + 1 / 4)
+
+
+def test_half_hours_count_once_however_much_happens_in_them(answer: Any) -> None:
+    thursday, saturday, sunday, monday = 0, 2 * DAY, 3 * DAY, 4 * DAY
+    burst = [("view", thursday + 10 * HOUR + second) for second in range(9)]
+    ann = visited(
+        answer,
+        *burst,
+        ("view", saturday + 18 * HOUR),
+        ("view", sunday + 24 * HOUR - 1),
+        ("view", monday),
+        ("view", saturday - 1),
+    )
+    assert ann["evening_share"] == 3 / 5
+    assert ann["weekend_share"] == 2 / 5
+
+
+@pytest.mark.parametrize(
+    ("hours", "favourite"), [((7, 7.5, 30, 54), 6), ((23, 47, 1), 23), ((24, 0), 0), ((9, 32, 8, 33), 8)]
+)
+def test_the_favourite_hour_is_the_one_with_most_half_hours_and_then_the_earliest(
+    answer: Any, hours: tuple[float, ...], favourite: int
+) -> None:
+    assert visited(answer, *(("view", int(hour * HOUR)) for hour in hours))["favourite_hour"] == favourite
+
+
+def test_a_refund_is_no_visit(answer: Any) -> None:
+    assert visited(answer, ("refund", 5)) == {}

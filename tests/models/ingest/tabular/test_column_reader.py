@@ -1,11 +1,27 @@
 """Suggestions state which settings of a mapping read how many cells, and quote no cell."""
 
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
 import pyarrow as pa
 import pytest
 
 from models.ingest.tabular import column_reader
 from models.ingest.tabular.column_reader import best, numbers, times
 from models.ingest.tabular.numbers import NumberForm, parsed, unreadable
+from models.ingest.tabular.sql_cursor import CursorError, CursorPosition, SqlKeys, overlap_of
+from models.ingest.tabular.unreadable_cells import UnreadableCells, merge_unreadable, shown
+from models.ingest.tabular.values import INSTANT, instants
+
+POSITIONS: list[tuple[str, Any]] = [
+    ("time", datetime(2024, 3, 1, 12, 0, 0, 123456, UTC)),
+    ("time", datetime(2024, 3, 1, 12, tzinfo=timezone(timedelta(hours=2)))),
+    ("local time", datetime(2024, 3, 1, 12)),
+    ("date", date(2024, 3, 1)),
+    ("number", 9_007_199_254_740_993),
+    ("number", Decimal("12.50")),
+]
 
 
 @pytest.mark.parametrize(
@@ -97,3 +113,216 @@ def test_only_what_holds_something_is_unreadable() -> None:
     cells = pa.array(["x", "1", "", " ", "n/a", None, "1,5"])
 
     assert unreadable(cells, parsed(cells)).to_pylist() == [True, False, False, False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    "cell", ["31.02.2024", "2024-13-01 10:00", "1.234,50", "12,5", "5 €", "USD 3", "-", "1 234,50"]
+)
+def test_numbers_dates_and_signs_are_shown_as_they_are_written(cell: str) -> None:
+    assert shown(cell) == cell
+
+
+@pytest.mark.parametrize(
+    ("cell", "shape"),
+    [
+        ("ann@shop.example", "aaa@aaaa.aaaaaaa"),
+        ("Ann", "Aaa"),
+        ("4711000", "9999999"),
+        ("+49 170 1234567", "+99 999 9999999"),
+        ("123 456 789", "999 999 999"),
+        ("12.345.678", "99.999.999"),
+        ("123-45-6789", "999-99-9999"),
+        ("192.168.100.10", "999.999.999.99"),
+        ("x" * 60, "a" * 40 + "…"),
+    ],
+)
+def test_a_value_that_may_be_a_person_is_shown_by_its_shape_only(cell: str, shape: str) -> None:
+    assert shown(cell) == shape
+
+
+def test_a_known_user_id_is_never_shown() -> None:
+    assert shown("3.5", frozenset({"3.5"})) == "9.9"
+
+
+def test_the_cells_of_several_chunks_are_counted_together() -> None:
+    one = {"key": "value", "column": "Paid", "kind": "number", "count": 2, "of": 4, "ways": {"`decimal`": 4}}
+    result = merge_unreadable([{"value": one | {"places": [2, 9], "numbered": "line"}}] * 2)
+
+    assert result == [UnreadableCells("value", "Paid", "number", 4, 8, {"`decimal`": 8}, (2, 9, 2), "line")]
+    assert result[0].sentence == (
+        "4 of 8 values of 'Paid' (value) cannot be read as a number (lines 2, 9, 2 and more); "
+        "`decimal` would read 8 of 8."
+    )
+
+
+def test_settings_that_read_less_in_all_chunks_together_are_not_suggested() -> None:
+    one = {"key": "at", "column": "Date", "kind": "time", "count": 60, "of": 100, "ways": {"`other`": 70}}
+    chunks = [{"at": one | {"places": [2]}}, {"at": one | {"count": 10, "ways": {}, "places": [3]}}]
+
+    assert merge_unreadable(chunks)[0].suggestion is None
+
+
+def read(
+    values: list[Any], kind: pa.DataType, time_format: str | list[str] = "timestamp", zone: str = "UTC"
+) -> list[Any]:
+    formats = [time_format] if isinstance(time_format, str) else time_format
+    result = instants(pa.chunked_array([pa.array(values, kind)]), formats, zone)
+    assert result.type == INSTANT
+    return list(result.to_pylist())
+
+
+NOON = datetime(2024, 6, 1, 12, tzinfo=UTC)
+SECONDS = 1_717_243_200
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "time_format"),
+    [
+        ([SECONDS], pa.int64(), "epoch_s"),
+        ([f" {SECONDS} "], pa.string(), "epoch_s"),
+        ([float(SECONDS)], pa.float64(), "epoch_s"),
+        ([Decimal(SECONDS)], pa.decimal128(12), "epoch_s"),
+        ([SECONDS * 1000], pa.uint64(), "epoch_ms"),
+        ([SECONDS * 1000], pa.timestamp("ms"), "timestamp"),
+        ([SECONDS * 1_000_000], pa.int64(), "epoch_us"),
+        ([str(SECONDS * 1_000_000)], pa.string(), "epoch_us"),
+        (["2024-06-01T12:00:00"], pa.string(), "timestamp"),
+        (["2024-06-01 14:00+02:00"], pa.large_string(), "timestamp"),
+        (["01.06.2024 12 Uhr"], pa.string(), "%d.%m.%Y %H Uhr"),
+        (["Jun 1 2024 12:00 PM"], pa.string(), "%b %d %Y %I:%M %p"),
+        (["2024-06-01 14:00 +0200"], pa.string(), "%Y-%m-%d %H:%M %z"),
+        ([2024060112], pa.int64(), "%Y%m%d%H"),
+    ],
+)
+def test_all_these_mean_the_same_moment(values: list[Any], kind: pa.DataType, time_format: str) -> None:
+    assert read(values, kind, time_format) == [NOON]
+
+
+def test_parts_of_a_second_are_kept_to_the_microsecond() -> None:
+    assert read([1.25], pa.float64(), "epoch_s") == [datetime(1970, 1, 1, 0, 0, 1, 250_000, tzinfo=UTC)]
+    assert read(["17.5"], pa.string(), "epoch_ms") == [datetime(1970, 1, 1, 0, 0, 0, 17_500, tzinfo=UTC)]
+    assert read([1_717_243_200_123_456], pa.int64(), "epoch_us") == [NOON.replace(microsecond=123_456)]
+
+
+def test_a_day_is_its_beginning() -> None:
+    assert read([date(2024, 6, 1)], pa.date32()) == [datetime(2024, 6, 1, tzinfo=UTC)]
+    assert read(["2024-06-01"], pa.string(), zone="Europe/Berlin") == [datetime(2024, 5, 31, 22, tzinfo=UTC)]
+
+
+@pytest.mark.parametrize(
+    ("local", "expected"),
+    [
+        (datetime(2024, 1, 15, 12), datetime(2024, 1, 15, 11, tzinfo=UTC)),
+        (datetime(2024, 7, 15, 12), datetime(2024, 7, 15, 10, tzinfo=UTC)),
+        (datetime(2024, 10, 27, 2, 30), datetime(2024, 10, 27, 0, 30, tzinfo=UTC)),  # twice: the first
+        (datetime(2024, 3, 31, 2, 30), datetime(2024, 3, 31, 1, tzinfo=UTC)),  # never: after the gap
+    ],
+    ids=["winter", "summer", "ambiguous", "nonexistent"],
+)
+def test_local_times_follow_the_clocks_of_their_zone(local: datetime, expected: datetime) -> None:
+    zone = "Europe/Berlin"
+    assert read([local], pa.timestamp("us"), zone=zone) == [expected]
+    assert read([local.isoformat()], pa.string(), zone=zone) == [expected]
+    assert read([local.strftime("%d/%m/%Y %H:%M")], pa.string(), "%d/%m/%Y %H:%M", zone) == [expected]
+
+
+def test_a_time_with_a_zone_ignores_the_zone_of_the_mapping() -> None:
+    assert read([SECONDS * 1000], pa.timestamp("ms", tz="Asia/Kolkata"), zone="Europe/Berlin") == [NOON]
+    assert read(["2024-06-01T12:00:00Z"], pa.string(), zone="Europe/Berlin") == [NOON]
+    assert read([SECONDS], pa.int64(), "epoch_s", "Europe/Berlin") == [NOON]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "time_format"),
+    [
+        (
+            ["yesterday", "now", "infinity", "epoch", "", " ", "2024-13-01", "99999-01-01", "12:00"],
+            pa.string(),
+            "timestamp",
+        ),
+        (["1.6.", "", "31.02.2024", "2024-06-01"], pa.string(), "%d.%m.%Y"),
+        (["soon", "", "nan", "inf", "1e400", "9" * 30, "0x10"], pa.string(), "epoch_s"),
+        ([float("nan"), float("inf"), 1e300], pa.float64(), "epoch_s"),
+        ([2**63 - 1, -(2**63)], pa.int64(), "epoch_us"),
+        ([2**64 - 1], pa.uint64(), "epoch_s"),
+        ([2**63 - 1, -(2**63) + 1], pa.timestamp("us"), "timestamp"),
+        ([2**63 - 1, -(2**62)], pa.timestamp("ms"), "timestamp"),
+        ([2**63 - 1], pa.timestamp("s", tz="UTC"), "timestamp"),
+        ([True], pa.bool_(), "epoch_s"),
+    ],
+)
+def test_a_value_that_is_no_time_is_null_and_no_error(values: list[Any], kind: pa.DataType, time_format: str) -> None:
+    assert read([*values, None], kind, time_format) == [None] * (len(values) + 1)
+
+
+def test_of_several_formats_the_first_that_reads_a_cell_counts() -> None:
+    cells = ["01.06.2024 12:00", "2024-06-01 12:00:00", str(SECONDS), "soon", None]
+    assert read(cells, pa.string(), ["%d.%m.%Y %H:%M", "timestamp", "epoch_s"]) == [NOON, NOON, NOON, None, None]
+    assert read(["06/01/2024", "13/01/2024"], pa.string(), ["%m/%d/%Y", "%d/%m/%Y"]) == [
+        datetime(2024, 6, 1, tzinfo=UTC),
+        datetime(2024, 1, 13, tzinfo=UTC),
+    ]
+
+
+@pytest.mark.parametrize(("kind", "value"), POSITIONS)
+def test_a_position_survives_the_ledger(kind: Any, value: Any) -> None:
+    position = CursorPosition.of(value, "at")
+    assert position.kind == kind
+    assert CursorPosition.parse(kind, str(position)).value == value
+
+
+@pytest.mark.parametrize("value", [None, "2024-03-01", True, b"1", timedelta(1), float("nan"), Decimal("Infinity")])
+def test_other_values_are_no_positions(value: object) -> None:
+    with pytest.raises(CursorError, match="Name a column of times or numbers"):
+        CursorPosition.of(value, "at")
+
+
+def test_each_kind_has_an_overlap() -> None:
+    assert CursorPosition("time", datetime(2024, 3, 1, tzinfo=UTC)).back(None).value.minute == 50
+    assert CursorPosition("date", date(2024, 3, 1)).back(None).value == date(2024, 2, 29)
+    assert CursorPosition("number", 5_000).back(None).value == 4_000
+    assert CursorPosition("number", Decimal("7.5")).back(2).value == Decimal("5.5")
+    assert CursorPosition("number", 0.75).back(0.5).value == Decimal("0.25")
+    assert CursorPosition("date", date.min).back(timedelta(days=9)).value == date.min
+    with pytest.raises(CursorError, match="a duration such as 10m"):
+        CursorPosition("date", date(2024, 3, 1)).back(7)
+
+
+@pytest.mark.parametrize("value", [Decimal("18446744073709551615.5"), 10**37 + 1, Decimal("0.1")])
+def test_an_overlap_of_zero_begins_at_the_position(value: Any) -> None:
+    for overlap in (0, 0.0):
+        assert CursorPosition("number", value).back(overlap).value == value
+
+
+def test_the_next_moment_is_a_microsecond_later() -> None:
+    at = datetime(2024, 3, 1, tzinfo=UTC)
+    assert CursorPosition("time", at).next_moment == at + timedelta(microseconds=1)
+    assert CursorPosition("local time", datetime.max).next_moment is None
+    assert CursorPosition("date", date(2024, 3, 1)).next_moment is None
+
+
+def test_overlaps_are_durations_or_numbers() -> None:
+    assert overlap_of("90s") == timedelta(seconds=90)
+    assert overlap_of("1.5 h") == timedelta(minutes=90)
+    assert overlap_of("25") == 25
+    for wrong in ("soon", "-5", "10 x", ""):
+        with pytest.raises(ValueError, match="overlap"):
+            overlap_of(wrong)
+
+
+def test_a_text_of_another_kind_is_no_position() -> None:
+    with pytest.raises(CursorError, match="has a time zone, and the cursor has none"):
+        CursorPosition.parse("local time", "2024-03-01T12:00:00Z")
+    with pytest.raises(CursorError, match="write one such as 120000"):
+        CursorPosition.parse("number", "many")
+    with pytest.raises(CursorError, match="'NaN' is no number"):
+        CursorPosition.parse("number", "NaN")
+    assert CursorPosition.parse("time", "2024-03-01").value == datetime(2024, 3, 1, tzinfo=UTC)
+
+
+def test_a_part_has_tables_or_a_query() -> None:
+    assert SqlKeys(table="orders").tables == ["orders"]
+    assert SqlKeys(query="SELECT 1").tables == []
+    for wrong in ({"table": "a", "query": "SELECT 1"}, {"table": ["a", " "]}):
+        with pytest.raises(ValueError, match="table"):
+            SqlKeys.model_validate(wrong)
