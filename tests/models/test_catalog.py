@@ -108,10 +108,6 @@ def test_arrays_of_user_keys_are_named_users_so_that_a_rotation_finds_them(model
     assert {name.rpartition(".")[2] for name in naming} == {"users"}
 
 
-def test_the_state_holds_no_objects(model: Recommender) -> None:
-    assert not [name for name, array in model.state().items() if array.dtype.hasobject]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_seed_gives_the_same_model(kind: str, data: TrainingData) -> None:
     one, other = fitted(kind, data).state(), fitted(kind, data).state()

@@ -19,7 +19,6 @@ from models.evaluation.comparison import (
     comparison,
     costs,
     differences,
-    format_estimate,
     gain,
     leaderboard,
     tables,
@@ -133,15 +132,6 @@ def test_only_parts_with_users_are_shown_and_how_many_they_are() -> None:
     assert tables([]) == {}
 
 
-def test_tables_are_at_most_110_characters_wide() -> None:
-    gained = {"gain": -0.2, "gain_low": -0.1, "gain_high": 0.3}
-    more = {f"{part}users": 1234.0 for part in ("warm_", "cold_", "newcomer_")}
-    more |= {f"{p}ndcg_at_10{end}": 0.1 for p in ("cold_", "newcomer_") for end in ("", *_ENDS)}
-    for table in tables([row("logistic_regression", 0.2, **gained, **more)]).values():
-        width = sum(max(len(name), len(cell)) + 3 for name, cell in table[0].items()) + 1
-        assert width <= 110
-
-
 @pytest.fixture(scope="module")
 def evaluations(data: TrainingData, targets: Any, popularity: NDArray[np.float32]) -> dict[str, Evaluation]:
     def of(model: type[Recommender]) -> Evaluation:
@@ -197,10 +187,6 @@ def test_better_is_only_what_the_whole_interval_calls_so_and_where_more_is_bette
     assert unsure.verdict == ""
 
 
-def test_with_nobody_to_compare_with_there_are_no_differences(evaluations: dict[str, Evaluation]) -> None:
-    assert {line.difference for line in comparison("own", None, evaluations, seed=1)} == {None}
-
-
 def test_a_figure_that_an_older_model_was_not_measured_by_is_left_blank(evaluations: dict[str, Evaluation]) -> None:
     old = evaluations["popular"]
     summary = {name: value for name, value in old.summary.items() if not name.startswith("long_tail")}
@@ -225,32 +211,12 @@ def test_people_are_grouped_by_how_long_they_are_known(known: Callable[..., Eval
     assert new.difference.value == pytest.approx(0.05)
 
 
-def test_parts_without_anybody_are_left_out(known: Callable[..., Evaluation]) -> None:
-    one = known([9, 9], [0.1, 0.2], warm_ndcg_at_10=0.15, warm_users=2.0)
-    assert [line.meaning for line in by_history("one", None, {"one": one}, 1)] == [
-        "known well: 5 baskets or more, 2 people"
-    ]
-
-
 def test_costs_are_of_all_models_that_state_them(known: Callable[..., Evaluation]) -> None:
     compared = {"one": known([9], [0.1], score_ms=2.0, fit_seconds=31.0), "other": known([9], [0.1])}
     assert [(line.figure, list(line.values)) for line in costs(compared)] == [
         ("score_ms", ["one"]),
         ("fit_seconds", ["one"]),
     ]
-
-
-@pytest.mark.parametrize(
-    ("figure", "sign", "answer"),
-    [
-        (Estimate(0.4393, 0.4255, 0.4526), "", "0.4393 (0.4255 to 0.4526)"),
-        (Estimate(0.018, -0.0144, 0.0215), "+", "+0.0180 (-0.0144 to +0.0215)"),
-        (Estimate(1234.5, np.nan, np.nan), "", "1,234.5"),
-        (None, "+", "-"),
-    ],
-)
-def test_figures_are_written_with_their_intervals(figure: Estimate | None, sign: str, answer: str) -> None:
-    assert format_estimate(figure, sign) == answer
 
 
 @pytest.fixture(scope="module")

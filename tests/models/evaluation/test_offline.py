@@ -170,17 +170,3 @@ def test_shown_lists_are_kept_by_item_id_with_the_share_that_the_fallback_filled
         assert len(set(listed)) == 5
         assert set(listed[:known]) <= set(data.items[own].tolist())
         assert fallback == pytest.approx(1 - known / 5)
-
-
-def test_scores_that_are_no_numbers_are_counted(data, targets, popularity) -> None:
-    class NanScores(Oracle):
-        def scores(self, users: np.ndarray) -> np.ndarray:
-            scores = super().scores(users)
-            scores[:, 0] = np.nan
-            return scores
-
-    users = int((targets.sum(axis=1) > 0).sum())
-    damaged = NanScores(data.users, data.items, targets.toarray())
-    assert evaluate(damaged, data, targets, popularity, k=5).summary["nan_scores"] == users
-    whole = Oracle(data.users, data.items, targets.toarray())
-    assert evaluate(whole, data, targets, popularity, k=5).summary["nan_scores"] == 0

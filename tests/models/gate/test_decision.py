@@ -82,12 +82,6 @@ def test_a_decision_does_not_rest_on_a_handful_of_people() -> None:
     assert decide(few, {"most_popular": measured(np.zeros(29))}, None, seed=0, limits=GateThresholds(users=2)).passed
 
 
-def test_one_list_for_everybody_is_refused_whatever_its_figures() -> None:
-    gate = decide(measured(np.full(USERS, 0.9), distinct_lists=1.0), {"most_popular": around(0.1, 1)}, None, seed=0)
-    assert failed(gate) == ["is personal"]
-    assert check(gate, "is personal").detail == "All users would get the same list."
-
-
 def test_figures_on_other_users_cannot_be_compared() -> None:
     other = measured(np.full(USERS, 0.1), first=1)
     gate = decide(around(0.4, 1), {"most_popular": other}, other, seed=0)
@@ -183,8 +177,6 @@ def test_before_the_first_champion_groups_are_held_against_the_best_baseline() -
         ({"score_ms": 51.0}, "is fast enough"),
         ({"score_ms": 60.0, "score_ms_low": 50.1, "score_ms_high": 80.0}, "is fast enough"),
         ({"artifact_mb": 2001.0}, "is small enough"),
-        ({"score_ms": float("nan")}, "is fast enough"),
-        ({"nan_scores": 1.0}, "scores are numbers"),
     ],
 )
 def test_a_better_model_beyond_a_limit_is_refused_by_that_limit_alone(summary: dict[str, float], refused: str) -> None:
@@ -255,13 +247,6 @@ def test_a_renewal_is_held_against_the_champions_exposure_and_not_against_own_fr
     assert failed(gate) == ["shows the long tail", "shows items evenly"]
 
 
-def test_the_stored_figures_of_a_champion_come_before_those_on_the_same_weeks() -> None:
-    champion, better = around(0.35, 3), around(0.4, 1)
-    assert decide(better, {}, champion, seed=0, promoted={"gini_at_10": 0.9, "coverage_at_10": 0.2}).passed
-    gate = decide(better, {}, champion, seed=0, promoted={"gini_at_10": 0.7})
-    assert failed(gate) == ["shows items evenly"]
-
-
 def test_a_check_that_does_not_apply_states_its_reason_and_refuses_nothing() -> None:
     better, old = around(0.4, 1), around(0.35, 3)
     better.summary.pop("overfit_gap")
@@ -279,12 +264,6 @@ def test_a_check_that_does_not_apply_states_its_reason_and_refuses_nothing() -> 
     }
     assert all(reasons.values())
     assert reasons["answers cold users personally"] == "Only 0 people have little history."
-
-
-def test_groups_of_too_few_people_are_not_asked_about() -> None:
-    few = {"town": np.array(["A"] * 20 + ["B"] * 20 + [f"t{n}" for n in range(USERS - 40)])}
-    gate = decide(around(0.4, 1), {}, around(0.35, 3), seed=0, traits=few)
-    assert check(gate, "no group worse by town").outcome is Outcome.NOT_APPLICABLE
 
 
 def test_a_trait_that_makes_no_groups_is_not_asked_about_with_the_reason() -> None:

@@ -58,20 +58,14 @@ def test_the_same_decisions_are_written_the_same() -> None:
     ("keys", "message"),
     [
         ({"consent": "given"}, 'consent = "given" declares consent for all; state how it was given, as consent_note'),
-        ({"consent": "given", "consent_note": " "}, "state how it was given"),
         ({"from": "spring"}, "from: 'spring' is no time; write 2026-03-01"),
         ({"from": "2026-03-01", "to": "2026-03-01"}, "from .* has to come before to"),
         ({"placeholder_ids": [" "]}, "placeholder_ids: a word is empty"),
-        ({"traffic": {"internal_users": [""]}}, "traffic.internal_users: a word is empty"),
         ({"traffic": {"internal_addresses": ["office"]}}, "'office' does not .*; write an address or a network"),
         ({"spelling": {"brand": {"": "A"}}}, "spelling.brand: both sides need a text"),
         ({"spelling": {"category": {"A|B": "C"}}}, r"spelling.category: 'A\|B' is a path; write the levels"),
         ({"spelling": {"currency": {"Taler": "TLR"}}}, "spelling.currency: 'TLR' is no currency code"),
         ({"limits": {"events": {"rows": "many"}}}, "limits.events.rows: 'many' is no number"),
-        ({"limits": {"events": {"rows": True}}}, "limits.events.rows: True is no number"),
-        ({"limits": {"items": {"rows": float("nan")}}}, "limits.items.rows: nan is no number"),
-        ({"from": 3}, "from: write a date or a time"),
-        ({"limits": {"events": {"rows": [1]}}}, "limits.events.rows: write a number"),
         ({"limits": {"events": {"days": [3, 2]}}}, r"limits.events.days: the lowest \(3\) is above the highest \(2\)"),
         ({"events": {"Read": "reads"}}, "events: there is no event type 'reads'"),
         ({"page_pattern": "("}, "page_pattern: the page rule '.' is no regular expression"),
@@ -96,10 +90,8 @@ def texts(*text: str | None) -> pa.Array:
     ("text", "code"),
     [
         ("EUR", "EUR"),
-        (" eur ", "EUR"),
         ("€", "EUR"),
         ("$", "USD"),
-        ("us dollars", "USD"),
         ("zł", "PLN"),
         ("moon money", "moon money"),
         (" ", None),
@@ -190,11 +182,8 @@ def test_people_of_the_house_are_known_by_their_id() -> None:
         ("::ffff:10.0.0.1", True),
         ("2001:db8::7", True),
         ("11.0.0.1", False),
-        ("2001:db9::7", False),
-        ("10.0.0.256", False),
         ("10.0.0.1, 11.0.0.1", False),
         ("office", False),
-        ("", False),
         (None, False),
     ],
 )
@@ -226,8 +215,3 @@ def test_a_placeholder_is_known_in_every_usual_case() -> None:
 def test_an_item_may_be_called_what_no_user_is_called() -> None:
     assert {"null", "UNDEFINED", "NaN".lower()} <= {*ITEMS}
     assert not {"0", "-1", "guest", "*"} & {*ITEMS}
-
-
-def test_spellings_of_spellings_are_the_same() -> None:
-    assert set(spellings(PEOPLE)) == set(PEOPLE)
-    assert len(set(ITEMS)) == len(ITEMS)

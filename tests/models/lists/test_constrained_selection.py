@@ -17,7 +17,6 @@ from models.lists.absence import Absence, Order, reason_of
 from models.lists.constrained_selection import Selection, select
 from models.lists.rules.compiled_rules import Cap, CompiledRules, ItemAttributes
 from models.lists.rules.placement_config import placements
-from models.lists.slot_filling import candidates, keys
 from models.retrieval.candidate_sources import CandidateSource, DenseSource, ScopedSource, TopCandidates
 
 # Few distinct values, so that ties, silence and NaN are common; some become equal only when they are boosted.
@@ -238,22 +237,6 @@ def test_only_lists_that_are_not_certain_look_deeper_and_no_deeper_than_they_mus
     assert shelf.asked == [(list(range(40)), 11), ([3], 44), ([3], 176), ([3], 704)]
 
 
-def test_a_sample_of_users_under_caps_decides_the_depth_for_the_others() -> None:
-    m, n = 2000, 5000
-    scores = np.random.default_rng(0).random((m, n), dtype=np.float32)
-    scores[:, :500] += 1
-    group = np.where(np.arange(n) < 500, 0, -1).astype(np.int32)
-    shelf = Counting(scores)
-    selected = chosen(
-        Case(scores, everything(n, 10, caps=(Cap(group, 5),)), np.zeros((m, n), bool), None),
-        shelf,
-    )
-    assert not selected.short.any()
-    assert (selected.items < 500).sum(axis=1).tolist() == [5] * m
-    assert sum(len(rows) for rows, _ in shelf.asked) < 1.5 * m
-    assert max(depth for _, depth in shelf.asked) < 1000
-
-
 def test_zeros_that_a_matrix_stores_hide_nothing() -> None:
     hide = sparse.csr_array((np.array([True, False]), np.array([0, 1]), np.array([0, 2])), shape=(1, 2))
     assert select(DenseSource(np.ones((1, 2), dtype=np.float32)), 1, everything(2, 2), hide).items.tolist() == [[1, -1]]
@@ -268,14 +251,6 @@ def test_nobody_and_nothing_are_no_errors() -> None:
     no_items = select(DenseSource(np.empty((2, 0), np.float32)), 2, everything(0, 2), None, np.empty(0, np.float32))
     assert no_items.items.tolist() == [[-1, -1]] * 2
     assert no_items.short.all()
-
-
-def test_keys_put_candidates_in_order_and_give_them_back() -> None:
-    scores = np.array([2, -1, np.nan, 2, -np.inf, 7, 0, -0.0], dtype=np.float32)
-    items = np.array([5, 1, 2, 4, 3, -1, 8, 7], dtype=np.int32)
-    result = candidates(np.sort(keys(scores, items)))
-    assert result.items.tolist() == [4, 5, 7, 8, 1, -1, -1, -1]
-    assert result.scores.tolist() == [2, 2, 0, 0, -1, -np.inf, -np.inf, -np.inf]
 
 
 def rules_of(random: np.random.Generator, k: int) -> CompiledRules:

@@ -42,21 +42,6 @@ def test_purchases_while_the_list_was_shown_are_compared_with_it_and_with_the_co
     assert result.control_ndcg == pytest.approx([discount(2) / (discount(1) + discount(2)), 1])
 
 
-def test_no_figure_is_above_one_however_many_lists_there_were() -> None:
-    lists = shown(*((0, [n], float(n), n + 1.0) for n in range(12)))
-    result = realised_outcomes(lists, acts(*((0, n, n + 0.5) for n in range(12))), np.array([0]))
-    assert (result.targets.tolist(), result.hits.tolist(), result.ndcg.tolist()) == ([1], [1], [1])
-
-
-def test_users_who_bought_nothing_are_there_with_zeros() -> None:
-    result = realised_outcomes(shown((0, [5], 0, 9), (1, [5], 0, 9)), acts((0, 5, 1)), np.array([], dtype=np.int64))
-    assert result.acted.tolist() == [1, 0]
-    assert result.hit.tolist() == [1, 0]
-    assert result.control_hit.tolist() == [0, 0]
-    empty = realised_outcomes(shown((0, [5], 0, 9)), acts(), np.array([5]))
-    assert empty.targets.tolist() == [0]
-
-
 def brute(lists: ShownLists, done: Actions, control: list[int], user: int) -> list[float]:
     k = min(10, lists.items.shape[1])
     best: dict[int, float] = {}

@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from itertools import product
-from threading import Barrier, Event
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -86,10 +86,6 @@ def test_pairs_of_strangers_are_left_out() -> None:
     assert len(of([-1, 0, 1], [1, -1, 1], [1.0, 2.0, 3.0]).code) == 1
 
 
-def test_nothing_known_is_no_error() -> None:
-    assert np.isnan(of([], [], []).find(np.array([1, 2]), np.array([1, 2]))).all()
-
-
 @pytest.mark.parametrize(
     "values",
     [
@@ -158,11 +154,6 @@ def test_a_statement_has_as_many_threads_as_the_environment_allows() -> None:
         command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "1"
-
-
-def test_a_statement_sees_the_tables_by_the_names_given() -> None:
-    rows, others = pa.table({"a": [1, 2]}), pa.table({"a": [2, 3]})
-    assert query("SELECT a FROM rows JOIN others USING (a)", rows=rows, others=others)["a"].to_pylist() == [2]
 
 
 def test_rows_keep_their_order_when_there_are_many() -> None:
@@ -242,12 +233,6 @@ def test_the_next_piece_runs_while_the_caller_uses_the_last_result() -> None:
     assert next(results) == 0
     assert second.wait(5)
     assert list(results) == [1, 2]
-
-
-def test_two_threads_work_at_the_same_time() -> None:
-    both = Barrier(2)
-    with threadpool_limits(2, "openmp"):
-        assert sorted(prefetch_map(lambda _: both.wait(5), range(2), 2)) == [0, 1]
 
 
 def test_only_a_few_pieces_run_ahead_of_the_caller() -> None:

@@ -109,8 +109,3 @@ def test_items_without_a_category_have_nothing_in_common(data: TrainingData) -> 
     assert np.isfinite(some[2]).all()
     whole = category_columns(data, [(0, 42)])
     np.testing.assert_allclose(some[2], whole[0], rtol=1e-6)
-
-
-def test_a_catalogue_without_categories_is_no_error(data: TrainingData) -> None:
-    bare = replace(data, item_categories=np.full(len(data.items), ""))
-    assert np.isnan(category_columns(bare, [(0, 0), (1, 7)])).all()

@@ -48,12 +48,6 @@ def test_every_booster_and_every_network_has_one_voice(examples) -> None:
     np.testing.assert_allclose(ranker.probabilities(rows), expected, atol=1e-6)
 
 
-def test_contributions_of_columns_sum_to_the_log_odds(examples) -> None:
-    ranker = BlendedRanker.fit(*examples, Config(), seed=0)
-    odds = ranker.contributions(examples[0]).sum(axis=1)
-    np.testing.assert_allclose(sigmoid(odds), ranker.probabilities(examples[0]), rtol=1e-3)
-
-
 def test_without_networks_the_trees_decide_alone(examples) -> None:
     ranker = BlendedRanker.fit(*examples, Config(networks=0), seed=0)
     trees = BoostedTrees.fit(*examples, Config(), seed=0)
@@ -165,13 +159,6 @@ def test_it_answers_as_the_pipeline_of_scikit_learn_does(two_columns) -> None:
     expected = pipeline[1:].fit(filled, labels).predict_proba(filled)[:, 1]
     result = Logistic.fit(rows, labels, weights, LogisticConfig(), seed=0).probabilities(rows)
     np.testing.assert_allclose(result, expected, atol=1e-4)
-
-
-def test_contributions_to_a_regression_sum_to_its_log_odds(two_columns) -> None:
-    rows, labels, weights = two_columns
-    model = Logistic.fit(rows, labels, weights, LogisticConfig(), seed=0)
-    odds = model.contributions(rows).sum(axis=1)
-    np.testing.assert_allclose(1 / (1 + np.exp(-odds)), model.probabilities(rows), rtol=1e-5)
 
 
 def test_a_row_that_stands_for_two_counts_as_two(two_columns) -> None:

@@ -149,13 +149,6 @@ def test_contributions_add_up_to_the_score(kind: type[TwoStage], data: TrainingD
     assert 1 / (1 + np.exp(-odds)) == pytest.approx(score, rel=1e-4)
 
 
-def test_an_item_that_was_no_candidate_has_no_contributions(data: TrainingData) -> None:
-    model = TwoStage.fit(data, Config(per_retriever=2), seed=0)
-    candidates = model.candidates.find(np.array([2], dtype=np.int32)).item
-    other = int(np.setdiff1d(np.arange(len(data.items)), candidates)[0])
-    assert model.contributions(2, other) == {}
-
-
 @pytest.mark.parametrize("kind", [TwoStage, LogisticRegression])
 def test_many_pairs_are_explained_at_once_as_they_are_one_by_one(kind: type[TwoStage], data: TrainingData) -> None:
     model = kind.fit(data, kind.config_type(per_retriever=2), seed=0)

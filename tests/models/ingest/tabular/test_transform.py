@@ -166,18 +166,6 @@ def test_a_column_that_cannot_be_read_is_named() -> None:
         seen({}, who=pa.array([b"\xff"]))
 
 
-@pytest.mark.parametrize(("time_format", "kind"), [("timestamp", "time"), ("epoch_ms", "number"), ("%d.%m.%Y", "any")])
-def test_the_kind_of_a_column_follows_from_how_it_is_read(time_format: str, kind: str) -> None:
-    mapping = EVENTS.model_copy(update={"time_format": time_format, "value": "product"})
-    assert transform.kinds(mapping) == {
-        "basket": "any",
-        "product": "number",
-        "who": "any",
-        "at": kind,
-        "pieces": "number",
-    }
-
-
 def test_the_sender_of_an_event_is_read_if_the_mapping_names_it() -> None:
     event = seen({"user_agent": "agent", "ip": "ip"}, agent=["Firefox"], ip=["10.0.0.1"])
     assert (event["user_agent"], event["ip"]) == ("Firefox", "10.0.0.1")
@@ -361,7 +349,9 @@ def test_values_that_a_declared_constant_fills_are_marked() -> None:
     mapping = ItemsMapping(**{**ITEMS.model_dump(exclude_unset=True), **change})
     empty = goods(top=[None], middle=[""], size=[None], cost=[None])
     full = goods(cost=["2.5"])
-    missing, there = items(pa.concat_tables([empty, full]), mapping).to_pylist()
+    result = transform.items(pa.concat_tables([empty, full]), mapping)
+    assert result.counts == {"category_imputed": 1, "price_imputed": 1, "attribute_imputed": 1}
+    missing, there = result.rows.to_pylist()
     assert (missing["category"], missing["price"], there["category"], there["price"]) == ("OTHER", 1, "FOOD|ICE", 2.5)
     marks = {"category_imputed": "true", "price_imputed": "true", "size_imputed": "true"}
     assert missing["attributes"] == {"size": "one size", **marks}
@@ -383,15 +373,6 @@ def test_categories_and_brands_are_spelt_as_declared_before_anything_is_decided_
     item = result.rows.to_pylist()[0]
     assert (item["category"], item["brand"], item["available"]) == ("Fuel|ICE", "One", False)
     assert result.counts == {"category_respelt": 1, "brand_respelt": 1}
-
-
-def test_filled_values_are_counted_by_column_and_attributes_altogether() -> None:
-    fill = {"category": "Other", "price": 1, "size": "one", "middle": "none"}
-    mapping = ItemsMapping(
-        file="f", item_id="id", title="name", category=["top"], price="p", attributes=["size", "middle"], fill=fill
-    )
-    rows = goods(top=[None], size=[None], middle=[None], p=["3"])
-    assert transform.items(rows, mapping).counts == {"category_imputed": 1, "attribute_imputed": 2}
 
 
 def test_a_table_of_users_may_state_consent_and_its_time() -> None:

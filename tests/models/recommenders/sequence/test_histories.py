@@ -12,7 +12,6 @@ from models.datasets.dataset import ACTS, Dataset
 from models.datasets.training_data import TrainingData
 from models.evaluation.model_report import subset_users
 from models.primitives.time import DAY
-from models.recommenders.explanations.sentences import parse
 from models.recommenders.sequence.histories import (
     CART,
     GAPS,
@@ -134,14 +133,6 @@ def test_with_a_horizon_a_target_is_any_purchase_up_to_it_after_the_next_one(sma
     assert ahead == {1, 2, 3}
 
 
-def test_batches_depend_on_the_seed_alone(small) -> None:
-    rows = [(f"u{user}", f"{item}", item, str(item)) for user in range(9) for item in range(user % 4 + 2)]
-    one, same, other = (batches(small(rows), 2, seed) for seed in (1, 1, 2))
-    assert all(np.array_equal(a, b) for x, y in zip(one, same, strict=True) for a, b in zip(x, y, strict=True))
-    assert [batch.targets.tolist() for batch in one] != [batch.targets.tolist() for batch in other]
-    assert targets(one) == targets(other)
-
-
 def with_acts(data: TrainingData, acts: list[Act], manifest: dict[str, object] | None = None) -> TrainingData:
     """Return the data with a data set that stores these events for their cut only."""
     user, item, kind, day = (list(column) for column in zip(*acts, strict=True))
@@ -259,24 +250,3 @@ def test_an_item_in_the_cart_is_bought_next_rather_than_one_that_was_viewed(netw
     scores = model.scores(np.arange(len(carted.users), dtype=np.int32))
     even = np.arange(len(carted.users)) % 2 == 0
     assert ((scores[:, 1] > scores[:, 0]) == even).mean() > 0.75
-
-
-@NEEDS_TORCH
-def test_a_model_with_kinds_is_repeatable_and_comes_back_from_its_bundle(carted: TrainingData) -> None:
-    quick = replace(QUICK, epochs=2)
-    one, other = (SequenceModel.fit(carted, quick, 1) for _ in range(2))
-    state = one.state()
-    assert {name: array.tobytes() for name, array in state.items()} == {
-        name: array.tobytes() for name, array in other.state().items()
-    }
-    users = np.arange(len(carted.users), dtype=np.int32)
-    again = SequenceModel.from_state(quick, state)
-    np.testing.assert_array_equal(again.scores(users), one.scores(users))
-
-
-@NEEDS_TORCH
-def test_reasons_call_purchases_and_views_by_their_names(carted: TrainingData) -> None:
-    model = SequenceModel.fit(carted, replace(QUICK, epochs=30), 1)
-    users, items = np.zeros(6, np.int32), np.arange(6, dtype=np.int32)
-    kinds = {reason.kind for text in model.reasons(users, items) if (reason := parse(text))}
-    assert not kinds & {"viewed_item", "viewed_items"}

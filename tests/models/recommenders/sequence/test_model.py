@@ -139,19 +139,6 @@ def test_the_network_serves_later_data_with_new_items_by_their_tags(shop: Shop) 
     np.testing.assert_array_equal(moved.history.toarray(), after.history().toarray())
 
 
-@NEEDS_TORCH
-def test_items_that_are_bought_in_turns_are_recommended_again(small) -> None:
-    rows = []
-    for user in range(24):
-        turns = [f"i{(user + week % 2) % 8}" for week in range(7 + user // 8)]
-        rows += [(f"u{user:02}", item, 50 + 5 * week, str(week)) for week, item in enumerate(turns)]
-    data = small(rows)
-    model = SequenceModel.fit(data, QUICK, 1)
-    best = model.scores(np.arange(24, dtype=np.int32)).argmax(axis=1)
-    expected = [f"i{(user + (7 + user // 8) % 2) % 8}" for user in range(24)]
-    assert np.mean(data.items[best] == expected) > 0.8
-
-
 # Items 0 to 2 point one way, 3 the other way, and 4 is the listed item.
 VECTORS = np.array([[1, 0], [1, 0.1], [1, 0.9], [-1, 0], [1, 0]], dtype=np.float32)
 LISTED = np.array([4], dtype=np.int32)
