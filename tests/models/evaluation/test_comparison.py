@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
-from scipy import stats
 
 from models import catalog
 from models.datasets.dataset import Dataset
@@ -69,17 +68,6 @@ def test_each_step_is_set_against_the_best_before_it() -> None:
     assert second["gain_low"] < second["gain_high"] < 0
     assert last["gain"] == pytest.approx(last["ndcg_at_10"] - first["ndcg_at_10"])
     assert (last["new_gain"], last["new_gain_low"]) == (0, 0)
-
-
-def test_a_gain_has_the_interval_of_scipys_paired_bootstrap() -> None:
-    one, other = MODELS["two_stage"], MODELS["own_frequency"]
-    values = [np.array(evaluation.per_user["ndcg_at_10"].to_pylist()) for evaluation in (one, other)]
-    expected = stats.bootstrap(
-        values, lambda a, b, axis: (a - b).mean(axis=axis), n_resamples=20_000, method="percentile", paired=True, rng=1
-    )
-    result = gain(one, other, "ndcg_at_10", seed=7)
-    bounds = pytest.approx(list(expected.confidence_interval), abs=0.2 * expected.standard_error)
-    assert [result.low, result.high] == bounds
 
 
 def test_users_without_new_targets_count_for_neither() -> None:

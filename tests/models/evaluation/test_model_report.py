@@ -15,7 +15,6 @@ from models.datasets.training_data import TrainingData, targets
 from models.errors import NoHistoryError
 from models.evaluation.model_report import (
     USERS,
-    affordable,
     check_overfit,
     cold_start_data,
     evaluate_newcomers,
@@ -165,12 +164,6 @@ def test_many_users_are_looked_at_and_no_more(model: LogisticRegression, evaluat
     assert len(words(many["user_key"])) > USERS
     some = feature_importance(model, replace(evaluation, per_user=many.slice(0, USERS)), seed=0)
     assert feature_importance(model, replace(evaluation, per_user=many), seed=0) == some
-
-
-def test_slow_models_are_fitted_on_fewer_parts() -> None:
-    assert affordable(1) == (1 / 8, 1 / 4, 1 / 2)
-    assert affordable(5) == (1 / 8, 1 / 4)
-    assert affordable(10_000) == ()
 
 
 def test_a_part_is_what_the_data_would_be_without_the_others(small) -> None:

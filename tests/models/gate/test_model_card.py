@@ -11,7 +11,6 @@ from models.gate.model_card import (
     THIS,
     ReviewSummary,
     TrainingSummary,
-    about,
     card,
     compared_sentences,
     weaknesses,
@@ -129,10 +128,6 @@ def test_a_card_is_no_longer_than_mlflow_keeps_and_loses_no_way_to_decide(senten
     assert len(text) <= LONGEST
     assert "… the rest is in the report.\n\n## To decide" in text
     assert text.endswith("See [the training run](http://mlflow/#/run).")
-
-
-def test_every_kind_explains_itself_in_a_sentence() -> None:
-    assert about("own_frequency").startswith("Repeat purchases: ")
 
 
 def test_warnings_and_questions_not_asked_stand_with_their_sentences() -> None:

@@ -61,10 +61,6 @@ def test_the_entries_of_some_rows_come_row_by_row_and_an_unknown_row_has_none() 
     assert matrix.indices[at].tolist() == [1, 2, 0, 2, 1, 2]
 
 
-def test_of_no_rows_there_are_no_entries() -> None:
-    assert len(entries(np.array([0, 2]), np.empty(0, dtype=np.int32)).row) == 0
-
-
 def of(rows: list[int], columns: list[int], values: list[float]) -> Lookup:
     numbers = np.array(values, dtype=np.float32)[:, None]
     return Lookup.of(np.array(rows), np.array(columns), 10, numbers)

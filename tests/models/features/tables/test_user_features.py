@@ -5,6 +5,7 @@ import pytest
 
 from models.features.tables.item_features import catalogue_features
 from models.features.tables.user_features import brands, departments, price_levels, sequences, user_features, visits
+from models.features.tables.user_item_features import pair_features
 
 DAY = 86_400
 NOW = 400 * DAY
@@ -33,6 +34,25 @@ GOODS = [
 ]
 HOUR = 3600
 EVENING = 100 * DAY
+PAIRED = [
+    ("milk", "food|dairy", "moo", 2.0),
+    ("tea", "food|drinks", None, 6.0),
+    ("rope", "tools", None, 1.0),
+    ("card", None, None, 1.0),
+]
+DONE = [
+    ("ann", "milk", "purchase", NOW - 90 * DAY, "s1", 1.0, 1.0),
+    ("ann", "milk", "purchase", NOW - 60 * DAY, "s2", 1.0, 1.0),
+    ("ann", "milk", "purchase", NOW - 30 * DAY - 60, "s3", 1.0, 1.0),
+    ("ann", "milk", "purchase", NOW - 30 * DAY, "s3", 1.0, 1.0),  # the same basket: counts once, at its latest
+    ("ann", "tea", "purchase", NOW - 60 * DAY, "s2", 1.0, 1.0),
+    ("ann", "rope", "view", NOW - 7 * DAY),
+    ("ann", "rope", "view", NOW - 7 * DAY - 1),
+    ("ann", "card", "purchase", NOW - DAY, "s4", 1.0, 1.0),
+    ("bob", "milk", "purchase", NOW - 12 * DAY, None, 1.0, 1.0),
+    ("bob", "rope", "impression", NOW - DAY),
+    ("bob", "milk", "purchase", NOW, "s9", 1.0, 1.0),
+]
 
 
 @pytest.fixture
@@ -41,6 +61,7 @@ def users(answer: Any) -> dict[str, object]:
 
 
 def test_purchases_by_hand(users: dict[str, object]) -> None:
+    assert users.keys() == {"ann", "bob", "cleo"}
     names = ("recency_days", "frequency", "monetary", "tenure_days", "active_days", "basket_value")
     ann = (1 - 3700 / DAY, 3, 18.0, 400, 2, 6.0)
     bob = (7, 3, 10.0, 10, 3, 10 / 3)
@@ -57,16 +78,13 @@ def test_a_user_who_only_viewed_has_no_purchase_and_no_time(users: dict[str, obj
     assert cleo["sessions"] == 1
 
 
-def test_an_unknown_user_has_no_row(users: dict[str, object]) -> None:
-    assert users.keys() == {"ann", "bob", "cleo"}
-
-
 def bought(*items: str) -> list[tuple[Any, ...]]:
     return [("ann", item, "purchase", moment, "s", 1.0, 1.0) for moment, item in enumerate(items)]
 
 
 def preferences_of(answer: Any, part: Any, *items: str) -> dict[str, object]:
-    rows = answer(lambda e, i, now: part(e, catalogue_features(e, i, now), now), bought(*items), GOODS, MOMENT)
+    build = lambda e, i, now: part(e, catalogue_features(e, i, now), now)  # noqa: E731
+    rows = answer(build, bought(*items), GOODS, MOMENT)
     return rows[0] if rows else {}
 
 
@@ -200,3 +218,61 @@ def test_the_favourite_hour_is_the_one_with_most_half_hours_and_then_the_earlies
 
 def test_a_refund_is_no_visit(answer: Any) -> None:
     assert visited(answer, ("refund", 5)) == {}
+
+
+@pytest.fixture
+def pairs(answer: Any) -> dict[tuple[str, str], Any]:
+    return {(row["user_key"], row["item_id"]): row for row in answer(pair_features, DONE, PAIRED, NOW)}
+
+
+def test_decayed_counts_by_hand(pairs: dict[tuple[str, str], Any]) -> None:
+    milk = pairs["ann", "milk"]
+    assert milk["baskets"] == 3
+    for half_life in (7, 30, 90, 365):
+        expected = sum(0.5 ** (age / half_life) for age in (90, 60, 30))
+        assert milk[f"decayed_{half_life}d"] == pytest.approx(expected)
+    assert milk["decayed_30d"] == pytest.approx(1 / 8 + 1 / 4 + 1 / 2)
+
+
+def test_an_item_is_due_by_the_own_gap_and_else_by_the_items(pairs: dict[tuple[str, str], Any]) -> None:
+    names = ("days_since_last", "own_gap_days", "due")
+    assert [pairs["ann", "milk"][name] for name in names] == pytest.approx([30, 30, 1])
+    bob = pairs["bob", "milk"]
+    assert (bob["days_since_last"], bob["own_gap_days"], bob["due"]) == (12, None, pytest.approx(12 / 30))
+    assert pairs["ann", "tea"]["due"] is None  # no user has bought tea again
+
+
+def test_a_gap_counts_as_a_day_at_least(answer: Any) -> None:
+    events = [("ann", "milk", "purchase", NOW - 3 * DAY - ago, f"s{ago}", 1.0, 1.0) for ago in (0, 60)]
+    milk = answer(pair_features, events, PAIRED, NOW)[0]
+    assert milk["own_gap_days"] == pytest.approx(60 / DAY)
+    assert milk["due"] == 3
+
+
+def test_shares_recency_and_views_by_hand(pairs: dict[tuple[str, str], Any]) -> None:
+    names = ("basket_share", "category_recency_days", "views_7d")
+    assert {pair: tuple(row[name] for name in names) for pair, row in pairs.items()} == {
+        ("ann", "milk"): (3 / 4, 30, 0),
+        ("ann", "tea"): (1 / 4, 30, 0),  # the recency is that of the top level
+        ("ann", "rope"): (0, None, 1),
+        ("ann", "card"): (1 / 4, None, 0),
+        ("bob", "milk"): (1, 12, 0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("then", "carted"),
+    [
+        ([], 1),
+        ([("purchase", 9)], 1),
+        ([("purchase", 10)], 0),
+        ([("purchase", 11)], 0),
+        ([("remove_from_cart", 9)], 1),
+        ([("remove_from_cart", 10)], 0),
+        ([("remove_from_cart", 11)], 0),
+        ([("purchase", 11), ("add_to_cart", 12)], 1),
+    ],
+)
+def test_the_cart_holds_what_was_neither_bought_nor_taken_out_since(answer: Any, then: Any, carted: int) -> None:
+    events = [("ann", "milk", kind, moment) for kind, moment in [("add_to_cart", 10), *then]]
+    assert [row["carted"] for row in answer(pair_features, events, PAIRED, NOW)] == [carted]

@@ -280,11 +280,4 @@ def test_a_gap_is_the_days_since_the_user_turned_to_the_item_on_another_day() ->
     quarter = gaps(user, item, day * DAY + np.arange(6), kind)
     assert quarter.tolist() == [MISSING_CODE, MISSING_CODE, 3, MISSING_CODE, 7, MISSING_CODE]
     kind[2] = KIND["impression"]
-    assert gaps(user, item, day * DAY, kind).tolist() == [
-        MISSING_CODE,
-        MISSING_CODE,
-        MISSING_CODE,
-        MISSING_CODE,
-        10,
-        MISSING_CODE,
-    ]
+    assert gaps(user, item, day * DAY, kind).tolist() == [*[MISSING_CODE] * 4, 10, MISSING_CODE]
