@@ -91,25 +91,16 @@ _ENDS = {"_low": -0.01, "_high": 0.01}
 def test_each_step_shows_its_gain_over_the_one_above() -> None:
     gained = {"gain": 0.2, "gain_low": -0.1, "gain_high": 0.3}
     result = tables([row("most_popular", 0.2), row("als", 0.4, **gained)])
-    title = "All items: each model against the best above it"
-    assert result[title] == [
-        {
-            "model": "most_popular",
-            "NDCG@10 (95 %)": "0.2000 (0.1900, 0.2100)",
-            "gain (95 %)": "",
-            "recall": "0.1000",
-            "hit rate": "0.8000",
-            "coverage": "0.2500",
-        },
-        {
-            "model": "als",
-            "NDCG@10 (95 %)": "0.4000 (0.3900, 0.4100)",
-            "gain (95 %)": "+0.2000 (-0.1000, +0.3000)",
-            "recall": "0.1000",
-            "hit rate": "0.8000",
-            "coverage": "0.2500",
-        },
-    ]
+    first, second = result["All items: each model against the best above it"]
+    assert first["gain (95 %)"] == ""
+    assert second == {
+        "model": "als",
+        "NDCG@10 (95 %)": "0.4000 (0.3900, 0.4100)",
+        "gain (95 %)": "+0.2000 (-0.1000, +0.3000)",
+        "recall": "0.1000",
+        "hit rate": "0.8000",
+        "coverage": "0.2500",
+    }
 
 
 def test_only_parts_with_users_are_shown_and_how_many_they_are() -> None:

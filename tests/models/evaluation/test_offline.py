@@ -101,14 +101,11 @@ def test_the_confusion_matrix_counts_every_pair_of_user_and_item_once(evaluation
 
 def test_pairs_are_kept_of_what_the_model_names_itself(evaluations, data) -> None:
     own, trees = evaluations["own_frequency"].pairs, evaluations["two_stage"].pairs
-    assert len(own.user) == data.history()[np.flatnonzero(np.isin(data.users, _metric_names(evaluations)))].nnz
+    measured = evaluations["own_frequency"].per_user["user_key"].to_pylist()
+    assert len(own.user) == data.history()[np.flatnonzero(np.isin(data.users, measured))].nnz
     assert not own.probabilities
     assert trees.probabilities
     assert set(trees.figures(0)) == {f"pairs_{name}" for name in ("roc_auc", "pr_auc", "brier", "calibration_error")}
-
-
-def _metric_names(evaluations: dict[str, Evaluation]) -> list[str]:
-    return evaluations["own_frequency"].per_user["user_key"].to_pylist()
 
 
 def test_popularity_shows_one_list_and_others_their_own(evaluations) -> None:

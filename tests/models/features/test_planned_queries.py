@@ -66,18 +66,12 @@ def test_the_queries_of_a_plan_are_those_of_a_table_that_is_built_for_the_moment
     assert str(moment) in expected.table
 
 
-def test_the_moment_and_what_is_days_before_it_are_moved() -> None:
+def test_the_moment_and_what_is_days_before_it_are_moved_and_other_numbers_stay() -> None:
     sql = f'SELECT ({MOMENT} - at) AS age FROM "history {MOMENT}" WHERE at >= CAST({MOMENT - 365 * DAY} AS INTEGER)'
-
-    assert moved(sql, 40_000_000) == (
-        'SELECT (40000000 - at) AS age FROM "history 40000000" WHERE at >= CAST(8464000 AS INTEGER)'
-    )
-
-
-def test_other_numbers_stay() -> None:
-    sql = f"SELECT 86400, 0.{MOMENT}, {MOMENT}1, a{MOMENT}, 1000000000, 2147483647"
-
-    assert moved(sql, 0) == sql
+    expected = 'SELECT (40000000 - at) AS age FROM "history 40000000" WHERE at >= CAST(8464000 AS INTEGER)'
+    assert moved(sql, 40_000_000) == expected
+    others = f"SELECT 86400, 0.{MOMENT}, {MOMENT}1, a{MOMENT}, 1000000000, 2147483647"
+    assert moved(others, 0) == others
 
 
 def test_known_is_what_had_happened_and_had_been_received(answer: Any) -> None:

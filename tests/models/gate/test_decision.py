@@ -341,6 +341,10 @@ def exposure_of(figures: dict[str, float], standard: ExposureReference | None, *
     }
 
 
+def promotion(figures: dict[str, float]) -> ExposureReference:
+    return ExposureReference("at the champion's promotion", figures, refuses=True)
+
+
 def outcomes(checks: dict[str, Check]) -> list[str]:
     return [str(check.outcome) for check in checks.values()]
 
@@ -352,25 +356,21 @@ def pairs(users: int, items: int) -> dict[str, float]:
 
 
 def test_exposure_beyond_the_champions_at_its_promotion_is_refused() -> None:
-    checks = exposure_of(LEARNED, ExposureReference("at the champion's promotion", OWN, refuses=True))
+    checks = exposure_of(LEARNED, promotion(OWN))
     assert outcomes(checks) == ["passed", "refused", "refused"]
     assert "at the champion's promotion 0.792" in checks["shows items evenly"].detail
 
 
 def test_a_refusal_shows_the_accuracy_that_the_smallest_sufficient_penalty_leaves() -> None:
-    checks = exposure_of(LEARNED, ExposureReference("at the champion's promotion", OWN, refuses=True), *COSTS)
+    checks = exposure_of(LEARNED, promotion(OWN), *COSTS)
     assert "leaves NDCG@10 0.3710 instead of 0.4010 (-7.5%)" in checks["shows items evenly"].detail
     assert "leaves NDCG@10 0.3950 instead of 0.4010 (-1.5%)" in checks["shows the long tail"].detail
-    beyond = exposure_of(
-        LEARNED, ExposureReference("at the champion's promotion", OWN | {"gini_at_10": 0.5}, refuses=True), *COSTS
-    )
+    beyond = exposure_of(LEARNED, promotion(OWN | {"gini_at_10": 0.5}), *COSTS)
     assert "No re-ranking of its 50 best candidates" in beyond["shows items evenly"].detail
 
 
 def test_a_figure_that_the_champions_promotion_does_not_have_is_not_asked() -> None:
-    checks = exposure_of(
-        LEARNED, ExposureReference("at the champion's promotion", {"coverage_at_10": 0.3}, refuses=True)
-    )
+    checks = exposure_of(LEARNED, promotion({"coverage_at_10": 0.3}))
     assert outcomes(checks) == ["passed", "not asked", "not asked"]
     assert outcomes(exposure_of(LEARNED, None)) == ["not asked"] * 3
 
@@ -378,12 +378,9 @@ def test_a_figure_that_the_champions_promotion_does_not_have_is_not_asked() -> N
 def test_fewer_people_in_the_test_weeks_are_no_reason_to_refuse() -> None:
     promoted = {"coverage_at_10": 0.5, "long_tail_at_10": 0.2, "gini_at_10": 0.6} | pairs(500, 10_000)
     quiet = {"coverage_at_10": 0.13, "long_tail_at_10": 0.2, "gini_at_10": 0.88} | pairs(125, 10_000)
-    assert (
-        outcomes(exposure_of(quiet, ExposureReference("at the champion's promotion", promoted, refuses=True)))
-        == ["passed"] * 3
-    )
+    assert outcomes(exposure_of(quiet, promotion(promoted))) == ["passed"] * 3
     busy = quiet | pairs(500, 10_000)
-    checks = exposure_of(busy, ExposureReference("at the champion's promotion", promoted, refuses=True))
+    checks = exposure_of(busy, promotion(promoted))
     assert outcomes(checks) == ["refused", "passed", "refused"]
 
 

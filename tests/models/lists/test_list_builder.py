@@ -15,7 +15,6 @@ from models.columns import USER_KEY
 from models.datasets.training_data import TrainingData
 from models.evaluation.offline import LISTS, evaluate
 from models.lists import list_builder
-from models.lists.constrained_selection import Selection
 from models.lists.list_builder import DUE, RULES, ListBuilder, lists_of_scores
 from models.lists.model_cascade import ModelCascade, build_cascade
 from models.lists.ranked_lists import CHECKS, Lists, RankedLists, count_violations
@@ -170,11 +169,6 @@ def test_nobody_asked_is_no_error(own: OwnFrequency, data: TrainingData) -> None
     assert asking(data, own).top_lists(np.array([], dtype=np.str_), 3) == []
 
 
-def top_k(scores, k, allowed=None, fallback=None, hide=None) -> Selection:
-    rules = CompiledRules.plain(k, np.ones(scores.shape[1], dtype=bool) if allowed is None else allowed)
-    return lists_of_scores(scores, rules, fallback, hide)
-
-
 @st.composite
 def cases(draw):
     m, n, k = draw(st.integers(0, 4)), draw(st.integers(1, 12)), draw(st.integers(1, 14))
@@ -188,7 +182,7 @@ def cases(draw):
 def test_ranking_equals_sorting_row_by_row(case) -> None:
     scores, k, allowed, fallback, hide = case
     before = scores.copy()
-    ranked = top_k(scores, k, allowed, fallback, sparse.csr_array(hide))
+    ranked = lists_of_scores(scores, CompiledRules.plain(k, allowed), fallback, sparse.csr_array(hide))
     expected = reference_ranking.top_k(scores, k, allowed, fallback, sparse.csr_array(hide))
     published = np.where((expected.items >= 0) & ~(expected.scores > -np.inf), np.float32(0), expected.scores)
     np.testing.assert_array_equal(ranked.items, expected.items)

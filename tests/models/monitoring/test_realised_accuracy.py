@@ -28,20 +28,6 @@ def discount(place: int) -> float:
     return 1 / math.log2(place + 1)
 
 
-def test_purchases_while_the_list_was_shown_are_compared_with_it_and_with_the_control() -> None:
-    result = realised_outcomes(
-        shown((0, [5, 6, 7], 10, 20), (1, [5, 6, 7], 10, 20)),
-        acts((0, 6, 12), (0, 9, 13), (0, 6, 14), (1, 8, 15)),
-        np.array([8, 9, 1]),
-    )
-    assert result.targets.tolist() == [2, 1]
-    assert result.hits.tolist() == [1, 0]
-    assert result.hit.tolist() == [1, 0]
-    assert result.control_hits.tolist() == [1, 1]
-    assert result.ndcg == pytest.approx([discount(2) / (discount(1) + discount(2)), 0])
-    assert result.control_ndcg == pytest.approx([discount(2) / (discount(1) + discount(2)), 1])
-
-
 def brute(lists: ShownLists, done: Actions, control: list[int], user: int) -> list[float]:
     k = min(10, lists.items.shape[1])
     best: dict[int, float] = {}

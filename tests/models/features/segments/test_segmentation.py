@@ -47,16 +47,13 @@ def test_short_recency_and_much_of_the_rest_score_high_and_equal_numbers_share_t
         (0, 10, 100, "champions"),
         (0, 1, 1, "new"),
         (0, 3, 30, "promising"),
-        (0, 1, 30, "promising"),
         (5, 5, 50, "loyal"),
         (5, 3, 30, "slipping"),
         (7, 7, 70, "at_risk"),
         (10, 10, 100, "cannot_lose"),
         (10, 3, 30, "lost"),
         (None, None, None, PROSPECT),
-        (None, 0, 0, PROSPECT),
         (0, 10, None, "champions"),
-        (0, 1, None, "new"),
     ],
 )
 def test_the_scores_decide_on_the_segment(

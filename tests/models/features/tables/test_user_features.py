@@ -266,10 +266,8 @@ def test_shares_recency_and_views_by_hand(pairs: dict[tuple[str, str], Any]) -> 
         ([], 1),
         ([("purchase", 9)], 1),
         ([("purchase", 10)], 0),
-        ([("purchase", 11)], 0),
         ([("remove_from_cart", 9)], 1),
         ([("remove_from_cart", 10)], 0),
-        ([("remove_from_cart", 11)], 0),
         ([("purchase", 11), ("add_to_cart", 12)], 1),
     ],
 )

@@ -75,12 +75,10 @@ def test_without_rules_all_that_is_available_may_be_shown() -> None:
         ({"category": ["FOOD|BREAD|RYE", "DELI"]}, "b"),
         ({"category": ["FOO"]}, ""),
         ({"brand": ["Mill", "Dairy"]}, "ab"),
-        ({"brand": ["mill"]}, ""),
         ({"items": ["a", "d", "z"]}, "ad"),
         ({"price": [2, 3]}, "bc"),
         ({"price": ["", 2]}, "ab"),
         ({"price": [2, ""]}, "bc"),
-        ({"price": 1}, "a"),
         ({"brand": ["Mill"], "price": [2, ""]}, "b"),
     ],
 )
@@ -135,7 +133,6 @@ def test_pins_stand_in_order_of_their_places_and_unknown_ones_are_passed_over() 
     ("k", "share", "pinned", "places"),
     [
         (8, 0.25, [], (2, 6)),
-        (10, 0.2, [], (2, 7)),
         (5, 0.2, [], (2,)),
         (3, 1, [], (0, 1, 2)),
         (5, 0.4, [2], (2, 4)),
@@ -183,7 +180,6 @@ def test_rules_that_do_something_need_no_note() -> None:
             "rules.exclude.items: no item has '1', '2', '3' and 1 more",
         ),
         ({"include": {"category": ["FOOD", "FOD"]}}, "rules.include.category: no item has 'FOD'"),
-        ({"boost": [{"brand": ["mill"], "by": 2}]}, "rules.boost.0: no item fits it"),
         (
             {"exclude": {"items": ["a"], "price": [900, ""]}},
             "rules.exclude: no item fits it; an item has to fit items and price",
@@ -192,7 +188,6 @@ def test_rules_that_do_something_need_no_note() -> None:
             {"boost": [{"brand": ["Dairy"], "by": 2}]},
             "rules.boost.0: all items that fit are unavailable, or left out by another rule",
         ),
-        ({"promote": {"price": [7, ""], "share": 0.5}}, "rules.promote: no item fits it"),
         (
             {"pin": [{"item": "z", "place": 1}]},
             "rules.pin.0.item: 'z' is not in the catalogue, or newer than the champion; the pin is ignored",

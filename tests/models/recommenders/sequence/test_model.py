@@ -177,14 +177,22 @@ def evidence(items: list[int], gaps: list[int], kinds: list[int] | int = PURCHAS
     return int(found.earlier[0]), int(found.later[0])
 
 
-@pytest.mark.parametrize("items", [[0, 2, 1], [1, 0, 2]])
-def test_the_nearest_two_come_in_the_order_of_the_user(items: list[int]) -> None:
-    assert evidence(items, [5, 5, 5]) == tuple(item for item in items if item != 2)
-
-
-def test_items_of_one_moment_have_no_order_unless_they_are_clicks() -> None:
-    assert evidence([0, 1], [0, 5]) == (NONE, 0)
-    assert evidence([1, 0], [0, 5], VIEW) == (1, 0)
+@pytest.mark.parametrize(
+    ("items", "gaps", "kinds", "nearest"),
+    [
+        ([0, 2, 1], [5, 5, 5], PURCHASE, (0, 1)),
+        ([1, 0, 2], [5, 5, 5], PURCHASE, (1, 0)),
+        ([0, 1], [0, 5], PURCHASE, (NONE, 0)),  # items of one moment have no order
+        ([1, 0], [0, 5], VIEW, (1, 0)),  # unless they are clicks
+        ([4, 0, 3], [5, 5, 5], PURCHASE, (NONE, 0)),  # neither the listed item nor an opposite one
+        ([4, 3], [5, 5], PURCHASE, (NONE, NONE)),
+        ([0, 1, 0], [5, 5, 5], PURCHASE, (1, 0)),  # an item counts at its latest event
+    ],
+)
+def test_the_nearest_two_come_in_the_order_of_the_user(
+    items: list[int], gaps: list[int], kinds: int, nearest: tuple[int, int]
+) -> None:
+    assert evidence(items, gaps, kinds) == nearest
 
 
 def test_purchases_count_before_other_acts() -> None:
@@ -192,15 +200,6 @@ def test_purchases_count_before_other_acts() -> None:
     assert evidence([2, 0, 0, 1], [5, 5, 5, 5], kinds) == (2, 1)
     found = nearest_two(history([0], [5], VIEW), VECTORS, np.array([0], np.int32), LISTED)
     assert not found.bought.any()
-
-
-def test_the_listed_item_and_opposite_ones_are_no_evidence() -> None:
-    assert evidence([4, 0, 3], [5, 5, 5]) == (NONE, 0)
-    assert evidence([4, 3], [5, 5]) == (NONE, NONE)
-
-
-def test_an_item_counts_at_its_latest_event() -> None:
-    assert evidence([0, 1, 0], [5, 5, 5]) == (1, 0)
 
 
 def test_strangers_and_users_without_events_have_none() -> None:
