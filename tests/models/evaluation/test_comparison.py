@@ -1,4 +1,3 @@
-import statistics
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -26,7 +25,6 @@ from models.evaluation.cross_validation import (
     cross_validation_folds,
     folds_table,
     folds_title,
-    mean_and_sd,
     measure,
 )
 from models.evaluation.example_users import examples
@@ -303,12 +301,6 @@ def fold(ndcg: float, day: int) -> dict[str, float]:
 
 POPULAR = [fold(ndcg, 7 * week) for week, ndcg in enumerate((0.1, 0.2, 0.3, 0.2))]
 BETTER = [fold(ndcg, 7 * week) for week, ndcg in enumerate((0.2, 0.3, 0.4, 0.4))]
-
-
-def test_the_deviation_is_that_of_a_sample() -> None:
-    result = mean_and_sd(POPULAR)
-    assert result["ndcg_at_10_mean"] == pytest.approx(0.2)
-    assert result["ndcg_at_10_sd"] == pytest.approx(statistics.stdev((0.1, 0.2, 0.3, 0.2)))
 
 
 def test_gains_are_taken_fold_by_fold() -> None:

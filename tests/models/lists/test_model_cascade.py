@@ -1,12 +1,13 @@
 """Every way of asking gives the same candidates and the same reasons."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 from scipy import sparse
 
 from models.datasets.cold_start import NewUsers
@@ -17,11 +18,50 @@ from models.lists.rules.compiled_rules import CompiledRules
 from models.recommenders.als import ImplicitALS
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.item_based.item_knn import Config, ItemKNN
-from tests.models.scoring_models import InCodes, InPairs, Plain
 
 USERS = np.array([3, 0, 11, 40], np.int32)
 Way = Callable[[ScoringModel], Any]
 BASKETS = [("a", "cup", 99, "1"), ("a", "tea", 99, "1"), ("b", "bell", 99, "2"), ("b", "saw", 99, "2")]
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A model with only the interface that every scoring model has."""
+
+    of: ScoringModel
+
+    @property
+    def users(self) -> NDArray[np.str_]:
+        return self.of.users
+
+    @property
+    def items(self) -> NDArray[np.str_]:
+        return self.of.items
+
+    def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        return self.of.scores(users)
+
+    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
+        return self.of.reasons(users, items)
+
+
+class InPairs(Plain):
+    """A model that also ranks the pairs that it scores."""
+
+    def ranked(self, users: NDArray[np.int32]) -> tuple[Any, Any, Any]:
+        scores = self.of.scores(users)
+        row, item = np.nonzero(scores > -np.inf)
+        return row, item, scores[row, item]
+
+
+class InCodes(Plain):
+    """A model that also gives its reasons as codes of sentences."""
+
+    def reason_codes(
+        self, users: NDArray[np.int32], items: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int32], Sequence[str]]:
+        texts, codes = np.unique(self.of.reasons(users, items), return_inverse=True)
+        return codes.astype(np.int32), texts.tolist()
 
 
 @pytest.fixture(scope="module")

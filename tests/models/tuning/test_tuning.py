@@ -38,13 +38,8 @@ def test_coverage_that_is_asked_for_may_cost_a_hundredth_of_the_accuracy() -> No
 
 
 def test_another_question_has_another_digest() -> None:
-    plans = [
-        SearchPlan(),
-        SearchPlan("grid"),
-        SearchPlan(folds=3),
-        SearchPlan(limits=TrialLimits(memory_mb=5)),
-        SearchPlan(seed=8),
-    ]
+    limited = SearchPlan(limits=TrialLimits(memory_mb=5))
+    plans = [SearchPlan(), SearchPlan("grid"), SearchPlan(folds=3), limited, SearchPlan(seed=8)]
     space: dict[str, Parameter] = {"x": Float(0, 1)}
     wider: dict[str, Parameter] = {"x": Float(0, 2)}
     digests = [plan.digest(space, 9) for plan in plans]

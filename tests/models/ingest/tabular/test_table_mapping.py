@@ -105,12 +105,8 @@ def test_all_mistakes_are_reported_together() -> None:
 
 def test_a_mapping_of_events_alone_accepts_unknown_items() -> None:
     events_only = parse({"events": CONTENT["events"]}, "mine")
-    assert (events_only.items, events_only.users, events_only.location, events_only.accepts_unknown_items) == (
-        None,
-        None,
-        None,
-        True,
-    )
+    assert events_only.items is events_only.users is events_only.location is None
+    assert events_only.accepts_unknown_items
     assert not parse({"events": CONTENT["events"], "unknown_items": "quarantine"}, "mine").accepts_unknown_items
     assert not parse(CONTENT, "mine").accepts_unknown_items
     assert parse(CONTENT | {"unknown_items": "accept"}, "mine").accepts_unknown_items

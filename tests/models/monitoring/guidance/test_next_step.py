@@ -188,11 +188,8 @@ def test_while_a_model_is_made_the_next_step_is_to_wait_for_it(flow: str) -> Non
     step = wait_for(TO_TRAIN, [Work(flow, f"{flow} (since 05:00)")])
     assert (step.stage, step.command, step.also) == (Stage.UNDER_WAY, "tailorbird status", "")
     assert step.situation == f"{TO_TRAIN.situation} {flow} (since 05:00) is under way; wait until it has ended."
-
-
-def test_several_works_are_named_together() -> None:
-    step = wait_for(TO_TRAIN, [RETRAINING, Work("search", "search als")])
-    assert step.situation.endswith("UTC) and search als are under way; wait until they have ended.")
+    both = wait_for(TO_TRAIN, [RETRAINING, Work("search", "search als")])
+    assert both.situation.endswith("UTC) and search als are under way; wait until they have ended.")
 
 
 def test_work_that_has_nothing_to_do_with_the_next_step_changes_nothing() -> None:

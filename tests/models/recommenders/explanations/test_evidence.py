@@ -64,12 +64,8 @@ def test_a_category_is_called_by_its_second_level_in_small_letters() -> None:
     names, position = category_names_of(paths)
     assert names.tolist() == ["Phones", "TVs and hi-fi", "frozen pizza", "grocery"]
     assert position.tolist() == [2, 0, -1, 3, -1, 1]
-
-
-def test_no_item_with_a_category_gives_no_names() -> None:
-    names, position = category_names_of(np.array(["", ""]))
-    assert len(names) == 0
-    assert position.tolist() == [-1, -1]
+    no_names, position = category_names_of(np.array(["", ""]))
+    assert (len(no_names), position.tolist()) == (0, [-1, -1])
 
 
 def named(result: TopCategories, names: np.ndarray) -> list[list[tuple[str, int]]]:
