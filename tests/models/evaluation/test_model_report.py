@@ -27,7 +27,7 @@ from models.evaluation.model_report import (
     training_metrics,
 )
 from models.evaluation.offline import Evaluation, evaluate
-from models.primitives.vocabulary import index_of, words
+from models.primitives.vocabulary import index_of
 from models.ranking.two_stage import LogisticRegression, RegressionConfig, TwoStageConfig, build_examples
 from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.protocols import BASE_VALUE
@@ -156,14 +156,6 @@ def test_without_anybody_or_anything_shown_by_the_model_there_is_none(
     keys = [f"stranger {row}" for row in range(evaluation.per_user.num_rows)]
     strangers = evaluation.per_user.set_column(0, "user_key", [keys])
     assert feature_importance(model, replace(evaluation, per_user=strangers), seed=0) == []
-
-
-def test_many_users_are_looked_at_and_no_more(model: LogisticRegression, evaluation: Evaluation) -> None:
-    often = [row % evaluation.per_user.num_rows for row in range(2 * USERS)]
-    many = evaluation.per_user.take(often)
-    assert len(words(many["user_key"])) > USERS
-    some = feature_importance(model, replace(evaluation, per_user=many.slice(0, USERS)), seed=0)
-    assert feature_importance(model, replace(evaluation, per_user=many), seed=0) == some
 
 
 def test_a_part_is_what_the_data_would_be_without_the_others(small) -> None:
