@@ -20,7 +20,6 @@ from models.evaluation.metrics.ranking import METRICS, ScoreAUC, accuracy
 from models.retrieval.candidate_sources import TopCandidates
 
 PEOPLE = 80
-DAY = 86_400
 PATHS = ["FOOD|MILK|WHOLE", "FOOD|MILK", "FOOD|BREAD", "TOYS", ""]
 
 

@@ -11,7 +11,6 @@ from models.recommenders.baselines.most_popular import Config, MostPopular
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from tests.models.trainable import SETTINGS, TRAINABLE
 
-DAY = 86_400
 KINDS = sorted(TRAINABLE)
 
 

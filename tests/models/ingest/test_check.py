@@ -1,4 +1,4 @@
-"""Items that are no goods are found, and a file with wrong prices is named."""
+"""What a check of files points out: items that are no goods, wrong prices, and cells that look wrong."""
 
 import re
 import tomllib

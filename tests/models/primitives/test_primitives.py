@@ -1,4 +1,4 @@
-"""State, entries of CSR matrices, and tables of pairs."""
+"""State, pairs, vocabularies, statements, threads and reasons, which all models stand on."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Suggestions state which settings of a mapping read how many cells, and quote no cell."""
+"""Cells of tables: what reads them, what is suggested for them, and where a query goes on."""
 
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal

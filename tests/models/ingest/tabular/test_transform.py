@@ -1,4 +1,4 @@
-"""Events are read as their mapping states."""
+"""Events, items and users are read as their mapping states."""
 
 from datetime import UTC, date, datetime
 from typing import Any
