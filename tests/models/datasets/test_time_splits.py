@@ -127,6 +127,7 @@ def test_folds_never_overlap_in_measured_time_and_never_learn_from_what_they_mea
         ({"shares": (0.7, 0.2, 0.2)}, "sums to 1.1"),
         ({"shares": (0.85, 0.15)}, "three shares"),
         ({"by": "random"}, "choose one of share, days, dates"),
+        ({"by": "days", "validation_days": 0}, "at least 1"),
         ({"by": "dates", "as_of": date(2020, 1, 1)}, "needs all of validation_from, test_from, as_of"),
         ({"test_from": date(2020, 1, 1)}, "set by='dates'"),
         (

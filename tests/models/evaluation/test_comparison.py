@@ -186,6 +186,8 @@ def test_people_are_grouped_by_how_long_they_are_known(known: Callable[..., Eval
     assert cold.difference.value == pytest.approx(-0.2)
     assert new.difference is not None
     assert new.difference.value == pytest.approx(0.05)
+    alone = known([9, 9], [0.1, 0.2], warm_ndcg_at_10=0.15, warm_users=2.0)
+    assert len(by_history("one", None, {"one": alone}, 1)) == 1
 
 
 def test_costs_are_of_all_models_that_state_them(known: Callable[..., Evaluation]) -> None:

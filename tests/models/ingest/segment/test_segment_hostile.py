@@ -180,3 +180,8 @@ def test_a_line_of_a_megabyte_is_a_line() -> None:
     assert len(line) > 1_000_000
     result = shaped([line, b"x" * 1_000_000])
     assert (len(result.events), len(result.unreadable)) == (10_000, 1)
+
+
+def test_of_a_key_that_is_there_twice_the_first_counts() -> None:
+    line = ORDER % b'{"products": [{"sku": "a", "sku": "b"}], "products": 5}'
+    assert shaped([line]).events["item_id"].to_pylist() == ["a"]
