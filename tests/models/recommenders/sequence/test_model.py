@@ -32,20 +32,17 @@ from models.recommenders.sequence.training.windows import IGNORED, Batch, Window
 from tests.models.conftest import CUT, CUTS, DAY, Shop
 from tests.models.trainable import MISSING, NEEDS_TORCH
 
+if not MISSING:
+    from models.recommenders.sequence.training.validation import Validation
+
 STEPS = 12
 QUICK = Config(
     dimensions=16, blocks=1, length=6, epochs=60, dropout=0.0, learning_rate=0.01, validation_users=0, horizon_days=0.0
 )
 ROWS = [("a", "x", 98, "2"), ("a", "y", 90, "9"), ("a", "z", 98, "1"), ("b", "x", 99, "3")]
-if not MISSING:
-    from models.recommenders.sequence.training.validation import Validation
-
 Act = tuple[str, str, str, float]
 """User, item, type and day of an event."""
 NOTHING = pa.table({})
-LITTLE = Config(
-    dimensions=16, blocks=1, length=8, epochs=80, dropout=0.0, learning_rate=0.01, validation_users=0, horizon_days=0.0
-)
 
 
 @pytest.fixture(scope="module")
@@ -422,7 +419,7 @@ def carted(small: Callable[..., TrainingData]) -> TrainingData:
 @NEEDS_TORCH
 @pytest.mark.parametrize("network", ["transformer", "gru"])
 def test_an_item_in_the_cart_is_bought_next_rather_than_one_that_was_viewed(network: str, carted: TrainingData) -> None:
-    model = SequenceModel.fit(carted, replace(LITTLE, network=network, dimensions=32, epochs=90), 1)
+    model = SequenceModel.fit(carted, replace(QUICK, length=8, network=network, dimensions=32, epochs=90), 1)
     scores = model.scores(np.arange(len(carted.users), dtype=np.int32))
     even = np.arange(len(carted.users)) % 2 == 0
     assert ((scores[:, 1] > scores[:, 0]) == even).mean() > 0.75
