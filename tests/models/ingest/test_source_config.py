@@ -64,10 +64,7 @@ def test_the_same_decisions_are_written_the_same() -> None:
         ({"spelling": {"brand": {"": "A"}}}, "spelling.brand: both sides need a text"),
         ({"spelling": {"category": {"A|B": "C"}}}, r"spelling.category: 'A\|B' is a path; write the levels"),
         ({"spelling": {"currency": {"Taler": "TLR"}}}, "spelling.currency: 'TLR' is no currency code"),
-        ({"limits": {"events": {"rows": "many"}}}, "limits.events.rows: 'many' is no number"),
         ({"limits": {"events": {"days": [3, 2]}}}, r"limits.events.days: the lowest \(3\) is above the highest \(2\)"),
-        ({"events": {"Read": "reads"}}, "events: there is no event type 'reads'"),
-        ({"page_pattern": "("}, "page_pattern: the page rule '.' is no regular expression"),
     ],
 )
 def test_invalid_keys_are_refused_with_a_correct_form(keys: JsonObject, message: str) -> None:
