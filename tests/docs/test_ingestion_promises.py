@@ -90,7 +90,7 @@
   test_an_invalid_expression_is_refused_with_what_to_do
 - `choose` (`tests/models/ingest/tabular/test_duplicate_rows.py`)
   test_each_column_is_chosen_by_the_mapping
-- `not_merchandise` (`tests/models/ingest/tabular/test_transform_catalogue.py`)
+- `not_merchandise` (`tests/models/ingest/tabular/test_transform.py`)
   test_items_that_are_no_merchandise_are_marked_by_id_pattern_price_attribute_or_category
 - suspects (`tests/tasks/ingest/test_one_table.py`)
   test_an_item_that_looks_like_no_goods_is_pointed_out_until_the_mapping_marks_it

@@ -17,7 +17,7 @@ from infra.installation import Installation
 from tests.fuzz import values
 from tests.fuzz.commands import check, run
 from tests.fuzz.unorchestrated import unorchestrated
-from tests.fuzz.values import commands, value
+from tests.fuzz.values import commands
 
 COMMANDS = dict(commands())
 PASSED_ON = {("psql",)}
@@ -67,9 +67,3 @@ def numbers() -> Iterator[tuple[str, Any]]:
 def test_every_number_has_a_lowest_and_a_highest_value(name: str, parameter: Any) -> None:
     assert parameter.min is not None, name
     assert parameter.max is not None, name
-
-
-def test_values_of_every_parameter_are_known() -> None:
-    for command in COMMANDS.values():
-        for parameter in command.params:
-            assert getattr(parameter, "is_flag", False) or value(parameter, st.nothing()) is not None

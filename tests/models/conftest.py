@@ -1,14 +1,17 @@
 """A small shop with two tastes, made by seed: half the shoppers buy fruit, half buy tools, all buy bags."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 
+from models.datasets import training_data
 from models.datasets.dataset import Dataset
 from models.datasets.training_data import TrainingData, build
+from models.recommenders.baselines import most_popular
 
 DAY = 86_400
 CUT = 200 * DAY
@@ -61,6 +64,17 @@ def shop() -> Shop:
 @pytest.fixture(scope="session")
 def data(shop: Shop) -> TrainingData:
     return Dataset(CUTS, *shop).training_data(CUT)
+
+
+@pytest.fixture(scope="session")
+def targets(shop: Shop, data: TrainingData) -> Any:
+    """Purchases in the 30 days after the cut."""
+    return training_data.targets(shop.interactions, data, data.cut, data.cut + 30 * DAY)
+
+
+@pytest.fixture(scope="session")
+def popularity(data: TrainingData) -> NDArray[np.float32]:
+    return most_popular.popularity(data)
 
 
 @pytest.fixture(scope="session")

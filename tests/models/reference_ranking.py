@@ -25,7 +25,8 @@ def top_k(scores: Any, k: int, allowed: Any = None, fallback: Any = None, hide: 
         own = own[np.argsort(-scores[row][own], kind="stable")][:k]
         rest = np.flatnonzero(usable[row] & ~np.isin(np.arange(n), own)) if fallback is not None else own[:0]
         if fallback is not None:
-            rest = rest[np.argsort(-np.nan_to_num(fallback[rest], nan=-np.inf), kind="stable")][: k - len(own)]
+            known = np.where(fallback[rest] > -np.inf, fallback[rest], -np.inf)
+            rest = rest[np.argsort(-known, kind="stable")][: k - len(own)]
         width = len(own) + len(rest)
         out.items[row, :width] = [*own, *rest]
         out.scores[row, : len(own)] = scores[row][own]

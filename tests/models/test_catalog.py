@@ -13,6 +13,8 @@ from models.datasets.dataset import Dataset
 from models.datasets.training_data import TrainingData
 from models.recommenders.explanations.sentences import parse
 from models.recommenders.kinds import Kind
+from models.recommenders.lightfm import Config as LightFMConfig
+from models.recommenders.lightfm import LightFMHybrid
 from models.recommenders.protocols import Recommender
 from models.recommenders.search_space import Choice
 from tests.models.conftest import CUT, CUTS, make_shop
@@ -106,10 +108,6 @@ def test_arrays_of_user_keys_are_named_users_so_that_a_rotation_finds_them(model
     assert {name.rpartition(".")[2] for name in naming} == {"users"}
 
 
-def test_the_state_holds_no_objects(model: Recommender) -> None:
-    assert not [name for name, array in model.state().items() if array.dtype.hasobject]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_seed_gives_the_same_model(kind: str, data: TrainingData) -> None:
     one, other = fitted(kind, data).state(), fitted(kind, data).state()
@@ -160,3 +158,29 @@ def test_without_categories_and_brands_a_model_learns_explains_and_comes_back(ki
     assert not found & {"bought_from", "same_category"}
     again = catalog.from_state(kind, asdict(model.config), model.state())
     assert again.reasons(users, items) == reasons
+
+
+@pytest.fixture(scope="module")
+def lightfm(data: TrainingData) -> LightFMHybrid:
+    return LightFMHybrid.fit(data, LightFMConfig(), seed=0)
+
+
+def test_it_learns_who_likes_what(lightfm: LightFMHybrid, data: TrainingData) -> None:
+    scores = lightfm.scores(np.arange(len(data.users), dtype=np.int32))
+    fruit, tools = scores[:, :20].mean(axis=1), scores[:, 20:40].mean(axis=1)
+    assert (fruit > tools)[0::2].mean() > 0.95
+    assert (fruit < tools)[1::2].mean() > 0.95
+
+
+def test_tags_make_items_of_one_category_alike(data: TrainingData) -> None:
+    def likeness(weight: float) -> float:
+        lightfm = LightFMHybrid.fit(data, LightFMConfig(epochs=2, item_tag_weight=weight), seed=0)
+        unit = lightfm.item_factors / np.linalg.norm(lightfm.item_factors, axis=1, keepdims=True)
+        return float((unit[:20] @ unit[:20].T).mean())
+
+    assert likeness(1.0) > likeness(0.0)
+
+
+def test_data_without_tags_can_be_learned(small) -> None:
+    lightfm = LightFMHybrid.fit(small([("a", "x", 1, "1"), ("b", "y", 2, "2")]), LightFMConfig(epochs=1), seed=0)
+    assert np.isfinite(lightfm.scores(np.array([0], dtype=np.int32))).all()

@@ -46,18 +46,9 @@ def test_by_days_the_data_end_as_the_day_of_the_newest_event_begins(second: int)
 
 def test_a_day_that_is_asked_for_wins() -> None:
     result = by_days(NEW_YEARS_EVE, date(2017, 3, 1), 1, 2)
-    assert [datetime.fromtimestamp(cut, UTC).date().isoformat() for cut in result.all()] == [
-        "2017-02-26",
-        "2017-02-27",
-        "2017-03-01",
-    ]
+    days = [datetime.fromtimestamp(cut, UTC).date().isoformat() for cut in result.all()]
+    assert days == ["2017-02-26", "2017-02-27", "2017-03-01"]
     assert result.as_dict() == dict(zip(("validation_from", "test_from", "as_of"), result.all(), strict=True))
-
-
-@pytest.mark.parametrize(("validation_days", "test_days"), [(0, 31), (30, 0), (-1, 31)])
-def test_without_held_out_days_nothing_can_be_measured(validation_days: int, test_days: int) -> None:
-    with pytest.raises(TailorbirdError, match="at least 1"):
-        SplitConfig(by="days", validation_days=validation_days, test_days=test_days)
 
 
 @engines
@@ -134,12 +125,11 @@ def test_folds_never_overlap_in_measured_time_and_never_learn_from_what_they_mea
     ("wrong", "message"),
     [
         ({"shares": (0.7, 0.2, 0.2)}, "sums to 1.1"),
-        ({"shares": (0.85, 0.15, 0.0)}, "above 0"),
         ({"shares": (0.85, 0.15)}, "three shares"),
         ({"by": "random"}, "choose one of share, days, dates"),
+        ({"by": "days", "validation_days": 0}, "at least 1"),
         ({"by": "dates", "as_of": date(2020, 1, 1)}, "needs all of validation_from, test_from, as_of"),
         ({"test_from": date(2020, 1, 1)}, "set by='dates'"),
-        ({"min_history_days": -1}, "negative"),
         (
             {"by": "dates", "validation_from": date(2020, 1, 1), "test_from": date(2020, 1, 1), "as_of": date.max},
             "out of order",
@@ -155,7 +145,6 @@ def test_a_contradictory_config_is_refused_with_the_reason(wrong: dict[str, obje
     "config",
     [
         SplitConfig(),
-        SplitConfig(as_of=date(2020, 2, 29), shares=(0.5, 0.25, 0.25)),
         SplitConfig("dates", validation_from=date(2020, 1, 1), test_from=date(2020, 2, 1), as_of=date(2020, 3, 1)),
     ],
 )
@@ -170,7 +159,6 @@ def test_a_config_survives_json(config: SplitConfig) -> None:
         ([], SplitConfig(), "no events"),
         ([1], SplitConfig(), "too few"),
         ([1, 1, 1, 1, 1, 1, 1, 2, 2, 2], SplitConfig(), "share one moment"),
-        ([5] * 100, SplitConfig(), "share one moment"),
         ([0, 90 * DAY], SplitConfig("days", min_history_days=30), "29.0 days of history, and needs 30"),
         ([0, 30 * DAY], SplitConfig("days"), "needs some"),
     ],
@@ -179,12 +167,6 @@ def test_a_config_survives_json(config: SplitConfig) -> None:
 def test_too_little_history_is_refused(engine: Engine, moments: list[int], config: SplitConfig, message: str) -> None:
     with pytest.raises(TailorbirdError, match=message):
         split(engine(moments), config)
-
-
-@pytest.mark.parametrize("wrong", [(0, 7), (3, 0)])
-def test_folds_need_sound_numbers(wrong: tuple[int, int]) -> None:
-    with pytest.raises(TailorbirdError, match="at least 1"):
-        rolling_origin(0, 1000 * DAY, *wrong)
 
 
 def test_the_same_split_of_later_events_is_by_as_many_days() -> None:

@@ -2,9 +2,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from models.datasets.acceptance import Acceptance, DatasetLimits
 from models.datasets.interaction_matrix import profiles, rows
-from models.datasets.training_data import TrainingData, build, item_ids
-from models.errors import NoHistoryError
+from models.datasets.known_attributes import BEGINNING, NO_HISTORY, as_known
+from models.datasets.training_data import TrainingData, build, item_ids, targets
+from models.errors import NoHistoryError, TailorbirdError
 
 DAY = 86_400
 COLUMNS = ("user_key", "item_id", "occurred_at", "quantity", "value", "session_id")
@@ -28,6 +30,9 @@ ITEMS = {
     "brand": ["Private", None, "National"],
     "available": [True, True, None],
 }
+SHELF = pa.table(
+    {"item_id": ["cup", "jug"], "category": ["new", "same"], "price": [3.0, None], "available": [False, True]}
+)
 
 
 def built(rows: list[tuple[object, ...]] = ROWS, kind: pa.DataType | None = None) -> TrainingData:
@@ -97,14 +102,88 @@ def test_an_empty_history_is_refused_with_advice() -> None:
 def test_a_profile_is_halved_by_age_which_begins_with_the_users_latest(small) -> None:
     own = profiles(small([("a", "x", 90, "1"), ("a", "y", 80, "2"), ("b", "x", -9000, "3")]), half_life_days=10)
     np.testing.assert_allclose(own.toarray(), [[1, 0.5], [1, 0]])
-
-
-def test_baskets_with_the_same_item_add_up(small) -> None:
-    own = profiles(small([("a", "x", 90, "1"), ("a", "x", 80, "2")]), half_life_days=10)
-    assert own.toarray() == pytest.approx(np.array([[1.5]]))
+    both = profiles(small([("a", "x", 90, "1"), ("a", "x", 80, "2")]), half_life_days=10)
+    np.testing.assert_allclose(both.toarray(), [[1.5]])
 
 
 def test_strangers_have_no_profile(small) -> None:
     own = profiles(small([("a", "x", 1, "1"), ("b", "y", 1, "2")]), 10)
     assert rows(own, np.array([-1, 1, 0], np.int32)).toarray().tolist() == [[0, 0], [0, 1], [1, 0]]
     assert rows(own, np.array([-1], np.int32)).nnz == 0
+
+
+@pytest.fixture
+def later() -> pa.Table:
+    rows = [
+        ("a", "x", 99),  # before the window
+        ("a", "y", 100),  # the first moment of the window
+        ("a", "y", 101),
+        ("b", "x", 106),
+        ("b", "unknown", 101),
+        ("stranger", "x", 101),
+        ("b", "y", 107),  # the first moment after the window
+    ]
+    user, item, day = zip(*rows, strict=True)
+    return pa.table({"user_key": user, "item_id": item, "occurred_at": [d * DAY for d in day]})
+
+
+def test_targets_are_known_items_bought_by_known_users_in_the_window(small, later: pa.Table) -> None:
+    data = small([("a", "x", 1, "1"), ("b", "y", 1, "2")])
+    result = targets(later, data, 100 * DAY, 107 * DAY)
+    assert result.dtype == bool
+    assert result.toarray().tolist() == [[False, True], [True, False]]
+    assert result.nnz == 2
+
+
+def test_a_window_that_models_have_seen_is_refused(small, later: pa.Table) -> None:
+    with pytest.raises(ValueError, match="training data reach up to"):
+        targets(later, small([("a", "x", 1, "1")]), 99 * DAY, 107 * DAY)
+
+
+def history(*rows: tuple[str, str, int, str | None]) -> pa.Table:
+    names = ("item_id", "name", "since", "value")
+    kinds = pa.schema(dict(zip(names, (pa.string(), pa.string(), pa.int64(), pa.string()), strict=True)))
+    return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], kinds)
+
+
+CHANGED = history(
+    ("cup", "category", BEGINNING, "old"),
+    ("cup", "category", 10, "new"),
+    ("cup", "available", BEGINNING, "true"),
+    ("cup", "available", 30, "false"),
+    ("cup", "price", 20, "3"),
+    ("gone", "price", 20, "3"),
+)
+
+
+def test_each_value_counts_from_the_moment_on_after_it_was_known() -> None:
+    then = {cut: as_known(SHELF, "item_id", CHANGED, cut).to_pylist()[0] for cut in (10, 11, 21, 31)}
+    assert [then[cut]["category"] for cut in then] == ["old", "new", "new", "new"]
+    assert [then[cut]["price"] for cut in then] == [None, None, 3, 3]
+    assert [then[cut]["available"] for cut in then] == [True, True, True, False]
+
+
+def test_attributes_that_never_changed_are_as_they_are() -> None:
+    assert as_known(SHELF, "item_id", CHANGED, 5).schema == SHELF.schema
+    assert as_known(SHELF, "item_id", CHANGED, 5).to_pylist()[1] == SHELF.to_pylist()[1]
+    assert as_known(SHELF, "item_id", NO_HISTORY, 5) is SHELF
+    assert as_known(SHELF, "item_id", history(("cup", "colour", 3, "red")), 5) is SHELF
+
+
+def test_checks_are_accepted_once_each_with_a_reason_and_a_name() -> None:
+    result = Acceptance.of(["a ", "b", "a", " "], " the first export was a sample ", "ann")
+    assert result == Acceptance(("a", "b"), "the first export was a sample", "ann")
+    assert Acceptance.of([]) == Acceptance(accepted_by="unknown")
+
+
+def test_no_check_is_accepted_without_a_reason() -> None:
+    with pytest.raises(TailorbirdError, match="such as --reason"):
+        Acceptance.of(["a"], "  ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("smallest_ratio", 1.5), ("null_rise", -1), ("largest_ratio", 0.5), ("group_users", 1e9)]
+)
+def test_a_limit_that_nothing_can_keep_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=name):
+        DatasetLimits(**{name: value})

@@ -6,25 +6,34 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
-from scipy import stats
 
+from models import catalog
+from models.datasets.dataset import Dataset
 from models.datasets.training_data import TrainingData
+from models.errors import TailorbirdError
 from models.evaluation.comparison import (
     FIGURES,
     by_history,
     comparison,
     costs,
     differences,
-    format_estimate,
     gain,
     leaderboard,
     tables,
 )
+from models.evaluation.cross_validation import (
+    cross_validation_folds,
+    folds_table,
+    folds_title,
+    measure,
+)
+from models.evaluation.example_users import examples
 from models.evaluation.metrics.bootstrap import NEW, Estimate
 from models.evaluation.offline import Evaluation, evaluate
 from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.protocols import Recommender
+from tests.models.conftest import CUTS, DAY, Shop
 
 USERS = 300
 
@@ -59,17 +68,6 @@ def test_each_step_is_set_against_the_best_before_it() -> None:
     assert (last["new_gain"], last["new_gain_low"]) == (0, 0)
 
 
-def test_a_gain_has_the_interval_of_scipys_paired_bootstrap() -> None:
-    one, other = MODELS["two_stage"], MODELS["own_frequency"]
-    values = [np.array(evaluation.per_user["ndcg_at_10"].to_pylist()) for evaluation in (one, other)]
-    expected = stats.bootstrap(
-        values, lambda a, b, axis: (a - b).mean(axis=axis), n_resamples=20_000, method="percentile", paired=True, rng=1
-    )
-    result = gain(one, other, "ndcg_at_10", seed=7)
-    bounds = pytest.approx(list(expected.confidence_interval), abs=0.2 * expected.standard_error)
-    assert [result.low, result.high] == bounds
-
-
 def test_users_without_new_targets_count_for_neither() -> None:
     some: list[float | None] = [None, 0.2, *[0.1] * (USERS - 2)]
     result = differences(measured(0.1, 1, some), measured(0.1, 2, [None, *[0.1] * (USERS - 1)]), "new_ndcg_at_10")
@@ -91,25 +89,16 @@ _ENDS = {"_low": -0.01, "_high": 0.01}
 def test_each_step_shows_its_gain_over_the_one_above() -> None:
     gained = {"gain": 0.2, "gain_low": -0.1, "gain_high": 0.3}
     result = tables([row("most_popular", 0.2), row("als", 0.4, **gained)])
-    title = "All items: each model against the best above it"
-    assert result[title] == [
-        {
-            "model": "most_popular",
-            "NDCG@10 (95 %)": "0.2000 (0.1900, 0.2100)",
-            "gain (95 %)": "",
-            "recall": "0.1000",
-            "hit rate": "0.8000",
-            "coverage": "0.2500",
-        },
-        {
-            "model": "als",
-            "NDCG@10 (95 %)": "0.4000 (0.3900, 0.4100)",
-            "gain (95 %)": "+0.2000 (-0.1000, +0.3000)",
-            "recall": "0.1000",
-            "hit rate": "0.8000",
-            "coverage": "0.2500",
-        },
-    ]
+    first, second = result["All items: each model against the best above it"]
+    assert first["gain (95 %)"] == ""
+    assert second == {
+        "model": "als",
+        "NDCG@10 (95 %)": "0.4000 (0.3900, 0.4100)",
+        "gain (95 %)": "+0.2000 (-0.1000, +0.3000)",
+        "recall": "0.1000",
+        "hit rate": "0.8000",
+        "coverage": "0.2500",
+    }
 
 
 def test_only_parts_with_users_are_shown_and_how_many_they_are() -> None:
@@ -118,15 +107,6 @@ def test_only_parts_with_users_are_shown_and_how_many_they_are() -> None:
     assert all_items == [{"model": "most_popular", "from 5 baskets on (1,996)": "0.2000 (0.1900, 0.2100)"}]
     assert "Items new to the user: NDCG@10 by how long users are known" not in result
     assert tables([]) == {}
-
-
-def test_tables_are_at_most_110_characters_wide() -> None:
-    gained = {"gain": -0.2, "gain_low": -0.1, "gain_high": 0.3}
-    more = {f"{part}users": 1234.0 for part in ("warm_", "cold_", "newcomer_")}
-    more |= {f"{p}ndcg_at_10{end}": 0.1 for p in ("cold_", "newcomer_") for end in ("", *_ENDS)}
-    for table in tables([row("logistic_regression", 0.2, **gained, **more)]).values():
-        width = sum(max(len(name), len(cell)) + 3 for name, cell in table[0].items()) + 1
-        assert width <= 110
 
 
 @pytest.fixture(scope="module")
@@ -184,10 +164,6 @@ def test_better_is_only_what_the_whole_interval_calls_so_and_where_more_is_bette
     assert unsure.verdict == ""
 
 
-def test_with_nobody_to_compare_with_there_are_no_differences(evaluations: dict[str, Evaluation]) -> None:
-    assert {line.difference for line in comparison("own", None, evaluations, seed=1)} == {None}
-
-
 def test_a_figure_that_an_older_model_was_not_measured_by_is_left_blank(evaluations: dict[str, Evaluation]) -> None:
     old = evaluations["popular"]
     summary = {name: value for name, value in old.summary.items() if not name.startswith("long_tail")}
@@ -210,13 +186,8 @@ def test_people_are_grouped_by_how_long_they_are_known(known: Callable[..., Eval
     assert cold.difference.value == pytest.approx(-0.2)
     assert new.difference is not None
     assert new.difference.value == pytest.approx(0.05)
-
-
-def test_parts_without_anybody_are_left_out(known: Callable[..., Evaluation]) -> None:
-    one = known([9, 9], [0.1, 0.2], warm_ndcg_at_10=0.15, warm_users=2.0)
-    assert [line.meaning for line in by_history("one", None, {"one": one}, 1)] == [
-        "known well: 5 baskets or more, 2 people"
-    ]
+    alone = known([9, 9], [0.1, 0.2], warm_ndcg_at_10=0.15, warm_users=2.0)
+    assert len(by_history("one", None, {"one": alone}, 1)) == 1
 
 
 def test_costs_are_of_all_models_that_state_them(known: Callable[..., Evaluation]) -> None:
@@ -227,14 +198,121 @@ def test_costs_are_of_all_models_that_state_them(known: Callable[..., Evaluation
     ]
 
 
-@pytest.mark.parametrize(
-    ("figure", "sign", "answer"),
-    [
-        (Estimate(0.4393, 0.4255, 0.4526), "", "0.4393 (0.4255 to 0.4526)"),
-        (Estimate(0.018, -0.0144, 0.0215), "+", "+0.0180 (-0.0144 to +0.0215)"),
-        (Estimate(1234.5, np.nan, np.nan), "", "1,234.5"),
-        (None, "+", "-"),
-    ],
-)
-def test_figures_are_written_with_their_intervals(figure: Estimate | None, sign: str, answer: str) -> None:
-    assert format_estimate(figure, sign) == answer
+@pytest.fixture(scope="module")
+def dataset(shop: Shop) -> Dataset:
+    return Dataset(CUTS, *shop)
+
+
+@pytest.fixture(scope="module")
+def both(evaluations: dict[str, Evaluation]) -> tuple[Evaluation, Evaluation]:
+    return evaluations["own"], evaluations["popular"]
+
+
+def ndcg(shown: list[str], bought: list[str]) -> float:
+    gained = sum(1 / np.log2(place + 2) for place, item in enumerate(shown) if item in bought)
+    best = sum(1 / np.log2(place + 2) for place in range(min(len(shown), len(bought))))
+    return float(gained / best)
+
+
+def test_the_purchases_of_an_example_are_those_that_its_figure_was_measured_by(both: Any, dataset: Dataset) -> None:
+    result = examples(*both, dataset)
+    assert len(result) == 10
+    for one in result:
+        assert one.candidate.figure == pytest.approx(ndcg(one.candidate.items, one.bought))
+        assert one.reference.figure == pytest.approx(ndcg(one.reference.items, one.bought))
+
+
+def test_examples_are_the_users_in_the_middle_of_each_tenth_by_gain(dataset: Dataset) -> None:
+    gains = np.random.default_rng(1).permutation(100)
+    keys = [f"u{number:03}" for number in range(100)]
+
+    def of(values: NDArray[Any]) -> Evaluation:
+        columns = {"user_key": keys, "baskets": [3] * 100, "ndcg_at_10": values, "items_at_10": [["i01"]] * 100}
+        return Evaluation(pa.table(columns), {})
+
+    result = examples(of(gains / 100), of(np.zeros(100)), dataset)
+    assert [round(one.candidate.figure * 100) for one in result] == [5, 15, 25, 35, 45, 55, 65, 75, 85, 95]
+    turned = examples(of(np.zeros(100)), of(gains / 100), dataset)
+    assert turned[0].user_key != result[0].user_key
+    assert turned[0].reference.figure > turned[-1].reference.figure
+
+
+def test_examples_name_the_items_that_were_bought_before(both: Any, dataset: Dataset, data: TrainingData) -> None:
+    history = data.history()
+    for one in examples(*both, dataset):
+        (user,) = data.user_index(np.array([one.user_key]))
+        assert one.bought_before == set(data.items[history[[user]].indices])
+
+
+def test_fewer_people_than_places_are_all_shown(both: Any, dataset: Dataset) -> None:
+    few = [Evaluation(each.per_user.slice(0, 3), each.summary) for each in both]
+    assert len({one.user_key for one in examples(*few, dataset)}) == 3
+
+
+def test_people_who_were_not_measured_by_both_are_left_out(both: Any, dataset: Dataset) -> None:
+    own, popular = both
+    half = Evaluation(popular.per_user.slice(0, 5), popular.summary)
+    assert len(examples(own, half, dataset)) == 5
+    assert examples(own, Evaluation(popular.per_user.slice(0, 0), popular.summary), dataset) == []
+
+
+def test_without_the_lists_there_is_nothing_to_show(both: Any, dataset: Dataset) -> None:
+    own, popular = both
+    assert examples(own, Evaluation(popular.per_user.drop_columns(["items_at_10"]), popular.summary), dataset) == []
+
+
+def test_folds_end_where_the_test_weeks_begin_and_are_as_long(dataset: Dataset) -> None:
+    result = cross_validation_folds(dataset, 4)
+    assert [fold.measured_until - fold.measured_from for fold in result] == [30 * DAY] * 4
+    assert result[-1].measured_until == CUTS["test_from"]
+    assert all(fold.train_until == fold.measured_from for fold in result)
+    assert cross_validation_folds(dataset, 5, horizon_days=7)[0].measured_from == CUTS["test_from"] - 35 * DAY
+
+
+def test_too_few_folds_and_too_little_history_are_refused(dataset: Dataset) -> None:
+    with pytest.raises(TailorbirdError, match="at least 2 folds"):
+        cross_validation_folds(dataset, 1)
+    with pytest.raises(TailorbirdError, match="fewer folds"):
+        cross_validation_folds(dataset, 6)
+
+
+def test_a_fold_is_a_model_learned_before_it_and_measured_on_it(dataset: Dataset) -> None:
+    model = catalog.model_type("own_frequency")
+    cuts = []
+
+    def fit(data):
+        cuts.append(data.cut)
+        return model.fit(data, catalog.config("own_frequency"), 0)
+
+    folds = cross_validation_folds(dataset, 4)
+    result = list(measure(fit, dataset, folds))
+    assert cuts == [fold.train_until for fold in folds]
+    data = dataset.training_data(folds[1].train_until)
+    targets = dataset.holdout(data, folds[1].measured_until)
+    popular = MostPopular.fit(data, MostPopular.config_type(), 0).popularity
+    expected = evaluate(fit(data), data, targets, popular).summary
+    assert result[1] == {name: expected[name] for name in result[1]}
+    assert {"ndcg_at_10", "new_ndcg_at_10", "roc_auc", "gini_at_10", "users"} <= result[1].keys()
+    assert not [name for name in result[1] if "warm_" in name or name.endswith("_low")]
+
+
+def fold(ndcg: float, day: int) -> dict[str, float]:
+    others = {"new_ndcg_at_10": ndcg / 10, "recall_at_10": 0.1, "hit_rate_at_10": 0.8}
+    return {"measured_from": day * DAY, "measured_until": (day + 7) * DAY, "ndcg_at_10": ndcg, **others}
+
+
+POPULAR = [fold(ndcg, 7 * week) for week, ndcg in enumerate((0.1, 0.2, 0.3, 0.2))]
+BETTER = [fold(ndcg, 7 * week) for week, ndcg in enumerate((0.2, 0.3, 0.4, 0.4))]
+
+
+def test_gains_are_taken_fold_by_fold() -> None:
+    first, second = folds_table({"als": BETTER, "most_popular": POPULAR})
+    assert (first["model"], first["NDCG@10"], first["NDCG@10, gain"]) == ("most_popular", "0.2000 ± 0.0816", "")
+    assert second["NDCG@10, gain"] == "+0.1250 ± 0.0500"  # of 0.1, 0.1, 0.1 and 0.2
+    assert second["new items, gain"] == "+0.0125 ± 0.0050"
+    *_, last = folds_table({"als": POPULAR, "most_popular": BETTER, "own_frequency": POPULAR})
+    assert last["NDCG@10, gain"] == "-0.1250 ± 0.0500"  # over the best above, not the last
+    assert sum(max(len(name), len(cell)) + 3 for name, cell in second.items()) <= 110
+    assert folds_title({"als": BETTER}).startswith(
+        "Mean ± sd over 4 folds, 1970-01-01 00:00 UTC to 1970-01-29 00:00 UTC"
+    )

@@ -11,7 +11,6 @@ from models.recommenders.baselines.most_popular import Config, MostPopular
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from tests.models.trainable import SETTINGS, TRAINABLE
 
-DAY = 86_400
 KINDS = sorted(TRAINABLE)
 
 
@@ -101,14 +100,11 @@ def test_the_confusion_matrix_counts_every_pair_of_user_and_item_once(evaluation
 
 def test_pairs_are_kept_of_what_the_model_names_itself(evaluations, data) -> None:
     own, trees = evaluations["own_frequency"].pairs, evaluations["two_stage"].pairs
-    assert len(own.user) == data.history()[np.flatnonzero(np.isin(data.users, _metric_names(evaluations)))].nnz
+    measured = evaluations["own_frequency"].per_user["user_key"].to_pylist()
+    assert len(own.user) == data.history()[np.flatnonzero(np.isin(data.users, measured))].nnz
     assert not own.probabilities
     assert trees.probabilities
     assert set(trees.figures(0)) == {f"pairs_{name}" for name in ("roc_auc", "pr_auc", "brier", "calibration_error")}
-
-
-def _metric_names(evaluations: dict[str, Evaluation]) -> list[str]:
-    return evaluations["own_frequency"].per_user["user_key"].to_pylist()
 
 
 def test_popularity_shows_one_list_and_others_their_own(evaluations) -> None:
@@ -170,17 +166,3 @@ def test_shown_lists_are_kept_by_item_id_with_the_share_that_the_fallback_filled
         assert len(set(listed)) == 5
         assert set(listed[:known]) <= set(data.items[own].tolist())
         assert fallback == pytest.approx(1 - known / 5)
-
-
-def test_scores_that_are_no_numbers_are_counted(data, targets, popularity) -> None:
-    class NanScores(Oracle):
-        def scores(self, users: np.ndarray) -> np.ndarray:
-            scores = super().scores(users)
-            scores[:, 0] = np.nan
-            return scores
-
-    users = int((targets.sum(axis=1) > 0).sum())
-    damaged = NanScores(data.users, data.items, targets.toarray())
-    assert evaluate(damaged, data, targets, popularity, k=5).summary["nan_scores"] == users
-    whole = Oracle(data.users, data.items, targets.toarray())
-    assert evaluate(whole, data, targets, popularity, k=5).summary["nan_scores"] == 0

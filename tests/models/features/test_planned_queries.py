@@ -3,6 +3,7 @@ from typing import Any
 
 import duckdb
 import narwhals as nw
+import pandas as pd
 import pytest
 
 from models.features.expressions import Frame
@@ -17,6 +18,16 @@ EVENTS = """
     refunded_at BIGINT
 """
 ITEMS = "item_id INTEGER, category VARCHAR, brand VARCHAR, price DOUBLE, available BOOLEAN"
+ROWS = [
+    ("ann", "milk", "purchase", 10, 11, "s1", 1.0, 2.0),
+    ("ann", "tea", "purchase", 10, 11, "s1", 1.0, 5.0),
+    ("bob", "milk", "purchase", 20, 21, "s2", 2.0, 4.0),
+    ("bob", "tea", "view", 30, 31, None, None, None),
+]
+COLUMNS = ["user_key", "item_id", "event_type", "occurred_at", "received_at", "session_id", "quantity", "value"]
+GOODS = [("milk", "food|dairy", "moo", 2.0), ("tea", "food|drinks", "leaf", 6.0)]
+CATALOGUE = ["category", "brand", "price"]
+NUMBERS = {"ann": 0, "bob": 1, "milk": 0, "tea": 1}
 
 
 def built_for(build: Build, connection: duckdb.DuckDBPyConnection, catalogue: str, schema: str, moment: int) -> Queries:
@@ -54,15 +65,33 @@ def test_the_queries_of_a_plan_are_those_of_a_table_that_is_built_for_the_moment
     assert str(moment) in expected.table
 
 
-def test_the_moment_and_what_is_days_before_it_are_moved() -> None:
+def test_the_moment_and_what_is_days_before_it_are_moved_and_other_numbers_stay() -> None:
     sql = f'SELECT ({MOMENT} - at) AS age FROM "history {MOMENT}" WHERE at >= CAST({MOMENT - 365 * DAY} AS INTEGER)'
+    expected = 'SELECT (40000000 - at) AS age FROM "history 40000000" WHERE at >= CAST(8464000 AS INTEGER)'
+    assert moved(sql, 40_000_000) == expected
+    others = f"SELECT 86400, 0.{MOMENT}, {MOMENT}1, a{MOMENT}, 1000000000, 2147483647"
+    assert moved(others, 0) == others
 
-    assert moved(sql, 40_000_000) == (
-        'SELECT (40000000 - at) AS age FROM "history 40000000" WHERE at >= CAST(8464000 AS INTEGER)'
+
+def frames(
+    connection: duckdb.DuckDBPyConnection, *, coded: bool = False
+) -> list[nw.LazyFrame[duckdb.DuckDBPyRelation]]:
+    events, items = pd.DataFrame(ROWS, columns=COLUMNS), pd.DataFrame(GOODS, columns=[COLUMNS[1], *CATALOGUE])
+    if coded:
+        events = events.assign(user_key=events.user_key.map(NUMBERS), item_id=events.item_id.map(NUMBERS))
+        items = items.assign(item_id=items.item_id.map(NUMBERS))
+    return [nw.from_native(connection.from_df(frame)) for frame in (events, items)]
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_keys_may_be_numbers_as_well_as_words(name: str) -> None:
+    with duckdb.connect() as connection:
+        words, numbers = (
+            BUILDS[name](*frames(connection, coded=coded), 100).collect("pandas").to_native() for coded in (False, True)
+        )
+    for key in {"user_key", "item_id"} & {*words}:
+        words[key] = words[key].map(NUMBERS)
+    order = [column for column in ("user_key", "item_id", "position") if column in words]
+    pd.testing.assert_frame_equal(
+        *(t.sort_values(order, ignore_index=True) for t in (words, numbers)), check_dtype=False
     )
-
-
-def test_other_numbers_stay() -> None:
-    sql = f"SELECT 86400, 0.{MOMENT}, {MOMENT}1, a{MOMENT}, 1000000000, 2147483647"
-
-    assert moved(sql, 0) == sql

@@ -105,33 +105,6 @@ def test_no_feature_moves_with_the_future(name: str, future: Callable[[pd.DataFr
     assert not moved(before, table(name, future(events)))
 
 
-def early_reception(build: Build) -> Build:
-    """The same table, but deaf to when an event was received."""
-    return lambda events, items, now: build(events.with_columns(nw.col("occurred_at").alias("received_at")), items, now)
-
-
-def late_event(build: Build) -> Build:
-    """The same table, but with events that come after, as if they had just happened."""
-
-    def leaking(events: nw.LazyFrame[Any], items: nw.LazyFrame[Any], now: int) -> nw.LazyFrame[Any]:
-        at = nw.col("occurred_at")
-        early = nw.when(at >= now).then(now - at % (20 * DAY) - 1).otherwise(at)
-        return early_reception(build)(events.with_columns(early.alias("occurred_at")), items, now)
-
-    return leaking
-
-
-@pytest.mark.parametrize("leak", [early_reception, late_event])
-@pytest.mark.parametrize("name", KEYS)
-def test_a_leak_would_be_seen_in_every_feature(name: str, leak: Callable[[Build], Build]) -> None:
-    events = a_shop(1, 3_000)
-    leaking, keys = leak(built(name)), KEYS[name]
-    before, after = table(name, events, leaking), table(name, gone(events), leaking)
-    both = before.merge(after, on=keys, suffixes=("", " without"))
-    for column in COLUMNS[name]:
-        assert not alike(both[column], both[f"{column} without"]), f"{name}.{column} would leak unseen"
-
-
 def test_every_catalogued_feature_is_in_a_table_that_is_tested() -> None:
     listed = {name: value for name, value in vars(definitions).items() if name.endswith("_FEATURES")}
     assert [*listed.values()] == [table.features for table in TABLES.values()]

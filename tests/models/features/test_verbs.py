@@ -21,21 +21,8 @@ import models.features
 
 FRAME: Final = {"agg", "collect_schema", "drop", "filter", "group_by", "join", "select", "with_columns"}
 COLUMN: Final = {
-    *(
-        "alias",
-        "cast",
-        "count",
-        "cum_count",
-        "exp",
-        "fill_null",
-        "is_in",
-        "is_null",
-        "log",
-        "max",
-        "mean",
-        "median",
-        "min",
-    ),
+    *("alias", "cast", "count", "cum_count", "exp", "fill_null", "is_in", "is_null", "log"),
+    *("max", "mean", "median", "min"),
     *("over", "rank", "replace_all", "shift", "sum"),
 }
 CHOICE: Final = {"then", "otherwise"}

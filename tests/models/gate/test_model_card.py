@@ -11,7 +11,6 @@ from models.gate.model_card import (
     THIS,
     ReviewSummary,
     TrainingSummary,
-    about,
     card,
     compared_sentences,
     weaknesses,
@@ -131,10 +130,6 @@ def test_a_card_is_no_longer_than_mlflow_keeps_and_loses_no_way_to_decide(senten
     assert text.endswith("See [the training run](http://mlflow/#/run).")
 
 
-def test_every_kind_explains_itself_in_a_sentence() -> None:
-    assert about("own_frequency").startswith("Repeat purchases: ")
-
-
 def test_warnings_and_questions_not_asked_stand_with_their_sentences() -> None:
     warning = Check("shows items evenly", 0.9, 0.84, Outcome.WARNING, "Gini index 0.900.")
     unasked = not_applicable("no group worse", "No trait divides people into groups.")
@@ -215,16 +210,13 @@ def test_a_version_stands_beside_the_champion_and_the_baselines() -> None:
     assert result.reference == "champion (als)"
     assert list(result.compared) == [THIS, "champion (als)", "most_popular", "own_frequency"]
     assert result.reference_sentence == "This version is compared with champion (als)."
+    assert list(reviewed("r3").compared) == [THIS, "champion (own_frequency)", "most_popular"]
 
 
 def test_before_the_first_champion_the_best_baseline_stands_for_one() -> None:
     result = reviewed()
     assert list(result.compared) == [THIS, "own_frequency", "most_popular"]
     assert "own_frequency, the best of the baselines, since there is no champion yet" in result.reference_sentence
-
-
-def test_a_champion_of_a_baselines_kind_is_called_the_champion() -> None:
-    assert list(reviewed("r3").compared) == [THIS, "champion (own_frequency)", "most_popular"]
 
 
 def test_a_version_is_not_held_against_itself() -> None:
@@ -261,7 +253,4 @@ def test_a_review_states_what_it_compares_what_it_trains_and_what_it_leaves_out(
         "Compared on v1: most_popular (trained already); als, two_stage (trained now); the champion, version 3. Left "
         "out: item_knn, trained but not named; --model names all that are compared."
     )
-
-
-def test_without_a_champion_and_with_nothing_left_out_it_is_one_sentence() -> None:
     assert compared_sentences("v1", {"als": True}) == "Compared on v1: als (trained already)."

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,16 +13,17 @@ from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
 import models.lists.slot_filling
+from models.lists.absence import Absence, Order, reason_of
 from models.lists.constrained_selection import Selection, select
 from models.lists.rules.compiled_rules import Cap, CompiledRules, ItemAttributes
 from models.lists.rules.placement_config import placements
-from models.lists.slot_filling import candidates, keys
 from models.retrieval.candidate_sources import CandidateSource, DenseSource, ScopedSource, TopCandidates
 
 # Few distinct values, so that ties, silence and NaN are common; some become equal only when they are boosted.
 VALUES = st.sampled_from([-np.inf, np.nan, -3e38, -1.0, -1e-45, 0.0, 1e-45, 2e-45, 0.5, 0.50000006, 2.0, 3e38, np.inf])
 SCORES = VALUES.map(np.float32)
 NO_SCORE = np.float32(-np.inf)
+N = 40
 
 
 class Case(NamedTuple):
@@ -235,22 +237,6 @@ def test_only_lists_that_are_not_certain_look_deeper_and_no_deeper_than_they_mus
     assert shelf.asked == [(list(range(40)), 11), ([3], 44), ([3], 176), ([3], 704)]
 
 
-def test_a_sample_of_users_under_caps_decides_the_depth_for_the_others() -> None:
-    m, n = 2000, 5000
-    scores = np.random.default_rng(0).random((m, n), dtype=np.float32)
-    scores[:, :500] += 1
-    group = np.where(np.arange(n) < 500, 0, -1).astype(np.int32)
-    shelf = Counting(scores)
-    selected = chosen(
-        Case(scores, everything(n, 10, caps=(Cap(group, 5),)), np.zeros((m, n), bool), None),
-        shelf,
-    )
-    assert not selected.short.any()
-    assert (selected.items < 500).sum(axis=1).tolist() == [5] * m
-    assert sum(len(rows) for rows, _ in shelf.asked) < 1.5 * m
-    assert max(depth for _, depth in shelf.asked) < 1000
-
-
 def test_zeros_that_a_matrix_stores_hide_nothing() -> None:
     hide = sparse.csr_array((np.array([True, False]), np.array([0, 1]), np.array([0, 2])), shape=(1, 2))
     assert select(DenseSource(np.ones((1, 2), dtype=np.float32)), 1, everything(2, 2), hide).items.tolist() == [[1, -1]]
@@ -267,9 +253,47 @@ def test_nobody_and_nothing_are_no_errors() -> None:
     assert no_items.short.all()
 
 
-def test_keys_put_candidates_in_order_and_give_them_back() -> None:
-    scores = np.array([2, -1, np.nan, 2, -np.inf, 7, 0, -0.0], dtype=np.float32)
-    items = np.array([5, 1, 2, 4, 3, -1, 8, 7], dtype=np.int32)
-    result = candidates(np.sort(keys(scores, items)))
-    assert result.items.tolist() == [4, 5, 7, 8, 1, -1, -1, -1]
-    assert result.scores.tolist() == [2, 2, 0, 0, -1, -np.inf, -np.inf, -np.inf]
+def rules_of(random: np.random.Generator, k: int) -> CompiledRules:
+    category, brand = random.integers(-1, 4, N).astype(np.int32), random.integers(-1, 5, N).astype(np.int32)
+    pins = tuple((place, int(item)) for place, item in zip((1, 4), random.permutation(N), strict=False))
+    return CompiledRules(
+        k=k,
+        allowed=random.random(N) < 0.8,
+        boost=random.choice([0.5, 1, 3], N).astype(np.float32),
+        caps=(Cap(category, 2), Cap(brand, 3)),
+        promoted=random.random(N) < 0.2,
+        promoted_places=(2, 5),
+        pins=pins,
+    )
+
+
+@pytest.mark.parametrize(("seed", "k"), product(range(5), (6, 10)))
+def test_an_item_was_no_candidate_exactly_if_it_would_be_listed_without_being_hidden(seed: int, k: int) -> None:
+    random = np.random.default_rng(seed)
+    rules = rules_of(random, k)
+    scores = random.normal(size=N).round(1).astype(np.float32)
+    scores[random.random(N) < 0.2] = -np.inf
+    fallback = random.integers(0, 9, N).astype(np.float32)
+    hidden = random.random(N) < 0.25
+
+    def listed(hide: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        items = select(DenseSource(scores[None]), 1, rules, sparse.csr_array(hide[None]), fallback).items[0]
+        return items[items >= 0]
+
+    shown, order = listed(hidden), Order.of(scores, fallback, rules)
+    for item in np.setdiff1d(np.arange(N), shown).tolist():
+        result, without = reason_of(item, shown, order, rules), hidden.copy()
+        without[item] = False
+        assert (result.why is Absence.NO_CANDIDATE) == (item in listed(without)), result
+        assert (result.why is Absence.NOT_ALLOWED) == (not rules.allowed[item])
+        if result.cap is not None:
+            assert (result.cap.group[shown] == result.cap.group[item]).sum() >= result.cap.most
+
+
+def test_an_item_behind_a_full_list_has_its_place_by_score() -> None:
+    plain = CompiledRules.plain(2, np.ones(4, dtype=bool))
+    order = Order.of(np.array([4, 3, 2, 1], dtype=np.float32), np.zeros(4, dtype=np.float32), plain)
+    shown = np.array([0, 2], dtype=np.int32)
+    assert reason_of(1, shown, order, plain).why is Absence.NO_CANDIDATE
+    late = reason_of(3, shown, order, plain)
+    assert (late.why, late.place) == (Absence.FULL, 4)

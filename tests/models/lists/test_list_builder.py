@@ -15,10 +15,9 @@ from models.columns import USER_KEY
 from models.datasets.training_data import TrainingData
 from models.evaluation.offline import LISTS, evaluate
 from models.lists import list_builder
-from models.lists.constrained_selection import Selection
 from models.lists.list_builder import DUE, RULES, ListBuilder, lists_of_scores
 from models.lists.model_cascade import ModelCascade, build_cascade
-from models.lists.ranked_lists import RankedLists
+from models.lists.ranked_lists import CHECKS, Lists, RankedLists, count_violations
 from models.lists.rules.compiled_rules import CompiledRules, ItemAttributes
 from models.lists.rules.placement_config import placements
 from models.recommenders.als import ImplicitALS
@@ -26,12 +25,12 @@ from models.recommenders.baselines.most_popular import MostPopular, popularity
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.explanations.sentences import DUE as BEFORE
 from models.recommenders.explanations.sentences import PICKED, popular_reasons, recent_buyers
-from tests.models.reference_ranking import Reference as Ranking
-from tests.models.scoring_models import InCodes, InPairs
+from tests.models import reference_ranking
 
 K = 8
 # Few distinct values, so that ties, silence and NaN are common.
 VALUES = st.sampled_from([-np.inf, np.nan, -1.0, 0.0, 0.5, 0.5000001, 2.0, 3.0])
+ALLOWED = np.array([True, True, True, True, False])
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +73,6 @@ def test_the_first_model_with_scores_for_a_user_serves_that_user(own: OwnFrequen
     assert result["u000"][0] != best
 
 
-def test_lists_are_those_of_asking_one_user_after_the_other(own: OwnFrequency, data: TrainingData) -> None:
-    made = asking(data, own)
-    together = by_key(made.build(crowd(data, "a stranger")))
-    for key in ("u000", "u017", "a stranger"):
-        assert by_key(made.build(np.array([key])))[key] == together[key]
-
-
 @pytest.mark.parametrize("kind", ["own_frequency", "als", "most_popular", "two_stage"])
 def test_lists_are_the_same_whatever_the_size_of_a_chunk(
     data: TrainingData, kind: str, monkeypatch: pytest.MonkeyPatch
@@ -97,12 +89,6 @@ def test_lists_are_the_same_whatever_the_size_of_a_chunk(
         }
         for key, entries in result.items():
             assert entries[1] == pytest.approx(whole[key][1], rel=1e-5)
-
-
-def test_cheaper_ways_of_asking_give_the_same_lists(own: OwnFrequency, data: TrainingData) -> None:
-    plain = by_key(asking(data, own).build(crowd(data, "stranger")))
-    for way in (InPairs(own), InCodes(own)):
-        assert by_key(asking(data, way).build(crowd(data, "stranger"))) == plain
 
 
 def test_an_item_that_is_hidden_from_one_user_is_hidden_from_nobody_else(own: OwnFrequency, data: TrainingData) -> None:
@@ -183,32 +169,6 @@ def test_nobody_asked_is_no_error(own: OwnFrequency, data: TrainingData) -> None
     assert asking(data, own).top_lists(np.array([], dtype=np.str_), 3) == []
 
 
-def top_k(scores, k, allowed=None, fallback=None, hide=None) -> Selection:
-    rules = CompiledRules.plain(k, np.ones(scores.shape[1], dtype=bool) if allowed is None else allowed)
-    return lists_of_scores(scores, rules, fallback, hide)
-
-
-def brute_force(scores, k, allowed, fallback, hide) -> Ranking:
-    """The same by sorting Python lists, row by row."""
-    m, n = scores.shape
-    out = Ranking(np.full((m, k), -1), np.full((m, k), -np.inf), np.zeros((m, k), dtype=bool))
-    for row in range(m):
-        may = [i for i in range(n) if allowed[i] and not hide[row, i]]
-        own = [i for i in may if not np.isnan(scores[row, i]) and scores[row, i] > -np.inf]
-        own = sorted(own, key=lambda i: (-scores[row, i], i))[:k]
-        others = [i for i in may if i not in own]
-        if fallback is None:
-            others = []
-        others.sort(key=lambda i: (np.inf if np.isnan(fallback[i]) else -fallback[i], i))
-        for place, item in enumerate([*own, *others][:k]):
-            filled = place >= len(own)
-            out.items[row, place] = item
-            score = fallback[item] if filled else scores[row, item]
-            out.scores[row, place] = score if score > -np.inf else 0  # an item without any score, as it is published
-            out.from_fallback[row, place] = filled
-    return out
-
-
 @st.composite
 def cases(draw):
     m, n, k = draw(st.integers(0, 4)), draw(st.integers(1, 12)), draw(st.integers(1, 14))
@@ -222,10 +182,11 @@ def cases(draw):
 def test_ranking_equals_sorting_row_by_row(case) -> None:
     scores, k, allowed, fallback, hide = case
     before = scores.copy()
-    ranked = top_k(scores, k, allowed, fallback, sparse.csr_array(hide))
-    expected = brute_force(*case)
+    ranked = lists_of_scores(scores, CompiledRules.plain(k, allowed), fallback, sparse.csr_array(hide))
+    expected = reference_ranking.top_k(scores, k, allowed, fallback, sparse.csr_array(hide))
+    published = np.where((expected.items >= 0) & ~(expected.scores > -np.inf), np.float32(0), expected.scores)
     np.testing.assert_array_equal(ranked.items, expected.items)
-    np.testing.assert_array_equal(ranked.scores, expected.scores.astype(np.float32))
+    np.testing.assert_array_equal(ranked.scores, published)
     np.testing.assert_array_equal(ranked.from_fallback, expected.from_fallback)
     np.testing.assert_array_equal(scores, before)
 
@@ -256,3 +217,65 @@ def test_an_evaluation_shows_the_lists_that_users_would_get(data: TrainingData, 
     )
     served = builder.top_lists(np.array([row[USER_KEY] for row in shown]), 10)
     assert [row[LISTS] for row in shown] == [made.items for made in served]
+
+
+def three(**changed: Any) -> Lists:
+    """Three sound lists of up to three; the last is shorter and has a reason."""
+    entries: dict[str, Any] = {
+        "rows": np.arange(3),
+        "subjects": np.array(["ann", "bob", "cleo"]),
+        "items": np.array([[0, 1, 2], [3, 2, 1], [1, -1, -1]], np.int32),
+        "scores": np.array([[3, 2, 1], [3, -2, 1], [0, -np.inf, -np.inf]], np.float32),
+        "reasons": np.array([[0, 0, 1], [0, 0, 0], [1, -1, -1]], np.int32),
+        "short": np.array(["", "", "nothing more"]),
+    }
+    return Lists(**(entries | changed))
+
+
+def with_one(column: str, at: tuple[int, int], value: Any) -> Lists:
+    lists = three()
+    getattr(lists, column)[at] = value
+    return lists
+
+
+def violations(lists: Lists) -> dict[str, list[int]]:
+    return {name: counts.tolist() for name, counts in count_violations(lists, ALLOWED).items() if counts.any()}
+
+
+def test_sound_lists_break_nothing_and_every_check_is_counted() -> None:
+    assert violations(three()) == {}
+    counted = count_violations(three(), ALLOWED)
+    assert list(counted) == list(CHECKS)
+    assert {counts.dtype for counts in counted.values()} == {np.dtype(np.int32)}
+    assert three().lengths.tolist() == [3, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("column", "at", "value", "found"),
+    [
+        ("items", (1, 2), -1, {"empty_places": [0, 1, 0]}),
+        ("items", (0, 1), -1, {"empty_places": [1, 0, 0], "gaps": [1, 0, 0]}),
+        ("items", (1, 1), 3, {"repeats": [0, 1, 0]}),
+        ("items", (2, 0), 4, {"not_on_sale": [0, 0, 1]}),
+        ("items", (2, 0), 9, {"not_on_sale": [0, 0, 1]}),
+        ("scores", (0, 0), np.nan, {"unscored": [1, 0, 0]}),
+        ("scores", (0, 0), np.inf, {"unscored": [1, 0, 0]}),
+        ("reasons", (1, 1), -1, {"unexplained": [0, 1, 0]}),
+    ],
+)
+def test_violations_are_counted_in_their_list(
+    column: str, at: tuple[int, int], value: Any, found: dict[str, list[int]]
+) -> None:
+    assert violations(with_one(column, at, value)) == found
+
+
+def test_the_same_item_three_times_counts_twice_and_empty_places_are_no_repeats() -> None:
+    items = np.array([[2, 2, 2], [0, 1, 2], [-1, -1, -1]], np.int32)
+    assert violations(three(items=items))["repeats"] == [2, 0, 0]
+
+
+def test_no_lists_and_lists_of_one_are_no_error() -> None:
+    nobody = Lists(*(column[:0] for column in three()))
+    assert {len(counts) for counts in count_violations(nobody, ALLOWED).values()} == {0}
+    items, scores, reasons = (getattr(three(), name)[:, :1] for name in ("items", "scores", "reasons"))
+    assert violations(three(items=items, scores=scores, reasons=reasons)) == {}

@@ -1,22 +1,67 @@
 """Every way of asking gives the same candidates and the same reasons."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 from scipy import sparse
 
+from models.datasets.cold_start import NewUsers
 from models.datasets.training_data import TrainingData
 from models.lists.constrained_selection import Selection, select
-from models.lists.model_cascade import Filler, ScoringModel, candidate_source_for, reasons_of
+from models.lists.model_cascade import ClickPrior, Filler, ScoringModel, candidate_source_for, reasons_of
 from models.lists.rules.compiled_rules import CompiledRules
 from models.recommenders.als import ImplicitALS
 from models.recommenders.baselines.own_frequency import OwnFrequency
-from tests.models.scoring_models import InCodes, InPairs, Plain
+from models.recommenders.item_based.item_knn import Config, ItemKNN
 
 USERS = np.array([3, 0, 11, 40], np.int32)
 Way = Callable[[ScoringModel], Any]
+BASKETS = [("a", "cup", 99, "1"), ("a", "tea", 99, "1"), ("b", "bell", 99, "2"), ("b", "saw", 99, "2")]
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A model with only the interface that every scoring model has."""
+
+    of: ScoringModel
+
+    @property
+    def users(self) -> NDArray[np.str_]:
+        return self.of.users
+
+    @property
+    def items(self) -> NDArray[np.str_]:
+        return self.of.items
+
+    def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        return self.of.scores(users)
+
+    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
+        return self.of.reasons(users, items)
+
+
+class InPairs(Plain):
+    """A model that also ranks the pairs that it scores."""
+
+    def ranked(self, users: NDArray[np.int32]) -> tuple[Any, Any, Any]:
+        scores = self.of.scores(users)
+        row, item = np.nonzero(scores > -np.inf)
+        return row, item, scores[row, item]
+
+
+class InCodes(Plain):
+    """A model that also gives its reasons as codes of sentences."""
+
+    def reason_codes(
+        self, users: NDArray[np.int32], items: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int32], Sequence[str]]:
+        texts, codes = np.unique(self.of.reasons(users, items), return_inverse=True)
+        return codes.astype(np.int32), texts.tolist()
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +152,38 @@ def test_reasons_in_codes_are_the_reasons_in_words(
     assert entries(InCodes(scorer)) == words == entries(scorer)
     assert words[2][3] == "Filled up"
     assert words[0] == scorer.reasons(np.repeat(USERS[:1], 6), chosen.items[0])
+
+
+@pytest.fixture
+def prior(small) -> ClickPrior:
+    """Of bell, cup, saw and tea one goes with one other; `n` clicked the cup twice, `z` nothing."""
+    model = ItemKNN.fit(small(BASKETS), Config(), 0)
+    clicks = pa.table({"user_key": ["n", "n"], "item_id": ["cup", "cup"]})
+    new = NewUsers.of(pa.table({"user_key": ["n", "z"]}), clicks, model.items)
+    bought = np.array([6, 2, 2, 0])
+    return ClickPrior(model.with_users(new), new.events, bought.astype(np.float32), buyers=bought.astype(np.int32))
+
+
+def test_popularity_the_clicks_and_what_goes_with_them_add_up_as_shares(prior: ClickPrior) -> None:
+    assert prior.items.tolist() == ["bell", "cup", "saw", "tea"]
+    scores = prior.scores(np.array([0], np.int32))[0]
+    np.testing.assert_allclose(scores, [0.6, 0.2 + 2 * 0.01, 0.2, 2 * 0.1], rtol=1e-5)
+
+
+def test_a_reason_is_that_of_the_greatest_part(prior: ClickPrior) -> None:
+    users, items = np.zeros(4, np.int32), np.arange(4, dtype=np.int32)
+    popular, *others, clicked = prior.reasons(users, items)
+    assert (popular, clicked) == ("Bought by 6 customers in the last 28 days", "Because you looked at cup")
+    assert others == ["You may like this"] * 2
+    rare = replace(prior, popularity=np.array([6, 0, 2, 0], np.float32))
+    assert rare.reasons(users[:1], np.array([1], np.int32)) == ["You looked at this"]
+
+
+def test_an_item_without_purchases_or_clicks_is_not_scored(prior: ClickPrior) -> None:
+    unsold = replace(prior, popularity=np.array([0, 2, 2, 0], np.float32))
+    assert np.isfinite(unsold.scores(np.array([0], np.int32))[0]).tolist() == [False, True, True, True]
+
+
+def test_a_user_without_clicks_and_a_stranger_are_left_to_the_model(prior: ClickPrior) -> None:
+    assert (prior.scores(np.array([1, -1], np.int32)) == -np.inf).all()
+    assert prior.reasons(np.array([1, -1], np.int32), np.array([1, 1], np.int32)) == ["You may like this"] * 2

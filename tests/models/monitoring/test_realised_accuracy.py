@@ -1,9 +1,15 @@
 import math
+from math import inf, isnan
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from models.monitoring.latency_histogram import RequestCounts
 from models.monitoring.realised_accuracy import Actions, ShownLists, realised_outcomes
+
+TEN = RequestCounts({0.1: 5, 0.2: 9, inf: 10}, server_errors=1)
 
 
 def shown(*lists: tuple[int, list[int], float, float]) -> ShownLists:
@@ -20,35 +26,6 @@ def acts(*done: tuple[int, int, float]) -> Actions:
 
 def discount(place: int) -> float:
     return 1 / math.log2(place + 1)
-
-
-def test_purchases_while_the_list_was_shown_are_compared_with_it_and_with_the_control() -> None:
-    result = realised_outcomes(
-        shown((0, [5, 6, 7], 10, 20), (1, [5, 6, 7], 10, 20)),
-        acts((0, 6, 12), (0, 9, 13), (0, 6, 14), (1, 8, 15)),
-        np.array([8, 9, 1]),
-    )
-    assert result.targets.tolist() == [2, 1]
-    assert result.hits.tolist() == [1, 0]
-    assert result.hit.tolist() == [1, 0]
-    assert result.control_hits.tolist() == [1, 1]
-    assert result.ndcg == pytest.approx([discount(2) / (discount(1) + discount(2)), 0])
-    assert result.control_ndcg == pytest.approx([discount(2) / (discount(1) + discount(2)), 1])
-
-
-def test_no_figure_is_above_one_however_many_lists_there_were() -> None:
-    lists = shown(*((0, [n], float(n), n + 1.0) for n in range(12)))
-    result = realised_outcomes(lists, acts(*((0, n, n + 0.5) for n in range(12))), np.array([0]))
-    assert (result.targets.tolist(), result.hits.tolist(), result.ndcg.tolist()) == ([1], [1], [1])
-
-
-def test_users_who_bought_nothing_are_there_with_zeros() -> None:
-    result = realised_outcomes(shown((0, [5], 0, 9), (1, [5], 0, 9)), acts((0, 5, 1)), np.array([], dtype=np.int64))
-    assert result.acted.tolist() == [1, 0]
-    assert result.hit.tolist() == [1, 0]
-    assert result.control_hit.tolist() == [0, 0]
-    empty = realised_outcomes(shown((0, [5], 0, 9)), acts(), np.array([5]))
-    assert empty.targets.tolist() == [0]
 
 
 def brute(lists: ShownLists, done: Actions, control: list[int], user: int) -> list[float]:
@@ -89,3 +66,38 @@ def test_it_agrees_with_counting_act_by_act(seed: int) -> None:
     control = random.choice(30, size=10, replace=False)
     result = np.column_stack(realised_outcomes(lists, done, control))
     assert result == pytest.approx(np.array([brute(lists, done, control.tolist(), user) for user in range(8)]))
+
+
+def test_a_quantile_lies_within_its_bucket_as_if_answers_were_spread_evenly() -> None:
+    assert TEN.quantile(0.5) == 0.1
+    assert TEN.quantile(0.25) == 0.05
+    assert round(TEN.quantile(0.7), 9) == 0.15
+    assert TEN.quantile(0.9) == 0.2
+    assert TEN.quantile(0.99) == 0.2  # beyond the last bound nothing is known
+    assert isnan(RequestCounts().quantile(0.99))
+
+
+def test_requests_between_two_looks_are_counted_and_a_restart_begins_at_zero() -> None:
+    later = RequestCounts({0.1: 6, 0.2: 10, inf: 20}, server_errors=5)
+    assert later.since(TEN) == RequestCounts({0.1: 1, 0.2: 1, inf: 10}, server_errors=4)
+    assert later.since(TEN).error_share == 0.4
+    assert TEN.since(later) == TEN
+    assert later.since(later).count == 0
+    assert RequestCounts().error_share == 0
+
+
+@given(st.lists(st.floats(0.001, 5), min_size=1, max_size=200), st.floats(0.01, 1))
+def test_a_quantile_of_any_answers_is_in_the_bucket_of_the_true_one(seconds: list[float], share: float) -> None:
+    bounds = [0.01, 0.05, 0.25, 1.0, 5.0, inf]
+    seen = RequestCounts({bound: sum(second <= bound for second in seconds) for bound in bounds})
+    expected = share * len(seconds)
+    true = sorted(seconds)[max(0, -int(-expected // 1) - 1)]
+    low, high = max([0.0, *(b for b in bounds if b < true)]), min(b for b in bounds if b >= true)
+    assert low - 1e-9 <= seen.quantile(share) <= high + 1e-9
+
+
+def test_shed_requests_are_no_errors_and_have_a_share_of_their_own() -> None:
+    busy = RequestCounts({0.1: 2, 0.2: 2, inf: 10}, server_errors=3, shed=2)
+    assert (busy.error_share, busy.shed_share) == (0.1, 0.2)
+    assert (TEN + busy).since(TEN) == busy
+    assert RequestCounts({inf: 20}, server_errors=5, shed=1).since(busy) == RequestCounts({inf: 20}, 5, 1)

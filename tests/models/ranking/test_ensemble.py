@@ -1,9 +1,27 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import xgboost
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from models.ranking.ensemble import BlendedRanker, BoostedTrees, Config, Networks, for_whole_rows, twice
-from models.ranking.logistic import sigmoid
+from models.ranking.logistic import Config as LogisticConfig
+from models.ranking.logistic import Logistic, sigmoid
+
+CODE = """
+import sys
+from models.ranking.xgboost_library import xgboost
+
+xgboost().Booster()
+assert not {"sklearn", "scipy.stats", "scipy.special"} & set(sys.modules)
+import sklearn.metrics
+assert xgboost() is sys.modules["xgboost"]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +40,6 @@ def test_every_booster_and_every_network_has_one_voice(examples) -> None:
     networks = ranker.networks.log_odds(ranker.trees.first.standard(rows))
     expected = sigmoid((ranker.trees.log_odds(rows) + 3 * networks) / 4)
     np.testing.assert_allclose(ranker.probabilities(rows), expected, atol=1e-6)
-
-
-def test_contributions_of_columns_sum_to_the_log_odds(examples) -> None:
-    ranker = BlendedRanker.fit(*examples, Config(), seed=0)
-    odds = ranker.contributions(examples[0]).sum(axis=1)
-    np.testing.assert_allclose(sigmoid(odds), ranker.probabilities(examples[0]), rtol=1e-3)
 
 
 def test_without_networks_the_trees_decide_alone(examples) -> None:
@@ -112,3 +124,46 @@ def test_few_rows_are_learned_from_in_small_steps(quarters) -> None:
     rows, labels, weights = (part[:600] for part in quarters)
     few = Networks.fit(rows, labels, weights, Config(), seed=0)
     assert ((few.log_odds(rows) > 0) == labels).mean() > 0.6
+
+
+def test_xgboost_is_imported_without_scikit_learn_and_other_threads_still_see_it() -> None:
+    subprocess.run([sys.executable, "-c", CODE], check=True)
+
+
+@pytest.fixture(scope="module")
+def two_columns() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two columns, one with negative values and one without but with holes; the label follows both."""
+    random = np.random.default_rng(5)
+    rows = np.column_stack([random.normal(size=400), random.exponential(3, size=400)]).astype(np.float32)
+    labels = (rows[:, 0] + np.log1p(rows[:, 1]) + random.normal(size=400) > 1.5).astype(np.float32)
+    rows[::7, 1] = np.nan
+    return rows, labels, np.ones(400, dtype=np.float32)
+
+
+def test_it_answers_as_the_pipeline_of_scikit_learn_does(two_columns) -> None:
+    rows, labels, weights = two_columns
+    scaled = np.column_stack([rows[:, 0], np.log1p(rows[:, 1])])
+    pipeline = make_pipeline(SimpleImputer(strategy="median"), StandardScaler(), LogisticRegression(max_iter=500))
+    missing = np.isnan(scaled[:, 1:])
+    filled = np.hstack([pipeline[0].fit_transform(scaled), np.zeros((400, 1)), missing])
+    expected = pipeline[1:].fit(filled, labels).predict_proba(filled)[:, 1]
+    result = Logistic.fit(rows, labels, weights, LogisticConfig(), seed=0).probabilities(rows)
+    np.testing.assert_allclose(result, expected, atol=1e-4)
+
+
+def test_a_row_that_stands_for_two_counts_as_two(two_columns) -> None:
+    rows, labels, weights = two_columns
+    doubled = np.concatenate([rows, rows[:50]]), np.concatenate([labels, labels[:50]]), np.ones(450)
+    heavier = np.where(np.arange(400) < 50, 2.0, weights)
+    one = Logistic.fit(rows, labels, heavier, LogisticConfig(strength=100.0), seed=0)
+    other = Logistic.fit(*doubled, LogisticConfig(strength=100.0), seed=0)
+    np.testing.assert_allclose(one.probabilities(rows), other.probabilities(rows), atol=0.02)
+
+
+def test_a_column_that_is_never_known_changes_nothing(two_columns) -> None:
+    rows, labels, weights = two_columns
+    wider = np.column_stack([rows, np.full(400, np.nan, dtype=np.float32)])
+    one = Logistic.fit(rows, labels, weights, LogisticConfig(), seed=0).probabilities(rows)
+    np.testing.assert_allclose(
+        Logistic.fit(wider, labels, weights, LogisticConfig(), seed=0).probabilities(wider), one, atol=1e-4
+    )

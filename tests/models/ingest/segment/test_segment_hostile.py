@@ -139,18 +139,13 @@ ORDER = b'{"type": "track", "event": "Order Completed", "properties": %s}'
     ("line", "reason"),
     [
         (b"", "blank"),
-        (b" \t\r", "blank"),
         (b"{", "not_json"),
-        (b"{} {}", "not_json"),
-        (b"\0", "not_json"),
         (b'{"type": "track\0"}', "not_json"),
         (b'{"type": "\\ud800"}', "not_json"),
         (b"[" * DEEP, "not_json"),
         (b"[" * DEEP + b"]" * DEEP, "not_an_object"),
-        (b"null", "not_an_object"),
         (b'"track"', "not_an_object"),
         (b"{}", "type_missing"),
-        (b'{"type": null}', "type_missing"),
         (b'{"type": {"a": 1}}', "type_unknown"),
         (b'{"type": "track"}', "event_missing"),
         (b'{"type": "track", "event": ["Order Completed"]}', "event_missing"),
@@ -158,9 +153,7 @@ ORDER = b'{"type": "track", "event": "Order Completed", "properties": %s}'
         (ORDER % b'{"products": {}}', "products_not_a_list"),
         (ORDER % b'{"product_id": "a", "products": 5}', "products_not_a_list"),
         (b'{"type": "track", "event": "\xff"}', "not_utf8"),
-        (b'{"type": "\xed\xa0\x80"}', "not_utf8"),
         (b"\xef\xbb\xbf", "blank"),
-        (b"\xef\xbb\xbf\xff", "not_utf8"),
     ],
 )
 def test_an_unreadable_line_is_kept_with_its_reason(line: bytes, reason: str) -> None:

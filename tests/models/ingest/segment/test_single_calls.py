@@ -129,9 +129,7 @@ def test_no_id_address_or_unlisted_trait_stays_in_the_payload() -> None:
     [
         ({"Personalization": True, "Advertising": "true"}, True),
         ({"Personalization": True, "Advertising": False}, False),
-        ({"Analytics": True}, None),
         ("yes", None),
-        (None, None),
     ],
 )
 def test_consent_is_given_if_no_category_that_counts_is_refused(answers: Any, consent: bool | None) -> None:
@@ -154,17 +152,12 @@ RECEIVED = datetime(2026, 11, 29, 12, 0, 0, tzinfo=UTC)
     ("timestamp", "sent", "expected"),
     [
         ("2026-11-29T09:00:00Z", "2026-11-29T10:00:00.000Z", datetime(2026, 11, 29, 11, tzinfo=UTC)),  # two hours slow
-        ("2026-11-29T12:59:59+01:00", "2026-11-29T12:59:59+01:00", datetime(2026, 11, 29, 11, 59, 59, tzinfo=UTC)),
         ("2019-01-01T00:00:00Z", "2026-11-29T12:00:01Z", datetime(2019, 1, 1, tzinfo=UTC)),  # an import of old events
         ("2026-11-29T11:00:00Z", None, datetime(2026, 11, 29, 11, tzinfo=UTC)),
         (None, "2026-11-29T10:00:00Z", RECEIVED),
         ("yesterday", None, "yesterday"),
         ("2026-11-29T13:00:00", "2026-11-29T13:59:58.123456", datetime(2026, 11, 29, 11, tzinfo=UTC)),  # local times
-        (
-            "2026-11-29T08:00:00",
-            "2026-11-29T08:50:00",
-            datetime(2026, 11, 29, 11, 10, tzinfo=UTC),
-        ),  # and ten minutes slow
+        ("2026-11-29T08:00:00", "2026-11-29T08:50:00", datetime(2026, 11, 29, 11, 10, tzinfo=UTC)),  # and slow
         ("2026-11-29T11:00:00Z", "2026-11-29T14:00:00", datetime(2026, 11, 29, 11, tzinfo=UTC)),  # of two clocks
         (
             "2026-11-29T11:59:59.123456789Z",

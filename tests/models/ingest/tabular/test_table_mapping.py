@@ -1,8 +1,18 @@
 import json
+import re
+import tomllib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from expectations.batches import bounds
+from models.ingest import mixpanel
+from models.ingest.segment import segment_mapping as segment_mapping
+from models.ingest.source_config import SourceMapping
+from models.ingest.tabular import table_mapping
 from models.ingest.tabular.table_mapping import MappingError, parse
 from models.primitives.json_types import JsonObject
 
@@ -22,6 +32,12 @@ CONTENT: JsonObject = {
     "items": {"file": "i", "item_id": "id", "title": "name", "category": ["c"]},
     "users": {"file": "u", "user_id": "id", "attributes": []},
 }
+PARSERS: dict[str | None, Callable[[JsonObject, str], SourceMapping]] = {
+    None: table_mapping.parse,
+    "segment": segment_mapping.parse,
+    "mixpanel": mixpanel.parse,
+}
+SHIPPED = sorted((Path(__file__).parents[4] / "tasks" / "sources" / "mappings").glob("*.toml"))
 
 
 def events(**change: Any) -> JsonObject:
@@ -41,18 +57,13 @@ def users(**change: Any) -> JsonObject:
     [
         ({"consent": "absent"}, "consent: Input should be 'given', 'opt-in' or 'opt-out'"),
         ({"evnets": {}}, "evnets: there is no such key; the nearest is 'events'"),
-        ({"limits": {"event": {}}}, "limits.event: there is no such key; the nearest is 'events'"),
         (dict.fromkeys(("events", "items", "users")), "it reads nothing; add a table"),
         ({"users": {"file": "u", "user_id": "id"}}, "users.attributes: it is missing; add it"),
         (events(zone="Berlin"), "events.zone: there is no time zone 'Berlin'; use .*Europe/Berlin"),
-        (events(time_format="epoch"), "events.time_format: there is no time format 'epoch'; use timestamp, epoch_s"),
         (events(time_format="%Q"), "events.time_format: the time format '%Q' cannot be used"),
         (events(constants={}), "event_type is missing; name its column"),
         (events(event_id=None, event_id_prefix="shop-"), "event_id_prefix needs an event_id to stand before"),
         (events(constants={"event_type": "buy"}), "there is no event type 'buy'; use one of impression, view"),
-        (events(event_type="kind"), "event_type is given twice"),
-        (events(event_types={"View": "view"}), "event_types translates the values of a column; name that column"),
-        (events(event_type="kind", constants={}, event_types={"Buy": "buy"}), "event_types.Buy: .*no event type 'buy'"),
         (events(optional=["what"]), "'what' is needed in every row"),
         (items(fill={"price": 1}), "fill names 'price', which it cannot fill here; it can fill: category"),
         (
@@ -60,27 +71,17 @@ def users(**change: Any) -> JsonObject:
             "fill names 'value', which it cannot fill here; it can fill: keys, once their columns",
         ),
         (events(quantity="q", fill={"quantity": "one"}), "fill.quantity has to be a number; write it without quotes"),
-        (events(currency="c", fill={"currency": 9}), "fill.currency has to be a currency code in quotes"),
         (users(consent_at="when"), "consent_at is the time of the answer; name the column of the answer"),
         (events(quantity={"expr": "abs(q"}), "events.quantity: the expression cannot be read"),
-        (events(quantity={"expr": "'x'"}), "events.quantity: a text stands where a number is needed"),
-        (events(session_id=["a", {"expr": "b", "name": "c"}]), "events.session_id: write an expression as { expr ="),
         (events(where="q"), "events.where: a column stands where a condition is needed; write a comparison"),
-        (events(item_id=""), "events.item_id: the name of a column is empty; write the name of a column in quotes"),
         (items(not_merchandise={"expr": "a = 1"}), "items.not_merchandise: write an expression in quotes, or a list"),
         (items(choose={"titel": "last"}), "items: choose names 'titel', which is not one of: title, category"),
         (items(choose="latest"), "items: choose = latest needs a time; name its column as updated_at"),
-        (items(price="p", choose={"price": "longest"}), "items: choose.price is a number"),
         (events(thousands=",", decimal=","), "thousands and decimal are both ','"),
-        (events(encoding="klingon"), "there is no encoding 'klingon'"),
         (events(required=["quantity"]), "required names 'quantity', which no column is read for"),
         (events(quantity="q", required=["quantity"], fill={"quantity": 1}), "filled and required"),
-        (events(item_id=[]), "the list is empty; name a column"),
-        (items(available_words={"da": True}), "name that column as available"),
         (items(category=["a", "b"], category_separator=">"), "splits one column"),
-        (items(currency="c", constants={"currency": "EUR"}), "currency is given twice"),
         (items(attributes=[{"expr": "a"}]), r"items.attributes.0: write an expression as { name = .*, expr ="),
-        (users(attributes=[{"expr": "a", "name": 1}]), "users.attributes.0: the name of an attribute is a text"),
     ],
 )
 def test_missing_and_misspelt_keys_are_named(change: JsonObject, message: str) -> None:
@@ -104,12 +105,8 @@ def test_all_mistakes_are_reported_together() -> None:
 
 def test_a_mapping_of_events_alone_accepts_unknown_items() -> None:
     events_only = parse({"events": CONTENT["events"]}, "mine")
-    assert (events_only.items, events_only.users, events_only.location, events_only.accepts_unknown_items) == (
-        None,
-        None,
-        None,
-        True,
-    )
+    assert events_only.items is events_only.users is events_only.location is None
+    assert events_only.accepts_unknown_items
     assert not parse({"events": CONTENT["events"], "unknown_items": "quarantine"}, "mine").accepts_unknown_items
     assert not parse(CONTENT, "mine").accepts_unknown_items
     assert parse(CONTENT | {"unknown_items": "accept"}, "mine").accepts_unknown_items
@@ -119,3 +116,24 @@ def test_a_single_category_needs_no_list() -> None:
     result = parse({"items": {"file": "f", "item_id": "i", "title": "n", "category": "path"}}, "shop")
     assert result.items is not None
     assert result.items.category == ["path"]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_mapping_declares_consent_only_where_its_data_allow_it(path: Path) -> None:
+    content = tomllib.loads(path.read_text(encoding="utf-8"))
+    mapping = PARSERS[content.get("kind")](content, path.stem)
+    assert mapping.consent == ("given" if path.stem == "complete_journey" else "opt-in")
+    assert mapping.accepts_unknown_items == (path.stem in ("segment", "mixpanel"))
+
+
+def test_commented_settings_of_the_segment_mapping_can_be_switched_on() -> None:
+    text = next(path for path in SHIPPED if path.stem == "segment").read_text(encoding="utf-8")
+    shown = re.sub(r'^# (?=\[|"|\w+ = )', "", text, flags=re.MULTILINE)
+    mapping = segment_mapping.parse(tomllib.loads(shown), "mine")
+    assert mapping.events == {"Article Read": "consume"}
+    assert (mapping.start, mapping.end) == (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 6, 30, 22, tzinfo=UTC))
+    assert mapping.placeholder_ids == ["walk-in"]
+    assert mapping.traffic.internal_users == ["qa-1", "qa-2"]
+    assert (mapping.spelling.currency, mapping.spelling.brand) == ({"Taler": "EUR"}, {"ADIDAS AG": "Adidas"})
+    assert bounds("events", mapping.limits)["quarantined_share"] == (None, 0.05)
+    assert mapping.page_rule() is not None

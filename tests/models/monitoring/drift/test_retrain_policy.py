@@ -4,15 +4,23 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
-from models.monitoring.drift.feed_health import within
+from models.columns import EVENT_TYPES
+from models.features.tables.registry import TABLES
+from models.monitoring.drift.dataset_distance import STATIONARY_FEATURES, distance, shift
+from models.monitoring.drift.feed_health import check_feed, within
 from models.monitoring.drift.monitor_settings import DriftMonitorConfig
 from models.monitoring.drift.retrain_policy import DriftSituation, RetrainHistory, decide, verdict
+from models.monitoring.drift.signals.user_counts import PLACE, WIDTH
 from models.monitoring.drift.window_verdict import SignalReading, WindowJudgement
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 WATCH = DriftMonitorConfig()
+RANDOM = np.random.default_rng(3)
+THEN = RANDOM.normal(size=20_000)
 
 
 def judgement(deviation: float) -> WindowJudgement:
@@ -97,3 +105,33 @@ def test_a_window_inside_its_band_is_steady_whatever_was_before() -> None:
     result = decide(now, WATCH, NOW)
     assert (verdict(now), result.kind) == ("stable", "none")
     assert result.reasons == ["The joint statistic is 2.00, its limit 3.00: all signals are in their usual range."]
+
+
+def test_a_column_has_moved_as_far_as_its_values_are_elsewhere() -> None:
+    assert distance(THEN, THEN) == 0
+    assert distance(THEN, RANDOM.normal(size=20_000)) < 0.02
+    assert distance(THEN[THEN < 0], THEN[THEN > 0] + 1) == pytest.approx(0.9)  # the last tenth has no upper end
+    moved = np.where(RANDOM.random(20_000) < 0.1, 100.0, THEN)
+    assert distance(THEN, moved) == pytest.approx(0.09, abs=0.01)
+
+
+def test_missing_values_and_values_that_are_all_alike_are_compared_too() -> None:
+    assert distance(THEN, np.full(10, np.nan)) == 1
+    assert distance(np.full(10, np.nan), np.full(5, np.nan)) == 0
+    assert distance(np.ones(10), np.ones(5)) == 0
+    assert distance(np.ones(10), np.zeros(5)) == 1
+
+
+def test_users_have_moved_by_the_mean_of_their_steady_features() -> None:
+    then = pa.table(dict.fromkeys(STATIONARY_FEATURES, THEN))
+    one_moved = then.set_column(0, STATIONARY_FEATURES[0], pa.array(THEN + 100))
+    assert shift(then, one_moved) == pytest.approx(0.9 / len(STATIONARY_FEATURES))
+    assert set(STATIONARY_FEATURES) <= {feature.name for feature in TABLES["user_features"].features}
+
+
+def test_a_shop_with_purchases_only_usually_has_as_many_events_as_purchases() -> None:
+    usual = np.zeros((4, WIDTH))
+    usual[:, PLACE["types"].start + EVENT_TYPES.index("purchase")] = [1_000, 2_000, 4_000, 1_000]
+    stated = {one.check: one.detail for one in check_feed(np.zeros(WIDTH), usual, (0, 20))}
+    assert stated["volume"] == "0 events, usually 2,000"
+    assert stated["type: purchase"] == "0 events of type purchase, usually 2,000"

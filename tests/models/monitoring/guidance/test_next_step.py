@@ -1,6 +1,7 @@
 """Tests every state with every command: each states the situation once and names the same next command."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -89,6 +90,7 @@ STATES = {
         replace(SECOND, trained=0, new_events=3), Stage.DATASET, "tailorbird train", set(),
     ),
 }  # fmt: skip
+MONTHS = tuple(f"/rok/zamowienia_2026-{n:02}.csv" for n in range(1, 10))
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -186,11 +188,8 @@ def test_while_a_model_is_made_the_next_step_is_to_wait_for_it(flow: str) -> Non
     step = wait_for(TO_TRAIN, [Work(flow, f"{flow} (since 05:00)")])
     assert (step.stage, step.command, step.also) == (Stage.UNDER_WAY, "tailorbird status", "")
     assert step.situation == f"{TO_TRAIN.situation} {flow} (since 05:00) is under way; wait until it has ended."
-
-
-def test_several_works_are_named_together() -> None:
-    step = wait_for(TO_TRAIN, [RETRAINING, Work("search", "search als")])
-    assert step.situation.endswith("UTC) and search als are under way; wait until they have ended.")
+    both = wait_for(TO_TRAIN, [RETRAINING, Work("search", "search als")])
+    assert both.situation.endswith("UTC) and search als are under way; wait until they have ended.")
 
 
 def test_work_that_has_nothing_to_do_with_the_next_step_changes_nothing() -> None:
@@ -208,3 +207,25 @@ def test_a_person_may_decide_meanwhile_and_make_lists_if_the_work_makes_none() -
     assert wait_for(TO_DECIDE, [RETRAINING]).also == f"Meanwhile you can run `{TO_DECIDE.command}`."
     assert wait_for(TO_SCORE, [Work("search", "search als")]).also == "Meanwhile you can run `tailorbird score home`."
     assert wait_for(TO_SCORE, [RETRAINING]).also == ""
+
+
+@pytest.mark.parametrize(
+    ("locations", "place"),
+    [
+        (("/rok/maj 1.csv",), "'/rok/maj 1.csv'"),
+        (MONTHS[:2], " ".join(MONTHS[:2])),
+        (MONTHS, "'/rok/zamowienia*.csv'"),
+        ((*MONTHS, "/rok/zamowienia.csv.gz"), "/rok"),
+        ((*MONTHS, "/rok/[1]/a.csv"), "/rok/"),
+        (tuple(f"/[1]/{n}.csv" for n in range(5)), "'/[1]'"),
+        (tuple(f"s3://bucket/{n}/a.csv" for n in range(5)), "s3://bucket/"),
+    ],
+)
+def test_few_files_are_named_and_many_by_a_pattern_or_their_folder(locations: tuple[str, ...], place: str) -> None:
+    assert CutShort("sklep", "/sklep.toml", locations).command == f"tailorbird ingest /sklep.toml {place}"
+
+
+def test_the_options_of_before_are_given_again() -> None:
+    overrides: dict[str, Any] = {"name": "shop", "consent": "opt-in", "from": "2026-01-01"}
+    command = CutShort("shop", "/sklep.toml", ("/a.csv",), overrides).command
+    assert command == "tailorbird ingest shop /a.csv --mapping /sklep.toml --consent opt-in --from 2026-01-01"
