@@ -1,7 +1,7 @@
 """A made-up shop for tests of serving: a champion in memory, and a database with its lists."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -116,16 +116,6 @@ async def serving(
     service = AnswerService(holder or Holder(champion()), placements, stores, live)
     async with stores.running(), service.running():
         yield service
-
-
-def run(stocked: tuple[str, Engine], scenario: Callable[[AnswerService], Awaitable[None]], **options: Any) -> None:
-    """Run a scenario with a service of its own."""
-
-    async def main() -> None:
-        async with serving(stocked[0], **options) as service:
-            await scenario(service)
-
-    asyncio.run(main())
 
 
 def request(user: str | None = ANN, k: int = 3, placement: str = "home", **others: Any) -> ListRequest:

@@ -9,6 +9,7 @@ from serving.answers.catalogue_search import CatalogueQuery, CatalogueSearch, Ti
 from serving.answers.request import Filters
 from serving.stores.catalogue import Catalogue, Item
 
+pytestmark = pytest.mark.anyio
 TITLES = {
     "1": "Fluid milk, white only",
     "2": "Crème brûlée",
@@ -61,7 +62,6 @@ async def renewed(search: CatalogueSearch) -> None:
     await building
 
 
-@pytest.mark.anyio
 async def test_all_words_have_to_begin_words_of_a_title_and_best_sellers_come_first(search: CatalogueSearch) -> None:
     assert await found(search, "milk") == ["3", "1", "4"]
     assert await found(search, "MIL whi") == ["1"]
@@ -70,13 +70,11 @@ async def test_all_words_have_to_begin_words_of_a_title_and_best_sellers_come_fi
     assert await found(search, "<!--") == []
 
 
-@pytest.mark.anyio
 async def test_pages_follow_each_other_and_without_words_all_items_match(search: CatalogueSearch) -> None:
     first, second = await found(search, k=4), await found(search, k=4, offset=4)
     assert first + second == ["3", "1", "2", "4", "5", "6"]
 
 
-@pytest.mark.anyio
 async def test_an_item_that_is_sold_out_is_found_by_its_id_only(search: CatalogueSearch, stock: Stock) -> None:
     await found(search)
     stock.change("1", in_stock=False)
@@ -85,14 +83,12 @@ async def test_an_item_that_is_sold_out_is_found_by_its_id_only(search: Catalogu
     assert (one.item.item_id, one.available, other.item.item_id, other.available) == ("1", False, "3", True)
 
 
-@pytest.mark.anyio
 async def test_filters_narrow_the_items(search: CatalogueSearch, stock: Stock) -> None:
     stock.change("6", category="DRINKS|TEA")
     assert await found(search, filters=Filters(categories=("DRINKS",))) == ["6"]
     assert await found(search, "milk", filters=Filters(exclude=("3",))) == ["1", "4"]
 
 
-@pytest.mark.anyio
 async def test_a_new_title_is_found_once_the_index_has_aged(
     search: CatalogueSearch, stock: Stock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,14 +103,6 @@ async def test_a_new_title_is_found_once_the_index_has_aged(
     assert await found(search, "milk") == ["7", "1", "3", "4"]
 
 
-@pytest.mark.anyio
-async def test_a_search_that_is_ready_builds_nothing_at_the_first_request(search: CatalogueSearch) -> None:
-    await search.ready()
-    assert search.renew() is None
-    assert await found(search, "milk") == ["3", "1", "4"]
-
-
-@pytest.mark.anyio
 async def test_an_index_that_was_built_before_is_used_until_the_catalogue_changes(stock: Stock) -> None:
     words = TitleWords.of(stock.catalogue)
     some = replace(words, words=["milk"], places={"milk": words.places["milk"][:2]})
@@ -129,17 +117,16 @@ async def test_an_index_that_was_built_before_is_used_until_the_catalogue_change
     assert await found(search, "milk") == ["3", "1", "4", "7"]
 
 
-@pytest.mark.anyio
 async def test_items_of_one_title_and_titles_of_several_lines_are_found(stock: Stock, search: CatalogueSearch) -> None:
     stock.change("7", title="Fluid milk, white only")
     stock.change("8", title="Green\ntea")
     await search.ready()
+    assert search.renew() is None, "the first request builds nothing"
     assert await found(search, "fluid white") == ["1", "7"]
     assert await found(search, "tea") == ["6", "8"]
     assert await found(search, "green tea") == ["8"]
 
 
-@pytest.mark.anyio
 async def test_an_empty_catalogue_has_no_words(stock: Stock, search: CatalogueSearch) -> None:
     stock.catalogue = Catalogue.of({}, 0.0)
     await search.ready()

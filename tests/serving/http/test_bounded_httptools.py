@@ -1,8 +1,11 @@
-"""Clients that send no request, or a head without end."""
+"""Clients that send no request, or a head without end, and the metrics of several workers."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +16,14 @@ from serving.http import bounded_httptools
 from serving.http.bounded_httptools import LARGEST_HEAD, BoundedHttpToolsProtocol
 
 pytestmark = pytest.mark.anyio
+LOADED = """
+import sys
+from serving.http import metrics
+
+for version in sys.argv[1:]:
+    metrics.show_model(version, f"digest-{version}")
+print(*(line for line in metrics.exposition().decode().splitlines() if line.startswith("tailorbird_model_info{")))
+"""
 
 
 async def _app(scope: Any, _: Any, send: Any) -> None:
@@ -70,3 +81,21 @@ async def test_a_connection_without_a_request_is_closed(monkeypatch: pytest.Monk
     async with connected() as (reader, _):
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await reader.readexactly(1)
+
+
+def shown_after(*versions: str, folder: Path | None = None) -> str:
+    """What is shown after a process has loaded champions."""
+    variables = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    if folder is not None:
+        variables["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    done = subprocess.run([sys.executable, "-c", LOADED, *versions], capture_output=True, env=variables, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_only_the_loaded_champion_is_shown(tmp_path: Path, shares: bool) -> None:
+    folder = tmp_path if shares else None
+    assert shown_after("1", "2", folder=folder) == 'tailorbird_model_info{digest="digest-2",version="2"} 1.0'
+    # The worker in place of one that has died.
+    assert shown_after("3", folder=folder) == 'tailorbird_model_info{digest="digest-3",version="3"} 1.0'

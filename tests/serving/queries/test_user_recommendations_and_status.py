@@ -1,25 +1,40 @@
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from sqlalchemy import Engine, func, insert, text, update
 
+from flows.commands import services
 from infra import locks
 from infra.configuration.settings import Settings
 from infra.database.engine import engine
 from infra.database.schema.offers import why_not_sold
 from infra.database.schema.schema import ingest_batches, items, promotions, quarantine, reviews, suppressions, users
+from infra.installation import Installation
 from infra.keys.identity import remember
 from infra.overview.situation import step
+from models.lists.rules.placement_config import PlacementError
+from serving.events.spool import FOLDER, Spool, SpoolFullError
 from serving.queries import user_recommendations
-from serving.queries.status import status
+from serving.queries.freshness import FRESH, NEVER, judged
+from serving.queries.status import inbox_state, status
 from serving.queries.user_recommendations import UnknownUserError, example_users, require_user_key, user_list
 from serving.terminal.status import print_status
 from tasks.scoring import batch_state
 from tests.published import published
+from tests.serving.events.inbox_database import click
+
+ROWS = """
+    INSERT INTO event_inbox (source, message_id, kind, key_version, payload, received_at, moved_at, outcome)
+    VALUES ('api', 'm0', 'answers', 1, '{"recommendation_id": ["r1", "r2"]}', now(), NULL, NULL),
+        ('api', 'm1', 'event', 1, '{}', now() - interval '1 minute', NULL, NULL),
+        ('api', 'm2', 'event', 1, '{}', now(), NULL, NULL),
+        ('api', 'm3', 'event', 1, '{}', now() - interval '1 hour', now(), 'moved'),
+        ('api', 'm4', 'event', 1, '{}', now() - interval '1 hour', now(), 'refused')"""
 
 
 @pytest.fixture
@@ -191,3 +206,91 @@ def test_examples_are_looked_up_one_by_one_however_many_users_have_lists(filled:
     assert example_users(filled, 3) == ["raw", "u10", "u100"]
     assert "uq_users_user_id" in plan
     assert "Sort" not in plan
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "placements.toml").write_text("[home]\nfresh_hours = 24\n[email]\nfresh_hours = 1.5\n[new]\n")
+    return Settings(placements=str(tmp_path / "placements.toml"))
+
+
+def shown(placement: str, hours: float) -> dict[str, Any]:
+    return {"placement": placement, "batch_id": 1, "hours": hours}
+
+
+@pytest.mark.parametrize(
+    ("row", "state"),
+    [
+        (shown("home", 24), FRESH),
+        (shown("email", 1.6), "stale: 2 hours old, 1.5 are allowed"),
+        (shown("home", 1) | {"model_version": 2}, "made by version 2, but version 3 is the champion"),
+        (
+            shown("home", 1) | {"moved_by": "ann", "lists": 20, "users": 1400},
+            "rolled back; at least 1,380 of 1,400 users have none",
+        ),
+        (shown("home", 1) | {"moved_by": "ann", "lists": 1400, "users": 1400}, FRESH),
+        (shown("old", 1), "no longer configured; its last lists stay"),
+    ],
+)
+def test_lists_are_fresh_if_they_are_configured_young_of_the_champion_and_not_rolled_back(
+    settings: Settings, row: dict[str, Any], state: str
+) -> None:
+    first, *missing = judged([{"model_version": 3} | row], settings, champion_version=3)
+    assert (first["placement"], first["state"]) == (row["placement"], state)
+    others = [name for name in ("home", "email", "new") if name != row["placement"]]
+    assert [(one["placement"], one["state"]) for one in missing] == [(name, NEVER) for name in others]
+
+
+def test_the_rest_of_the_status_is_shown_all_the_same(
+    settings: Settings, installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(settings.placements).write_text("[home]\nfresh_hours = 0\n")
+    monkeypatch.setenv("TAILORBIRD_PLACEMENTS", settings.placements)
+    monkeypatch.setattr("infra.supervisor.probes.reachable", lambda _: {"postgres": True})
+    published(installation.engine, {"ann": [("i1", 1.0, "a")]})
+    with pytest.raises(PlacementError, match=r"home\.fresh_hours"):
+        services.status()
+    assert "home: not known whether fresh, batch" in capsys.readouterr().out
+
+
+def test_waiting_and_refused_rows_are_counted(database: str) -> None:
+    with engine(database).begin() as connection:
+        connection.execute(text(ROWS))
+        state = inbox_state(connection)
+    assert (state["waiting"], state["refused"]) == (4, 1)
+    assert state["oldest_seconds"] is not None
+    assert 60 <= state["oldest_seconds"] < 120
+
+
+def test_requests_for_lists_are_no_events_that_wait(database: str) -> None:
+    asked = "VALUES ('bus', 'spring-1', 'score', 1, '{\"segment\": \"Regulars\"}', now() - interval '1 hour')"
+    with engine(database).begin() as connection:
+        connection.execute(
+            text(f"INSERT INTO event_inbox (source, message_id, kind, key_version, payload, received_at) {asked}")
+        )
+        assert inbox_state(connection) == {"waiting": 0, "oldest_seconds": None, "refused": 0}
+
+
+def test_messages_on_disk_and_dropped_ones_are_counted(tmp_path: Path) -> None:
+    assert Spool(tmp_path / FOLDER, 0).state() == {"messages": 0, "dropped": 0, "refused": 0}
+    spool = Spool(tmp_path / FOLDER, 500)
+    spool.append([click(1)])
+    with pytest.raises(SpoolFullError):
+        spool.append([click(2), click(3)])
+    assert Spool(tmp_path / FOLDER, 0).state() == {"messages": 1, "dropped": 2, "refused": 0}
+
+
+def test_status_shows_what_waits(capsys: pytest.CaptureFixture[str]) -> None:
+    parts = dict.fromkeys(("ledger", "champion", "challenger"))
+    waiting = {"waiting": 3, "oldest_seconds": 12.4, "refused": 1}
+    spool = {"messages": 5, "dropped": 2, "refused": 0}
+    print_status({"services": {"postgres": True}, "placements": [], "inbox": waiting, "spool": spool, **parts})
+    shown = capsys.readouterr()
+    text_shown = shown.out + shown.err
+    for words in (
+        "3 rows wait in the inbox, the oldest for 12 s",
+        "1 messages of refused",
+        "5 messages wait on disk",
+        "2 dropped",
+    ):
+        assert words in text_shown

@@ -7,9 +7,8 @@ from contextlib import asynccontextmanager, contextmanager, nullcontext
 
 import pytest
 
-from tests.serving.running.open_loop import OpenLoop, Reply, Request, refusals
 from tests.serving.running.shop import PATIENCE, USERS, RunningShop
-from tests.serving.running.traffic import mixed
+from tests.serving.running.traffic import OpenLoop, Reply, Request, mixed, refusals
 
 pytestmark = pytest.mark.anyio
 RATE = 40

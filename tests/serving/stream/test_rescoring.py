@@ -1,9 +1,8 @@
 """After an event the live lists of its user are scored again: stored, shown, and published."""
 
-import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -72,13 +71,6 @@ class LiveShop:
         return [
             (row.item_id, row.source) for row in self.rows(f"{asked} ORDER BY rank", user=user, placement=placement)
         ]
-
-    def run(self, work: Callable[[Settlement, Rescoring], Awaitable[None]]) -> None:
-        async def main() -> None:
-            async with self.consumer() as (settlement, rescoring):
-                await work(settlement, rescoring)
-
-        asyncio.run(main())
 
     @asynccontextmanager
     async def consumer(self) -> AsyncIterator[tuple[Settlement, Rescoring]]:

@@ -4,7 +4,6 @@ import asyncio
 import gzip
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import asyncpg
@@ -12,19 +11,11 @@ import pytest
 
 from serving.stream.consumer import Watch
 from serving.stream.delivery import HEAD_BYTES, MOST_ATTEMPTS, Delivery, received
-from serving.stream.settlement import Settlement, SettlementQueue
+from serving.stream.settlement import SettlementQueue
 from tests.serving.events.inbox_database import InboxDatabase
 from tests.serving.stream.clicks import AGREED, KEYS, REFUSES, click, delivery, letters, settlement_of
 
 pytestmark = pytest.mark.anyio
-
-
-def settled(inbox: InboxDatabase, work: Callable[[Settlement], Awaitable[None]]) -> None:
-    async def run() -> None:
-        async with settlement_of(inbox) as settlement:
-            await work(settlement)
-
-    asyncio.run(run())
 
 
 def profile(inbox: InboxDatabase, user: str) -> list[str]:

@@ -35,8 +35,18 @@ from serving.operations import sign_ins
 from serving.operations.rule_changes import Preview
 from serving.operations.sign_ins import SignIns
 from serving.stores.catalogue import Item
-from tests.serving.api.fake_operators import DOCS, MLFLOW, REPORT, DownParts, MemoryRules
-from tests.serving.api.fakes import PASSWORD, FakeAnswers, answer, new_key, state_of
+from tests.serving.api.fakes import (
+    DOCS,
+    MLFLOW,
+    PASSWORD,
+    REPORT,
+    DownParts,
+    FakeAnswers,
+    MemoryRules,
+    answer,
+    new_key,
+    state_of,
+)
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}"
 HOME = "/operator/placements/home"
