@@ -89,16 +89,13 @@ def test_the_index_lists_the_batches_newest_first_with_their_verdicts(site: Site
     assert "<b>bold" not in text
 
 
-def test_a_batch_has_its_page(site: Site) -> None:
+def test_a_batch_has_its_page_until_it_is_kept_no_more_and_whether_it_runs_may_be_asked(site: Site) -> None:
     publish(site.var, "b1", 1)
     assert site.get("/b1/") == (200, "<p>the page of b1</p>")
     assert site.get("/b1")[0] == 307
-
-
-def test_a_page_that_is_kept_no_more_is_answered_with_the_reason(site: Site) -> None:
     status, text = site.get("/long-gone/")
-    assert status == 404
-    assert "The pages of the newest 20 batches are kept" in text
+    assert (status, "The pages of the newest 20 batches are kept" in text) == (404, True)
+    assert site.get("/health", "") == (200, "ok")
 
 
 @pytest.mark.parametrize(
@@ -129,10 +126,6 @@ def test_no_path_leads_anywhere_else(site: Site, path: str) -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_nothing_can_be_written(site: Site, method: str) -> None:
     assert site.get("/", method=method)[0] == 405
-
-
-def test_whether_it_runs_may_be_asked_without_a_login(site: Site) -> None:
-    assert site.get("/health", "") == (200, "ok")
 
 
 def test_clients_that_send_no_request_are_closed_and_keep_nobody_out(site: Site) -> None:

@@ -50,31 +50,24 @@ def test_only_what_can_be_bought_now_is_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("excluded", "left"),
+    ("excluded", "filters", "left"),
     [
-        ("item:tea", ["milk", "unpriced"]),
-        ("brand:Moo", ["tea", "unpriced"]),
-        ("category:FOOD", ["unpriced"]),
-        ("category:FOOD|TEA", ["milk", "unpriced"]),
+        (("item:tea",), Filters(), ["milk", "unpriced"]),
+        (("brand:Moo",), Filters(), ["tea", "unpriced"]),
+        (("category:FOOD",), Filters(), ["unpriced"]),
+        (("category:FOOD|TEA",), Filters(), ["milk", "unpriced"]),
+        ((), Filters(categories=("FOOD",)), ["tea", "milk"]),
+        ((), Filters(brands=("Moo",)), ["milk"]),
+        ((), Filters(lowest_price=1.5), ["tea"]),
+        ((), Filters(highest_price=1.5), ["milk"]),
+        ((), Filters(exclude=("tea",)), ["milk", "unpriced"]),
+        ((), Filters(categories=("FOODS",), highest_price=9.0), []),
     ],
 )
-def test_exclusions_of_a_user_hide_items(excluded: str, left: list[str]) -> None:
-    assert names(Standing(True, True, (excluded,)), Filters()) == left
-
-
-@pytest.mark.parametrize(
-    ("filters", "left"),
-    [
-        (Filters(categories=("FOOD",)), ["tea", "milk"]),
-        (Filters(brands=("Moo",)), ["milk"]),
-        (Filters(lowest_price=1.5), ["tea"]),
-        (Filters(highest_price=1.5), ["milk"]),
-        (Filters(exclude=("tea",)), ["milk", "unpriced"]),
-        (Filters(categories=("FOODS",), highest_price=9.0), []),
-    ],
-)
-def test_filters_narrow_a_list(filters: Filters, left: list[str]) -> None:
-    assert names(NOBODY, filters) == left
+def test_exclusions_of_a_user_and_filters_narrow_a_list(
+    excluded: tuple[str, ...], filters: Filters, left: list[str]
+) -> None:
+    assert names(Standing(True, True, excluded), filters) == left
 
 
 def test_items_of_the_context_are_left_out() -> None:

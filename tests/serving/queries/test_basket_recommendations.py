@@ -13,7 +13,7 @@ from sqlalchemy import Engine, insert, text, update
 from infra.bundles import bundle
 from infra.bundles.manifest import Origin
 from infra.database.engine import engine
-from infra.database.schema.schema import items, promotions, suppressions, users
+from infra.database.schema.schema import items, suppressions, users
 from infra.installation import Installation
 from infra.keys.identity import remember
 from infra.overview.situation import NoChampionError
@@ -24,6 +24,7 @@ from serving.queries.basket_recommendations import UnknownProductError, basket_r
 from serving.queries.export_lists import export_lists
 from serving.queries.user_recommendations import UnknownUserError
 from tests.published import published, shelf
+from tests.serving.bundle_folders import promote as record_promotion
 
 GOODS = ("bread", "butter", "cups", "jam", "milk", "tea")
 LISTS = {
@@ -59,16 +60,7 @@ def promote(installation: Installation, liked: dict[str, float]) -> None:
     draft = installation.settings.var / "draft"
     bundle.write(draft, model, values, Origin("v1", 7, "run"), None)
     folder, digest = bundle.store_bundle(draft, installation.bundles)
-    row = {
-        "previous_promotion_id": 0,
-        "model_version": 1,
-        "kind": "most_popular",
-        "metrics": {},
-        "dataset_version": "v1",
-    }
-    row |= {"bundle": str(folder), "digest": digest, "actor": "a", "reason": "r"}
-    with installation.engine.begin() as connection:
-        connection.execute(insert(promotions).values(row))
+    record_promotion(installation.engine, folder, digest, 1)
 
 
 def names(rows: list[dict[str, Any]]) -> list[str]:

@@ -38,13 +38,9 @@ ROWS = """
 
 
 @pytest.fixture
-def empty(database: str) -> Engine:
-    return engine(database)
-
-
-@pytest.fixture
-def filled(empty: Engine) -> Engine:
+def filled(database: str) -> Engine:
     """Two batches in the ledger, a champion, a challenger, and one user with a list of two."""
+    empty = engine(database)
     counts = {"read": 10, "accepted": 6, "quarantined": 2, "duplicate": 1, "routed": 1}
     line = {"dataset": "events", "source": "s", "location": "l", "status": "committed", "consent": "c", **counts}
     goods = [{"item_id": f"i{n}", "title": f"Item {n}", "attributes": {}, "available": True} for n in range(2)]
@@ -69,16 +65,6 @@ def filled(empty: Engine) -> Engine:
     home = batch_state.BatchSpec("home", "run", 4, "v1", 2)
     published(empty, {"key": [("i1", 2.5, "why"), ("i0", 1.5, "so")]}, home)
     return empty
-
-
-def test_an_empty_installation_has_a_status(empty: Engine) -> None:
-    zeros = dict.fromkeys(("read", "accepted", "quarantined", "duplicate", "suppressed", "routed"), 0)
-    none = dict.fromkeys(("champion", "challenger", "batch"))
-    inbox = {"waiting": 0, "oldest_seconds": None, "refused": 0}
-    assert (
-        status(empty)
-        == {"ledger": zeros, "waiting": 0, "unconfirmed": 0, "unfinished": [], "placements": [], "inbox": inbox} | none
-    )
 
 
 def test_a_status_sums_the_ledger_and_names_champion_challenger_and_batch(filled: Engine) -> None:
@@ -278,19 +264,3 @@ def test_messages_on_disk_and_dropped_ones_are_counted(tmp_path: Path) -> None:
     with pytest.raises(SpoolFullError):
         spool.append([click(2), click(3)])
     assert Spool(tmp_path / FOLDER, 0).state() == {"messages": 1, "dropped": 2, "refused": 0}
-
-
-def test_status_shows_what_waits(capsys: pytest.CaptureFixture[str]) -> None:
-    parts = dict.fromkeys(("ledger", "champion", "challenger"))
-    waiting = {"waiting": 3, "oldest_seconds": 12.4, "refused": 1}
-    spool = {"messages": 5, "dropped": 2, "refused": 0}
-    print_status({"services": {"postgres": True}, "placements": [], "inbox": waiting, "spool": spool, **parts})
-    shown = capsys.readouterr()
-    text_shown = shown.out + shown.err
-    for words in (
-        "3 rows wait in the inbox, the oldest for 12 s",
-        "1 messages of refused",
-        "5 messages wait on disk",
-        "2 dropped",
-    ):
-        assert words in text_shown

@@ -27,15 +27,6 @@ class Source:
         return Loaded(b"value %d" % number, self._keep)
 
 
-async def test_requests_of_one_process_share_a_load(redis: Any) -> None:
-    source, loads = Source(0.02), SharedLoads(RedisStore(redis.url, 3.0))
-    values = await asyncio.gather(*(loads.get("hot", source) for _ in range(500)))
-    assert set(values) == {b"value 1"}
-    assert source.loads == 1
-    assert await loads.get("hot", source) == b"value 1"
-    await loads.close()
-
-
 async def test_processes_share_a_load_through_redis(redis: Any) -> None:
     source = Source(0.05)
     # Each has its own connections and flights, as processes have.
@@ -43,6 +34,7 @@ async def test_processes_share_a_load_through_redis(redis: Any) -> None:
     values = await asyncio.gather(*(one.get("hot", source) for one in processes * 100))
     assert set(values) == {b"value 1"}
     assert source.loads == 1
+    assert await processes[0].get("hot", source) == b"value 1"
     for one in processes:
         await one.close()
 
@@ -186,13 +178,8 @@ def test_after_failures_in_a_row_one_caller_at_a_time_tries_again(monkeypatch: p
     assert breaker.allows()
     assert not breaker.allows()
     breaker.succeeded()
-    assert breaker.allows()
-    assert not breaker.is_open
-
-
-def test_failures_between_successes_do_not_add_up() -> None:
-    breaker = CircuitBreaker(failures=2)
-    for _ in range(5):
+    for _ in range(5):  # failures between successes do not add up
+        assert breaker.allows()
         breaker.failed()
         breaker.succeeded()
-    assert breaker.allows()
+    assert not breaker.is_open

@@ -156,14 +156,22 @@ def test_the_status_warns_when_schedules_do_not_start(runs: bool, capsys: pytest
     assert ("Schedules and requests do not start now. Run `tailorbird up`" in out) == (not runs)
 
 
-def test_the_status_names_runs_outdated_settings_and_users_without_a_list(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_status_names_runs_outdated_settings_users_without_a_list_and_what_waits(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     home = {"placement": "home", "batch_id": 3, "model_version": 2, "lists": 20, "users": 30, "moved_by": None}
     print_status(
         {"services": {"postgres": True}, "placements": [home | {"state": "fresh"}]}
         | {"running": ["retrain (since 2026-01-01 04:30 UTC)"], "outdated": {"reconciler": ["placements", "k"]}}
+        | {"inbox": {"waiting": 3, "oldest_seconds": 12.4, "refused": 1}}
+        | {"spool": {"messages": 5, "dropped": 2, "refused": 0}}
         | dict.fromkeys(("ledger", "champion", "challenger"))
     )
-    out = capsys.readouterr().out
+    shown = capsys.readouterr()
+    out = shown.out + shown.err
+    for words in ("3 rows wait in the inbox, the oldest for 12 s", "1 messages of refused", "5 messages wait on disk"):
+        assert words in out
+    assert "2 dropped" in out
     assert "home: fresh, batch 3, version 2, 20 lists (at least 10 of 30 users have none)\n" in out
     assert "runs now: retrain (since 2026-01-01 04:30 UTC)\n" in out
     assert "The reconciler uses other values of placements, k until the next `tailorbird up`.\n" in out
@@ -299,17 +307,6 @@ def test_a_batch_shows_its_changes_and_rows_by_rule_when_read_and_now(capsys: py
     lines = [" ".join(line.replace("│", " ").split()) for line in shown.splitlines()]
     assert {"item_id_missing 3 1", "value_not_positive 1 0", "cleaned zone_assumed: 4"} <= set(lines)
     assert "1 row of this batch waits in quarantine now" in " ".join(shown.split())
-
-
-def test_a_batch_that_was_undone_before_is_marked_in_the_ledger(capsys: pytest.CaptureFixture[str]) -> None:
-    change = {"at": datetime(2026, 3, 2, 9, 5, tzinfo=UTC), "action": "undo", "actor": "ann", "reason": "a wrong file"}
-    screen.show("ledger_batches", [COMMITTED | {"detail": None, "changes": [change]}])
-    assert "Undone on 2026-03-02 09:05 by ann: a wrong file" in capsys.readouterr().out
-    screen.show(
-        "ledger_batches",
-        [COMMITTED | {"status": "undone", "detail": "Undone by ann: a wrong file.", "changes": [change]}],
-    )
-    assert capsys.readouterr().out.count("Undone") == 1
 
 
 @pytest.fixture

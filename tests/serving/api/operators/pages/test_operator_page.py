@@ -395,10 +395,8 @@ def test_a_draft_keeps_its_changes_in_a_signed_field_and_is_limited() -> None:
         ({"about": "colour:red"}, "about"),
         ({"about": "brand:A", "act": "hide"}, "about"),
         ({"act": "delete"}, "act"),
-        ({"place": "1001"}, "place"),
         ({"place": "\N{ARABIC-INDIC DIGIT ONE}"}, "place"),
         ({"act": "boost", "factor": "inf"}, "factor"),
-        ({"until": "tomorrow"}, "until"),
         ({"until": "2026-12-24T23:00+01:00"}, "until"),
     ],
 )
