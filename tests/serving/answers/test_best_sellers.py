@@ -32,15 +32,12 @@ def test_everybody_and_each_segment_have_best_sellers() -> None:
     assert segment.personal
     assert everybody.entries[0].reason == "Bought by 90 customers in the last 28 days"
     assert len(everybody.entries) == len(ITEMS)
+    assert [BEST.segment_of(user) for user in (ANN, BOB, NEW, "0", "z")] == ["", "group_1", "group_1", "", ""]
 
 
 def test_a_placement_of_what_is_due_has_no_best_sellers() -> None:
     assert BEST.listing("again") is None
     assert BEST.filtered("again", Filters(), 3) is None
-
-
-def test_segments_are_found_by_user() -> None:
-    assert [BEST.segment_of(user) for user in (ANN, BOB, NEW, "0", "z")] == ["", "group_1", "group_1", "", ""]
 
 
 def test_rules_and_availability_apply() -> None:

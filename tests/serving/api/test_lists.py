@@ -65,15 +65,12 @@ async def test_each_answer_is_logged_as_it_was_shown(shop: Shop) -> None:
     assert (shown.batch_id, shown.model_version, shown.source, shown.placement) == (12, 3, "cache", "home")
 
 
-async def test_a_visitor_who_refuses_gets_an_answer_that_depends_on_no_person(shop: Shop) -> None:
-    read(await shop.client.get("/v1/users/7/recommendations?session=s&consent=false"))
-    assert shop.answers.requests == [ListRequest("home", Visitor(), 20)]
-    assert (shop.events.shown[0].user_key, shop.events.shown[0].consent) == (None, False)
-
-
-async def test_a_visitor_without_an_account_is_known_by_session_and_context(shop: Shop) -> None:
+async def test_a_visitor_is_known_by_session_and_context_and_after_a_refusal_by_nothing(shop: Shop) -> None:
     read(await shop.client.get("/v1/recommendations?session=s&context=x"))
     assert shop.answers.requests == [ListRequest("home", Visitor(None, of_device("s")), 20, 0, ("x",))]
+    read(await shop.client.get("/v1/users/7/recommendations?session=s&consent=false"))
+    assert shop.answers.requests[1:] == [ListRequest("home", Visitor(), 20)]
+    assert (shop.events.shown[1].user_key, shop.events.shown[1].consent) == (None, False)
 
 
 @pytest.mark.parametrize(("kind", "placement"), [("similar", "similar-items"), ("goes-with", "goes-well-with")])

@@ -67,7 +67,7 @@ def names(rows: list[dict[str, Any]]) -> list[str]:
     return [row["item_id"] for row in rows]
 
 
-def test_the_item_that_goes_best_with_a_product_comes_first_with_title_and_price(store: Engine) -> None:
+def test_what_goes_best_with_a_product_or_with_all_of_a_basket_comes_first_with_title_and_price(store: Engine) -> None:
     recommended = basket_recommendations(store, ["tea"])
     assert names(recommended) == ["milk", "cups", "jam"]
     assert recommended[0] == {
@@ -80,26 +80,17 @@ def test_the_item_that_goes_best_with_a_product_comes_first_with_title_and_price
         "fit": round(float(np.log(4)), 4),
     }
     assert names(basket_recommendations(store, ["tea"], k=2)) == ["milk", "cups"]
-
-
-def test_items_that_go_with_all_of_a_basket_come_first_and_nothing_of_it_comes_back(
-    store: Engine,
-) -> None:
     assert names(basket_recommendations(store, ["tea", "bread"])) == ["jam", "butter", "milk", "cups"]
     assert names(basket_recommendations(store, ["bread", "tea", "tea"])) == ["jam", "butter", "milk", "cups"]
 
 
-def test_items_that_a_user_likes_move_up_for_that_user(store: Engine, installation: Installation) -> None:
-    promote(installation, {"cups": 9, "jam": 5})
-    assert names(basket_recommendations(store, ["tea"], "ann")) == ["cups", "milk", "jam"]
-    assert names(basket_recommendations(store, ["tea"])) == ["milk", "cups", "jam"]
-
-
 @pytest.mark.parametrize("how", ["withdrew", "left"])
-def test_data_of_a_user_who_withdrew_consent_or_left_are_not_used(
+def test_items_that_a_user_likes_move_up_for_that_user_until_consent_is_withdrawn_or_the_user_left(
     store: Engine, installation: Installation, how: str
 ) -> None:
     promote(installation, {"cups": 9, "jam": 5})
+    assert names(basket_recommendations(store, ["tea"], "ann")) == ["cups", "milk", "jam"]
+    assert names(basket_recommendations(store, ["tea"])) == ["milk", "cups", "jam"]
     with store.begin() as connection:
         if how == "left":
             connection.execute(insert(suppressions).values(user_key="key", reason="left"))

@@ -137,15 +137,6 @@ def test_files_of_one_source_that_were_cut_short_are_one_line_and_their_ingest_c
     assert "Next: tailorbird ingest /sklep.toml '/rok/zamowienia*.csv'" in lines
 
 
-def test_a_list_shows_everything_about_each_recommendation(filled: Engine) -> None:
-    batch_id = status(filled)["batch"]["id"]
-    first = {"rank": 1, "item_id": "i1", "title": "Item 1", "score": 2.5, "reason": "why"}
-    second = {"rank": 2, "item_id": "i0", "title": "Item 0", "score": 1.5, "reason": "so"}
-    origin = {"url": None, "image": None, "model_version": 4, "batch_id": batch_id}
-    assert user_list(filled, "raw") == [first | origin, second | origin]
-    assert json.loads(json.dumps(user_list(filled, "raw"))) == user_list(filled, "raw")
-
-
 @pytest.mark.parametrize(
     "withdrawal",
     [
@@ -153,11 +144,17 @@ def test_a_list_shows_everything_about_each_recommendation(filled: Engine) -> No
         insert(suppressions).values(user_key="key", reason="asked for it"),
     ],
 )
-def test_a_user_who_withdrew_consent_is_shown_nothing_from_the_next_request_on(filled: Engine, withdrawal: Any) -> None:
-    assert user_list(filled, "raw")
+def test_a_list_shows_everything_until_its_user_withdraws_consent(filled: Engine, withdrawal: Any) -> None:
+    batch_id = status(filled)["batch"]["id"]
+    first = {"rank": 1, "item_id": "i1", "title": "Item 1", "score": 2.5, "reason": "why"}
+    second = {"rank": 2, "item_id": "i0", "title": "Item 0", "score": 1.5, "reason": "so"}
+    origin = {"url": None, "image": None, "model_version": 4, "batch_id": batch_id}
+    assert json.loads(json.dumps(user_list(filled, "raw"))) == [first | origin, second | origin]
+    assert example_users(filled, 2) == ["raw"]
+    assert example_users(filled, placement="basket") == []
     with filled.begin() as connection:
         connection.execute(withdrawal)
-    assert user_list(filled, "raw") == []
+    assert user_list(filled, "raw") == example_users(filled) == []
 
 
 @pytest.mark.parametrize("user", ["nobody", "key", "", "' OR true --"])
@@ -165,14 +162,6 @@ def test_an_unknown_id_has_no_list_and_is_reported(filled: Engine, user: str) ->
     with filled.connect() as connection, pytest.raises(UnknownUserError, match="Nobody with the id"):
         require_user_key(connection, user)
     assert user_list(filled, user) == []
-
-
-def test_somebody_with_a_list_can_be_shown(filled: Engine) -> None:
-    assert example_users(filled, 2) == ["raw"]
-    assert example_users(filled, placement="basket") == []
-    with filled.begin() as connection:
-        connection.execute(insert(suppressions).values(user_key="key", reason="asked for it"))
-    assert example_users(filled) == []
 
 
 def test_examples_are_looked_up_one_by_one_however_many_users_have_lists(filled: Engine) -> None:
@@ -239,22 +228,18 @@ def test_the_rest_of_the_status_is_shown_all_the_same(
     assert "home: not known whether fresh, batch" in capsys.readouterr().out
 
 
-def test_waiting_and_refused_rows_are_counted(database: str) -> None:
-    with engine(database).begin() as connection:
-        connection.execute(text(ROWS))
-        state = inbox_state(connection)
-    assert (state["waiting"], state["refused"]) == (4, 1)
-    assert state["oldest_seconds"] is not None
-    assert 60 <= state["oldest_seconds"] < 120
-
-
-def test_requests_for_lists_are_no_events_that_wait(database: str) -> None:
+def test_waiting_and_refused_rows_are_counted_and_requests_for_lists_are_none_of_them(database: str) -> None:
     asked = "VALUES ('bus', 'spring-1', 'score', 1, '{\"segment\": \"Regulars\"}', now() - interval '1 hour')"
     with engine(database).begin() as connection:
         connection.execute(
             text(f"INSERT INTO event_inbox (source, message_id, kind, key_version, payload, received_at) {asked}")
         )
         assert inbox_state(connection) == {"waiting": 0, "oldest_seconds": None, "refused": 0}
+        connection.execute(text(ROWS))
+        state = inbox_state(connection)
+    assert (state["waiting"], state["refused"]) == (4, 1)
+    assert state["oldest_seconds"] is not None
+    assert 60 <= state["oldest_seconds"] < 120
 
 
 def test_messages_on_disk_and_dropped_ones_are_counted(tmp_path: Path) -> None:

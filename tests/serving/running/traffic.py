@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
-from tests.serving.api.test_hostile_ids import EXACT, REFUSED
+from tests.serving.api.test_updates import EXACT, REFUSED
 from tests.serving.running.shop import USERS
 
 SESSIONS = 40

@@ -46,15 +46,11 @@ def test_only_messages_of_the_shop_are_shown(note: str) -> None:
     assert visit.note == ""
 
 
-@pytest.mark.parametrize("change", ["", "x", ".", "AAAA.00", "é.é"])
-def test_a_cookie_that_is_not_ours_is_no_visit(change: str) -> None:
-    assert known_visit(browser(change), SECRET) is None
-
-
-def test_a_changed_cookie_is_no_visit() -> None:
+def test_a_cookie_that_is_not_ours_or_was_changed_is_no_visit() -> None:
     cookie = written(Visit.new().agreeing(), SECRET)
     assert known_visit(browser(cookie), SECRET)
-    assert known_visit(browser("A" + cookie[1:]), SECRET) is None
+    for change in ("", "x", ".", "AAAA.00", "é.é", "A" + cookie[1:]):
+        assert known_visit(browser(change), SECRET) is None
     assert known_visit(browser(cookie), b"another secret") is None
 
 
