@@ -1,6 +1,5 @@
 """The real server on a free port, as `up` starts it."""
 
-import asyncio
 import http.client
 import os
 import socket
@@ -12,8 +11,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import uvicorn
-from uvicorn.server import ServerState
 
 from infra.configuration.settings import Settings
 from infra.services import data_docs, ports
@@ -21,7 +18,6 @@ from infra.services.data_docs import About
 from infra.services.endpoints import docs_login
 from infra.services.http_client import basic_auth, is_healthy
 from infra.supervisor import commands
-from serving.http import bounded_http
 from serving.http.bounded_http import CONNECTIONS
 
 
@@ -138,23 +134,3 @@ def test_clients_that_send_no_request_are_closed_and_keep_nobody_out(site: Site)
         assert site.get("/")[0] == 200
         held = [c for c in psutil.Process(site.pid).net_connections("tcp") if c.status == psutil.CONN_ESTABLISHED]
         assert len(held) <= CONNECTIONS
-
-
-def test_a_connection_without_a_request_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded_http, "SECONDS", 0.0)
-
-    async def silence() -> bytes:
-        config = uvicorn.Config(lambda *_: None)
-        server = await asyncio.get_running_loop().create_server(
-            lambda: bounded_http.BoundedProtocol(config, ServerState(), {}), "127.0.0.1", 0
-        )
-        async with server:
-            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-            try:
-                return await asyncio.wait_for(reader.read(), 10)
-            except ConnectionResetError:
-                return b""
-            finally:
-                writer.close()
-
-    assert asyncio.run(silence()) == b""

@@ -22,7 +22,6 @@ from serving.stores.catalogue import Catalogue
 from serving.stores.lists import Standing
 from serving.stores.rules import LayeredPlacements
 from tests.published import published, shelf
-from tests.serving.answers.live_scorer import LiveScorer
 from tests.serving.conftest import FaultyPostgres
 from tests.serving.made_up_shop import (
     ANN,
@@ -31,6 +30,7 @@ from tests.serving.made_up_shop import (
     NEW,
     PLACEMENTS,
     Holder,
+    MemoryScorer,
     becomes,
     champion,
     ids,
@@ -149,7 +149,7 @@ async def test_rules_of_operators_count_while_the_database_is_away(
         await asyncio.to_thread(server.start)
 
 
-class Scorer(LiveScorer):
+class Scorer(MemoryScorer):
     """A live scorer that only knows what the rules hide because of events."""
 
     def __init__(self, *hidden: str) -> None:

@@ -20,7 +20,6 @@ from serving.stores.lists import NOBODY
 from serving.stores.rules import LayeredPlacements
 from serving.stores.stores import Stores
 from tests.published import published, shelf
-from tests.serving.answers.live_scorer import LiveScorer
 from tests.serving.bundle_folders import write_bundle
 from tests.serving.made_up_shop import (
     ANN,
@@ -31,6 +30,7 @@ from tests.serving.made_up_shop import (
     NEW,
     PLACEMENTS,
     Holder,
+    MemoryScorer,
     becomes,
     champion,
     ids,
@@ -135,7 +135,7 @@ async def test_pages_and_filters_narrow_answers(stocked: tuple[str, Engine]) -> 
 
 
 async def test_live_scores_answer_what_no_batch_knows(stocked: tuple[str, Engine]) -> None:
-    scorer = LiveScorer()
+    scorer = MemoryScorer()
 
     async with serving(stocked[0], live=scorer) as service:
         basket = await service.recommend(request(None, context=("item-29",)))
@@ -195,7 +195,7 @@ async def test_of_a_published_due_list_only_what_was_bought_since_is_missing(
 async def test_best_sellers_leave_out_what_the_rules_hide_and_report_if_that_is_unknown(
     stocked: tuple[str, Engine],
 ) -> None:
-    scorer = LiveScorer()
+    scorer = MemoryScorer()
     scorer.overloaded = True
 
     async with serving(stocked[0], live=scorer) as service:
@@ -281,7 +281,7 @@ async def test_before_any_model_is_loaded_answers_are_empty_or_from_the_table(st
 
 
 async def test_a_bundle_alone_answers_without_any_store() -> None:
-    service = AnswerService(Holder(champion()), PLACEMENTS, None, LiveScorer())
+    service = AnswerService(Holder(champion()), PLACEMENTS, None, MemoryScorer())
     async with service.running():
         assert (await service.recommend(request(BOB))).source == "live"
         general = await service.recommend(request(None))

@@ -203,14 +203,11 @@ async def test_an_impossible_id_is_refused_everywhere(shop: Shop, hostile: str) 
     assert shop.events.messages == []
 
 
-async def test_an_empty_id_and_one_that_is_not_utf_8_are_refused(shop: Shop) -> None:
+async def test_an_empty_id_and_one_that_is_not_utf_8_are_refused_and_others_decoded_once(shop: Shop) -> None:
     for path in ("/v1/users//recommendations", "/v1/users/%ff/recommendations", "/v1/users/%C0%AF/recommendations"):
         assert (await shop.client.get(path)).status_code == 422
     assert (await shop.client.get("/v1/users/a/b/recommendations")).status_code == 404
     assert (await shop.client.put("/v1/users/a/", json={"consent": True})).status_code == 404
-
-
-async def test_ids_are_decoded_once() -> None:
     assert decoded_id(b"..") == ".."
     assert decoded_id(b"%2541") == "%41"
     assert checked_id("x" * 256) == "x" * 256

@@ -56,14 +56,11 @@ def test_a_call_has_pseudonyms_its_source_and_no_raw_id_but_the_users() -> None:
     assert found.effects.acted_on == ("cup",)
 
 
-def test_a_repeated_call_has_the_same_digest_whenever_it_is_sent() -> None:
+def test_a_repeated_call_has_the_same_digest_and_id_whenever_it_is_sent() -> None:
     call = click(messageId="m")
     first, again = message(call, "2026-11-29T11:59:00Z"), message(call, "2026-11-29T13:00:00Z")
     assert first.digest == again.digest
     assert first.digest != message(click(messageId="m", event="Product Added")).digest
-
-
-def test_a_call_without_an_id_gets_one_from_its_statements() -> None:
     first, again = message(click(), "2026-11-29T11:59:00Z"), message(click(), "2026-11-29T13:00:00Z")
     assert first.message_id.startswith("sha256:")
     assert first.message_id == again.message_id != message(click(userId="bob")).message_id
@@ -147,9 +144,6 @@ def test_a_refusal_counts_at_once_and_an_agreement_if_the_call_states_nothing_el
     assert (effects.answer, effects.stated_at) == (True, RECEIVED - timedelta(hours=1))
     assert effects.joined == ()
     assert message(identified | {"anonymousId": "d"}).effects.joined == (KEYS.of_device("d"),)
-
-
-def test_without_a_known_answer_the_mapping_decides_whether_clicks_count() -> None:
     assert not message(click()).effects.agrees
     assert message(click(), made=collector(consent="opt-out")).effects.agrees
     assert message(click(context=YES)).effects.agrees

@@ -15,7 +15,6 @@ from serving.events.clock import DatabaseClock
 from serving.events.impressions import ImpressionLog, ShownAnswer, is_logged, message_of
 from serving.events.message import Message, RefusedMessageError, Sender, feedback_message, user_message
 from serving.events.spool import Spool, SpoolFullError
-from serving.events.writer import EventWriter
 from serving.live.visitor_facts import latest_items, latest_items_of_all
 from tests.serving.events.inbox_database import InboxDatabase, click
 from tests.serving.made_up_shop import until
@@ -91,11 +90,12 @@ async def test_an_unusable_text_is_refused_to_its_caller_alone(inbox: InboxDatab
     assert inbox.ids() == ["m1", "m4"]
 
 
-def test_not_interested_hides_the_item_at_once(inbox: InboxDatabase) -> None:
+async def test_not_interested_hides_the_item_at_once(inbox: InboxDatabase) -> None:
     act = feedback_message({"kind": "not_interested", "item_id": "cup"}, Sender(1, "ann"), "m1")
     gone = feedback_message({"kind": "not_interested", "item_id": "cup"}, Sender(1, "eve"), "m2")
     inbox.rows("INSERT INTO suppressions (user_key, reason) VALUES ('eve', 'left')")
-    inbox.run(lambda writer: writer.write(act, gone))
+    async with inbox.writer() as writer:
+        await writer.write(act, gone)
     assert inbox.rows("SELECT user_key, kind, value FROM exclusions") == [("ann", "item", "cup")]
     assert inbox.rows("SELECT payload ->> 'event_type' FROM event_inbox WHERE user_key = 'ann'") == [("dislike",)]
 
@@ -246,38 +246,30 @@ def test_a_spool_whose_folder_cannot_be_made_refuses_like_a_full_one(tmp_path: P
         Spool(tmp_path / "file" / "spool", 3_000).append([click(1)])
 
 
-def test_another_process_replays_what_a_killed_one_left(inbox: InboxDatabase) -> None:
-    async def leave(writer: EventWriter) -> None:
+async def test_another_process_replays_what_a_killed_one_left(inbox: InboxDatabase) -> None:
+    async with inbox.writer() as writer:
         inbox.go_away()
         await writer.write(click(1), click(2))
-
-    async def take(writer: EventWriter) -> None:
+    with (inbox.folder / "open.jsonl").open("ab") as file:
+        file.write(b'0000 {"message_id": "cut sho')
+    async with inbox.writer() as writer:
         await writer.write(click(3))
         inbox.come_back()
         await until(writer.spool.is_empty)
         assert writer.counts.replayed == 3
-
-    inbox.run(leave)
-    with (inbox.folder / "open.jsonl").open("ab") as file:
-        file.write(b'0000 {"message_id": "cut sho')
-    inbox.run(take)
     assert inbox.ids() == ["m1", "m2", "m3"]
 
 
-def test_a_replay_that_was_cut_short_is_repeated_without_a_double(inbox: InboxDatabase) -> None:
-    async def leave(writer: EventWriter) -> None:
+async def test_a_replay_that_was_cut_short_is_repeated_without_a_double(inbox: InboxDatabase) -> None:
+    async with inbox.writer() as writer:
         inbox.go_away()
         await writer.write(*(click(number) for number in range(5)))
-
-    async def work(writer: EventWriter) -> None:
-        await until(writer.spool.is_empty)
-
-    inbox.run(leave)
     left = (inbox.folder / "open.jsonl").read_bytes()
     inbox.come_back()
-    inbox.run(work)
-    (inbox.folder / "segment-000000000001.jsonl").write_bytes(left)
-    inbox.run(work)
+    for _ in range(2):
+        async with inbox.writer() as writer:
+            await until(writer.spool.is_empty)
+        (inbox.folder / "segment-000000000001.jsonl").write_bytes(left)
     assert inbox.ids() == [f"m{number}" for number in range(5)]
 
 
@@ -297,8 +289,8 @@ def shown(number: int) -> ShownAnswer:
     return ShownAnswer(f"r{number}", "home", ["cup", "pan"], "table", 1, "ann", batch_id=3, model_version=2)
 
 
-def test_answers_are_durable_within_a_second_and_logging_takes_no_time(inbox: InboxDatabase) -> None:
-    async def work(writer: EventWriter) -> float:
+async def test_answers_are_durable_within_a_second_and_logging_takes_no_time(inbox: InboxDatabase) -> None:
+    async with inbox.writer() as writer:
         log = ImpressionLog(writer)
         await log.start()
         start = time.perf_counter()
@@ -307,9 +299,7 @@ def test_answers_are_durable_within_a_second_and_logging_takes_no_time(inbox: In
         took = time.perf_counter() - start
         await until(lambda: writer.counts.impressions["stored"] == 1000, 1.0)
         await log.close()
-        return took
-
-    assert inbox.run(work) / 1000 < 1e-4
+    assert took / 1000 < 1e-4
     rows = inbox.rows("SELECT kind, messages, payload FROM event_inbox ORDER BY inbox_id")
     assert sum(row.messages for row in rows) == 1000 > 10 * len(rows)
     ids = [one for row in rows for one in row.payload["recommendation_id"]]
@@ -334,37 +324,26 @@ async def test_answers_under_two_keys_are_two_messages_and_a_full_spool_counts_e
     assert [tuple(row) for row in inbox.rows("SELECT key_version, messages FROM event_inbox")] == [(1, 3), (2, 2)]
 
 
-def test_answers_have_the_same_row_with_and_without_the_spool(inbox: InboxDatabase) -> None:
-    about = {
-        "first_position": 4,
-        "batch_id": 3,
-        "model_version": 2,
-        "variant": "b",
-        "propensity": 0.25,
-        "consent": True,
-    }
+async def test_answers_have_the_same_row_with_and_without_the_spool(inbox: InboxDatabase) -> None:
+    about: dict[str, Any] = {"first_position": 4, "batch_id": 3, "model_version": 2, "variant": "b"}
+    about |= {"propensity": 0.25, "consent": True}
     answers = [
-        ShownAnswer("r1", "home", ("cup", 'pä"n\\'), "live", 2, "ann", "phone", **about),  # type: ignore[arg-type]
+        ShownAnswer("r1", "home", ("cup", 'pä"n\\'), "live", 2, "ann", "phone", **about),
         ShownAnswer("r2", "home", (), "popular", 2),
     ]
-    message = message_of(answers)
+    message, rows = message_of(answers), []
     columns = "source, kind, user_key, session_key, key_version, consent, payload, digest, received_at, messages"
-
-    def row_of(first: str, *more: str) -> tuple[object, ...]:
-        async def work(writer: EventWriter) -> None:
-            if more:
+    for is_down in (False, True):
+        async with inbox.writer() as writer:
+            if is_down:
                 inbox.go_away()
-            assert await writer.persist([message], Counter()) == [first]
-            if more:
-                inbox.come_back()
-                await until(writer.spool.is_empty)
-
-        inbox.run(work)
-        (found,) = inbox.rows(f"SELECT {columns} FROM event_inbox")
+            assert await writer.persist([message], Counter()) == ["spooled" if is_down else "stored"]
+            inbox.come_back()
+            await until(writer.spool.is_empty)
+        rows += inbox.rows(f"SELECT {columns} FROM event_inbox")
         inbox.rows("DELETE FROM event_inbox")
-        return tuple(found)
-
-    assert row_of("stored") == row_of("spooled", "returned")
+    assert len(rows) == 2
+    assert rows[0] == rows[1]
 
 
 def test_a_sample_is_the_same_every_time_and_has_its_share() -> None:

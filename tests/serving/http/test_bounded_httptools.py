@@ -12,7 +12,7 @@ import pytest
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from serving.http import bounded_httptools
+from serving.http import bounded_http, bounded_httptools
 from serving.http.bounded_httptools import LARGEST_HEAD, BoundedHttpToolsProtocol
 
 pytestmark = pytest.mark.anyio
@@ -33,11 +33,13 @@ async def _app(scope: Any, _: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def connected() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def connected(
+    protocol: type[asyncio.Protocol] = BoundedHttpToolsProtocol,
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     config = Config(_app, access_log=False)
     config.load()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: BoundedHttpToolsProtocol(config, ServerState(), {}), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: protocol(config, ServerState(), {}), "127.0.0.1", 0)  # type: ignore[call-arg]
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     try:
         yield reader, writer
@@ -76,9 +78,11 @@ async def test_requests_with_usual_heads_share_a_connection() -> None:
             assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
 
 
-async def test_a_connection_without_a_request_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded_httptools, "SECONDS", 0.01)
-    async with connected() as (reader, _):
+@pytest.mark.parametrize("module", [bounded_httptools, bounded_http])
+async def test_a_connection_without_a_request_is_closed(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SECONDS", 0.01)
+    protocol = module.BoundedProtocol if module is bounded_http else BoundedHttpToolsProtocol
+    async with connected(protocol) as (reader, _):
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await reader.readexactly(1)
 

@@ -69,12 +69,11 @@ def role(installation: Installation) -> Iterator[Roles]:
         one.dispose()
 
 
-def test_lists_are_read_by_the_reader(role: Roles) -> None:
+def test_lists_are_read_by_the_reader_and_what_needs_consent_or_the_champion_by_serving(
+    role: Roles, installation: Installation
+) -> None:
     assert [row["item_id"] for row in user_list(role(READER), "raw")] == ["i"]
     assert basket_recommendations(role(READER), ["i"]) == []
-
-
-def test_queries_that_need_consent_or_the_champion_are_answered_to_serving(role: Roles) -> None:
     with role(SERVING).connect() as connection:
         assert require_user_key(connection, "raw")
         with pytest.raises(UnknownUserError):
@@ -86,9 +85,6 @@ def test_queries_that_need_consent_or_the_champion_are_answered_to_serving(role:
     ):
         with pytest.raises(BundleRefusedError):  # all that is in the database was read
             query()
-
-
-def test_the_next_step_and_why_a_user_has_no_list_are_read_by_serving(role: Roles, installation: Installation) -> None:
     assert step(role(SERVING), installation.settings).command
     assert "Next: `tailorbird score home`" in why_empty(role(SERVING), installation.settings, "raw", "home")
 

@@ -83,7 +83,7 @@ def test_half_a_year_after_an_answer_the_visitor_is_asked_again_however_often_th
         assert known_visit(browser(written(answered, SECRET)), SECRET) == replace(answered, note="")
 
 
-def test_the_id_of_a_browser_exists_only_with_consent() -> None:
+def test_the_id_of_a_browser_exists_only_with_consent_and_a_sign_in_changes_the_tokens_of_forms() -> None:
     visit = Visit.new()
     assert visit.device is None
     agreed = visit.agreeing()
@@ -91,6 +91,8 @@ def test_the_id_of_a_browser_exists_only_with_consent() -> None:
     assert agreed.agreeing().device == agreed.device
     assert agreed.refusing().device is None
     assert agreed.signed_in("1").device == agreed.device
+    assert visit.signed_in("1").nonce != visit.nonce
+    assert replace(visit, note="added").nonce == visit.nonce
 
 
 @pytest.mark.parametrize("leave", [Visit.signed_out, lambda visit: visit.signed_in("2")])
@@ -101,25 +103,16 @@ def test_the_next_person_gets_nothing_of_a_household_and_answers_for_themselves(
         assert (visit.basket, visit.hidden, visit.agrees, visit.device) == ((), (), None, None)
 
 
-def test_the_basket_remembers_lists_only_with_consent() -> None:
+def test_the_basket_remembers_lists_only_with_consent_and_when_full_takes_more_of_what_it_has() -> None:
     visit = Visit.new().added(["milk"], {"milk": "list"})
     assert visit.basket == (Line("milk", 1),)
     agreed = visit.agreeing().added(["milk", "tea"], {"milk": "list"}).added(["milk"])
     assert agreed.basket == (Line("milk", 3, "list"), Line("tea", 1))
     assert agreed.refusing().basket == (Line("milk", 3), Line("tea", 1))
-
-
-def test_a_full_basket_takes_more_of_what_it_has_and_nothing_new() -> None:
     visit = Visit.new().added(str(number) for number in range(MOST_LINES))
     assert visit.added(["0"]).basket[0] == Line("0", 2)
     full = visit.added(["new"])
     assert (full.note, full.basket) == ("full", visit.basket)
-
-
-def test_a_sign_in_changes_the_tokens_of_forms() -> None:
-    visit = Visit.new()
-    assert visit.signed_in("1").nonce != visit.nonce
-    assert replace(visit, note="added").nonce == visit.nonce
 
 
 class Receiver:

@@ -304,8 +304,8 @@ async def test_an_old_value_is_used_while_one_request_renews_it(redis: Any) -> N
     await loads.close()
 
 
-async def test_an_error_reaches_all_who_wait_and_is_not_kept(redis: Any) -> None:
-    loads, source = SharedLoads(RedisStore(redis.url, 3.0)), Source()
+async def test_an_error_reaches_all_who_wait_and_is_not_kept_and_an_old_value_outlives_it(redis: Any) -> None:
+    loads, source = SharedLoads(RedisStore(redis.url, 3.0), fresh_seconds=0.01, stale_seconds=30), Source()
 
     async def broken() -> Loaded:
         await asyncio.sleep(0.01)
@@ -314,17 +314,7 @@ async def test_an_error_reaches_all_who_wait_and_is_not_kept(redis: Any) -> None
     results = await asyncio.gather(*(loads.get("key", broken) for _ in range(5)), return_exceptions=True)
     assert [type(result) for result in results] == [OSError] * 5
     assert await loads.get("key", source) == b"value 1"
-    await loads.close()
-
-
-async def test_an_old_value_outlives_errors_of_its_renewal(redis: Any) -> None:
-    loads = SharedLoads(RedisStore(redis.url, 3.0), fresh_seconds=0.01, stale_seconds=30)
-    await loads.get("key", Source())
     await asyncio.sleep(0.02)
-
-    async def broken() -> Loaded:
-        raise OSError
-
     for _ in range(3):
         assert await loads.get("key", broken) == b"value 1"
         await asyncio.sleep(0)

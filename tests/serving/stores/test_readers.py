@@ -8,11 +8,11 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from infra.database.engine import database_now
 from infra.database.engine import engine as engine_of
-from models.lists.rules.layer.rule_layer import NO_VERSION, AnyRule, HiddenItem, RuleLayer, RuleVersion
+from models.lists.rules.layer.rule_layer import NO_VERSION, HiddenItem, RuleLayer, RuleVersion
 from models.lists.rules.placement_config import Placement
 from serving.stores.catalogue import CatalogueReader
 from serving.stores.changes import UserChanges
@@ -93,25 +93,20 @@ async def _sees_a_transaction_that_commits_late(reader: CatalogueReader, engine:
     assert (reader.current.by_id["item-08"].price, reader.current.by_id["item-09"].price) == (8, 9)
 
 
-def test_the_newest_version_is_read_and_its_copy_replaces_it_without_the_database(
+async def test_the_newest_version_is_read_and_its_copy_replaces_it_without_the_database(
     database: str, tmp_path: Path
 ) -> None:
     engine, copy = engine_of(database), tmp_path / "serving" / "rules.json"
-
-    async def read() -> RuleReader:
-        postgres = Postgres(database, 1, 3.0)
-        reader = RuleReader(postgres, copy)
+    postgres = Postgres(database, 1, 3.0)
+    reader = RuleReader(postgres, copy)
+    await reader.refresh()
+    assert (reader.current, reader.read, copy.exists()) == (NO_VERSION, True, False)
+    with engine.connect() as connection:
+        assert abs(database_now(connection) - reader.now()) < timedelta(seconds=5)
+    for rules in ((pin("a"),), (HiddenItem(item="b"), boost("c", 2.0))):
+        store(engine, *rules)
         await reader.refresh()
-        assert (reader.current, reader.read, copy.exists()) == (NO_VERSION, True, False)
-        with engine.connect() as connection:
-            assert abs(database_now(connection) - reader.now()) < timedelta(seconds=5)
-        for rules in ((pin("a"),), (HiddenItem(item="b"), boost("c", 2.0))):
-            await asyncio.to_thread(store, engine, *rules)
-            await reader.refresh()
-        await postgres.close()
-        return reader
-
-    reader = asyncio.run(read())
+    await postgres.close()
     assert (reader.current.version, reader.current.layer.hidden) == (2, {"b"})
     later = RuleReader(Postgres(database, 1, 3.0), copy)
     later.read_copy()
@@ -121,22 +116,18 @@ def test_the_newest_version_is_read_and_its_copy_replaces_it_without_the_databas
     engine.dispose()
 
 
-def test_a_copy_of_another_database_gives_way_to_a_version_of_the_same_number(database: str, tmp_path: Path) -> None:
-    engine, copy = engine_of(database), tmp_path / "rules.json"
-
-    async def read(*rules: AnyRule) -> RuleReader:
-        await asyncio.to_thread(store, engine, *rules)
+async def test_a_copy_of_another_database_gives_way_to_a_version_of_the_same_number(
+    database: str, tmp_path: Path
+) -> None:
+    engine = engine_of(database)
+    for name in ("of the database before", "a"):
+        write(engine, "DELETE FROM operator_rules")
+        store(engine, pin(name))
         postgres = Postgres(database, 1, 3.0)
-        reader = RuleReader(postgres, copy)
+        reader = RuleReader(postgres, tmp_path / "rules.json")
         reader.read_copy()
         await reader.refresh()
         await postgres.close()
-        return reader
-
-    asyncio.run(read(pin("of the database before")))
-    with engine.begin() as connection:
-        connection.execute(text("DELETE FROM operator_rules"))
-    reader = asyncio.run(read(pin("a")))
     assert (reader.current.version, reader.current.layer.items) == (1, {"a"})
     engine.dispose()
 
