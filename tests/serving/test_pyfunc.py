@@ -74,11 +74,15 @@ def test_a_list_is_a_row_an_item_with_the_user_as_asked_and_the_run_it_comes_fro
     assert result["reason"].str.len().min() > 0
 
 
-def test_a_user_is_known_by_the_own_id_and_by_the_key(model: LoadedModel) -> None:
+def test_a_user_is_known_by_the_own_id_and_the_key_and_others_get_popular_items(model: LoadedModel) -> None:
     key = pseudonym("u001", KEY.encode())
     by_key = ask(model, user=[key], k=[5])
     assert set(by_key["user"]) == {key}
     assert list(by_key["item_id"]) == items(model, user="u001", k=5) != items(model, user="u002", k=5)
+    popular = ask(model, user=["nobody", "ab" * 32], k=[5, 5])
+    assert {parse(reason).kind for reason in popular["reason"]} == {"popular"}  # type: ignore[union-attr]
+    assert list(popular["item_id"][:5]) == list(popular["item_id"][5:])
+    assert items(model, user="nobody", k=5, exclude=["no such item"]) == list(popular["item_id"][:5])
 
 
 def test_each_row_has_its_own_length_placement_and_exclusions(model: LoadedModel) -> None:
@@ -95,15 +99,6 @@ def test_an_item_that_was_not_available_is_on_no_list(model: LoadedModel) -> Non
     result = items(model, user="u001", k=1000)
     assert len(result) == len(set(result)) == len(model.builder.items) - 1
     assert GONE not in result
-
-
-def test_an_unknown_user_gets_popular_items_and_an_unknown_item_is_ignored(
-    model: LoadedModel,
-) -> None:
-    popular = ask(model, user=["nobody", "ab" * 32], k=[5, 5])
-    assert {parse(reason).kind for reason in popular["reason"]} == {"popular"}  # type: ignore[union-attr]
-    assert list(popular["item_id"][:5]) == list(popular["item_id"][5:])
-    assert items(model, user="nobody", k=5, exclude=["no such item"]) == list(popular["item_id"][:5])
 
 
 def test_a_host_without_the_key_of_pseudonyms_answers_by_user_key_only(folder: Path) -> None:

@@ -235,7 +235,7 @@ async def test_a_pin_of_an_item_that_the_batch_hides_from_everybody_has_no_effec
         assert ids(await service.recommend(request())) == TABLE
 
 
-def test_boosts_are_prepared_once_for_all_lists_of_a_batch() -> None:
+async def test_boosts_are_prepared_once_for_all_lists_of_a_batch() -> None:
     prepared = 0
 
     class Boosts(tuple[ItemBoost, ...]):
@@ -255,12 +255,9 @@ def test_boosts_are_prepared_once_for_all_lists_of_a_batch() -> None:
     rules = PresentRules(LayeredPlacements(PLACEMENTS), lambda _: then, lambda: catalogue, best)
     listing = Listing(tuple(Entry(name, score, "x") for name, score in zip(TABLE, (0.9, 0.8, 0.7), strict=True)), 1, 7)
 
-    async def scenario() -> None:
-        for _ in range(20):
-            found = await rules.published(Search(None, request(), Selection(), ANN), listing)
-            assert [entry.item_id for entry in found.entries] == ["item-21", "item-20", "item-22"]
-
-    asyncio.run(scenario())
+    for _ in range(20):
+        found = await rules.published(Search(None, request(), Selection(), ANN), listing)
+        assert [entry.item_id for entry in found.entries] == ["item-21", "item-20", "item-22"]
     assert prepared == 1
 
 

@@ -213,15 +213,12 @@ def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
         parsed(body)
 
 
-def test_a_path_states_the_type_of_its_call() -> None:
+def test_a_path_states_the_type_of_its_call_and_a_batch_the_context_of_all_its_calls() -> None:
     calls = calls_of({"event": "Product Viewed", "sentAt": "now", "type": "identify"}, "track")
     assert (calls.calls[0]["type"], calls.sent_at) == ("track", "now")
-
-
-@pytest.mark.parametrize(("context", "read"), [({"ip": "::1"}, {"ip": "::1"}), (None, {}), ("x", {}), ([1], {})])
-def test_a_batch_states_a_context_for_all_its_calls(context: Any, read: JsonObject) -> None:
-    assert calls_of({"batch": [], "context": context}, None).context == read
-    assert calls_of({"event": "a", "context": context}, "track").context == {}
+    for context, read in (({"ip": "::1"}, {"ip": "::1"}), (None, {}), ("x", {}), ([1], {})):
+        assert calls_of({"batch": [], "context": context}, None).context == read
+        assert calls_of({"event": "a", "context": context}, "track").context == {}
 
 
 def test_a_batch_is_a_list_with_a_limit() -> None:

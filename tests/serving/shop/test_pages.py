@@ -367,15 +367,12 @@ def test_a_link_of_another_site_is_no_click_on_a_shelf(storefront: Storefront) -
     assert [one.get("event") for one in storefront.stated()] == [None, "Product Viewed"]
 
 
-@pytest.mark.parametrize("back", ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)"])
-def test_a_form_returns_only_to_this_shop(storefront: Storefront, back: str) -> None:
-    assert storefront.post("/basket/add", pick="1 item-1", back=back).headers["location"] == "/"
-
-
-def test_a_form_returns_to_the_product_whatever_its_id_is(storefront: Storefront) -> None:
+def test_a_form_returns_to_a_product_whatever_its_id_is_and_only_to_this_shop(storefront: Storefront) -> None:
     page = "/products/5%2525%20%C3%A4?list=a%26b"
     assert f'name="back" value="{page}"' in storefront.get(page)
     assert storefront.post("/basket/add", pick="1 item-1", back=page).headers["location"] == page
+    for back in ("//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)"):
+        assert storefront.post("/basket/add", pick="1 item-1", back=back).headers["location"] == "/"
 
 
 def test_hostile_titles_and_searches_are_text(storefront: Storefront) -> None:

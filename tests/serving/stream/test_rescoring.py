@@ -118,7 +118,8 @@ async def test_clicks_of_one_user_are_one_list_which_readers_and_the_api_see(sho
         entries = (await stores.lists.of_user("home", shop.key("ann"))).entries
         return [item for item, _, _ in entries or ()] == [item for item, _ in shop.shelf()]
 
-    async def clicked_and_scored(settlement: Settlement, rescoring: Rescoring, stores: Stores) -> None:
+    stores = Stores(address, request_seconds=5.0)
+    async with shop.consumer() as (settlement, rescoring), stores.running():
         assert await following(stores)  # in the cache of this API from now on
         first, second = shop.items[:2]
         for number, item in enumerate((first, second, first)):
@@ -126,11 +127,6 @@ async def test_clicks_of_one_user_are_one_list_which_readers_and_the_api_see(sho
         shop.due()
         assert await rescoring.round(shop.broker) == 1
         await until(lambda: following(stores))
-
-    async with shop.consumer() as (settlement, rescoring):
-        stores = Stores(address, request_seconds=5.0)
-        async with stores.running():
-            await clicked_and_scored(settlement, rescoring, stores)
     assert [source for _, source in before] == ["batch"] * 3
     assert [source for _, source in shop.shelf()] == ["live"] * 5
     assert not {item for item, _ in shop.shelf()} & {*shop.items[:2]}

@@ -122,20 +122,24 @@ def problem(function: LambdaFunction, sent: dict[str, Any]) -> tuple[int, str]:
     return body["status"], body["detail"]
 
 
-def test_the_documented_event_is_understood_and_refused_without_a_key(function: LambdaFunction) -> None:
+def test_the_documented_event_is_refused_without_a_key_and_other_formats_are_named(
+    function: LambdaFunction,
+) -> None:
     assert problem(function, DOCUMENTED)[0] == 401
     assert problem(function, event(USER, key="x" * 40))[0] == 401
     assert problem(function, {**DOCUMENTED, "headers": {"x-api-key": KEY}})[0] == 404
+    for sent in ({**DOCUMENTED, "version": "1.0"}, {"version": "2.0", "source": "aws.events"}, {}):
+        with pytest.raises(TailorbirdError, match=r"payload format 2\.0"):
+            function(sent, None)
 
 
-def test_events_are_answered_one_after_the_other_by_the_model_of_the_start(function: LambdaFunction) -> None:
+def test_events_are_answered_by_the_model_of_the_start_and_their_queries_decoded_once(
+    function: LambdaFunction,
+) -> None:
     first, again = (answer_to(function, event(USER, "k=5")) for _ in range(2))
     assert [item.item_id for item in first.items] == [item.item_id for item in again.items]
     assert (len(first.items), first.source, first.degraded) == (5, "live", False)
     assert first.recommendation_id != again.recommendation_id
-
-
-def test_the_query_stays_encoded_until_the_application_reads_it(function: LambdaFunction) -> None:
     plain = [item.item_id for item in answer_to(function, event(USER, "k=5")).items]
     query = f"k=4&exclude={plain[0]}&exclude=not%2Fsold%26known"
     assert [item.item_id for item in answer_to(function, event(USER, query)).items] == plain[1:]
@@ -194,12 +198,6 @@ def test_head_is_answered_without_a_body_and_html_as_text(function: LambdaFuncti
     assert (slot["statusCode"], slot["isBase64Encoded"]) == (200, False)
     assert slot["headers"]["content-type"].startswith("text/html")
     assert slot["body"].count("<li") == 2
-
-
-def test_another_format_and_an_event_without_a_request_are_named(function: LambdaFunction) -> None:
-    for sent in ({**DOCUMENTED, "version": "1.0"}, {"version": "2.0", "source": "aws.events"}, {}):
-        with pytest.raises(TailorbirdError, match=r"payload format 2\.0"):
-            function(sent, None)
 
 
 def test_a_missing_key_bundle_or_package_is_named_at_the_start(

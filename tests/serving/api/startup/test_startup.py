@@ -187,22 +187,11 @@ def slices_and_niceness(path: str) -> tuple[list[int], list[int]]:
     )
 
 
-def own_slice() -> int:
-    file = Path("/proc/self/sched")
-    stated = re.search(r"se\.slice +: +(\d+)", file.read_text()) if file.exists() else None
-    return int(stated[1]) if stated else 0
-
-
-def test_a_process_and_its_threads_get_short_slices_and_keep_their_niceness() -> None:
+def test_a_process_and_its_threads_get_short_slices_with_chrt_and_keep_their_niceness(tmp_path: Path) -> None:
+    usual, niceness = slices_and_niceness(str(tmp_path))  # without chrt nothing changes
+    assert niceness == [os.nice(0) + 3] * 2
     command = ["chrt", "--other", "--sched-runtime", "100000", "0", "true"]
-    if not own_slice() or subprocess.run(command, check=False, capture_output=True).returncode:
+    if not usual or subprocess.run(command, check=False, capture_output=True).returncode:
         pytest.skip("the kernel or chrt has no slices of one process")
-    before, niceness = own_slice(), os.nice(0) + 3
-    assert slices_and_niceness(os.environ["PATH"]) == ([100_000, 100_000], [niceness] * 2)
-    assert own_slice() == before
-
-
-def test_nothing_changes_without_chrt(tmp_path: Path) -> None:
-    found, niceness = slices_and_niceness(str(tmp_path))
-    assert found == [own_slice()] * len(found)
-    assert len(niceness) == 2
+    assert slices_and_niceness(os.environ["PATH"]) == ([100_000, 100_000], niceness)
+    assert 100_000 not in usual

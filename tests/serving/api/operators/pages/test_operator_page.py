@@ -179,11 +179,12 @@ def test_a_browser_that_names_another_host_is_refused(desk: Desk, host: str) -> 
     assert "Overview</h1>" not in answer.text
 
 
-def test_a_form_that_is_too_large_is_refused_before_it_is_kept(desk: Desk) -> None:
+def test_a_foreign_draft_and_a_form_that_is_too_large_are_refused(desk: Desk) -> None:
     desk.open(HOME)
     answer = desk.browser.post(f"{HOME}/save", data={"token": desk.hidden("token"), "draft": "x" * 200_000})
     assert answer.status_code == 413
     assert answer.headers["content-security-policy"] == POLICY
+    desk.send(f"{HOME}/preview", 403, draft=Draft(0, (PIN,)).written(b"another secret"))
 
 
 def test_a_name_is_needed_and_signing_out_ends_the_session(visitor: Desk) -> None:
@@ -203,11 +204,6 @@ def test_a_form_of_another_site_changes_nothing(desk: Desk, path: str) -> None:
         assert desk.browser.post(f"/operator/{path}", data={**fields, **token}).status_code == 403
     desk.browser.headers["origin"] = "http://evil.example"
     desk.send(f"/operator/{path}", 403, **fields)
-
-
-def test_a_foreign_draft_is_refused(desk: Desk) -> None:
-    desk.open(HOME)
-    desk.send(f"{HOME}/preview", 403, draft=Draft(0, (PIN,)).written(b"another secret"))
 
 
 def test_the_overview_shows_every_report_and_counts_that_add_up(desk: Desk) -> None:
