@@ -290,7 +290,7 @@ def test_the_rules_of_old_catalogues_do_not_stay_in_memory(models: dict[str, Mod
     rules.close()
 
 
-def test_what_is_aligned_with_the_model_or_prepared_for_the_placement_is_used_again(
+def test_parts_that_are_aligned_with_the_model_or_prepared_for_the_placement_are_used_again(
     models: dict[str, ModelHolder],
 ) -> None:
     model, now = models["als"].current(), Batch.goods

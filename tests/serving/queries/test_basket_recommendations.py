@@ -67,7 +67,7 @@ def names(rows: list[dict[str, Any]]) -> list[str]:
     return [row["item_id"] for row in rows]
 
 
-def test_what_goes_best_with_a_product_or_with_all_of_a_basket_comes_first_with_title_and_price(store: Engine) -> None:
+def test_items_that_go_best_with_a_product_or_all_of_a_basket_come_first_with_title_and_price(store: Engine) -> None:
     recommended = basket_recommendations(store, ["tea"])
     assert names(recommended) == ["milk", "cups", "jam"]
     assert recommended[0] == {

@@ -291,7 +291,7 @@ def test_a_row_of_a_csv_file_is_named_by_its_line_first(capsys: pytest.CaptureFi
     assert shown.startswith("Line 4 (row 3): id_conflict")
     shown = " ".join(shown.split())
     assert "If the new values are right, undo the batch of the earlier ones: tailorbird ledger undo BATCH." in shown
-    assert shown.index("ledger undo COMMITTED") < shown.index("Only if one order has several lines of an item")
+    assert shown.index("ledger undo BATCH") < shown.index("Only if one order has several lines of an item")
 
 
 @pytest.mark.usefixtures("narrow")
