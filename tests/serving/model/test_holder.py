@@ -1,7 +1,6 @@
 """The champion in memory: what replaces it, what does not, and what a start needs."""
 
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -188,22 +187,6 @@ def test_only_the_last_two_champions_are_kept(folders: Path) -> None:
     assert newest is not None
     assert newest.promotion_id == 4
     assert len([path for path in (folders / "copy").iterdir() if path.is_dir()]) == 2
-
-
-def test_a_notified_promotion_is_loaded_in_the_background(folders: Path) -> None:
-    source = Listed(folders / "first")
-    holder = ModelHolder(source, poll_seconds=60)
-    holder.open()
-    holder.start()
-    try:
-        source.promote(folders / "second", 2)
-        holder.notify()
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and holder.current().model_version != 2:  # type: ignore[union-attr]
-            time.sleep(0.02)
-        assert holder.current().model_version == 2  # type: ignore[union-attr]
-    finally:
-        holder.stop()
 
 
 def test_a_source_that_hangs_is_not_waited_for_if_there_is_a_copy(folders: Path, monkeypatch: Any) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -99,20 +98,6 @@ async def test_a_closed_port_is_reported_at_once() -> None:
                 await postgres.fetch("SELECT 1")
         assert clock() - started < 1
         assert postgres.breaker.is_open
-
-
-async def test_a_server_that_accepts_and_stays_silent_costs_the_limit_a_few_times() -> None:
-    clock, seconds = asyncio.get_running_loop().time, []
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
-        async with opened(address, seconds=0.1) as postgres:
-            for _ in range(20):
-                started = clock()
-                with pytest.raises(PostgresDownError):
-                    await postgres.fetch("SELECT 1")
-                seconds.append(clock() - started)
-    assert max(seconds) < 0.3
-    assert sum(one > 0.05 for one in seconds) <= 4
 
 
 async def test_a_refused_statement_does_not_end_the_connection(database: str, caplog: pytest.LogCaptureFixture) -> None:
