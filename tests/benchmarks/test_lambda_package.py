@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks.lambda_package import PACKAGES, ROOT, PackageError, build, megabytes, pinned
 from infra.bundles.manifest import BundleRefusedError
+from tests.serving.api.startup.test_aws_lambda import PACKAGES as IMPORTED
 from tests.serving.bundle_folders import write_bundle
-from tests.serving.test_bundle_imports import PACKAGES as IMPORTED
 
 
 def test_all_that_answers_import_is_in_the_package() -> None:

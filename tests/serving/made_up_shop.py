@@ -1,7 +1,7 @@
 """A made-up shop for tests of serving: a champion in memory, and a database with its lists."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -14,11 +14,12 @@ from infra.bundles.bundle import Bundle
 from models.lists.rules.placement_config import Placement
 from models.recommenders.baselines.most_popular import Config, MostPopular
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
-from serving.answers.answer import Answer
-from serving.answers.interfaces import LiveScorer
-from serving.answers.request import ListRequest, Visitor
+from serving.answers.answer import Answer, Entry, Listing
+from serving.answers.interfaces import Hidden, LiveScorer, LiveUnavailableError
+from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.answers.service import AnswerService
 from serving.model.loaded_model import LoadedModel
+from serving.stores.lists import Standing
 from serving.stores.rules import LayeredPlacements
 from serving.stores.stores import Stores
 from tests.published import published, shelf
@@ -52,6 +53,41 @@ class Holder:
 
     def current(self) -> LoadedModel | None:
         return self.model
+
+
+class MemoryScorer:
+    """A live scorer that shows the last items, and wants requests with a context."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[ListRequest, Standing]] = []
+        self.overloaded = False
+        self.hides = Hidden(frozenset(), complete=True)
+
+    async def hidden(self, _request: ListRequest) -> Hidden:
+        return self.hides
+
+    def wanted(self, request: ListRequest) -> bool:
+        return bool(request.context)
+
+    async def recommend(self, request: ListRequest, standing: Standing) -> Listing | None:
+        self.asked.append((request, standing))
+        if self.overloaded:
+            raise LiveUnavailableError
+        chosen = [name for name in reversed(ITEMS) if name not in request.context]
+        return Listing(tuple(Entry(name, 1.0, "live") for name in chosen), 1)
+
+    async def similar(self, item: str, request: ListRequest, standing: Standing) -> Listing | None:
+        assert item in ITEMS
+        return await self.recommend(request, standing)
+
+    async def goes_with(self, items: tuple[str, ...], request: ListRequest, standing: Standing) -> Listing | None:
+        assert set(items) <= set(ITEMS)
+        return await self.recommend(request, standing)
+
+    async def rank(self, request: RankRequest, _standing: Standing) -> Listing | None:
+        if self.overloaded:
+            raise LiveUnavailableError
+        return Listing(tuple(Entry(name, 1.0, "live") for name in reversed(request.items)), 1)
 
 
 def champion(version: int = 1, *, reverse: bool = False) -> Model:
@@ -116,16 +152,6 @@ async def serving(
     service = AnswerService(holder or Holder(champion()), placements, stores, live)
     async with stores.running(), service.running():
         yield service
-
-
-def run(stocked: tuple[str, Engine], scenario: Callable[[AnswerService], Awaitable[None]], **options: Any) -> None:
-    """Run a scenario with a service of its own."""
-
-    async def main() -> None:
-        async with serving(stocked[0], **options) as service:
-            await scenario(service)
-
-    asyncio.run(main())
 
 
 def request(user: str | None = ANN, k: int = 3, placement: str = "home", **others: Any) -> ListRequest:

@@ -1,6 +1,5 @@
 """The real server on a free port, as `up` starts it."""
 
-import asyncio
 import http.client
 import os
 import socket
@@ -12,8 +11,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import uvicorn
-from uvicorn.server import ServerState
 
 from infra.configuration.settings import Settings
 from infra.services import data_docs, ports
@@ -21,7 +18,6 @@ from infra.services.data_docs import About
 from infra.services.endpoints import docs_login
 from infra.services.http_client import basic_auth, is_healthy
 from infra.supervisor import commands
-from serving.http import bounded_http
 from serving.http.bounded_http import CONNECTIONS
 
 
@@ -89,16 +85,14 @@ def test_the_index_lists_the_batches_newest_first_with_their_verdicts(site: Site
     assert "<b>bold" not in text
 
 
-def test_a_batch_has_its_page(site: Site) -> None:
+def test_a_batch_has_its_page_until_it_is_kept_no_more_and_nothing_can_be_written(site: Site) -> None:
     publish(site.var, "b1", 1)
     assert site.get("/b1/") == (200, "<p>the page of b1</p>")
     assert site.get("/b1")[0] == 307
-
-
-def test_a_page_that_is_kept_no_more_is_answered_with_the_reason(site: Site) -> None:
     status, text = site.get("/long-gone/")
-    assert status == 404
-    assert "The pages of the newest 20 batches are kept" in text
+    assert (status, "The pages of the newest 20 batches are kept" in text) == (404, True)
+    assert site.get("/health", "") == (200, "ok")
+    assert [site.get("/", method=method)[0] for method in ("POST", "PUT", "DELETE")] == [405] * 3
 
 
 @pytest.mark.parametrize(
@@ -126,15 +120,6 @@ def test_no_path_leads_anywhere_else(site: Site, path: str) -> None:
     assert site.login.split(":")[1] not in text
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-def test_nothing_can_be_written(site: Site, method: str) -> None:
-    assert site.get("/", method=method)[0] == 405
-
-
-def test_whether_it_runs_may_be_asked_without_a_login(site: Site) -> None:
-    assert site.get("/health", "") == (200, "ok")
-
-
 def test_clients_that_send_no_request_are_closed_and_keep_nobody_out(site: Site) -> None:
     with ExitStack() as stack:
         place = ("127.0.0.1", site.port)
@@ -145,23 +130,3 @@ def test_clients_that_send_no_request_are_closed_and_keep_nobody_out(site: Site)
         assert site.get("/")[0] == 200
         held = [c for c in psutil.Process(site.pid).net_connections("tcp") if c.status == psutil.CONN_ESTABLISHED]
         assert len(held) <= CONNECTIONS
-
-
-def test_a_connection_without_a_request_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded_http, "SECONDS", 0.0)
-
-    async def silence() -> bytes:
-        config = uvicorn.Config(lambda *_: None)
-        server = await asyncio.get_running_loop().create_server(
-            lambda: bounded_http.BoundedProtocol(config, ServerState(), {}), "127.0.0.1", 0
-        )
-        async with server:
-            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-            try:
-                return await asyncio.wait_for(reader.read(), 10)
-            except ConnectionResetError:
-                return b""
-            finally:
-                writer.close()
-
-    assert asyncio.run(silence()) == b""

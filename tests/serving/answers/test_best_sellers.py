@@ -22,7 +22,7 @@ def first(listing: object, n: int = 3) -> list[str]:
     return [entry.item_id for entry in listing.entries[:n]]  # type: ignore[attr-defined]
 
 
-def test_everybody_and_each_segment_have_best_sellers() -> None:
+def test_everybody_and_each_segment_have_best_sellers_and_what_is_due_has_none() -> None:
     everybody, segment = BEST.listing("home"), BEST.listing("home", "group_1")
     assert first(everybody) == ITEMS[:3]
     assert first(segment) == ITEMS[:-4:-1]
@@ -32,15 +32,9 @@ def test_everybody_and_each_segment_have_best_sellers() -> None:
     assert segment.personal
     assert everybody.entries[0].reason == "Bought by 90 customers in the last 28 days"
     assert len(everybody.entries) == len(ITEMS)
-
-
-def test_a_placement_of_what_is_due_has_no_best_sellers() -> None:
+    assert [BEST.segment_of(user) for user in (ANN, BOB, NEW, "0", "z")] == ["", "group_1", "group_1", "", ""]
     assert BEST.listing("again") is None
     assert BEST.filtered("again", Filters(), 3) is None
-
-
-def test_segments_are_found_by_user() -> None:
-    assert [BEST.segment_of(user) for user in (ANN, BOB, NEW, "0", "z")] == ["", "group_1", "group_1", "", ""]
 
 
 def test_rules_and_availability_apply() -> None:
@@ -122,7 +116,7 @@ def test_new_items_are_ordered_by_first_event_or_appearance_and_were_sold_or_are
     assert undated == sorted(undated), "what is known since the first catalogue and was never sold comes last"
 
 
-def test_under_other_rules_only_the_changed_placement_is_built() -> None:
+def test_under_other_rules_the_changed_placement_is_built_alone_and_for_one_user_the_same_lists() -> None:
     pinned = {**PLACEMENTS, "home": Placement(k=10, rules=Rules(pin=[Pin(item="item-07", place=1)]))}
     other = BEST.under(pinned)
     assert first(other.listing("home"), 2) == ["item-07", "item-00"]
@@ -131,10 +125,7 @@ def test_under_other_rules_only_the_changed_placement_is_built() -> None:
     assert first(other.under(PLACEMENTS).listing("home")) == first(BEST.listing("home"))
     hiding = BEST.under({"home": Placement(rules=Rules(exclude_items=["item-00"]))})
     assert (hiding.placements.keys(), "item-00" in hiding.narrowed["home"]) == ({"home"}, False)
-
-
-def test_for_one_user_the_same_lists_are_built_and_no_others() -> None:
-    pinned = {"home": Placement(k=10, rules=Rules(pin=[Pin(item="item-07", place=1)]))}
+    pinned = {"home": pinned["home"]}
     everything = BEST.under(pinned).lists["home"]
     assert BEST.under(pinned, BOB).lists["home"] == {name: everything[name] for name in ("", "group_1")}
     assert BEST.under(pinned, "").lists["home"] == {"": everything[""]}

@@ -20,7 +20,6 @@ from serving.stores.lists import NOBODY
 from serving.stores.rules import LayeredPlacements
 from serving.stores.stores import Stores
 from tests.published import published, shelf
-from tests.serving.answers.live_scorer import LiveScorer
 from tests.serving.bundle_folders import write_bundle
 from tests.serving.made_up_shop import (
     ANN,
@@ -31,21 +30,22 @@ from tests.serving.made_up_shop import (
     NEW,
     PLACEMENTS,
     Holder,
+    MemoryScorer,
     becomes,
     champion,
     ids,
     request,
-    run,
     serving,
     until,
     write,
 )
 
+pytestmark = pytest.mark.anyio
 ANONYMOUS = Visitor()
 
 
-def test_each_source_answers_for_those_it_is_for(stocked: tuple[str, Engine]) -> None:
-    async def scenario(service: AnswerService) -> None:
+async def test_each_source_answers_for_those_it_is_for(stocked: tuple[str, Engine]) -> None:
+    async with serving(stocked[0]) as service:
         first = await service.recommend(request())
         assert (first.source, first.personal, first.degraded) == ("table", True, False)
         assert (first.model_version, ids(first)) == (1, ["item-20", "item-21", "item-22"])
@@ -66,11 +66,9 @@ def test_each_source_answers_for_those_it_is_for(stocked: tuple[str, Engine]) ->
         assert unlisted.source == "popular"
         assert "item-05" not in ids(unlisted)
 
-    run(stocked, scenario)
 
-
-def test_lists_about_an_item_that_no_catalogue_has_are_degraded(stocked: tuple[str, Engine]) -> None:
-    async def scenario(service: AnswerService) -> None:
+async def test_lists_about_an_item_that_no_catalogue_has_are_degraded(stocked: tuple[str, Engine]) -> None:
+    async with serving(stocked[0]) as service:
         for answer in (
             await service.similar("nothing", request(None, placement="similar-items")),
             await service.goes_with(("nothing", "nowhere"), request(None, placement="similar-items")),
@@ -79,10 +77,10 @@ def test_lists_about_an_item_that_no_catalogue_has_are_degraded(stocked: tuple[s
         both = await service.goes_with(("nothing", "item-05"), request(None, placement="similar-items"))
         assert not both.degraded
 
-    run(stocked, scenario)
 
-
-def test_an_item_that_only_pages_have_named_is_shown_nowhere_until_it_is_described(stocked: tuple[str, Engine]) -> None:
+async def test_an_item_that_only_pages_have_named_is_shown_nowhere_until_it_is_described(
+    stocked: tuple[str, Engine],
+) -> None:
     names = "item_id, title, attributes, available, batch_id, available_from"
     hidden = "('evil', 'Buy from me', '{}', true, '', 'infinity')"
     write(stocked[1], f"INSERT INTO items ({names}) VALUES {hidden}")
@@ -97,7 +95,7 @@ def test_an_item_that_only_pages_have_named_is_shown_nowhere_until_it_is_describ
         items = ({one.item.item_id for one in part} for part in (*found, asked))
         return [*items, *(set(ids(one)) for one in lists + more)]
 
-    async def scenario(service: AnswerService) -> None:
+    async with serving(stocked[0]) as service:
         assert not {"evil", "item-00"} & set().union(*await shown(service))
         assert await service.unknown_items(["evil"]) == set()  # its events count
         write(stocked[1], "UPDATE items SET available_from = NULL WHERE item_id IN ('evil', 'item-00')")
@@ -105,17 +103,15 @@ def test_an_item_that_only_pages_have_named_is_shown_nowhere_until_it_is_describ
         await until(lambda: service.upkeep.best and service.upkeep.best.newest.entries, 15)
         assert ids(await service.newest(request(None, k=30))) == ["evil"]
 
-    run(stocked, scenario)
 
-
-def test_an_item_is_known_as_soon_as_its_message_is_stored(stocked: tuple[str, Engine]) -> None:
+async def test_an_item_is_known_as_soon_as_its_message_is_stored(stocked: tuple[str, Engine]) -> None:
     def put(item: str, batch: str | None, moved: str | None) -> None:
         names = "source, message_id, kind, key_version, payload, batch_id, moved_at"
         row = "'api', CAST(:item AS text), 'item', 1, jsonb_build_object('item_id', CAST(:item AS text)), :batch"
         statement = f"INSERT INTO event_inbox ({names}) VALUES ({row}, CAST(:moved AS timestamptz))"
         write(stocked[1], statement, item=item, batch=batch, moved=moved)
 
-    async def scenario(service: AnswerService) -> None:
+    async with serving(stocked[0]) as service:
         asked = ["item-05", "waits", "moves", "gone", "nothing"]
         assert await service.unknown_items(asked) == {"waits", "moves", "gone", "nothing"}
         put("waits", None, None)
@@ -123,11 +119,9 @@ def test_an_item_is_known_as_soon_as_its_message_is_stored(stocked: tuple[str, E
         put("gone", "b", "2026-01-01")
         assert await service.unknown_items(asked) == {"gone", "nothing"}
 
-    run(stocked, scenario)
 
-
-def test_pages_and_filters_narrow_answers(stocked: tuple[str, Engine]) -> None:
-    async def scenario(service: AnswerService) -> None:
+async def test_pages_and_filters_narrow_answers(stocked: tuple[str, Engine]) -> None:
+    async with serving(stocked[0]) as service:
         second = await service.recommend(request(k=2, offset=2))
         assert [(item.rank, item.item_id) for item in second.items] == [(3, "item-22")]
         assert (await service.recommend(request(k=2, offset=40))).items == ()
@@ -139,13 +133,11 @@ def test_pages_and_filters_narrow_answers(stocked: tuple[str, Engine]) -> None:
         assert ids(await service.trending(request(None)))
         assert (await service.newest(request(None))).items == ()
 
-    run(stocked, scenario)
 
+async def test_live_scores_answer_what_no_batch_knows(stocked: tuple[str, Engine]) -> None:
+    scorer = MemoryScorer()
 
-def test_live_scores_answer_what_no_batch_knows(stocked: tuple[str, Engine]) -> None:
-    scorer = LiveScorer()
-
-    async def scenario(service: AnswerService) -> None:
+    async with serving(stocked[0], live=scorer) as service:
         basket = await service.recommend(request(None, context=("item-29",)))
         assert (basket.source, ids(basket)) == ("live", ITEMS[-2:-5:-1])
         assert (await service.recommend(request(NEW))).source == "live"
@@ -162,10 +154,8 @@ def test_live_scores_answer_what_no_batch_knows(stocked: tuple[str, Engine]) -> 
         ranked = await service.rank(RankRequest("home", Visitor(ANN), ("item-01", "item-22", "item-00")))
         assert (ranked.source, ids(ranked)) == ("table", ["item-22", "item-00", "item-01"])
 
-    run(stocked, scenario, live=scorer)
 
-
-def test_of_a_published_due_list_only_what_was_bought_since_is_missing(
+async def test_of_a_published_due_list_only_what_was_bought_since_is_missing(
     stocked: tuple[str, Engine], tmp_path: Path, own_var: Path
 ) -> None:
     """The champion knows no item of the list, as after a promotion, so that the live list is empty."""
@@ -181,35 +171,34 @@ def test_of_a_published_due_list_only_what_was_bought_since_is_missing(
     act += f"DO UPDATE SET {add}"
     asked = request(placement="again")
 
-    async def main() -> None:
-        stores = Stores(database, request_seconds=3.0)
-        placements = LayeredPlacements(PLACEMENTS, stores.rules)
-        async with live_scorer(models, placements, stores) as live, stores.running():
-            service = AnswerService(models, placements, stores, live)
-            async with service.running():
-                for kind, item, left in (
-                    ("click", "item-20", ["item-20", "item-21", "item-22"]),
-                    ("purchase", "item-29", ["item-20", "item-21", "item-22"]),
-                    ("purchase", "item-21", ["item-20", "item-22"]),
-                    ("purchase", "item-20", ["item-22"]),
-                    ("purchase", "item-22", []),
-                ):
-                    write(engine, act, ann=ANN, item=item, kind=kind)
-                    await until(lambda: live.wanted(asked))
-                    listing = await live.recommend(asked, NOBODY)
-                    assert listing is not None
-                    assert listing.entries == ()
-                    answer = await service.recommend(asked)
-                    assert (ids(answer), answer.degraded, answer.personal) == (left, False, True), (kind, item)
-
-    asyncio.run(main())
+    stores = Stores(database, request_seconds=3.0)
+    placements = LayeredPlacements(PLACEMENTS, stores.rules)
+    async with live_scorer(models, placements, stores) as live, stores.running():
+        service = AnswerService(models, placements, stores, live)
+        async with service.running():
+            for kind, item, left in (
+                ("click", "item-20", ["item-20", "item-21", "item-22"]),
+                ("purchase", "item-29", ["item-20", "item-21", "item-22"]),
+                ("purchase", "item-21", ["item-20", "item-22"]),
+                ("purchase", "item-20", ["item-22"]),
+                ("purchase", "item-22", []),
+            ):
+                write(engine, act, ann=ANN, item=item, kind=kind)
+                await until(lambda: live.wanted(asked))
+                listing = await live.recommend(asked, NOBODY)
+                assert listing is not None
+                assert listing.entries == ()
+                answer = await service.recommend(asked)
+                assert (ids(answer), answer.degraded, answer.personal) == (left, False, True), (kind, item)
 
 
-def test_best_sellers_leave_out_what_the_rules_hide_and_report_if_that_is_unknown(stocked: tuple[str, Engine]) -> None:
-    scorer = LiveScorer()
+async def test_best_sellers_leave_out_what_the_rules_hide_and_report_if_that_is_unknown(
+    stocked: tuple[str, Engine],
+) -> None:
+    scorer = MemoryScorer()
     scorer.overloaded = True
 
-    async def scenario(service: AnswerService) -> None:
+    async with serving(stocked[0], live=scorer) as service:
         scorer.hides = Hidden(frozenset({ITEMS[-1], "item-00"}), complete=True)
         newcomer = await service.recommend(request(NEW))
         assert (newcomer.source, ids(newcomer), newcomer.personal) == ("segment", ITEMS[-2:-5:-1], True)
@@ -222,32 +211,27 @@ def test_best_sellers_leave_out_what_the_rules_hide_and_report_if_that_is_unknow
         unknown = await service.popular(request(None))
         assert (ids(unknown), unknown.degraded) == (ITEMS[1:4], True)
 
-    run(stocked, scenario, live=scorer)
-
 
 @pytest.mark.parametrize("with_redis", [False, True])
-def test_withdrawn_consent_holds_within_a_second_in_every_process(
+async def test_withdrawn_consent_holds_within_a_second_in_every_process(
     stocked: tuple[str, Engine], with_redis: bool, redis: Any
 ) -> None:
     database, engine = stocked
     redis_url = redis.url if with_redis else None
 
-    async def main() -> None:
-        async with serving(database, redis_url) as one, serving(database, redis_url) as other:
-            for service in (one, other, one, other):
-                assert (await service.recommend(request())).personal
-            await asyncio.to_thread(write, engine, "UPDATE users SET consent = false WHERE user_key = :key", key=ANN)
-            for service in (one, other):
-                assert await becomes(service, request(), lambda answer: not answer.personal) < 1
-            assert (await other.recommend(request(BOB))).source in {"table", "cache"}
-            await asyncio.to_thread(write, engine, "UPDATE users SET consent = true WHERE user_key = :key", key=ANN)
-            await becomes(one, request(), lambda answer: answer.personal, 1)
-
-    asyncio.run(main())
+    async with serving(database, redis_url) as one, serving(database, redis_url) as other:
+        for service in (one, other, one, other):
+            assert (await service.recommend(request())).personal
+        await asyncio.to_thread(write, engine, "UPDATE users SET consent = false WHERE user_key = :key", key=ANN)
+        for service in (one, other):
+            assert await becomes(service, request(), lambda answer: not answer.personal) < 1
+        assert (await other.recommend(request(BOB))).source in {"table", "cache"}
+        await asyncio.to_thread(write, engine, "UPDATE users SET consent = true WHERE user_key = :key", key=ANN)
+        await becomes(one, request(), lambda answer: answer.personal, 1)
 
 
-def test_suppressions_and_exclusions_of_a_user_hold_within_a_second(stocked: tuple[str, Engine]) -> None:
-    async def scenario(service: AnswerService) -> None:
+async def test_suppressions_and_exclusions_of_a_user_hold_within_a_second(stocked: tuple[str, Engine]) -> None:
+    async with serving(stocked[0]) as service:
         await service.recommend(request())
         exclude = "INSERT INTO exclusions (user_key, kind, value) VALUES (:key, 'item', 'item-20')"
         await asyncio.to_thread(write, stocked[1], exclude, key=ANN)
@@ -257,11 +241,9 @@ def test_suppressions_and_exclusions_of_a_user_hold_within_a_second(stocked: tup
         assert await becomes(service, request(), lambda answer: ids(answer) == ITEMS[:3]) < 1
         assert not (await service.recommend(request())).personal
 
-    run(stocked, scenario)
 
-
-def test_an_item_that_the_visitor_hides_is_gone_from_the_next_answer(stocked: tuple[str, Engine]) -> None:
-    async def scenario(service: AnswerService) -> None:
+async def test_an_item_that_the_visitor_hides_is_gone_from_the_next_answer(stocked: tuple[str, Engine]) -> None:
+    async with serving(stocked[0]) as service:
         await service.recommend(request())
         service.hide(Visitor(ANN), "item-20")
         assert ids(await service.recommend(request())) == ["item-21", "item-22"]
@@ -271,13 +253,11 @@ def test_an_item_that_the_visitor_hides_is_gone_from_the_next_answer(stocked: tu
         assert "item-00" not in ids(await service.recommend(session))
         assert "item-00" in ids(await service.recommend(request(None)))
 
-    run(stocked, scenario)
 
-
-def test_new_lists_a_rollback_and_a_hidden_item_show_within_ten_seconds(stocked: tuple[str, Engine]) -> None:
+async def test_new_lists_a_rollback_and_a_hidden_item_show_within_ten_seconds(stocked: tuple[str, Engine]) -> None:
     engine = stocked[1]
 
-    async def scenario(service: AnswerService) -> None:
+    async with serving(stocked[0]) as service:
         old = await service.recommend(request())
         new = [("item-11", 0.5, "new"), ("item-12", 0.4, "new")]
         await asyncio.to_thread(published, engine, {ANN: new}, shelf("second", version=2, k=2))
@@ -291,43 +271,35 @@ def test_new_lists_a_rollback_and_a_hidden_item_show_within_ten_seconds(stocked:
         await asyncio.to_thread(write, engine, "DELETE FROM items WHERE item_id = 'item-20'")
         await becomes(service, request(), lambda answer: ids(answer) == ["item-21", "item-22"], 10)
 
-    run(stocked, scenario)
 
-
-def test_before_any_model_is_loaded_answers_are_empty_or_from_the_table(stocked: tuple[str, Engine]) -> None:
-    async def scenario(service: AnswerService) -> None:
+async def test_before_any_model_is_loaded_answers_are_empty_or_from_the_table(stocked: tuple[str, Engine]) -> None:
+    async with serving(stocked[0], holder=Holder(None)) as service:
         assert service.upkeep.best is None
         assert (await service.recommend(request())).source == "table"
         general = await service.recommend(request(None))
         assert (general.items, general.degraded) == ((), True)
 
-    run(stocked, scenario, holder=Holder(None))
+
+async def test_a_bundle_alone_answers_without_any_store() -> None:
+    service = AnswerService(Holder(champion()), PLACEMENTS, None, MemoryScorer())
+    async with service.running():
+        assert (await service.recommend(request(BOB))).source == "live"
+        general = await service.recommend(request(None))
+        assert (general.source, general.degraded, ids(general)) == ("popular", False, ITEMS[:3])
+        assert general.items[0].title is None
+    plain = AnswerService(Holder(champion()), PLACEMENTS)
+    async with plain.running():
+        assert (await plain.recommend(request(BOB))).source == "segment"
 
 
-def test_a_bundle_alone_answers_without_any_store() -> None:
-    async def main() -> None:
-        service = AnswerService(Holder(champion()), PLACEMENTS, None, LiveScorer())
-        async with service.running():
-            assert (await service.recommend(request(BOB))).source == "live"
-            general = await service.recommend(request(None))
-            assert (general.source, general.degraded, ids(general)) == ("popular", False, ITEMS[:3])
-            assert general.items[0].title is None
-        plain = AnswerService(Holder(champion()), PLACEMENTS)
-        async with plain.running():
-            assert (await plain.recommend(request(BOB))).source == "segment"
-
-    asyncio.run(main())
-
-
-def test_values_that_another_program_wrote_into_redis_are_replaced(stocked: tuple[str, Engine], redis: Any) -> None:
-    async def main() -> None:
-        async with serving(stocked[0], redis.url) as one:
-            first = await one.recommend(request())
-        for value in ("x", "abcdefgh", '"abcd[1]"'):
-            for key in re.findall(r"tailorbird:1:home\S+", redis.ask("KEYS *")):
-                redis.ask(f"SET {key} {value} EX 300")
-            async with serving(stocked[0], redis.url) as other:
-                answer = await other.recommend(request())
-                assert (answer.source, answer.items) == ("table", first.items)
-
-    asyncio.run(main())
+async def test_values_that_another_program_wrote_into_redis_are_replaced(
+    stocked: tuple[str, Engine], redis: Any
+) -> None:
+    async with serving(stocked[0], redis.url) as one:
+        first = await one.recommend(request())
+    for value in ("x", "abcdefgh", '"abcd[1]"'):
+        for key in re.findall(r"tailorbird:1:home\S+", redis.ask("KEYS *")):
+            redis.ask(f"SET {key} {value} EX 300")
+        async with serving(stocked[0], redis.url) as other:
+            answer = await other.recommend(request())
+            assert (answer.source, answer.items) == ("table", first.items)

@@ -1,10 +1,15 @@
-"""Real server processes: from a bundle folder, and of an installation."""
+"""Real server processes: from a bundle folder, of an installation, and stopped under load."""
 
+import asyncio
+import re
 import signal
 import socket
 import time
+from collections import Counter
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -13,6 +18,7 @@ from sqlalchemy import text
 
 from infra.installation import Installation
 from infra.keys import credentials
+from infra.keys.api_keys import create_secret
 from infra.keys.recorded_api_keys import NewKey, create_key
 from serving.api.replies.document import RecommendationList
 from tasks.monitoring.serving_metrics import read
@@ -20,6 +26,9 @@ from tests.serving.api.server_process import ServerProcess, installation_api, se
 from tests.serving.bundle_folders import offer, promote, write_bundle
 
 KEY = "k" * 40
+PATH = "/v1/users/7/recommendations"
+FEEDBACK = b'{"kind":"click","item_id":"item-1","user":"7"}'
+_LENGTH = re.compile(rb"content-length: (\d+)")
 
 
 @pytest.mark.usefixtures("own_var")
@@ -170,3 +179,121 @@ def _connect_again_and_again(place: tuple[str, int]) -> None:
     while time.monotonic() - began < 8:
         socket.create_connection(place, timeout=20).close()
         time.sleep(0.05)
+
+
+@dataclass
+class Clients:
+    """Clients of one server, with what they received."""
+
+    address: str
+    key: str
+    answers: Counter[str] = field(default_factory=Counter)
+    """By the kind of client."""
+    asked_to_close: Counter[str] = field(default_factory=Counter)
+    """The answers among them that end their connection."""
+    statuses: set[int] = field(default_factory=set)
+
+    async def pool(self) -> None:
+        """Use a pool of connections, as an application does; go on with new ones until they are refused."""
+        async with httpx.AsyncClient(base_url=self.address, headers={"x-api-key": self.key}) as client:
+
+            async def send() -> None:
+                while True:
+                    try:
+                        answer = await client.get(PATH)
+                    except (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError):
+                        return  # the caller compares the answers with the requests that the server began
+                    self._count("pool", answer.status_code, closes=answer.headers.get("connection") == "close")
+
+            await asyncio.gather(*(send() for _ in range(4)))
+
+    async def serial(self) -> None:
+        """Send the next request on the same connection after each answer, whatever the answer asks for."""
+        reader, writer = await self._connect()
+        while True:
+            writer.write(self._get())
+            if not await self._answered("serial", reader):
+                writer.close()
+                return
+
+    async def pipelined(self) -> None:
+        """Keep twenty requests on the way."""
+        reader, writer = await self._connect()
+        writer.write(self._get() * 20)
+        while await self._answered("pipelined", reader):
+            writer.write(self._get())
+        writer.close()
+
+    async def slow_body(self, go_on: asyncio.Event) -> None:
+        """Send one body in two parts."""
+        reader, writer = await self._connect()
+        more = f"content-type: application/json\r\ncontent-length: {len(FEEDBACK)}\r\n"
+        writer.write(self._head("POST", "/v1/feedback", more) + FEEDBACK[:10])
+        await go_on.wait()
+        writer.write(FEEDBACK[10:])
+        assert await self._answered("slow body", reader)
+        assert not await self._answered("slow body", reader)
+        writer.close()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        place = urlsplit(self.address)
+        return await asyncio.open_connection(place.hostname, place.port)
+
+    def _get(self) -> bytes:
+        return self._head("GET", PATH, "")
+
+    def _head(self, method: str, path: str, more: str) -> bytes:
+        return f"{method} {path} HTTP/1.1\r\nhost: shop\r\nx-api-key: {self.key}\r\n{more}\r\n".encode()
+
+    async def _answered(self, kind: str, reader: asyncio.StreamReader) -> bool:
+        """Read one answer; False at the end of the stream. A reset and a cut answer are errors."""
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError as error:
+            if error.partial:
+                raise
+            return False
+        length = _LENGTH.search(head)
+        assert length is not None
+        await reader.readexactly(int(length[1]))
+        self._count(kind, int(head.split(b" ", 2)[1]), closes=b"connection: close" in head)
+        return True
+
+    def _count(self, kind: str, status: int, *, closes: bool) -> None:
+        self.answers[kind] += 1
+        self.asked_to_close[kind] += closes
+        self.statuses.add(status)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.faults)])
+async def test_sigterm_under_load_loses_no_request_that_was_read(
+    tmp_path: Path,
+    anyio_backend: str,  # noqa: ARG001
+    workers: int,
+) -> None:
+    _, key = create_secret()
+    variables = {"FAKE_KEY": key, "FAKE_SECONDS": "0.02"}
+    more = ("--timeout-graceful-shutdown", "10", *(("--workers", "2") if workers > 1 else ()))
+    with serving("tests.serving.api.serve_fake:app", variables, tmp_path / "log", *more) as server:
+        clients, go_on = Clients(server.address, key), asyncio.Event()
+        kinds = [clients.pool(), clients.serial(), clients.serial(), clients.pipelined(), clients.pipelined()]
+        running = [asyncio.create_task(one) for one in (*kinds, clients.slow_body(go_on))]
+        await asyncio.sleep(0.5)
+        server.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(1.3)  # by now the server takes no connection any more
+        go_on.set()
+        await asyncio.gather(*running)
+        assert await asyncio.to_thread(server.process.wait, 15) == (0 if workers > 1 else -signal.SIGTERM)
+    log = server.log.read_text()
+    assert "Traceback" not in log
+    began = re.findall(r"began (\d+) lists and (\d+) messages", log)
+    assert len(began) == workers
+    lists, messages = (sum(map(int, counts)) for counts in zip(*began, strict=True))
+    answers = clients.answers
+    assert (answers.total() - answers["slow body"], answers["slow body"]) == (lists, messages)
+    assert clients.statuses == {200, 202}
+    # The clients on one connection learn it from their last answer; a pipeline has later requests that were read.
+    asked = {kind: count for kind, count in clients.asked_to_close.items() if kind != "pool"}
+    assert asked == {"serial": 2, "pipelined": 2, "slow body": 1}
+    assert min(answers.values()) >= 1

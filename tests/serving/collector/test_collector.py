@@ -1,5 +1,6 @@
-"""Calls become messages: pseudonyms, marks, faults, and what counts at once."""
+"""Bodies become calls, and calls messages: pseudonyms, marks, faults, and what counts at once."""
 
+import gzip
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,7 +12,18 @@ from hypothesis import strategies as st
 from infra.keys.credentials import Pseudonyms
 from models.ingest.segment.segment_mapping import SegmentMapping
 from models.primitives.json_types import JsonObject
-from serving.collector.bodies import MOST_CALL_BYTES, CallMessage, SentCalls, calls_of, parsed
+from serving.collector.bodies import (
+    MOST_BYTES,
+    MOST_CALL_BYTES,
+    MOST_CALLS,
+    BodyTooLargeError,
+    CallMessage,
+    SentCalls,
+    UnusableBodyError,
+    calls_of,
+    parsed,
+    unpacked,
+)
 from serving.collector.collector import Collector
 from tests.serving.api.fakes import PSEUDONYM_KEY
 
@@ -44,14 +56,11 @@ def test_a_call_has_pseudonyms_its_source_and_no_raw_id_but_the_users() -> None:
     assert found.effects.acted_on == ("cup",)
 
 
-def test_a_repeated_call_has_the_same_digest_whenever_it_is_sent() -> None:
+def test_a_repeated_call_has_the_same_digest_and_id_whenever_it_is_sent() -> None:
     call = click(messageId="m")
     first, again = message(call, "2026-11-29T11:59:00Z"), message(call, "2026-11-29T13:00:00Z")
     assert first.digest == again.digest
     assert first.digest != message(click(messageId="m", event="Product Added")).digest
-
-
-def test_a_call_without_an_id_gets_one_from_its_statements() -> None:
     first, again = message(click(), "2026-11-29T11:59:00Z"), message(click(), "2026-11-29T13:00:00Z")
     assert first.message_id.startswith("sha256:")
     assert first.message_id == again.message_id != message(click(userId="bob")).message_id
@@ -135,9 +144,6 @@ def test_a_refusal_counts_at_once_and_an_agreement_if_the_call_states_nothing_el
     assert (effects.answer, effects.stated_at) == (True, RECEIVED - timedelta(hours=1))
     assert effects.joined == ()
     assert message(identified | {"anonymousId": "d"}).effects.joined == (KEYS.of_device("d"),)
-
-
-def test_without_a_known_answer_the_mapping_decides_whether_clicks_count() -> None:
     assert not message(click()).effects.agrees
     assert message(click(), made=collector(consent="opt-out")).effects.agrees
     assert message(click(context=YES)).effects.agrees
@@ -149,19 +155,9 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS | st.text(max_size=3), inner, max_size=3),
     max_leaves=8,
 )
-MEMBERS = (
-    "type",
-    "event",
-    "userId",
-    "anonymousId",
-    "previousId",
-    "messageId",
-    "timestamp",
-    "sentAt",
-    "context",
-    "traits",
-)
-CALLS = st.dictionaries(st.sampled_from([*MEMBERS, "properties", "integrations"]), VALUES) | VALUES
+MEMBERS = ["type", "event", "userId", "anonymousId", "previousId", "messageId", "timestamp", "sentAt", "context"]
+MEMBERS += ["traits", "properties", "integrations"]
+CALLS = st.dictionaries(st.sampled_from(MEMBERS), VALUES) | VALUES
 
 
 @given(st.lists(CALLS, max_size=4), st.fixed_dictionaries({}, optional={"sentAt": VALUES, "context": VALUES}))
@@ -176,3 +172,49 @@ def test_whatever_a_batch_holds_each_call_is_a_message_and_the_sound_ones_are_ke
     kept = messages[-1]
     assert (kept.message_id, kept.user_id, kept.effects.acted_on) == ("sound", "ann", ("cup",))
     assert kept.payload["properties"] == {"product_id": "cup"}
+
+
+def test_a_gzip_body_is_unpacked_within_the_limit_of_a_batch() -> None:
+    body = b'{"batch": []}'
+    assert unpacked(gzip.compress(body), b"gzip") == unpacked(body, b"") == body
+    assert len(unpacked(gzip.compress(b" " * MOST_BYTES), b"gzip")) == MOST_BYTES
+    for large, encoding in ((gzip.compress(b" " * 100_000_000), b"gzip"), (b" " * (MOST_BYTES + 1), b"")):
+        with pytest.raises(BodyTooLargeError, match="512000 bytes"):
+            unpacked(large, encoding)
+    with pytest.raises(UnusableBodyError, match="no gzip"):
+        unpacked(body, b"gzip")
+    with pytest.raises(UnusableBodyError, match="incomplete"):
+        unpacked(gzip.compress(b"a" * 1000)[:-9], b"gzip")
+
+
+def test_values_that_json_or_postgres_forbid_do_not_cost_the_other_calls() -> None:
+    body = b'{"batch": [{"price": NaN, "name": "half \\ud83d", "n": 1' + b"0" * 400 + b'}, {"name": "a\\u0000b"}]}'
+    first, second = parsed(body)["batch"]
+    assert (first["price"], first["name"]) == (None, "half \N{REPLACEMENT CHARACTER}")
+    assert second == {"name": "a\N{REPLACEMENT CHARACTER}b"}
+    assert first["n"] is None
+    assert parsed(b'{"userId": 18446744073709551615, "price": NaN}') == {"userId": 2**64 - 1, "price": None}
+    assert json.dumps(parsed(b'{"a": 123456789012345678901234567890}')) == '{"a": 1.2345678901234568e+29}'
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"5", b"\xff", b"[" * 100_000, b'{"a": ' * 50_000])
+def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
+    with pytest.raises(UnusableBodyError, match=r"no valid JSON|no JSON object"):
+        parsed(body)
+
+
+def test_a_path_states_the_type_of_its_call_and_a_batch_the_context_of_all_its_calls() -> None:
+    calls = calls_of({"event": "Product Viewed", "sentAt": "now", "type": "identify"}, "track")
+    assert (calls.calls[0]["type"], calls.sent_at) == ("track", "now")
+    for context, read in (({"ip": "::1"}, {"ip": "::1"}), (None, {}), ("x", {}), ([1], {})):
+        assert calls_of({"batch": [], "context": context}, None).context == read
+        assert calls_of({"event": "a", "context": context}, "track").context == {}
+
+
+def test_a_batch_is_a_list_with_a_limit() -> None:
+    for batch in (None, {}, "x", 5):
+        with pytest.raises(UnusableBodyError, match="no list `batch`"):
+            calls_of({"batch": batch}, None)
+    assert len(calls_of({"batch": [{}] * MOST_CALLS}, None).calls) == MOST_CALLS
+    with pytest.raises(BodyTooLargeError, match="2500 calls"):
+        calls_of({"batch": [{}] * (MOST_CALLS + 1)}, None)

@@ -1,8 +1,7 @@
 """A database with an inbox, messages to send, and a switch that takes the database away."""
 
-import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,15 +49,6 @@ class InboxDatabase:
         finally:
             await writer.close()
             await pool.close()
-
-    def run(self, work: Callable[[EventWriter], Awaitable[T]], limit: int = 8 * MEGABYTE) -> T:
-        """Do this with a writer of its own."""
-
-        async def with_writer() -> T:
-            async with self.writer(limit) as writer:
-                return await work(writer)
-
-        return asyncio.run(with_writer())
 
     def rows(self, statement: str, **values: Any) -> list[Any]:
         with engine(self.url).begin() as connection:

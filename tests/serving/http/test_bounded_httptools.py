@@ -1,18 +1,29 @@
-"""Clients that send no request, or a head without end."""
+"""Clients that send no request, or a head without end, and the metrics of several workers."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from serving.http import bounded_httptools
+from serving.http import bounded_http, bounded_httptools
 from serving.http.bounded_httptools import LARGEST_HEAD, BoundedHttpToolsProtocol
 
 pytestmark = pytest.mark.anyio
+LOADED = """
+import sys
+from serving.http import metrics
+
+for version in sys.argv[1:]:
+    metrics.show_model(version, f"digest-{version}")
+print(*(line for line in metrics.exposition().decode().splitlines() if line.startswith("tailorbird_model_info{")))
+"""
 
 
 async def _app(scope: Any, _: Any, send: Any) -> None:
@@ -22,11 +33,13 @@ async def _app(scope: Any, _: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def connected() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def connected(
+    protocol: type[asyncio.Protocol] = BoundedHttpToolsProtocol,
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     config = Config(_app, access_log=False)
     config.load()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: BoundedHttpToolsProtocol(config, ServerState(), {}), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: protocol(config, ServerState(), {}), "127.0.0.1", 0)  # type: ignore[call-arg]
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     try:
         yield reader, writer
@@ -65,8 +78,28 @@ async def test_requests_with_usual_heads_share_a_connection() -> None:
             assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
 
 
-async def test_a_connection_without_a_request_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded_httptools, "SECONDS", 0.01)
-    async with connected() as (reader, _):
+@pytest.mark.parametrize("module", [bounded_httptools, bounded_http])
+async def test_a_connection_without_a_request_is_closed(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SECONDS", 0.01)
+    protocol = module.BoundedProtocol if module is bounded_http else BoundedHttpToolsProtocol
+    async with connected(protocol) as (reader, _):
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await reader.readexactly(1)
+
+
+def shown_after(*versions: str, folder: Path | None = None) -> str:
+    """What is shown after a process has loaded champions."""
+    variables = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    if folder is not None:
+        variables["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    done = subprocess.run([sys.executable, "-c", LOADED, *versions], capture_output=True, env=variables, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_only_the_loaded_champion_is_shown(tmp_path: Path, shares: bool) -> None:
+    folder = tmp_path if shares else None
+    assert shown_after("1", "2", folder=folder) == 'tailorbird_model_info{digest="digest-2",version="2"} 1.0'
+    # The worker in place of one that has died.
+    assert shown_after("3", folder=folder) == 'tailorbird_model_info{digest="digest-3",version="3"} 1.0'

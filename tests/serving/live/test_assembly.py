@@ -1,20 +1,23 @@
-"""The live scorer with the stores of an installation."""
+"""The live scorer with the stores of an installation, and who clicked lately, by the database."""
 
 import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 
 from infra.database.engine import engine
 from infra.database.schema.schema import items
 from models.lists.rules.placement_config import Placement
 from serving.answers.request import ListRequest, Visitor
 from serving.live.live_scorer import live_scorer
+from serving.live.visitor_facts import SessionClicks
 from serving.model.holder import ModelHolder
 from serving.model.sources import ChampionCopy, NewestPromotion
+from serving.stores.changes import Changes
 from serving.stores.lists import NOBODY
+from serving.stores.postgres import Postgres
 from serving.stores.stores import Stores
 from tests.serving.bundle_folders import promote, write_bundle
 
@@ -25,6 +28,11 @@ SHELVES = {
     "fruit": Placement.model_validate({"k": 5, "rules": {"include": {"items": ["i03"]}}}),
 }
 SOLD = [f"i{number:02}" for number in range(0, 45, 2)]
+
+CLICKED = text(
+    "INSERT INTO session_profiles (subject, items, expires_at) "
+    "VALUES (:subject, :items, now() + :seconds * interval '1 second')"
+)
 
 
 async def test_promotions_and_the_catalogue_are_followed_while_lists_are_asked_for(
@@ -54,4 +62,32 @@ async def test_promotions_and_the_catalogue_are_followed_while_lists_are_asked_f
             assert listing is not None
             assert len(listing.entries) == 5
             await asyncio.sleep(0.02)
+    engine(database).dispose()
+
+
+async def test_only_visitors_who_clicked_are_looked_up_and_new_clicks_are_noticed(database: str) -> None:
+    def click(subject: str, *items: str, seconds: int = 60) -> None:
+        with engine(database).begin() as connection:
+            connection.execute(CLICKED, {"subject": subject, "items": list(items), "seconds": seconds})
+
+    click("ann", "tea", "cup")
+    click("old", "tea", seconds=-60)
+
+    postgres, changes = Postgres(database, 2, 5.0), Changes(database)
+    clicks, listening = SessionClicks(postgres, postgres), asyncio.create_task(changes.run())
+    async with clicks.running(changes), asyncio.timeout(20):
+        ann, device = Visitor("ann"), Visitor("ann", "device")
+        while not (changes.connected and clicks.maybe(ann)):
+            await asyncio.sleep(0.02)
+        assert (await clicks.items(ann)).items == ("tea", "cup")
+        assert not clicks.maybe(Visitor("old"))
+        assert not clicks.maybe(Visitor())
+        assert (await clicks.items(Visitor("old"))).items == ()
+        await asyncio.to_thread(click, "device", "pan", "tea")
+        while not clicks.maybe(Visitor(None, "device")):
+            await asyncio.sleep(0.02)
+        assert (await clicks.items(device)).items == ("cup", "pan", "tea")
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    await postgres.close()
     engine(database).dispose()

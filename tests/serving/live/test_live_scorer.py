@@ -131,18 +131,17 @@ def test_filters_and_exclusions_leave_items_out_and_others_take_their_places(sco
     assert second[: len(first) - 2] == first[2:]
 
 
-def test_rank_orders_given_items_and_leaves_out_unknown_ones(scorer: LiveListScorer) -> None:
-    asked = ("i30", "i03", "unheard", "i41", "i03")
-    request = RankRequest("home", Visitor("u000"), asked)
-    assert sorted(ids(asyncio.run(scorer.rank(request, NOBODY)))) == ["i03", "i30", "i41"]
-
-
-def test_similar_items_and_items_of_a_basket_come_from_the_bundle(scorer: LiveListScorer) -> None:
+def test_similar_items_come_from_the_bundle_and_given_ones_are_ranked_without_unknown_ones(
+    scorer: LiveListScorer,
+) -> None:
     request = ListRequest("similar-items", ANYBODY, 6)
     similar = ids(asyncio.run(scorer.similar("i02", request, NOBODY)))
     assert similar
     assert "i02" not in similar
     assert asyncio.run(scorer.similar("unheard", request, NOBODY)) is None
+    asked = ("i30", "i03", "unheard", "i41", "i03")
+    ranked = asyncio.run(scorer.rank(RankRequest("home", Visitor("u000"), asked), NOBODY))
+    assert sorted(ids(ranked)) == ["i03", "i30", "i41"]
 
 
 def test_a_basket_goes_with_what_the_same_users_buy(models: dict[str, ModelHolder]) -> None:
@@ -291,7 +290,9 @@ def test_the_rules_of_old_catalogues_do_not_stay_in_memory(models: dict[str, Mod
     rules.close()
 
 
-def test_a_catalogue_that_is_aligned_with_the_model_is_not_aligned_again(models: dict[str, ModelHolder]) -> None:
+def test_parts_that_are_aligned_with_the_model_or_prepared_for_the_placement_are_used_again(
+    models: dict[str, ModelHolder],
+) -> None:
     model, now = models["als"].current(), Batch.goods
     assert model is not None
     known = ModelCatalogue.of(model, now)
@@ -299,16 +300,9 @@ def test_a_catalogue_that_is_aligned_with_the_model_is_not_aligned_again(models:
     assert rules.prepared(model, now, "home", SHELVES["home"], 10, NO_FACTS).catalogue is known
     later = Catalogue.of(now.by_id, 0.0)
     assert rules.prepared(model, later, "home", SHELVES["home"], 20, NO_FACTS).catalogue is not known
-    rules.close()
-
-
-def test_other_rules_use_what_is_prepared_for_the_placement(models: dict[str, ModelHolder]) -> None:
-    model, rules = models["als"].current(), RuleCache()
-    assert model is not None
     made = rules.prepared(model, None, "home", SHELVES["home"], 20, NO_FACTS)
     assert made.under(SHELVES["home"]) is made
-    item = str(model.items[3])
-    other = made.under(layered(SHELVES["home"], layer_of(HiddenItem(item=item))))
+    other = made.under(layered(SHELVES["home"], layer_of(HiddenItem(item=str(model.items[3])))))
     assert (other.placement.k, other.builder.cascade) == (20, made.builder.cascade)
     assert np.flatnonzero(made.rules.allowed & ~other.rules.allowed).tolist() == [3]
     rules.close()

@@ -1,7 +1,6 @@
 """The champion in memory: what replaces it, what does not, and what a start needs."""
 
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from infra.bundles.bundle import load
 from infra.bundles.manifest import sha256
+from serving.model import loaded_model
 from serving.model.holder import ModelHolder
+from serving.model.loaded_model import RankedUsers
 from serving.model.sources import Candidate, ChampionCopy
 from tests.serving.bundle_folders import write_bundle
+
+KEYS = ["ann", "bob", "cleo"]
 
 
 class Listed:
@@ -185,22 +189,6 @@ def test_only_the_last_two_champions_are_kept(folders: Path) -> None:
     assert len([path for path in (folders / "copy").iterdir() if path.is_dir()]) == 2
 
 
-def test_a_notified_promotion_is_loaded_in_the_background(folders: Path) -> None:
-    source = Listed(folders / "first")
-    holder = ModelHolder(source, poll_seconds=60)
-    holder.open()
-    holder.start()
-    try:
-        source.promote(folders / "second", 2)
-        holder.notify()
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and holder.current().model_version != 2:  # type: ignore[union-attr]
-            time.sleep(0.02)
-        assert holder.current().model_version == 2  # type: ignore[union-attr]
-    finally:
-        holder.stop()
-
-
 def test_a_source_that_hangs_is_not_waited_for_if_there_is_a_copy(folders: Path, monkeypatch: Any) -> None:
     copy, source, released = ChampionCopy(folders / "copy"), Listed(folders / "first"), Event()
     assert ModelHolder(source, copy).open() is not None
@@ -210,3 +198,43 @@ def test_a_source_that_hangs_is_not_waited_for_if_there_is_a_copy(folders: Path,
     released.set()
     assert opened is not None
     assert opened.model_version == 1
+
+
+class Pairs:
+    """A model whose candidates for the user at position `u` are the items `u` and `u + 1`."""
+
+    users = np.array(KEYS)
+
+    def __init__(self) -> None:
+        self.asked: list[list[int]] = []
+
+    def ranked(self, users: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        self.asked.append(users.tolist())
+        rows = np.repeat(np.arange(len(users)), 2)
+        items = np.stack([users, users + 1], axis=1).ravel()
+        return rows, items.astype(np.int64), items.astype(np.float32) / 2
+
+
+def listed(ranked: RankedUsers, user: int) -> tuple[list[int], list[float]]:
+    items, scores = ranked.of(user)
+    return items.tolist(), scores.tolist()
+
+
+def test_users_are_ranked_once_and_those_who_are_asked_for_together_in_one_call() -> None:
+    model = Pairs()
+    ranked = RankedUsers(model)  # type: ignore[arg-type]
+    assert listed(ranked, 1) == listed(ranked, 1) == ([1, 2], [0.5, 1.0])
+    ranked.rank(["cleo", "bob", "nobody", "ann", "ann"])
+    assert listed(ranked, 2) == ([2, 3], [1.0, 1.5])
+    assert listed(ranked, 0) == ([0, 1], [0.0, 0.5])
+    ranked.rank(KEYS)
+    assert model.asked == [[1], [2, 0]]
+
+
+def test_the_users_who_were_ranked_first_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Pairs()
+    ranked = RankedUsers(model)  # type: ignore[arg-type]
+    monkeypatch.setattr(loaded_model, "_REMEMBERED", 2)
+    for user in (0, 1, 2, 1, 0):
+        ranked.of(user)
+    assert model.asked == [[0], [1], [2], [0]]

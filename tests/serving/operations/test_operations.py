@@ -1,7 +1,7 @@
 """Rules, previews and reports on a real database, as the API uses them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from serving.stores.postgres import Postgres
 from serving.stores.rules import LayeredPlacements, RuleReader
 from serving.stores.stores import Stores
 from tests.published import published, shelf
-from tests.serving.made_up_shop import ANN, BOB, NEW, PLACEMENTS, Holder, champion, write
+from tests.serving.made_up_shop import ANN, BOB, NEW, PLACEMENTS, Holder, champion, ids, write
 from tests.serving.operator_rules import boost, pin, store
 
 pytestmark = pytest.mark.anyio
@@ -59,19 +59,6 @@ async def office(url: str, engine: Engine) -> AsyncIterator[Office]:
     async with stores.running(), service.running():
         yield Office(changes, Previews(service, live, stores.rules, changes), service, stores)
     live.close()
-
-
-def run(stocked: tuple[str, Engine], scenario: Callable[[Office], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with office(*stocked) as opened:
-            await scenario(opened)
-
-    asyncio.run(main())
-
-
-def ids(answer: Answer | None) -> list[str]:
-    assert answer is not None
-    return [item.item_id for item in answer.items]
 
 
 HOME = ListRequest("home", Visitor(ANN), 3)

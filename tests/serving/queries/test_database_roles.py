@@ -69,12 +69,11 @@ def role(installation: Installation) -> Iterator[Roles]:
         one.dispose()
 
 
-def test_lists_are_read_by_the_reader(role: Roles) -> None:
+def test_lists_are_read_by_the_reader_and_what_needs_consent_or_the_champion_by_serving(
+    role: Roles, installation: Installation
+) -> None:
     assert [row["item_id"] for row in user_list(role(READER), "raw")] == ["i"]
     assert basket_recommendations(role(READER), ["i"]) == []
-
-
-def test_queries_that_need_consent_or_the_champion_are_answered_to_serving(role: Roles) -> None:
     with role(SERVING).connect() as connection:
         assert require_user_key(connection, "raw")
         with pytest.raises(UnknownUserError):
@@ -86,9 +85,6 @@ def test_queries_that_need_consent_or_the_champion_are_answered_to_serving(role:
     ):
         with pytest.raises(BundleRefusedError):  # all that is in the database was read
             query()
-
-
-def test_the_next_step_and_why_a_user_has_no_list_are_read_by_serving(role: Roles, installation: Installation) -> None:
     assert step(role(SERVING), installation.settings).command
     assert "Next: `tailorbird score home`" in why_empty(role(SERVING), installation.settings, "raw", "home")
 
@@ -116,26 +112,23 @@ def test_rules_and_reports_of_operators_are_those_of_the_serving_role(role: Role
     assert champion_report.champion.version == 1
 
 
-def test_the_api_finds_waiting_items_counts_the_use_of_keys_and_knows_visitors_by_the_serving_role(
+@pytest.mark.anyio
+async def test_the_api_finds_waiting_items_counts_the_use_of_keys_and_knows_visitors_by_the_serving_role(
     role: Roles, installation: Installation
 ) -> None:
     put = item_message({"item_id": "waits", "title": "T"}, 1, "m")
     call = replace(click(1), charged=("key", 5))
     settings = installation.settings
-
-    async def use() -> None:
-        address = logins.address(settings, SERVING)
-        pool = await asyncpg.create_pool(**connection_options(address), min_size=0, max_size=1)
-        async with pool.acquire() as connection:
-            await store(connection, [put, call])
-            assert {row[0] for row in await connection.fetch(UNKNOWN_ITEMS, ["i", "waits", "nothing"])} == {"nothing"}
-            assert await connection.fetchval(ANY_IS_NEW, ["k"])
-        postgres = Postgres(address, 1, 5.0)
-        await RecordedKeys(Keyring(), postgres, settings.var / "keys.json").refresh()
-        await postgres.close()
-        await pool.close()
-
     role(SERVING)  # the roles exist
-    asyncio.run(use())
+    address = logins.address(settings, SERVING)
+    pool = await asyncpg.create_pool(**connection_options(address), min_size=0, max_size=1)
+    async with pool.acquire() as connection:
+        await store(connection, [put, call])
+        assert {row[0] for row in await connection.fetch(UNKNOWN_ITEMS, ["i", "waits", "nothing"])} == {"nothing"}
+        assert await connection.fetchval(ANY_IS_NEW, ["k"])
+    postgres = Postgres(address, 1, 5.0)
+    await RecordedKeys(Keyring(), postgres, settings.var / "keys.json").refresh()
+    await postgres.close()
+    await pool.close()
     with role(OPERATOR).connect() as connection:
         assert connection.execute(text("SELECT key_id, calls, bytes FROM key_usage")).all() == [("key", 1, 5)]

@@ -1,35 +1,46 @@
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from sqlalchemy import Engine, func, insert, text, update
 
+from flows.commands import services
 from infra import locks
 from infra.configuration.settings import Settings
 from infra.database.engine import engine
 from infra.database.schema.offers import why_not_sold
 from infra.database.schema.schema import ingest_batches, items, promotions, quarantine, reviews, suppressions, users
+from infra.installation import Installation
 from infra.keys.identity import remember
 from infra.overview.situation import step
+from models.lists.rules.placement_config import PlacementError
+from serving.events.spool import FOLDER, Spool, SpoolFullError
 from serving.queries import user_recommendations
-from serving.queries.status import status
+from serving.queries.freshness import FRESH, NEVER, judged
+from serving.queries.status import inbox_state, status
 from serving.queries.user_recommendations import UnknownUserError, example_users, require_user_key, user_list
 from serving.terminal.status import print_status
 from tasks.scoring import batch_state
 from tests.published import published
+from tests.serving.events.inbox_database import click
+
+ROWS = """
+    INSERT INTO event_inbox (source, message_id, kind, key_version, payload, received_at, moved_at, outcome)
+    VALUES ('api', 'm0', 'answers', 1, '{"recommendation_id": ["r1", "r2"]}', now(), NULL, NULL),
+        ('api', 'm1', 'event', 1, '{}', now() - interval '1 minute', NULL, NULL),
+        ('api', 'm2', 'event', 1, '{}', now(), NULL, NULL),
+        ('api', 'm3', 'event', 1, '{}', now() - interval '1 hour', now(), 'moved'),
+        ('api', 'm4', 'event', 1, '{}', now() - interval '1 hour', now(), 'refused')"""
 
 
 @pytest.fixture
-def empty(database: str) -> Engine:
-    return engine(database)
-
-
-@pytest.fixture
-def filled(empty: Engine) -> Engine:
+def filled(database: str) -> Engine:
     """Two batches in the ledger, a champion, a challenger, and one user with a list of two."""
+    empty = engine(database)
     counts = {"read": 10, "accepted": 6, "quarantined": 2, "duplicate": 1, "routed": 1}
     line = {"dataset": "events", "source": "s", "location": "l", "status": "committed", "consent": "c", **counts}
     goods = [{"item_id": f"i{n}", "title": f"Item {n}", "attributes": {}, "available": True} for n in range(2)]
@@ -54,16 +65,6 @@ def filled(empty: Engine) -> Engine:
     home = batch_state.BatchSpec("home", "run", 4, "v1", 2)
     published(empty, {"key": [("i1", 2.5, "why"), ("i0", 1.5, "so")]}, home)
     return empty
-
-
-def test_an_empty_installation_has_a_status(empty: Engine) -> None:
-    zeros = dict.fromkeys(("read", "accepted", "quarantined", "duplicate", "suppressed", "routed"), 0)
-    none = dict.fromkeys(("champion", "challenger", "batch"))
-    inbox = {"waiting": 0, "oldest_seconds": None, "refused": 0}
-    assert (
-        status(empty)
-        == {"ledger": zeros, "waiting": 0, "unconfirmed": 0, "unfinished": [], "placements": [], "inbox": inbox} | none
-    )
 
 
 def test_a_status_sums_the_ledger_and_names_champion_challenger_and_batch(filled: Engine) -> None:
@@ -136,15 +137,6 @@ def test_files_of_one_source_that_were_cut_short_are_one_line_and_their_ingest_c
     assert "Next: tailorbird ingest /sklep.toml '/rok/zamowienia*.csv'" in lines
 
 
-def test_a_list_shows_everything_about_each_recommendation(filled: Engine) -> None:
-    batch_id = status(filled)["batch"]["id"]
-    first = {"rank": 1, "item_id": "i1", "title": "Item 1", "score": 2.5, "reason": "why"}
-    second = {"rank": 2, "item_id": "i0", "title": "Item 0", "score": 1.5, "reason": "so"}
-    origin = {"url": None, "image": None, "model_version": 4, "batch_id": batch_id}
-    assert user_list(filled, "raw") == [first | origin, second | origin]
-    assert json.loads(json.dumps(user_list(filled, "raw"))) == user_list(filled, "raw")
-
-
 @pytest.mark.parametrize(
     "withdrawal",
     [
@@ -152,11 +144,17 @@ def test_a_list_shows_everything_about_each_recommendation(filled: Engine) -> No
         insert(suppressions).values(user_key="key", reason="asked for it"),
     ],
 )
-def test_a_user_who_withdrew_consent_is_shown_nothing_from_the_next_request_on(filled: Engine, withdrawal: Any) -> None:
-    assert user_list(filled, "raw")
+def test_a_list_shows_everything_until_its_user_withdraws_consent(filled: Engine, withdrawal: Any) -> None:
+    batch_id = status(filled)["batch"]["id"]
+    first = {"rank": 1, "item_id": "i1", "title": "Item 1", "score": 2.5, "reason": "why"}
+    second = {"rank": 2, "item_id": "i0", "title": "Item 0", "score": 1.5, "reason": "so"}
+    origin = {"url": None, "image": None, "model_version": 4, "batch_id": batch_id}
+    assert json.loads(json.dumps(user_list(filled, "raw"))) == [first | origin, second | origin]
+    assert example_users(filled, 2) == ["raw"]
+    assert example_users(filled, placement="basket") == []
     with filled.begin() as connection:
         connection.execute(withdrawal)
-    assert user_list(filled, "raw") == []
+    assert user_list(filled, "raw") == example_users(filled) == []
 
 
 @pytest.mark.parametrize("user", ["nobody", "key", "", "' OR true --"])
@@ -164,14 +162,6 @@ def test_an_unknown_id_has_no_list_and_is_reported(filled: Engine, user: str) ->
     with filled.connect() as connection, pytest.raises(UnknownUserError, match="Nobody with the id"):
         require_user_key(connection, user)
     assert user_list(filled, user) == []
-
-
-def test_somebody_with_a_list_can_be_shown(filled: Engine) -> None:
-    assert example_users(filled, 2) == ["raw"]
-    assert example_users(filled, placement="basket") == []
-    with filled.begin() as connection:
-        connection.execute(insert(suppressions).values(user_key="key", reason="asked for it"))
-    assert example_users(filled) == []
 
 
 def test_examples_are_looked_up_one_by_one_however_many_users_have_lists(filled: Engine) -> None:
@@ -191,3 +181,71 @@ def test_examples_are_looked_up_one_by_one_however_many_users_have_lists(filled:
     assert example_users(filled, 3) == ["raw", "u10", "u100"]
     assert "uq_users_user_id" in plan
     assert "Sort" not in plan
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "placements.toml").write_text("[home]\nfresh_hours = 24\n[email]\nfresh_hours = 1.5\n[new]\n")
+    return Settings(placements=str(tmp_path / "placements.toml"))
+
+
+def shown(placement: str, hours: float) -> dict[str, Any]:
+    return {"placement": placement, "batch_id": 1, "hours": hours}
+
+
+@pytest.mark.parametrize(
+    ("row", "state"),
+    [
+        (shown("home", 24), FRESH),
+        (shown("email", 1.6), "stale: 2 hours old, 1.5 are allowed"),
+        (shown("home", 1) | {"model_version": 2}, "made by version 2, but version 3 is the champion"),
+        (
+            shown("home", 1) | {"moved_by": "ann", "lists": 20, "users": 1400},
+            "rolled back; at least 1,380 of 1,400 users have none",
+        ),
+        (shown("home", 1) | {"moved_by": "ann", "lists": 1400, "users": 1400}, FRESH),
+        (shown("old", 1), "no longer configured; its last lists stay"),
+    ],
+)
+def test_lists_are_fresh_if_they_are_configured_young_of_the_champion_and_not_rolled_back(
+    settings: Settings, row: dict[str, Any], state: str
+) -> None:
+    first, *missing = judged([{"model_version": 3} | row], settings, champion_version=3)
+    assert (first["placement"], first["state"]) == (row["placement"], state)
+    others = [name for name in ("home", "email", "new") if name != row["placement"]]
+    assert [(one["placement"], one["state"]) for one in missing] == [(name, NEVER) for name in others]
+
+
+def test_the_rest_of_the_status_is_shown_all_the_same(
+    settings: Settings, installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(settings.placements).write_text("[home]\nfresh_hours = 0\n")
+    monkeypatch.setenv("TAILORBIRD_PLACEMENTS", settings.placements)
+    monkeypatch.setattr("infra.supervisor.probes.reachable", lambda _: {"postgres": True})
+    published(installation.engine, {"ann": [("i1", 1.0, "a")]})
+    with pytest.raises(PlacementError, match=r"home\.fresh_hours"):
+        services.status()
+    assert "home: not known whether fresh, batch" in capsys.readouterr().out
+
+
+def test_waiting_and_refused_rows_are_counted_and_requests_for_lists_are_none_of_them(database: str) -> None:
+    asked = "VALUES ('bus', 'spring-1', 'score', 1, '{\"segment\": \"Regulars\"}', now() - interval '1 hour')"
+    with engine(database).begin() as connection:
+        connection.execute(
+            text(f"INSERT INTO event_inbox (source, message_id, kind, key_version, payload, received_at) {asked}")
+        )
+        assert inbox_state(connection) == {"waiting": 0, "oldest_seconds": None, "refused": 0}
+        connection.execute(text(ROWS))
+        state = inbox_state(connection)
+    assert (state["waiting"], state["refused"]) == (4, 1)
+    assert state["oldest_seconds"] is not None
+    assert 60 <= state["oldest_seconds"] < 120
+
+
+def test_messages_on_disk_and_dropped_ones_are_counted(tmp_path: Path) -> None:
+    assert Spool(tmp_path / FOLDER, 0).state() == {"messages": 0, "dropped": 0, "refused": 0}
+    spool = Spool(tmp_path / FOLDER, 500)
+    spool.append([click(1)])
+    with pytest.raises(SpoolFullError):
+        spool.append([click(2), click(3)])
+    assert Spool(tmp_path / FOLDER, 0).state() == {"messages": 1, "dropped": 2, "refused": 0}

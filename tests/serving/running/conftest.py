@@ -9,8 +9,7 @@ import pytest
 from infra.services.embedded_postgres import EmbeddedPostgres
 from tests.conftest import fresh_database
 from tests.installations import chosen
-from tests.serving.conftest import RedisServer
-from tests.serving.faulty_postgres import FaultyPostgres
+from tests.serving.conftest import FaultyPostgres, RedisServer
 from tests.serving.running.shop import RunningShop, running
 
 

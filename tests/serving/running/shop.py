@@ -19,8 +19,7 @@ from infra.keys.recorded_api_keys import NewKey, create_key
 from tests.published import published, shelf
 from tests.serving.api.server_process import ServerProcess, installation_api
 from tests.serving.bundle_folders import offer, promote, write_bundle
-from tests.serving.conftest import RedisServer
-from tests.serving.faulty_postgres import FaultyPostgres
+from tests.serving.conftest import FaultyPostgres, RedisServer
 
 USERS: Final = [f"user-{number}" for number in range(102)]
 WORKERS: Final = 2

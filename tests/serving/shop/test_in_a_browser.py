@@ -274,20 +274,6 @@ def test_on_a_phone_every_page_fits_and_passes_axe(shop: Shop, chromium: Browser
     context.close()
 
 
-def test_without_scripts_a_search_finds_a_product_and_hostile_words_are_text(shop: Shop, chromium: Browser) -> None:
-    context = chromium.new_context(java_script_enabled=False, user_agent=AGENT)
-    page = context.new_page()
-    page.goto(shop.address)
-    page.get_by_label("Search for products").fill("item i08")
-    page.get_by_role("button", name="Search").click()
-    page.get_by_role("link", name="Item i08").click()
-    assert page.get_by_role("heading", level=1).inner_text() == "Item i08"
-    page.get_by_label("Search for products").fill(HOSTILE)
-    page.get_by_role("button", name="Search").click()
-    assert page.get_by_role("heading", level=1).inner_text() == f"Products for “{HOSTILE}”"
-    context.close()
-
-
 def test_a_hostile_title_is_text_and_runs_nothing(visitor: Visitor) -> None:
     for path in ("/products/i06", "/search?q=script", "/products/i05"):
         visitor.open(path)

@@ -141,9 +141,9 @@ async def test_a_consumer_goes_on_after_its_broker_was_killed_and_after_an_error
             raise errors.pop()
         return await getmany(consumer, **options)
 
-    async def work() -> None:
-        monkeypatch.setattr(aiokafka.AIOKafkaConsumer, "getmany", failing_once)
-        monkeypatch.setitem(binding._OPTIONS, "session_timeout_ms", 6_000)  # this broker refuses shorter ones
+    monkeypatch.setattr(aiokafka.AIOKafkaConsumer, "getmany", failing_once)
+    monkeypatch.setitem(binding._OPTIONS, "session_timeout_ms", 6_000)  # this broker refuses shorter ones
+    async with AsyncExitStack() as stack:
         with broker_with_disk(tmp_path, port) as kafka:
             topic = await kafka.topic()
             await kafka.publish(topic, [click(number) for number in range(20)])
@@ -154,9 +154,4 @@ async def test_a_consumer_goes_on_after_its_broker_was_killed_and_after_an_error
             await kafka.publish(topic, [click(number) for number in range(60)])
             await eventually(lambda: len(inbox.ids()) == 60)
             await stack.aclose()
-        assert consumer.counts["stored"] == 60
-
-    stack = AsyncExitStack()
-
-    async with stack:
-        await work()
+    assert consumer.counts["stored"] == 60

@@ -1,9 +1,8 @@
 """After an event the live lists of its user are scored again: stored, shown, and published."""
 
-import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -73,13 +72,6 @@ class LiveShop:
             (row.item_id, row.source) for row in self.rows(f"{asked} ORDER BY rank", user=user, placement=placement)
         ]
 
-    def run(self, work: Callable[[Settlement, Rescoring], Awaitable[None]]) -> None:
-        async def main() -> None:
-            async with self.consumer() as (settlement, rescoring):
-                await work(settlement, rescoring)
-
-        asyncio.run(main())
-
     @asynccontextmanager
     async def consumer(self) -> AsyncIterator[tuple[Settlement, Rescoring]]:
         async with settling(self.settings, "bus") as settlement, opened_rescoring(self.settings) as rescoring:
@@ -126,7 +118,8 @@ async def test_clicks_of_one_user_are_one_list_which_readers_and_the_api_see(sho
         entries = (await stores.lists.of_user("home", shop.key("ann"))).entries
         return [item for item, _, _ in entries or ()] == [item for item, _ in shop.shelf()]
 
-    async def clicked_and_scored(settlement: Settlement, rescoring: Rescoring, stores: Stores) -> None:
+    stores = Stores(address, request_seconds=5.0)
+    async with shop.consumer() as (settlement, rescoring), stores.running():
         assert await following(stores)  # in the cache of this API from now on
         first, second = shop.items[:2]
         for number, item in enumerate((first, second, first)):
@@ -134,11 +127,6 @@ async def test_clicks_of_one_user_are_one_list_which_readers_and_the_api_see(sho
         shop.due()
         assert await rescoring.round(shop.broker) == 1
         await until(lambda: following(stores))
-
-    async with shop.consumer() as (settlement, rescoring):
-        stores = Stores(address, request_seconds=5.0)
-        async with stores.running():
-            await clicked_and_scored(settlement, rescoring, stores)
     assert [source for _, source in before] == ["batch"] * 3
     assert [source for _, source in shop.shelf()] == ["live"] * 5
     assert not {item for item, _ in shop.shelf()} & {*shop.items[:2]}

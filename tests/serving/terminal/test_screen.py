@@ -2,11 +2,22 @@ import io
 import re
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
+from infra.database.engine import engine as engine_of
+from models.lists.rules.layer.rule_layer import HiddenItem
+from models.lists.rules.placement_config import placements
+from serving.queries.operator_rules import layer_over
 from serving.terminal import recommendations, screen
+from serving.terminal.settings import as_json, print_rules
 from serving.terminal.status import print_status
+from tests.serving.bundle_folders import promote, write_bundle
+from tests.serving.made_up_shop import stock
+from tests.serving.operator_rules import pin, store
 
 HOSTILE = "Milk [/2L] [red]x[/red] :smile: \x1b]0;pwned\x07\x1b[2J\r\b\x9b1m\u202eevil\u2066 [link=http://evil]a[/link]"
 SHOWN = (
@@ -95,6 +106,23 @@ PRODUCED = {
     ),
     "any other result": lambda: screen.show("compact", {HOSTILE: HOSTILE}),
 }
+COMMITTED: dict[str, Any] = {
+    "batch_id": "complete_journey-events-55fef37fcd80-04df8fe6",
+    "file": "transactions.parquet",
+    "source": "complete_journey",
+    "dataset": "events",
+    "status": "committed",
+    "started_at": datetime(2026, 3, 1, 8, 30, tzinfo=UTC),
+    "read": 1_240_000,
+    "accepted": 1_200_000,
+    "quarantined": 30_000,
+    "duplicate": 10_000,
+    "suppressed": 0,
+    "routed": 0,
+    "late": 12,
+    "detail": "Undone by ann: it was another shop's file. The same file can be ingested again, as often as you like.",
+}
+FILE = placements({"home": {"k": 3, "rules": {"exclude": {"items": ["item-05"]}}}})
 
 
 @pytest.mark.parametrize("command", PRODUCED)
@@ -128,14 +156,22 @@ def test_the_status_warns_when_schedules_do_not_start(runs: bool, capsys: pytest
     assert ("Schedules and requests do not start now. Run `tailorbird up`" in out) == (not runs)
 
 
-def test_the_status_names_runs_outdated_settings_and_users_without_a_list(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_status_names_runs_outdated_settings_users_without_a_list_and_what_waits(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     home = {"placement": "home", "batch_id": 3, "model_version": 2, "lists": 20, "users": 30, "moved_by": None}
     print_status(
         {"services": {"postgres": True}, "placements": [home | {"state": "fresh"}]}
         | {"running": ["retrain (since 2026-01-01 04:30 UTC)"], "outdated": {"reconciler": ["placements", "k"]}}
+        | {"inbox": {"waiting": 3, "oldest_seconds": 12.4, "refused": 1}}
+        | {"spool": {"messages": 5, "dropped": 2, "refused": 0}}
         | dict.fromkeys(("ledger", "champion", "challenger"))
     )
-    out = capsys.readouterr().out
+    shown = capsys.readouterr()
+    out = shown.out + shown.err
+    for words in ("3 rows wait in the inbox, the oldest for 12 s", "1 messages of refused", "5 messages wait on disk"):
+        assert words in out
+    assert "2 dropped" in out
     assert "home: fresh, batch 3, version 2, 20 lists (at least 10 of 30 users have none)\n" in out
     assert "runs now: retrain (since 2026-01-01 04:30 UTC)\n" in out
     assert "The reconciler uses other values of placements, k until the next `tailorbird up`.\n" in out
@@ -215,3 +251,105 @@ def test_a_list_names_the_places_whose_scores_compare(
     shown = " ".join(capsys.readouterr().out.split())
     assert words in shown
     assert bool(words) == ("Scores" in shown)
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.terminal.console._WIDTH", 80)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_batch_is_shown_with_the_sum_of_its_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.show("ledger_batches", [COMMITTED])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].rstrip() == "2026-03-01 08:30  complete_journey  events  committed  transactions.parquet"
+    assert lines[1].strip() == COMMITTED["batch_id"]
+    shown = " ".join(" ".join(lines[2:4]).split())
+    assert shown == "1,240,000 read = 1,200,000 accepted + 30,000 quarantined + 10,000 duplicate; 12 late"
+
+
+@pytest.mark.parametrize("width", [80, 110])
+def test_long_names_of_files_leave_ledger_and_quarantine_readable(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.terminal.console._WIDTH", width)
+    batch = COMMITTED | {"file": f"{'transactions_' * 6}2026-05.csv.gz"}
+    removed = dict.fromkeys(("events_removed", "events_kept", "items_removed", "items_changed", "users_removed"), 1)
+    removed |= dict.fromkeys(("users_changed", "quarantined_removed", "refusals_kept"), 0)
+    screen.show("ledger_batches", [batch])
+    screen.show("quarantine", [batch | {"rows": 2, "rules": {"item_id_missing": 2}}])
+    screen.show("undo_preview", {"batches": [batch | removed], "datasets": [], "champion": None, "placements": []})
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    assert sum(line.strip() == COMMITTED["batch_id"] for line in lines) == 3, "an id is whole, so that it can be copied"
+
+
+def test_a_row_of_a_csv_file_is_named_by_its_line_first(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.show("rows", [{"row_number": 3, "rule_ids": ["id_conflict"], "payload": {"event_id": "o2", "line": 4}}])
+    shown = capsys.readouterr().out
+    assert shown.startswith("Line 4 (row 3): id_conflict")
+    shown = " ".join(shown.split())
+    assert "If the new values are right, undo the batch of the earlier ones: tailorbird ledger undo BATCH." in shown
+    assert shown.index("ledger undo BATCH") < shown.index("Only if one order has several lines of an item")
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_batch_shows_its_changes_and_rows_by_rule_when_read_and_now(capsys: pytest.CaptureFixture[str]) -> None:
+    change = {"at": datetime(2026, 3, 2, 9, 5, tzinfo=UTC), "action": "undo", "actor": "ann", "reason": "a wrong file"}
+    rules = {"rules": {"item_id_missing": 3, "value_not_positive": 1}}
+    waiting = {"waiting": {"rows": 1, "rules": {"item_id_missing": 1}}}
+    screen.show("ledger_entry", COMMITTED | rules | waiting | {"changes": [change], "cleaned": {"zone_assumed": 4}})
+    shown = capsys.readouterr().out
+    command = f"The next command is: tailorbird quarantine show {COMMITTED['batch_id']}"
+    assert max(len(line) for line in shown.splitlines() if line != command) <= 80
+    assert "Undone on 2026-03-02 09:05 by ann: a wrong file" in shown
+    lines = [" ".join(line.replace("│", " ").split()) for line in shown.splitlines()]
+    assert {"item_id_missing 3 1", "value_not_positive 1 0", "cleaned zone_assumed: 4"} <= set(lines)
+    assert "1 row of this batch waits in quarantine now" in " ".join(shown.split())
+
+
+@pytest.fixture
+def shop(database: str) -> Engine:
+    engine = engine_of(database)
+    stock(engine)
+    return engine
+
+
+def test_settings_show_both_layers_and_their_conflicts(shop: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    store(shop, HiddenItem(item="item-20"), pin("item-05", 2))
+    layer = layer_over(shop, FILE)
+    print_rules(FILE, layer)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "leaves out the items 'item-05'" in shown
+    assert "Rules of operators: version 1 of" in shown
+    assert "item 'item-05' is pinned to place 2 of home, by ann on 2026-11-29" in shown
+    assert "item 'item-20' is hidden in all placements, by ann on 2026-11-29" in shown
+    assert "Conflict in home: 'item-05' is pinned to place 2, and the file leaves it out" in shown
+    stated = as_json(FILE, layer)
+    assert (stated["operator_rules"]["version"], stated["operator_rules"]["author"]) == (1, "ann")
+    assert all(rule in shown for rule in stated["operator_rules"]["rules"])
+    assert [(one["placement"], one["rule"]) for one in stated["conflicts"]] == [("home", "/pins/0")]
+
+
+@pytest.mark.usefixtures("own_var")
+def test_settings_state_beside_a_pin_that_the_champion_does_not_have_its_item(
+    shop: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    promote(shop, tmp_path / "bundle", write_bundle(tmp_path / "bundle"), 1)
+    store(shop, HiddenItem(item="item-20"), pin("item-06", 2))
+    print_rules(FILE, layer_over(shop, FILE))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Conflict in home: 'item-06' is pinned to place 2, and it is newer than the champion" in shown
+    assert shown.index("item 'item-06' is pinned") < shown.index("Conflict in home") < shown.index("item 'item-20' is")
+    (tmp_path / "bundle" / "config.json").unlink()
+    print_rules(FILE, layer_over(shop, FILE))
+    assert "The pins were not compared with the champion: " in capsys.readouterr().out
+
+
+def test_settings_state_that_there_are_no_rules(shop: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    layer = layer_over(shop, FILE)
+    print_rules(FILE, layer)
+    assert capsys.readouterr().out.endswith("Rules of operators: none\n")
+    as_stated = as_json(FILE, layer)
+    assert as_stated["operator_rules"]["version"] == 0

@@ -192,7 +192,7 @@ async def test_measurements_of_libraries_are_taken_and_dropped(shop: Shop) -> No
     assert shop.events.messages == []
 
 
-async def test_each_call_is_charged_in_full(shop: Shop) -> None:
+async def test_each_call_is_charged_in_full_and_an_empty_batch_as_one(shop: Shop) -> None:
     text, record = new_key("collect", rate=1)
     shop.state.keyring = Keyring([record], 1e6)
     batch = {"batch": [{**CLICK, "messageId": str(number)} for number in range(100)]}
@@ -200,17 +200,10 @@ async def test_each_call_is_charged_in_full(shop: Shop) -> None:
     refused = await post(shop, "/v1/t", CLICK, **basic(text))
     assert (refused.status_code, int(refused.headers["retry-after"]) >= 99) == (429, True)
     assert len(shop.events.messages) == 100
-
-
-@pytest.mark.parametrize("kind", ["page", "server"])
-async def test_an_empty_batch_counts_as_one_call(shop: Shop, kind: str) -> None:
-    text, record = new_key("collect", rate=1)
-    shop.state.keyring = Keyring([replace(record, kind=kind)], 1e6)
-    assert [(await post(shop, "/v1/batch", {"batch": []}, **basic(text))).status_code for _ in range(3)] == [
-        200,
-        429,
-        429,
-    ]
+    for kind in ("page", "server"):
+        shop.state.keyring = Keyring([replace(record, kind=kind)], 1e6)
+        empty = [await post(shop, "/v1/batch", {"batch": []}, **basic(text)) for _ in range(3)]
+        assert [one.status_code for one in empty] == [200, 429, 429], kind
 
 
 async def test_one_sender_with_the_key_of_a_page_does_not_silence_the_others(shop: Shop) -> None:

@@ -1,23 +1,43 @@
-"""The gate: keys, scopes, limits, headers, logs, and errors for everything."""
+"""The gate: keys of memory, database and copy, scopes, limits, headers, logs, traces, and errors for everything."""
 
 import asyncio
 import json
+import stat
+import sys
 from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
+from pathlib import Path
+from queue import Queue
+from threading import Thread
 from time import monotonic
+from typing import Any
 
 import httpx
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from sqlalchemy import text
+from starlette.testclient import TestClient
 
+from infra.database.engine import engine
 from infra.keys.api_keys import ApiKey, all_scopes, hash_of
-from serving.api.gate.keyring import Keyring
-from serving.api.gate.request_log import RequestLog
+from infra.keys.recorded_api_keys import NewKey, create_key, list_keys, revoke_key, rotate_key
+from models.errors import TailorbirdError
+from serving.api.assembly import build_app
+from serving.api.gate.keyring import Keyring, RecordedKeys
+from serving.api.gate.request_log import RequestLog, configured_traces
 from serving.api.gate.routes import MOST_BYTES
+from serving.stores.postgres import Postgres
+from serving.stores.shared_loads import PostgresDownError
 from tests.serving.api.conftest import Shop
-from tests.serving.api.fakes import FakeAnswers, new_key
+from tests.serving.api.fakes import FakeAnswers, new_key, state_of
 
 pytestmark = pytest.mark.anyio
 LIST = "/v1/users/7/recommendations"
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+ROUTE = "/v1/users/{user}/recommendations"
 
 
 def problem(answer: httpx.Response, status: int, kind: str) -> dict[str, object]:
@@ -223,3 +243,134 @@ async def test_a_server_that_stops_asks_clients_to_close_and_is_not_ready(shop: 
     ready = await shop.client.get("/readyz")
     assert (ready.status_code, ready.json()["status"]) == (503, "stopping")
     assert (await shop.client.get("/livez")).status_code == 200
+
+
+class Away:
+    """A database that does not answer."""
+
+    async def fetch(self, statement: str, *arguments: Any) -> Sequence[Any]:  # noqa: ARG002
+        raise PostgresDownError("Postgres does not answer.")
+
+
+def accepts(keyring: Keyring, key: object) -> bool:
+    return keyring.find(f"Bearer {key}".encode(), b"") is not None
+
+
+async def test_valid_keys_are_read_and_their_use_is_recorded(database: str, tmp_path: Path) -> None:
+    opened, keyring, copy = engine(database), Keyring(), tmp_path / "serving" / "keys.json"
+    first = create_key(opened, NewKey("shop", ["read"], 40, timedelta(days=1)), "ann")
+    other = create_key(opened, NewKey("blog", ["read"]), "ann")
+    postgres = Postgres(database, 1, 5)
+    recorded = RecordedKeys(keyring, postgres, copy, workers=2)
+    await recorded.refresh()
+    assert accepts(keyring, first["key"])
+    found = keyring.find(f"Bearer {first['key']}".encode(), b"")
+    assert found is not None
+    assert found[1].rate == 20  # each of two workers allows half
+    await recorded.refresh()
+    assert {row["name"]: row["last_used_at"] is not None for row in list_keys(opened)} == {"shop": True, "blog": False}
+    revoke_key(opened, str(first["key_id"]), "ann")
+    successor = rotate_key(opened, str(other["key_id"]), timedelta(0), "ann")
+    await recorded.refresh()
+    assert [accepts(keyring, made["key"]) for made in (first, other, successor)] == [False, False, True]
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert str(successor["key"]) not in copy.read_text()
+    await postgres.close()
+    await _without_the_database(copy, str(successor["key"]), str(first["key"]))
+
+
+async def _without_the_database(copy: Path, valid: str, revoked: str) -> None:
+    """A server that starts while the database is away knows the keys of the copy, and keeps them."""
+    keyring = Keyring()
+    recorded = RecordedKeys(keyring, Away(), copy)
+    recorded.read_copy()
+    with pytest.raises(PostgresDownError):
+        await recorded.refresh()
+    assert [accepts(keyring, key) for key in (valid, revoked)] == [True, False]
+
+
+async def test_a_damaged_copy_gives_no_key(tmp_path: Path) -> None:
+    for content in (b"", b"[{}]", b"\xff", b'[{"key_id": 1, "secret_hash": "zz"}]', b"{}"):
+        (tmp_path / "keys.json").write_bytes(content)
+        keyring = Keyring()
+        RecordedKeys(keyring, Away(), tmp_path / "keys.json").read_copy()
+        assert keyring.find(b"Bearer x", b"") is None
+    assert not Keyring().is_loaded
+
+
+async def test_the_use_of_all_processes_spends_the_daily_quota_of_a_key(database: str, tmp_path: Path) -> None:
+    opened, keyring, postgres = engine(database), Keyring(), Postgres(database, 1, 5)
+    made = create_key(opened, NewKey("web", ["collect"]), "ann")
+    recorded = RecordedKeys(keyring, postgres, tmp_path / "keys.json", quota=(100, 1000))
+
+    async def is_spent(day: str, calls: int, size: int) -> bool:
+        with opened.begin() as connection:
+            values = {"key": made["key_id"], "calls": calls, "bytes": size}
+            connection.execute(text("DELETE FROM key_usage"))
+            connection.execute(text(f"INSERT INTO key_usage VALUES (:key, {day}, :calls, :bytes)"), values)
+        await recorded.refresh()
+        found = keyring.find(f"Bearer {made['key']}".encode(), b"")
+        assert found is not None
+        return found[0].is_spent
+
+    today = "(now() AT TIME ZONE 'UTC')::date"
+    assert [await is_spent(today, *used) for used in ((99, 999), (100, 1), (1, 1000))] == [False, True, True]
+    assert not await is_spent(f"{today} - 1", 1000, 10_000)
+    await postgres.close()
+
+
+@pytest.fixture
+def received(monkeypatch: pytest.MonkeyPatch) -> Iterator["Queue[tuple[str, bytes]]"]:
+    """Path and body of each request to a receiver, which the environment names."""
+    requests: Queue[tuple[str, bytes]] = Queue()
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            requests.put((self.path, self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Log nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv(ENDPOINT, f"http://127.0.0.1:{server.server_port}")
+        yield requests
+        server.shutdown()
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["before each answer", "at the end"])
+def test_the_receiver_gets_spans_that_name_the_template_and_no_id(
+    received: "Queue[tuple[str, bytes]]", at_once: bool
+) -> None:
+    text, key = new_key("read")
+    app = build_app(state_of([key]), traces=configured_traces(at_once=at_once))
+    with TestClient(app) as client:
+        answer = client.get("/v1/users/secret-77/recommendations", headers={"x-api-key": text})
+        assert received.empty() is not at_once
+    path, body = received.get(timeout=10)
+    export = ExportTraceServiceRequest.FromString(body).resource_spans[0]
+    (span,) = export.scope_spans[0].spans
+    attributes = {pair.key: pair.value for pair in span.attributes}
+    assert (path, span.name) == ("/v1/traces", f"GET {ROUTE}")
+    assert attributes["http.route"].string_value == ROUTE
+    assert attributes["http.response.status_code"].int_value == 200
+    assert attributes["tailorbird.request_id"].string_value == answer.headers["x-request-id"]
+    assert "tailorbird-api" in {pair.value.string_value for pair in export.resource.attributes}
+    assert b"secret-77" not in body
+    assert text.encode() not in body
+
+
+def test_a_missing_exporter_is_named_and_without_an_endpoint_nothing_is_traced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(ENDPOINT, raising=False)
+    assert configured_traces() is None
+    monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    assert configured_traces() is None
+    monkeypatch.delenv("OTEL_SDK_DISABLED")
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    with pytest.raises(TailorbirdError, match=r"Install `tailorbird\[traces\]`, or unset"):
+        configured_traces()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.serving.api.conftest import Shop
-from tests.serving.api.fake_operators import MemoryRules
+from tests.serving.api.fakes import MemoryRules
 
 pytestmark = pytest.mark.anyio
 PIN = {"placement": "home", "item": "995242", "place": 1}

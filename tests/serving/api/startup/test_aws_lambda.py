@@ -1,21 +1,91 @@
-"""The handler for AWS Lambda answers events from a real bundle."""
+"""The handler for AWS Lambda answers events from a real bundle, without packages that it does not need.
 
+The documented event is that of "Create AWS Lambda proxy integrations for HTTP APIs" in the API Gateway Developer Guide
+(docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html), without the client's
+certificate. Paths arrive as real ones do: HTTP APIs decode `rawPath`, function URLs leave it as it was sent, and both
+leave `rawQueryString` encoded.
+"""
+
+import base64
+import copy
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from models.errors import TailorbirdError
+from models.ranking.two_stage import LogisticRegression, TwoStage
 from serving.api.replies.document import RecommendationList
 from serving.api.startup.aws_lambda import LambdaFunction
 from tests.infra.golden_bundles import FOLDER, PUBLIC_KEY
-from tests.serving.api.startup.lambda_events import DOCUMENTED, FUNCTION_URL, KEY, event, with_body
+from tests.models.trainable import TRAINABLE
+from tests.serving.bundle_folders import write_bundle
 
 USER = "/v1/users/u000/recommendations"
+KEY: Final = "k" * 40
+FUNCTION_URL: Final = "abcdefghijklmnopqrstuvwxyz012345.lambda-url.us-east-1.on.aws"
+DOCUMENTED: Final[dict[str, Any]] = {
+    "version": "2.0",
+    "routeKey": "$default",
+    "rawPath": "/my/path",
+    "rawQueryString": "parameter1=value1&parameter1=value2&parameter2=value",
+    "cookies": ["cookie1", "cookie2"],
+    "headers": {"header1": "value1", "header2": "value1,value2"},
+    "queryStringParameters": {"parameter1": "value1,value2", "parameter2": "value"},
+    "requestContext": {
+        "accountId": "123456789012",
+        "apiId": "api-id",
+        "authorizer": {"jwt": {"claims": {"claim1": "value1", "claim2": "value2"}, "scopes": ["scope1", "scope2"]}},
+        "domainName": "id.execute-api.us-east-1.amazonaws.com",
+        "domainPrefix": "id",
+        "http": {
+            "method": "POST",
+            "path": "/my/path",
+            "protocol": "HTTP/1.1",
+            "sourceIp": "192.0.2.1",
+            "userAgent": "agent",
+        },
+        "requestId": "id",
+        "routeKey": "$default",
+        "stage": "$default",
+        "time": "12/Mar/2020:19:03:58 +0000",
+        "timeEpoch": 1583348638390,
+    },
+    "body": "Hello from Lambda",
+    "pathParameters": {"parameter1": "value1"},
+    "isBase64Encoded": False,
+    "stageVariables": {"stageVariable1": "value1", "stageVariable2": "value2"},
+}
+PACKAGES = {
+    *("annotated_doc", "annotated_types", "anyio", "cronsim", "cryptography", "dotenv", "faiss", "fastapi", "mangum"),
+    *("numpy", "opentelemetry", "orjson", "prometheus_client", "pydantic", "pydantic_core", "pydantic_settings"),
+    *("scipy", "starlette", "threadpoolctl", "typing_extensions", "typing_inspection", "xgboost"),
+}
+"""All that answers need; other packages are imported only if they happen to be installed."""
+LARGE = {
+    *("pyarrow", "pandas", "narwhals", "duckdb", "deltalake", "sklearn", "implicit", "lightfm", "matplotlib", "optuna"),
+    *("sqlalchemy", "psycopg2", "asyncpg", "redis", "prefect", "mlflow", "great_expectations", "uvloop", "rich"),
+    *("torch", "onnx"),
+}
+PROGRAM = """
+import json, os, sys
+from serving.api.startup import aws_lambda
+for folder, *events in json.load(sys.stdin):
+    os.environ["TAILORBIRD_BUNDLE"] = folder
+    function = aws_lambda.LambdaFunction() if "handler" in vars(aws_lambda) else aws_lambda.handler
+    for sent in events:
+        answer = function(sent, None)
+        assert answer["statusCode"] == 200, (folder, answer)
+        assert json.loads(answer["body"])["items"], (folder, sent["rawPath"])
+    function.close()
+print(json.dumps([name for name in sys.modules]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -52,20 +122,24 @@ def problem(function: LambdaFunction, sent: dict[str, Any]) -> tuple[int, str]:
     return body["status"], body["detail"]
 
 
-def test_the_documented_event_is_understood_and_refused_without_a_key(function: LambdaFunction) -> None:
+def test_the_documented_event_is_refused_without_a_key_and_other_formats_are_named(
+    function: LambdaFunction,
+) -> None:
     assert problem(function, DOCUMENTED)[0] == 401
     assert problem(function, event(USER, key="x" * 40))[0] == 401
     assert problem(function, {**DOCUMENTED, "headers": {"x-api-key": KEY}})[0] == 404
+    for sent in ({**DOCUMENTED, "version": "1.0"}, {"version": "2.0", "source": "aws.events"}, {}):
+        with pytest.raises(TailorbirdError, match=r"payload format 2\.0"):
+            function(sent, None)
 
 
-def test_events_are_answered_one_after_the_other_by_the_model_of_the_start(function: LambdaFunction) -> None:
+def test_events_are_answered_by_the_model_of_the_start_and_their_queries_decoded_once(
+    function: LambdaFunction,
+) -> None:
     first, again = (answer_to(function, event(USER, "k=5")) for _ in range(2))
     assert [item.item_id for item in first.items] == [item.item_id for item in again.items]
     assert (len(first.items), first.source, first.degraded) == (5, "live", False)
     assert first.recommendation_id != again.recommendation_id
-
-
-def test_the_query_stays_encoded_until_the_application_reads_it(function: LambdaFunction) -> None:
     plain = [item.item_id for item in answer_to(function, event(USER, "k=5")).items]
     query = f"k=4&exclude={plain[0]}&exclude=not%2Fsold%26known"
     assert [item.item_id for item in answer_to(function, event(USER, query)).items] == plain[1:]
@@ -126,12 +200,6 @@ def test_head_is_answered_without_a_body_and_html_as_text(function: LambdaFuncti
     assert slot["body"].count("<li") == 2
 
 
-def test_another_format_and_an_event_without_a_request_are_named(function: LambdaFunction) -> None:
-    for sent in ({**DOCUMENTED, "version": "1.0"}, {"version": "2.0", "source": "aws.events"}, {}):
-        with pytest.raises(TailorbirdError, match=r"payload format 2\.0"):
-            function(sent, None)
-
-
 def test_a_missing_key_bundle_or_package_is_named_at_the_start(
     tmp_path: Path, own_var: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,3 +216,52 @@ def test_a_missing_key_bundle_or_package_is_named_at_the_start(
     with pytest.raises(TailorbirdError, match=r"tailorbird\[serverless\]"):
         LambdaFunction()
     assert own_var.is_absolute()
+
+
+def event(path: str, query: str = "", method: str = "GET", key: str = KEY, **context: Any) -> dict[str, Any]:
+    """Return the example as a request for a path; `context` are entries of its request context."""
+    changed = copy.deepcopy(DOCUMENTED)
+    del changed["body"], changed["queryStringParameters"], changed["pathParameters"]
+    changed |= {"rawPath": path, "rawQueryString": query}
+    changed["headers"] = {"Authorization": f"Bearer {key}", "host": changed["requestContext"]["domainName"]}
+    changed["requestContext"]["http"] |= {"method": method, "path": path}
+    changed["requestContext"] |= context
+    return changed
+
+
+def with_body(sent: dict[str, Any], body: str, media_type: str = "application/json", encoded: bool = False) -> Any:
+    """Return the event with a body; API Gateway encodes those that it does not take for text."""
+    content = base64.b64encode(body.encode()).decode() if encoded else body
+    headers = {**sent["headers"], "content-type": media_type, "content-length": str(len(body.encode()))}
+    return {**sent, "headers": headers, "body": content, "isBase64Encoded": encoded}
+
+
+def test_champions_of_every_kind_answer_without_large_packages_and_log_no_id(tmp_path: Path, own_var: Path) -> None:
+    later = {TwoStage.kind, LogisticRegression.kind}  # slow to learn, so that the stored one stands for both
+    for kind in {*TRAINABLE} - later:
+        write_bundle(tmp_path / kind, kind)
+    users = ("/v1/users/secret-77/recommendations", "/v1/users/u000/recommendations")
+    events = [event(path, query) for path in users for query in ("k=5", "k=5&context=i02&context=i05")]
+    events.append(event("/v1/items/i02/similar", "k=5"))
+    folders = [FOLDER / "format_3", *(tmp_path / kind for kind in {*TRAINABLE} - later)]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        input=json.dumps([[str(folder), *events] for folder in folders]),
+        env={
+            "PATH": os.environ["PATH"],
+            "TAILORBIRD_SETTINGS": "none",
+            "TAILORBIRD_VAR": str(own_var),
+            "TAILORBIRD_SIGNING_PUBLIC_KEY": PUBLIC_KEY,
+            "TAILORBIRD_SECRET_API_KEY": KEY,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
+    assert loaded >= PACKAGES
+    assert loaded & LARGE == set()
+    assert ("onnxruntime" in loaded) == ("sequence" in TRAINABLE)
+    assert "secret-77" not in done.stderr
+    assert KEY not in done.stderr

@@ -35,8 +35,18 @@ from serving.operations import sign_ins
 from serving.operations.rule_changes import Preview
 from serving.operations.sign_ins import SignIns
 from serving.stores.catalogue import Item
-from tests.serving.api.fake_operators import DOCS, MLFLOW, REPORT, DownParts, MemoryRules
-from tests.serving.api.fakes import PASSWORD, FakeAnswers, answer, new_key, state_of
+from tests.serving.api.fakes import (
+    DOCS,
+    MLFLOW,
+    PASSWORD,
+    REPORT,
+    DownParts,
+    FakeAnswers,
+    MemoryRules,
+    answer,
+    new_key,
+    state_of,
+)
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}"
 HOME = "/operator/placements/home"
@@ -169,11 +179,12 @@ def test_a_browser_that_names_another_host_is_refused(desk: Desk, host: str) -> 
     assert "Overview</h1>" not in answer.text
 
 
-def test_a_form_that_is_too_large_is_refused_before_it_is_kept(desk: Desk) -> None:
+def test_a_foreign_draft_and_a_form_that_is_too_large_are_refused(desk: Desk) -> None:
     desk.open(HOME)
     answer = desk.browser.post(f"{HOME}/save", data={"token": desk.hidden("token"), "draft": "x" * 200_000})
     assert answer.status_code == 413
     assert answer.headers["content-security-policy"] == POLICY
+    desk.send(f"{HOME}/preview", 403, draft=Draft(0, (PIN,)).written(b"another secret"))
 
 
 def test_a_name_is_needed_and_signing_out_ends_the_session(visitor: Desk) -> None:
@@ -183,16 +194,6 @@ def test_a_name_is_needed_and_signing_out_ends_the_session(visitor: Desk) -> Non
     assert "Sign in as an operator" in visitor.send("/operator/sign-out")
     visitor.browser.cookies.set(COOKIE, cookie, path="/operator")
     assert "Sign in as an operator" in visitor.open("/operator")
-
-
-def test_the_counts_of_a_batch_add_up_to_the_rows_that_were_read(desk: Desk) -> None:
-    section = desk.open("/operator").partition('<h2 id="ledger">')[2].partition("</section>")[0]
-    names = re.findall(r'<th scope="col" class="number">(\w+)</th>', section)
-    rows = [re.findall(r'<td class="number">(?:<a[^>]*>)?(\d+)', row) for row in section.split("<tr>")[2:]]
-    assert names == ["Read", "Accepted", "Quarantined", "Duplicate", "Suppressed", "Routed"]
-    assert rows
-    for read, *others in rows:
-        assert int(read) == sum(map(int, others)) == 17
 
 
 @pytest.mark.parametrize("path", ["sign-out", "history/undo", "placements/home/add", "placements/home/save"])
@@ -205,17 +206,19 @@ def test_a_form_of_another_site_changes_nothing(desk: Desk, path: str) -> None:
     desk.send(f"/operator/{path}", 403, **fields)
 
 
-def test_a_foreign_draft_is_refused(desk: Desk) -> None:
-    desk.open(HOME)
-    desk.send(f"{HOME}/preview", 403, draft=Draft(0, (PIN,)).written(b"another secret"))
-
-
-def test_the_overview_shows_every_report(desk: Desk) -> None:
+def test_the_overview_shows_every_report_and_counts_that_add_up(desk: Desk) -> None:
     text = desk.open("/operator")
     for words in ("shows items", "fresh", "version 3, 29 Nov", "drift, version 3", "stable", "a.csv", "0.1000", "Ann"):
         assert words in re.sub(r"</?(strong|time)[^>]*>", "", text), words
     assert desk.answer.headers["content-security-policy"] == POLICY
     assert not re.search(r"<script|<style| style=| on\w+=", text)
+    section = desk.open("/operator").partition('<h2 id="ledger">')[2].partition("</section>")[0]
+    names = re.findall(r'<th scope="col" class="number">(\w+)</th>', section)
+    rows = [re.findall(r'<td class="number">(?:<a[^>]*>)?(\d+)', row) for row in section.split("<tr>")[2:]]
+    assert names == ["Read", "Accepted", "Quarantined", "Duplicate", "Suppressed", "Routed"]
+    assert rows
+    for read, *others in rows:
+        assert int(read) == sum(map(int, others)) == 17
 
 
 def test_each_number_of_the_reports_links_to_its_page(desk: Desk) -> None:
@@ -385,10 +388,8 @@ def test_a_draft_keeps_its_changes_in_a_signed_field_and_is_limited() -> None:
         ({"about": "colour:red"}, "about"),
         ({"about": "brand:A", "act": "hide"}, "about"),
         ({"act": "delete"}, "act"),
-        ({"place": "1001"}, "place"),
         ({"place": "\N{ARABIC-INDIC DIGIT ONE}"}, "place"),
         ({"act": "boost", "factor": "inf"}, "factor"),
-        ({"until": "tomorrow"}, "until"),
         ({"until": "2026-12-24T23:00+01:00"}, "until"),
     ],
 )
