@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import psycopg2
 import pytest
+from sqlalchemy import create_engine, text
 
 from infra.configuration.settings import Settings
 from infra.database.engine import SchemaError
@@ -28,6 +29,7 @@ from infra.services.http_client import basic_auth, request_json
 from infra.supervisor import startup
 from infra.supervisor.probes import reachable
 from infra.supervisor.running_commands import under_way
+from infra.supervisor.startup import DemoRefusedError
 from tests.infra.supervisor.started_place import (
     FLOW,
     FLOWS,
@@ -192,8 +194,8 @@ def test_the_worker_runs_flows_and_a_run_that_died_with_it_is_reported_and_does_
 def test_the_logs_lead_to_pages_that_ask_for_the_password(place: Place, running: Endpoints) -> None:
     logs = {name: (place.settings.var / "log" / f"{name}.log").read_text() for name in ("deploy", "worker")}
     assert f"{running.prefect_page}/v2/deployments/deployment/" in logs["deploy"]
-    for text in logs.values():  # the older pages ask nobody for the password
-        assert not re.search(rf"{re.escape(running.prefect_page)}/(deployments|runs)/", text)
+    for content in logs.values():  # the older pages ask nobody for the password
+        assert not re.search(rf"{re.escape(running.prefect_page)}/(deployments|runs)/", content)
 
 
 @pytest.mark.usefixtures("running")
@@ -428,3 +430,32 @@ def test_a_run_of_the_worker_reads_the_settings_file_as_it_is_then_and_not_the_s
     monkeypatch.chdir(tmp_path.parent)
     monkeypatch.setenv("TAILORBIRD_VAR", str(place.settings.var))
     assert Settings(**NO_ADDRESSES).settings_file == path
+
+
+def ingested(database: str, source: str) -> None:
+    with create_engine(database).begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO ingest_batches (batch_id, dataset, source, location, status, consent) "
+                "VALUES (:s, 'events', :s, 'x', 'committed', 'given')"
+            ),
+            {"s": source},
+        )
+
+
+def test_an_empty_installation_and_one_of_the_demo_become_a_demo_installation(database: str, tmp_path: Path) -> None:
+    assert not startup.is_demo(tmp_path)
+    ingested(database, "complete_journey")
+    startup.mark_demo(create_engine(database), tmp_path)
+    assert startup.is_demo(tmp_path)
+    ingested(database, "more")
+    startup.mark_demo(create_engine(database), tmp_path)
+
+
+def test_an_installation_with_a_shops_own_data_refuses_the_demo_and_stays_as_it_is(
+    database: str, tmp_path: Path
+) -> None:
+    ingested(database, "my_shop")
+    with pytest.raises(DemoRefusedError, match=r"holds data of my_shop, .* TAILORBIRD_VAR=./var-demo tailorbird demo"):
+        startup.mark_demo(create_engine(database), tmp_path)
+    assert not startup.is_demo(tmp_path)

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from docs.generators import mapping_page as page
+from docs.generators.features_page import document as features_document
 from docs.generators.mapping_examples import EXAMPLES
+from docs.generators.settings_page import SECTIONS
+from docs.generators.settings_page import document as settings_document
+from infra.configuration.settings import Settings
+from infra.configuration.settings_file import UNWRITABLE
+from models.features.tables import registry
 from models.ingest import mixpanel
 from models.ingest.segment import segment_mapping as segment_mapping
 from models.ingest.tabular import table_mapping
@@ -38,6 +44,8 @@ BESIDE = {
     "category_separator": {"category": ["path"]},
     "required": {"value": "v", "price": "p", "attributes": ["Country"]},
 }
+FEATURES_PAGE = Path(__file__).parents[3] / "docs" / "features.md"
+SETTINGS_PAGE = Path(__file__).parents[3] / "docs" / "settings.md"
 
 
 def test_the_page_is_made_of_the_models() -> None:
@@ -82,3 +90,27 @@ def test_every_example_is_part_of_a_mapping(table: str, key: str) -> None:
     elif table in ("traffic", "spelling", "limits"):
         stated = {table: stated}
     table_mapping.parse(content | stated, "test")
+
+
+def test_the_page_of_features_is_made_of_the_definitions() -> None:
+    command = "run `python -m docs.generators.features_page > docs/features.md`"
+    assert FEATURES_PAGE.read_text(encoding="utf-8") == features_document(), command
+
+
+def test_every_feature_has_a_row_with_meaning_and_unit() -> None:
+    page = features_document()
+    for table in registry.TABLES.values():
+        for feature in table.features:
+            assert feature.meaning
+            assert feature.unit
+            assert f"| `{feature.name}` | {feature.meaning} | {feature.unit} |" in page
+
+
+def test_the_page_is_made_of_the_settings() -> None:
+    command = "run `python -m docs.generators.settings_page > docs/settings.md`"
+    assert SETTINGS_PAGE.read_text(encoding="utf-8") == settings_document(), command
+
+
+def test_every_setting_is_in_one_section() -> None:
+    names = [name for _, section in SECTIONS.values() for name in section]
+    assert sorted(names) == sorted(Settings.model_fields.keys() - UNWRITABLE)

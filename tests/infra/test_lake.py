@@ -17,8 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import BotoCoreError
 
-from infra.lake.compaction import CompactionReport
+from infra.lake.compaction import ADVISED_FROM, CompactionReport, MonthFiles, advice, mergeable
 from infra.lake.delta_lake import Lake
+
+MB = 2**20
 
 
 def events(batch_id: str, *ids: str) -> pa.Table:
@@ -250,3 +252,21 @@ def test_a_version_can_be_read_however_old_its_log_is(tmp_path: Path) -> None:
     assert table is not None
     table.cleanup_metadata()  # as Delta does it by itself at every hundredth commit
     assert rows(lake, 0) == first
+
+
+def months(files: int, size: int) -> list[MonthFiles]:
+    return [MonthFiles(files, 1, size, "2026-01"), MonthFiles(1, 1, MB, "2026-02")]
+
+
+def test_only_files_that_merging_saves_are_counted() -> None:
+    assert mergeable(months(1, 80 * MB)) == 0
+    assert mergeable(months(9, 800 * MB)) == 1
+    assert mergeable(months(300, 30 * MB)) == 299
+
+
+def test_compaction_is_advised_once_there_are_many_small_files() -> None:
+    assert advice(months(ADVISED_FROM, 20 * MB)) is None
+    assert advice([]) is None
+    sentence = advice(months(ADVISED_FROM + 1, 20 * MB))
+    assert sentence is not None
+    assert "tailorbird lake compact" in sentence

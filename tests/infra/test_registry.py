@@ -1,8 +1,13 @@
 """How MLflow's page shows the experiment."""
 
 import json
+from pathlib import Path
 
+import pytest
+
+from infra.bundles.manifest import BundleRefusedError
 from infra.registry.connection import KIND, experiment_address, missing_tags
+from infra.registry.verified_models import verified_folder
 
 
 def test_an_experiment_is_one_of_machine_learning_with_its_figures_as_columns() -> None:
@@ -21,3 +26,11 @@ def test_a_view_that_somebody_changed_stays() -> None:
 def test_the_address_opens_that_view() -> None:
     key = experiment_address("http://mlflow.example", "1").rpartition("=")[2]
     assert f"mlflow.sharedViewState.{key}" in missing_tags({}, [], 5)
+
+
+def test_a_path_that_is_no_bundle_is_refused_without_advice_about_its_rights(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    for place in (Path("/dev/null"), tmp_path, tmp_path / "gone"):
+        with pytest.raises(BundleRefusedError) as refusal:
+            verified_folder(place)
+        assert "chmod" not in str(refusal.value)
