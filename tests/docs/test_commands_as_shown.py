@@ -22,7 +22,7 @@ BLOCKS = [pytest.param(text, id=f"{page.name}: {text[:60]}") for page in PAGES f
 INLINE = sorted({(page.name, text) for page in PAGES for text in _INLINE.findall(page.read_text())})
 
 
-def command(words: list[str]) -> tuple[Any, list[str]]:
+def command_of(words: list[str]) -> tuple[Any, list[str]]:
     """Follow names of groups to a command; return it with the remaining words."""
     click_command = PROGRAM
     while words and hasattr(click_command, "commands"):
@@ -38,14 +38,14 @@ def command(words: list[str]) -> tuple[Any, list[str]]:
 
 @pytest.mark.parametrize("text", BLOCKS)
 def test_a_command_of_a_shell_block_can_be_run_as_it_is_shown(text: str) -> None:
-    click_command, words = command(shlex.split(text))
+    click_command, words = command_of(shlex.split(text))
     click_command.make_context("tailorbird", words)
 
 
 @pytest.mark.parametrize(("page", "text"), INLINE)
 def test_a_command_within_a_sentence_exists_with_its_options(page: str, text: str) -> None:
     words = _PLACEHOLDER.sub(" ", text).split()
-    click_command, arguments = command([word for word in words if not word.startswith("-")])
+    click_command, arguments = command_of([word for word in words if not word.startswith("-")])
     options = {name for parameter in click_command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     unknown = [word for word in words if word.startswith("--") and word not in options]
     assert not unknown, f"{page}: `{click_command.name}` has no {unknown}; arguments: {arguments}"

@@ -25,7 +25,7 @@ from tasks.ingest.mixpanel.ingest_mixpanel import ingest_mixpanel
 from tasks.ingest.sql.ingest_stream import ingest_stream
 from tasks.ingest.sql.stream_run import sql_ingest, streams_of
 from tasks.sources.mapping_files import mapping_overrides, read, shipped, table_mapping
-from tasks.sources.sql.source_database import _PACKAGES, source_database
+from tasks.sources.sql.source_database import source_database
 from tests.docs.shown import commands_of
 from tests.mixpanel_server import PROJECT, MixpanelServer, event
 
@@ -144,9 +144,3 @@ def test_every_mapping_that_the_page_names_exists() -> None:
     }
     assert named - {"shop.toml"} <= set(shipped())
     assert set(re.findall(r"\(\.\./tasks/sources/mappings/(\w+)\.toml\)", SQL_TEXT)) <= set(shipped())
-
-
-def test_the_packages_of_the_page_are_those_that_errors_name() -> None:
-    for package in ("sqlalchemy-redshift", "snowflake-sqlalchemy", "sqlalchemy-bigquery"):
-        assert f"`{package}`" in SQL_TEXT
-        assert package in _PACKAGES.values()

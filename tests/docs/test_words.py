@@ -14,7 +14,7 @@ PRIVATE = re.compile(
     r"|(starts|runs) by itself|of the house|(somebody|nobody|robot) did it)\b"
 )
 SQL = re.compile(r"\b(SELECT|UPDATE|INSERT|FROM|WHERE|JOIN|AS|CONFLICT)\b")
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+READ = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PRIVATE_ON_PAGES = re.compile(
     rf"{PRIVATE.pattern}|\b(said|whoever|he|his|him)\b|(^|[.:;] +)(Of|Where|Whom|For) (who|whom|what|which)\b",
     re.MULTILINE,
@@ -52,7 +52,7 @@ def test_messages_and_help_texts_have_no_private_words(package: str) -> None:
     assert violations == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+@pytest.mark.parametrize("page", READ, ids=[str(page.relative_to(ROOT)) for page in READ])
 def test_pages_have_no_private_words(page: Path) -> None:
     text = CODE.sub(lambda code: re.sub(r"[^\n]", " ", code[0]), page.read_text())
     violations = [

@@ -16,7 +16,6 @@ from expectations.batches import (
     bounds,
     check_contract,
     event_rules,
-    figures,
     limited,
 )
 from expectations.rules import RowRule, flags
@@ -66,11 +65,6 @@ SUITES = {
 EVERY_RULE = [pytest.param(name, rule, id=f"{name}-{rule.id}") for name, rules in SUITES.items() for rule in rules]
 
 
-def test_without_limits_the_usual_ones_hold() -> None:
-    assert bounds("events", Limits()) == USUAL_BOUNDS
-    assert limited("events", EVENT_RULES, Limits()) == EVENT_RULES
-
-
 def test_a_side_that_is_left_open_stays_as_it_is_usual() -> None:
     values = Limits(events={"rows": ["", 500], "late_share": 0.1, "hours_old": ["", 48], "days": [1, ""]})
     assert bounds("events", values) == {
@@ -107,13 +101,6 @@ def test_an_unknown_figure_is_reported_with_the_known_ones(dataset: str, name: s
     for validate_batch in (lambda: bounds(dataset, values), lambda: limited(dataset, EVENT_RULES, values)):
         with pytest.raises(MappingError, match=rf"limits.{dataset} names '{name}', .* are rows, quarantined_share"):
             validate_batch()
-
-
-def test_every_rule_and_every_column_has_a_figure() -> None:
-    for name in ("robot", "id_conflict", "unreadable", "null_value", "time_in_future", "days"):
-        assert name in figures("events")
-    assert {"null_category", "price_negative"} <= set(figures("items"))
-    assert "null_consent" in figures("users")
 
 
 REQUIRED: dict[str, Kind] = {"when": "time", "amount": "number", "who": "any"}

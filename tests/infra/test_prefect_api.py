@@ -49,12 +49,6 @@ def test_a_schedule_that_is_not_built_in_is_refused_with_the_nearest(tmp_path: P
         sent(tmp_path, schedules={"nightly-score": "0 2 * * *"})
 
 
-def test_every_built_in_schedule_is_known_by_its_slug() -> None:
-    assert deployments.built_in(ROOT)["score-nightly"] == Timing("30 4 * * *")
-    assert "retrain-weekly" in deployments.built_in(ROOT)
-    assert deployments.built_in(Path("/")) == {}
-
-
 def test_a_flow_a_schedule_and_the_demo_each_make_another_state_and_other_settings_do_not(tmp_path: Path) -> None:
     shutil.copy(ROOT / "prefect.yaml", tmp_path)
     (tmp_path / "flows").mkdir()
@@ -91,15 +85,11 @@ def settings_of(text: str) -> Settings:
     return Settings(alerts=SecretStr(text))
 
 
-def test_without_addresses_nobody_is_notified() -> None:
-    assert addresses(settings_of("")) == []
-    assert addresses(settings_of(" ")) == []
-
-
 def test_several_addresses_are_separated_though_one_has_several_recipients() -> None:
     mail = "mailto://user:password@smtp.example?to=ops@example.com,dev@example.com"
     entries = addresses(settings_of(f"block:slack-webhook/ops, {SLACK},{mail}, json://127.0.0.1:8080/alerts"))
     assert entries == ["block:slack-webhook/ops", SLACK, mail, "json://127.0.0.1:8080/alerts"]
+    assert addresses(settings_of(" ")) == []
 
 
 @pytest.mark.parametrize(

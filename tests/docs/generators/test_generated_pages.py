@@ -12,7 +12,6 @@ from docs.generators.settings_page import SECTIONS
 from docs.generators.settings_page import document as settings_document
 from infra.configuration.settings import Settings
 from infra.configuration.settings_file import UNWRITABLE
-from models.features.tables import registry
 from models.ingest import mixpanel
 from models.ingest.segment import segment_mapping as segment_mapping
 from models.ingest.tabular import table_mapping
@@ -95,15 +94,6 @@ def test_every_example_is_part_of_a_mapping(table: str, key: str) -> None:
 def test_the_page_of_features_is_made_of_the_definitions() -> None:
     command = "run `python -m docs.generators.features_page > docs/features.md`"
     assert FEATURES_PAGE.read_text(encoding="utf-8") == features_document(), command
-
-
-def test_every_feature_has_a_row_with_meaning_and_unit() -> None:
-    page = features_document()
-    for table in registry.TABLES.values():
-        for feature in table.features:
-            assert feature.meaning
-            assert feature.unit
-            assert f"| `{feature.name}` | {feature.meaning} | {feature.unit} |" in page
 
 
 def test_the_page_is_made_of_the_settings() -> None:

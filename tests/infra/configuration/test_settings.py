@@ -14,13 +14,6 @@ from models.lists.rules.placement_config import PlacementError
 from models.monitoring.drift.monitor_settings import DriftMonitorConfig
 
 
-@pytest.fixture(autouse=True)
-def empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in [*Settings.model_fields, "PREFECT_API_URL", "MLFLOW_TRACKING_URI"]:
-        monkeypatch.delenv(name if name.isupper() else f"TAILORBIRD_{name.upper()}", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-
 def test_without_an_environment_everything_lives_in_var_below_the_current_folder(tmp_path: Path) -> None:
     settings = load()
     assert settings.var == tmp_path / "var"
@@ -32,30 +25,6 @@ def test_without_an_environment_everything_lives_in_var_below_the_current_folder
 def test_limits_of_the_gate_are_set_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAILORBIRD_GATE", '{"group_margin": 0.1, "group_users": 200}')
     assert load().gate == GateThresholds(group_margin=0.1, group_users=200)
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        ('{"group_mrgin": 0.1}', "there is no limit group_mrgin; there are users, group_users, group_margin"),
-        ('{"group_margin": 2}', "group_margin is a share: from 0 to 1"),
-        ('{"group_margin": "much"}', "should be a valid number"),
-        ('{"group_margin', "write it as JSON"),
-        ("0.1", "write it as JSON"),
-    ],
-)
-def test_limits_that_cannot_be_held_are_named(monkeypatch: pytest.MonkeyPatch, value: str, message: str) -> None:
-    monkeypatch.setenv("TAILORBIRD_GATE", value)
-    with pytest.raises(SettingsRefusedError, match=message) as refusal:
-        load()
-    assert str(refusal.value).startswith("TAILORBIRD_GATE: ")
-
-
-def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TAILORBIRD_DATABASE_URL", "")
-    monkeypatch.setenv("TAILORBIRD_MLFLOW_PORT", "")
-    assert load() == load()
-    assert load().database_url is None
 
 
 def test_printing_settings_shows_no_password() -> None:
@@ -76,15 +45,16 @@ def test_the_code_is_found_from_any_folder_and_a_clone_in_the_current_one_comes_
     ("variable", "value", "allowed"),
     [
         ("TAILORBIRD_VAR", "/dev/null", "/dev/null is not a folder; write the path of a folder"),
-        ("TAILORBIRD_VAR", "/dev/null/var", "/dev/null is not a folder"),
         ("TAILORBIRD_VAR", "~nobody-here/var", "there is no such user's home"),
         ("TAILORBIRD_VAR", "caf\udce9", "write it as UTF-8 text"),
         ("TAILORBIRD_LAKE", "/dev/null", "/dev/null is not a folder"),
         ("TAILORBIRD_LAKE", "file:///srv/lake", "write a folder, or an address by s3://"),
-        ("TAILORBIRD_LAKE", "ftp://host/lake", "write a folder, or an address by s3://"),
         ("TAILORBIRD_LAKE", "s3://", "such as s3://bucket/lake"),
         ("TAILORBIRD_BUNDLES", "s3://bucket/x", "bundles are kept in a folder"),
         *(("TAILORBIRD_MEMORY", value, "write an amount from 100MB") for value in ("0GB", "1KB", "9999999GB", "4 G")),
+        ("TAILORBIRD_GATE", '{"group_mrgin": 0.1}', "there is no limit group_mrgin; there are users, group_users"),
+        ("TAILORBIRD_GATE", '{"group_margin": 2}', "group_margin is a share: from 0 to 1"),
+        ("TAILORBIRD_GATE", '{"group_margin": "much"}', "should be a valid number"),
         ("TAILORBIRD_GATE", '{"users":' * 5000, "write it as JSON"),
         ("TAILORBIRD_GATE", '{"score_ms": Infinity}', "finite|at most"),
         ("TAILORBIRD_MONITOR", '{"cool_down_days": 1e300}', "cool_down_days has to be above 0, and at most 36,500"),
@@ -128,10 +98,8 @@ def test_a_schedule_is_a_cron_line_or_a_table_with_its_zone(folder: Path, monkey
     [
         ('"0 3 * *"', "'0 3 .*' is no cron line. It has minute, hour, day, month and weekday"),
         ('"61 3 * * *"', "is no cron line"),
-        ('"@daily"', "is no cron line"),
         ('"0 0 30 2 *"', "is no cron line|names a day that no calendar has"),
         ('{ cron = "0 3 * * *", zone = "Europe/Berlyn" }', "there is no time zone 'Europe/Berlyn'; write one as"),
-        ("{ cron = 3 }", "score-nightly has to be written as"),
         ('{ crn = "0 3 * * *" }', "score-nightly has to be written as"),
         ("3", "score-nightly has to be written as"),
     ],
@@ -227,25 +195,18 @@ def test_a_recorded_file_that_is_gone_is_named_and_not_replaced_by_defaults(fold
         ("gate.group_mrgin = 0.1\n", "tailorbird.toml:1: there is no limit in gate 'group_mrgin'; .* 'group_margin'"),
         ("[gate]\nusers = 3\nlong_tail = 1\n", "tailorbird.toml:3: there is no limit in gate 'long_tail'; .*_share'"),
         ('\n\nprefect_port = "4200"\n', "tailorbird.toml:3: prefect_port has to be a whole number"),
-        ("prefect_port = true\n", "prefect_port has to be a whole number"),
         ("review_days = [7]\n", "review_days has to be a number"),
         ("placements = 5\n", "placements has to be text in quotes"),
-        ("memory = 4\n", "memory has to be text in quotes"),
         ("gate = 3\n", "gate has to be a table"),
         ('gate.users = "many"\n', "tailorbird.toml:1: gate.users has to be a whole number"),
         ("gate.group_margin = 2\n", "tailorbird.toml:1: gate: group_margin is a share: from 0 to 1. Correct it"),
         ('review = "yes"\n', "tailorbird.toml:1: review: Input should be 'manual', 'auto' or 'never'. Correct it"),
         ("prefect_port = 0\n", "tailorbird.toml:1: prefect_port: .* greater than or equal to 1"),
         ('var = "/dev/null"\n', "tailorbird.toml:1: var: /dev/null is not a folder"),
-        (
-            "\nreconciler_port = 4300\n",
-            "tailorbird.toml:2: reconciler_port is no setting any more: .* Remove that line.",
-        ),
         ('webhook_url = "https://x.example/mlflow"\n', "webhook_url is no setting any more: .* Remove that line."),
         ('settings_file = "x"\n', "there is no key 'settings_file'"),
         ('secret_pseudonym_key = "ab"\n', "are not kept in this file. Set TAILORBIRD_SECRET_PSEUDONYM_KEY, or use"),
         ("review = auto\n", r"tailorbird.toml is not valid TOML: .*line 1, column 10.*Correct that line"),
-        ("review = 1\nreview = 2\n", "is not valid TOML"),
         ("x = " + "[" * 5000 + "\n", "nested too deeply|not valid TOML"),
     ],
 )
@@ -298,10 +259,6 @@ def of(folder: Path, content: str | bytes) -> Settings:
     path = folder / "own.toml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return Settings(placements=str(path))
-
-
-def test_a_file_of_ones_own_takes_their_place(tmp_path: Path) -> None:
-    assert list(configured(of(tmp_path, "[basket]\nk = 3\n"))) == ["basket"]
 
 
 def test_a_file_in_ones_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,13 +81,6 @@ def test_an_empty_text_and_none_at_all_are_two_things(connection: Connection) ->
     assert connection.execute(text("SELECT note FROM goods ORDER BY id")).scalars().all() == ["", None]
 
 
-def test_copied_rows_go_with_their_transaction(connection: Connection, empty_database: str) -> None:
-    copy(connection, "goods", ("id",), [("lost",)])
-    connection.rollback()
-    with engine(empty_database).connect() as other:
-        assert other.execute(text("SELECT count(*) FROM goods")).scalar() == 0
-
-
 def test_hostile_text_and_nulls_are_read_as_they_are(connection: Connection) -> None:
     table = Table("kept", MetaData(), Column("n", Integer), Column("word", Text))
     copy(connection, "kept", ("n", "word"), [*enumerate(HOSTILE), (None, "nameless")])

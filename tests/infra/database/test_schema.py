@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, insert, make_url, text
 
 from infra.database.engine import engine, migrate
 from infra.database.schema import ledger_schema, monitoring_schema, serving_schema, trust_schema  # noqa: F401
-from infra.database.schema.schema import LEDGER, identities, ingest_batches, ingest_chunks, metadata, users
+from infra.database.schema.schema import identities, metadata, users
 from infra.services.postgres_user import binaries
 from tests.published import published, shelf
 
@@ -93,11 +93,6 @@ def test_a_migrated_database_equals_the_declared_tables(migrated: Engine) -> Non
         context = MigrationContext.configure(connection, opts=options)
         differences = compare_metadata(context, metadata)
     assert [d for d in differences if getattr(d[-1], "name", "") != "alembic_version"] == []
-
-
-def test_batches_and_chunks_count_what_the_ledger_counts() -> None:
-    for table in (ingest_batches, ingest_chunks):
-        assert set(LEDGER) <= set(table.c.keys())
 
 
 def test_raw_ids_live_in_one_schema_of_their_own(migrated: Engine) -> None:

@@ -37,14 +37,9 @@ def test_a_secret_is_made_once_and_differs_by_name_and_folder(tmp_path: Path) ->
     assert len(bytes.fromhex(secret(one, "key"))) == 32
 
 
-def test_only_the_owner_can_read_it(tmp_path: Path) -> None:
-    secret(Settings(var=tmp_path), "key")
-    assert mode(tmp_path / "secrets") == 0o700
-    assert mode(tmp_path / "secrets" / "key") == 0o600
-
-
-def test_rights_that_were_loosened_are_taken_back(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_it_and_rights_that_were_loosened_are_taken_back(tmp_path: Path) -> None:
     value = stored_secret(tmp_path / "secrets", "key")
+    assert (mode(tmp_path / "secrets"), mode(tmp_path / "secrets" / "key")) == (0o700, 0o600)
     (tmp_path / "secrets").chmod(0o755)
     (tmp_path / "secrets" / "key").chmod(0o644)
     assert stored_secret(tmp_path / "secrets", "key") == value

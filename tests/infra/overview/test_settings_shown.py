@@ -2,8 +2,7 @@
 
 import json
 import re
-import tomllib
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import pytest
 
 from flows.commands import settings as command
 from infra.configuration import settings_file
-from infra.configuration.settings import Settings, annotations, load, variable_of
-from infra.configuration.settings_file import UNWRITABLE, SettingsRefusedError, limits_of
+from infra.configuration.settings import Settings, load, variable_of
+from infra.configuration.settings_file import SettingsRefusedError
 from infra.overview import settings_shown, settings_template
 from infra.services import settings_in_use, state_file
 from infra.services.processes import Running
@@ -153,8 +152,6 @@ def test_json_holds_everything(folder: Path, capsys: pytest.CaptureFixture[str])
     ("name", "nearest"),
     [
         ("TAILORBIRD_ALERT", "TAILORBIRD_ALERTS"),
-        ("TAILORBIRD_PLACEMENT", "TAILORBIRD_PLACEMENTS"),
-        ("TAILORBIRD_REVEIW_DAYS", "TAILORBIRD_REVIEW_DAYS"),
         ("TAILORBIRD_SETTING", "TAILORBIRD_SETTINGS"),
         ("TAILORBIRD_SECRET_SIGNINGKEY", "TAILORBIRD_SECRET_SIGNING_KEY"),
     ],
@@ -205,20 +202,6 @@ def test_it_changes_nothing_until_a_line_is_uncommented(folder: Path) -> None:
     assert settings_template.write() == folder / "tailorbird.toml"
     assert load().model_copy(update={"settings_file": None}) == before
     assert (folder / "tailorbird.toml").stat().st_mode & 0o077 == 0
-
-
-def test_it_names_every_key_and_every_limit_with_its_meaning() -> None:
-    written = tomllib.loads(uncommented())
-    types = annotations()
-    assert set(written) == set(Settings.model_fields) - UNWRITABLE
-    for name in written:
-        assert settings_template.descriptions(Settings)[name]
-        if table := limits_of(types[name]):
-            assert (
-                list(written[name])
-                == [field.name for field in fields(table)]
-                == list(settings_template.descriptions(table))
-            )
 
 
 def test_each_line_is_a_default_or_an_example_that_can_be_used(folder: Path) -> None:

@@ -53,13 +53,18 @@ def query(url: str, statement: str) -> list[tuple[Any, ...]]:
         connection.close()
 
 
-def test_committed_rows_survive_stop_and_start(server: EmbeddedPostgres) -> None:
+def test_committed_rows_survive_a_stop_and_a_kill(server: EmbeddedPostgres) -> None:
     server.start()
-    query(server.url(), "CREATE TABLE before_a_stop AS SELECT 7 AS seven")
+    query(server.url(), "CREATE TABLE kept AS SELECT 7 AS seven")
     assert server.stop()
     assert not server.stop()
-    server.start()
-    assert query(server.url(), "SELECT seven FROM before_a_stop") == [(7,)]
+    running = server.start()
+    assert query(server.url(), "SELECT seven FROM kept") == [(7,)]
+    os.kill(running.pid, signal.SIGKILL)
+    while running.alive:
+        time.sleep(0.01)
+    assert server.start() != running
+    assert query(server.url(), "SELECT seven FROM kept") == [(7,)]
 
 
 def test_on_a_full_disk_a_start_explains_what_to_do_and_committed_rows_are_there_afterwards(
@@ -76,16 +81,6 @@ def test_on_a_full_disk_a_start_explains_what_to_do_and_committed_rows_are_there
         own_server.start()
         assert query(own_server.url(), "SELECT seven FROM kept") == [(7,)]
         own_server.stop()
-
-
-def test_committed_rows_survive_a_kill(server: EmbeddedPostgres) -> None:
-    running = server.start()
-    query(server.url(), "CREATE TABLE before_a_kill AS SELECT 7 AS seven")
-    os.kill(running.pid, signal.SIGKILL)
-    while running.alive:
-        time.sleep(0.01)
-    assert server.start() != running
-    assert query(server.url(), "SELECT seven FROM before_a_kill") == [(7,)]
 
 
 def test_a_new_server_uses_utf_8_sorts_the_same_everywhere_and_keeps_utc(server: EmbeddedPostgres) -> None:

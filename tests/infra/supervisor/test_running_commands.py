@@ -43,14 +43,6 @@ except KeyboardInterrupt:
     if "mlflow" in sys.argv:
         time.sleep(60)
 """
-INGEST = """
-import sys, time
-from pathlib import Path
-from infra.supervisor.running_commands import Record
-record = Record.open(Path(sys.argv[1]), "tailorbird ingest shop.toml orders.csv")
-print("ready", flush=True)
-time.sleep(60)
-"""
 
 
 @pytest.fixture
@@ -175,7 +167,8 @@ def test_every_next_line_waits_for_a_command_that_does_the_same_work(
 
     arguments = installation.engine, installation.settings
     assert step(*arguments).stage is Stage.EMPTY
-    command: list[str | Path] = [sys.executable, "-c", INGEST, installation.settings.var]
+    program = PROGRAM.replace("train als", "ingest shop.toml orders.csv")
+    command: list[str | Path] = [sys.executable, "-c", program, installation.settings.var]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
