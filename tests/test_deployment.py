@@ -96,13 +96,9 @@ def test_the_worker_starts_after_a_deploy_and_only_brokers_are_optional() -> Non
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_every_service_but_databases_and_brokers_runs_our_image(name: str) -> None:
+def test_every_service_but_databases_and_brokers_runs_a_command_of_our_image(name: str) -> None:
     assert OURS[name]["build"] == {"context": ".", "dockerfile": "infra/deploy/Dockerfile"}
     assert OURS[name]["image"] == "tailorbird"
-
-
-@pytest.mark.parametrize("name", OURS)
-def test_every_service_runs_a_command_that_the_image_has(name: str) -> None:
     program, first, *_ = tokens(OURS[name])
     if program == "sh":
         assert (ROOT / first).is_file()

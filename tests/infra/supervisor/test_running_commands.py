@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from socket import gethostname
 
@@ -29,7 +30,6 @@ time.sleep(60)
 WATCHED = """
 import sys, time
 from infra.supervisor import command_watch
-from infra.supervisor import command_watch
 from infra.configuration.settings import load
 from flows.commands.running import print_message
 command_watch.PATIENCE = float(sys.argv[1])
@@ -45,14 +45,20 @@ except KeyboardInterrupt:
 """
 
 
+@contextmanager
+def started(*arguments: str | Path, program: str = PROGRAM) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Yield a process of that program, which is killed at the end, and its first line."""
+    command = [sys.executable, "-c", program, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process, process.stdout.readline().strip()
+        process.kill()
+
+
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
-        assert started.stdout is not None
-        assert started.stdout.readline() == "ready\n"
-        yield started
-        started.kill()
+    with started(tmp_path) as (process, _):
+        yield process
 
 
 def test_a_running_command_is_named_with_its_process_and_is_not_a_killed_one(
@@ -77,9 +83,8 @@ def test_a_killed_command_is_found_once_with_its_run(tmp_path: Path, process: su
 def test_a_killed_command_does_not_run_though_a_process_that_it_began_has_its_lock(tmp_path: Path) -> None:
     program = PROGRAM.replace("print", "import os; child = os.fork()\nif child: print") + "time.sleep(60)\n"
     program = program.replace('("ready", flush=True)', "(child, flush=True)")
-    with subprocess.Popen([sys.executable, "-c", program, tmp_path], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        child = int(process.stdout.readline())
+    with started(tmp_path, program=program) as (process, line):
+        child = int(line)
         try:
             assert [command.pid for command in running_commands.running(tmp_path)] == [process.pid]
             process.kill()
@@ -114,23 +119,18 @@ def test_a_record_that_a_full_disk_cut_short_is_removed(tmp_path: Path) -> None:
     assert list((tmp_path / running_commands.FOLDER).iterdir()) == []
 
 
-def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> subprocess.Popen[str]:
+@pytest.fixture
+def var(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TAILORBIRD_VAR", str(tmp_path))
     for name in ("TAILORBIRD_DATABASE_URL", "PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
-    command = [sys.executable, "-c", WATCHED, *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
+    return tmp_path
 
 
-def test_a_command_that_is_asked_to_end_prints_the_reason_once_and_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    process = started(tmp_path, monkeypatch, "60", "postgres")
-    running_commands.running(tmp_path)[0].request_end()
-    out, err = process.communicate(timeout=30)
+def test_a_command_that_is_asked_to_end_prints_the_reason_once_and_ends(var: Path) -> None:
+    with started("60", "postgres", program=WATCHED) as (process, _):
+        running_commands.running(var)[0].request_end()
+        out, err = process.communicate(timeout=30)
     assert out == "interrupted True\n"
     assert err == (
         "tailorbird: `tailorbird down` stops the services, so this command ends. "
@@ -138,15 +138,13 @@ def test_a_command_that_is_asked_to_end_prints_the_reason_once_and_ends(
     )
 
 
-def test_a_command_whose_services_are_gone_names_them_and_ends_although_it_goes_on_working(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    process = started(tmp_path, monkeypatch, "0", "postgres", "mlflow")
-    _, err = process.communicate(timeout=30)
+def test_a_command_whose_services_are_gone_names_them_and_ends_although_it_goes_on_working(var: Path) -> None:
+    with started("0", "postgres", "mlflow", program=WATCHED) as (process, _):
+        _, err = process.communicate(timeout=30)
     assert process.returncode == 1
     assert err.count("\n") == 1
     assert "PostgreSQL and MLflow do not run any more, so this command ends." in err
-    assert [command.pid for command in running_commands.killed(tmp_path)] == [process.pid]
+    assert [command.pid for command in running_commands.killed(var)] == [process.pid]
 
 
 def test_services_that_are_started_again_in_time_end_nothing() -> None:
@@ -168,16 +166,12 @@ def test_every_next_line_waits_for_a_command_that_does_the_same_work(
     arguments = installation.engine, installation.settings
     assert step(*arguments).stage is Stage.EMPTY
     program = PROGRAM.replace("train als", "ingest shop.toml orders.csv")
-    command: list[str | Path] = [sys.executable, "-c", program, installation.settings.var]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+    with started(installation.settings.var, program=program) as (process, _):
         [work] = under_way(installation.settings)
         assert (work.flow, f"process {process.pid}" in work.description) == ("ingest", True)
         advice = step(*arguments)
         print_next_step(advice, brief=True)
         refusal = why_not("score", *arguments)
-        process.kill()
     assert advice.stage is Stage.UNDER_WAY
     assert f"(process {process.pid}" in capsys.readouterr().out
     assert refusal == str(advice)

@@ -85,9 +85,7 @@ def test_every_deployment_is_there_with_its_docstring(place: Place, running: End
     assert str(place.settings.home) not in str([(d["pull_steps"], d["path"], d["entrypoint"]) for d in results])
 
 
-def test_a_second_up_reports_that_everything_is_running_and_both_it_and_a_look_are_quick(
-    place: Place, running: Endpoints
-) -> None:
+def test_a_second_up_and_a_look_are_quick_and_find_everything_running(place: Place, running: Endpoints) -> None:
     before, began = place.pids(), time.process_time()
     assert place.up() == running
     assert time.process_time() - began < 0.5

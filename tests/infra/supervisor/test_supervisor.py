@@ -48,10 +48,8 @@ def pid(settings: Settings) -> int:
 
 
 def kill(settings: Settings) -> None:
-    running = state_file.load(settings.var)["docs"].running
-    assert running is not None
-    os.kill(running.pid, signal.SIGKILL)
-    while running.alive:
+    os.kill(pid(settings), signal.SIGKILL)
+    while state_file.load(settings.var)["docs"].alive:
         pass
 
 
