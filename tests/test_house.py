@@ -61,16 +61,14 @@ def declared() -> list[Requirement]:
     return [Requirement(line) for line in lines]
 
 
-def test_no_file_names_a_package_registry() -> None:
-    address = re.compile(
-        r"https?://\S*(?:pypi|pythonhosted|anaconda|artifactory|nexus|devpi)|(?<!emit-)(?:index[-_]url|find[-_]links)"
-    )
-    matches = {str(file.relative_to(ROOT)): match[0] for file in tracked() if (match := address.search(text_of(file)))}
-    assert not {name: text for name, text in matches.items() if name != "tests/test_house.py"}
+REGISTRY = re.compile(
+    r"https?://\S*(?:pypi|pythonhosted|anaconda|artifactory|nexus|devpi)|(?<!emit-)(?:index[-_]url|find[-_]links)"
+)
+MACHINE = re.compile(r"(?<![\w.])/(?:home|root|Users|work)/\w")
 
 
-def test_no_file_names_a_place_on_somebodys_machine() -> None:
-    place = re.compile(r"(?<![\w.])/(?:home|root|Users|work)/\w")
+@pytest.mark.parametrize("place", [REGISTRY, MACHINE], ids=["registry", "machine"])
+def test_no_file_names_a_package_registry_or_a_place_on_a_machine(place: re.Pattern[str]) -> None:
     matches = {str(file.relative_to(ROOT)): match[0] for file in tracked() if (match := place.search(text_of(file)))}
     assert not {name: text for name, text in matches.items() if name != "tests/test_house.py"}
 
