@@ -21,6 +21,7 @@ from infra.database.engine import engine, migrate
 from infra.installation import Installation, current
 from infra.keys import trust
 from infra.services.embedded_postgres import EmbeddedPostgres
+from tests.installations import choose
 from tests.memory import folder_of_postgres
 
 _TEMPLATE = "migrated"
@@ -41,8 +42,6 @@ _LATE = (
 _NUMBERS = count(1)
 STAGES: set[str] = set()
 """Fixtures whose database is kept under their name, to be copied for the next tests."""
-# Nothing listens there: a call to Prefect or MLflow in these tests fails at once.
-_CLOSED = "http://127.0.0.1:9"
 # The same few examples each time. `make faults` tries many, and others each time.
 settings.register_profile(
     "few", max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
@@ -152,10 +151,7 @@ def installation(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """Return the installation of a test, which `infra.installation.current()` returns too."""
     for name in ("LAKE", "BUNDLES", "EXPORTED_BY"):
         monkeypatch.delenv(f"TAILORBIRD_{name}", raising=False)
-    monkeypatch.setenv("TAILORBIRD_DATABASE_URL", database)
-    monkeypatch.setenv("TAILORBIRD_VAR", str(tmp_path / "var"))
-    monkeypatch.setenv("PREFECT_API_URL", f"{_CLOSED}/api")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", _CLOSED)
+    choose(monkeypatch, database, tmp_path / "var")
     _forget()
     yield current()
     _forget()

@@ -10,6 +10,7 @@ import pytest
 from infra.installation import Installation, current
 
 _CLOSED: Final = "http://127.0.0.1:9"
+"""Nothing listens there: a call to Prefect or MLflow in these tests fails at once."""
 
 
 def choose(patch: pytest.MonkeyPatch, url: str, var: Path) -> None:

@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import sys
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -33,6 +34,12 @@ UVICORN = {"FORWARDED_ALLOW_IPS"}
 SECRET = "TAILORBIRD_SECRET_"  # infra/keys/credentials.py reads these, whatever follows
 ROOMS = ("flows", "serving", "tasks", "expectations", "infra", "models")
 POOL = "tailorbird"
+SCRIPT = ROOT / "infra" / "deploy" / "setup.sh"
+TOO_NEW = "#!/bin/sh\nexit 1\n"
+# Answers like a Python that is supported; asked for its facts (on standard input) it prints `facts`.
+SUPPORTED = '#!/bin/sh\n[ "$1" != - ] || echo "{facts}"\n'
+NEEDS_NOTHING = SUPPORTED.format(facts="1 1 gcc")
+COMPILES = SUPPORTED.format(facts="0 1 gcc")
 
 
 def tokens(service: JsonObject) -> list[str]:
@@ -82,25 +89,16 @@ def flow_files() -> set[str]:
     return {f"flows/{f.name}" for f in (ROOT / "flows").glob("*.py") if f.name not in ("__init__.py", "__main__.py")}
 
 
-def test_the_services_are_the_ones_that_up_starts_and_a_deploy_before_the_worker() -> None:
-    assert set(SERVICES) == {
-        *("postgres", "redis", "prefect", "mlflow", "docs", "api", "deploy", "worker", "reconciler"),
-        *("rabbitmq", "consumer", "kafka", "kafka-consumer"),
-    }
-    profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
-    streams, kafka = ["streams"], ["kafka"]
-    assert profiles == {"rabbitmq": streams, "consumer": streams, "kafka": kafka, "kafka-consumer": kafka}
+def test_the_worker_starts_after_a_deploy_and_only_brokers_are_optional() -> None:
+    optional = {name for name, service in SERVICES.items() if "profiles" in service}
+    assert optional == {"rabbitmq", "consumer", "kafka", "kafka-consumer"}
     assert SERVICES["worker"]["depends_on"]["deploy"]["condition"] == "service_completed_successfully"
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_every_service_but_databases_and_brokers_runs_our_image(name: str) -> None:
+def test_every_service_but_databases_and_brokers_runs_a_command_of_our_image(name: str) -> None:
     assert OURS[name]["build"] == {"context": ".", "dockerfile": "infra/deploy/Dockerfile"}
     assert OURS[name]["image"] == "tailorbird"
-
-
-@pytest.mark.parametrize("name", OURS)
-def test_every_service_runs_a_command_that_the_image_has(name: str) -> None:
     program, first, *_ = tokens(OURS[name])
     if program == "sh":
         assert (ROOT / first).is_file()
@@ -197,12 +195,6 @@ def test_programs_in_the_containers_call_what_the_code_has(program: str) -> None
     called = {(node.value.id, node.attr) for node in used if node.value.id in modules}
     assert len(modules) >= 3
     assert [name for name in called if not hasattr(modules[name[0]], name[1])] == []
-
-
-def test_every_named_volume_is_declared() -> None:
-    mounts = [str(mount).split(":")[0] for service in SERVICES.values() for mount in service.get("volumes", [])]
-    assert {mount for mount in mounts if not mount.startswith(".")} == set(COMPOSE["volumes"])
-    assert all((ROOT / mount).exists() for mount in mounts if mount.startswith("."))
 
 
 def test_make_env_writes_exactly_the_passwords_that_compose_requires(tmp_path: Path) -> None:
@@ -332,3 +324,63 @@ def test_no_code_defines_a_deployment_a_second_time() -> None:
                 called = ast.unparse(node.func).rsplit(".")[-1]
                 calls += [f"{file}: {called}"] * (called in {"serve", "aserve", "deploy", "to_deployment"})
     assert not calls
+
+
+def check_setup(folder: Path, python: str = "", **programs: str) -> subprocess.CompletedProcess[str]:
+    """Run the checks where only these programs exist."""
+    for name, text in programs.items():
+        program = folder / name.replace("_", ".")
+        program.write_text(text)
+        program.chmod(0o755)
+    return subprocess.run(
+        ["/bin/sh", SCRIPT, "--check"],
+        cwd=folder,
+        env={"PATH": str(folder), "PYTHON": python},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_python_that_runs_the_tests_is_good_enough(tmp_path: Path) -> None:
+    assert check_setup(tmp_path, gcc=TOO_NEW, python3=f'#!/bin/sh\nexec "{sys.executable}" "$@"\n').returncode == 0
+
+
+def test_another_python_is_taken_when_python3_is_not_supported(tmp_path: Path) -> None:
+    assert check_setup(tmp_path, python3=TOO_NEW, python3_12=NEEDS_NOTHING).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("programs", "python", "advice"),
+    [
+        ({"python3": TOO_NEW}, "", "needs Python 3.11, 3.12 or 3.13"),
+        ({"python3": NEEDS_NOTHING}, "python3.14", "PYTHON=python3.14"),
+        ({"python3": COMPILES}, "", "apt-get install gcc"),
+        ({"python3": SUPPORTED.format(facts="0 0 gcc"), "gcc": TOO_NEW}, "", "Python.h"),
+    ],
+)
+def test_a_missing_part_is_named_before_anything_starts(
+    tmp_path: Path, programs: dict[str, str], python: str, advice: str
+) -> None:
+    refused = check_setup(tmp_path, python, **programs)
+    assert refused.returncode == 1
+    assert advice in refused.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_any_of_the_usual_compilers_will_do(tmp_path: Path) -> None:
+    accepted = check_setup(tmp_path, python3=COMPILES, clang=TOO_NEW)
+    assert accepted.returncode == 0
+    assert "compiled with clang" in accepted.stdout
+
+
+def test_every_make_command_of_the_pages_exists() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    named_targets = {
+        name for page in pages for name in re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), re.MULTILINE)
+    }
+    targets = {
+        name for line in re.findall(r"^([a-z -]+):", (ROOT / "Makefile").read_text(), re.M) for name in line.split()
+    }
+    assert "setup" in named_targets
+    assert named_targets <= targets

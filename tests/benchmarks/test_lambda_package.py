@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.lambda_package import PACKAGES, ROOT, PackageError, build, megabytes, pinned
+from benchmarks.lambda_package import PACKAGES, ROOT, PackageError, build, pinned
 from infra.bundles.manifest import BundleRefusedError
 from tests.serving.api.startup.test_aws_lambda import PACKAGES as IMPORTED
 from tests.serving.bundle_folders import write_bundle
@@ -38,10 +38,3 @@ def test_an_altered_bundle_and_an_existing_folder_are_refused(tmp_path: Path, ow
         build(tmp_path / "bundle", tmp_path / "function")
     assert not (tmp_path / "function").exists()
     assert own_var.exists()
-
-
-def test_the_size_counts_all_files(tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    for name in ("one", "folder/two"):
-        (tmp_path / name).write_bytes(b"\0" * 2**19)
-    assert megabytes(tmp_path) == 1.0

@@ -83,7 +83,9 @@ def about(answers: dict[str, list[Any]], *words: str) -> list[Any]:
     return matching
 
 
-def test_the_ten_best_of_a_user_come_with_titles_and_prices(answers: dict[str, list[Any]]) -> None:
+def test_the_ten_best_of_a_user_come_with_titles_and_prices_and_can_be_limited_to_goods_in_stock(
+    answers: dict[str, list[Any]],
+) -> None:
     rows = about(answers, "rank <= 10")
     assert [(row["rank"], row["title"], row["price"], row["reason"]) for row in rows] == [
         (1, "Bananas", 0.8, "because"),
@@ -91,9 +93,6 @@ def test_the_ten_best_of_a_user_come_with_titles_and_prices(answers: dict[str, l
         (3, "Tea, green", None, "so"),
     ]
     assert [row["title"] for row in about(answers, "items.available")] == ["Bananas", "Milk"]
-
-
-def test_items_that_are_sold_out_or_no_merchandise_cannot_be_bought(answers: dict[str, list[Any]]) -> None:
     assert [row["title"] for row in about(answers, "in_stock IS NOT FALSE")] == ["Bananas", "Milk"]
 
 
@@ -106,9 +105,14 @@ def test_an_email_tool_gets_one_row_a_user(answers: dict[str, list[Any]]) -> Non
     assert rows[1]["products"][0] == {"id": "995242", "title": "Milk", "price": 1.5, "why": "so"}
 
 
-def test_an_item_has_a_list_and_short_lists_have_a_reason(answers: dict[str, list[Any]]) -> None:
+def test_lists_of_items_reasons_of_short_lists_ledger_and_freshness_are_read(answers: dict[str, list[Any]]) -> None:
     assert [row["item_id"] for row in about(answers, "for_item_id")] == ["995242", "7"]
     assert [tuple(row.values()) for row in about(answers, "lists.shortfall_reason")] == [("nothing more", 2)]
+    (batch,) = about(answers, "FROM recommendation_batches")
+    assert (batch["status"], batch["lists"], batch["recommendations"]) == (batch_state.PUBLISHED, 2, 5)
+    rows = about(answers, "checked_at")
+    assert [row["placement"] for row in rows] == ["buy-again", "email", "goes-well-with", "home"]
+    assert all(0 <= row["hours"] < 1 for row in rows)
 
 
 def test_exclusions_are_written_once_shown_and_taken_back(answers: dict[str, list[Any]], store: Engine) -> None:
@@ -118,14 +122,6 @@ def test_exclusions_are_written_once_shown_and_taken_back(answers: dict[str, lis
     assert about(answers, "DELETE FROM exclusions") == [1]
     with pytest.raises(Exception, match="ck_exclusions_kind"), store.begin() as connection:
         connection.execute(text("INSERT INTO exclusions (user_key, kind, value) VALUES ('ann', 'brnad', 'A')"))
-
-
-def test_ledger_and_freshness_are_seen(answers: dict[str, list[Any]]) -> None:
-    (batch,) = about(answers, "FROM recommendation_batches")
-    assert (batch["status"], batch["lists"], batch["recommendations"]) == (batch_state.PUBLISHED, 2, 5)
-    rows = about(answers, "checked_at")
-    assert [row["placement"] for row in rows] == ["buy-again", "email", "goes-well-with", "home"]
-    assert all(0 <= row["hours"] < 1 for row in rows)
 
 
 LINES = [

@@ -151,7 +151,6 @@ def test_empty_values_are_compared_within_a_source_and_a_new_source_with_nothing
             4.0,
             "ratio_users is 4; 0.5 to 2 is allowed. 400 after 100 in the last data set; the lake gained +300 users who",
         ),
-        ("ratio_rows_user_features", 3.0, "3; 0.5 to 2 is allowed. 30 after 10 in the last data set"),
         ("accounted_users", 0.4, "0.4; 0.5 to 2 is allowed. The data set has 400 of the 1,000 users who bought"),
         ("lake_rows", 0.25, "The lake holds 5 of the 20 events that the ledger counts as accepted"),
         ("users", 1.0, "users is 1; at least 2 is allowed"),
@@ -216,10 +215,7 @@ def test_a_small_group_is_shown_and_not_held_to_anything() -> None:
     parts = [Group("age", "young", 2 * USUAL.group_users - 2, 0), Group("age", "old", 1000, 549)]
     assert figures({}, parts)["group_ratio age=young"] == 0
     assert not any("young" in name for name in bounds(SMALL, parts))
-
-
-def test_nobody_learned_from_is_nothing_to_compare() -> None:
-    assert figures({}, [Group("age", "old", 5, 0)])["group_ratio age=old"] is None
+    assert figures({}, [Group("age", "old", 5, 0)])["group_ratio age=old"] is None, "nobody is learned from"
 
 
 def test_texts_of_users_are_no_markup_in_the_name_of_a_figure() -> None:

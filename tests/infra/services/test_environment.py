@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 from infra.configuration.settings import Settings, in_file
 from infra.configuration.value_checks import Timing
 from infra.services import environment as service_environment
-from infra.services.endpoints import endpoints
+from infra.services.endpoints import endpoints, pages_root
 from infra.services.processes import Command
 from infra.supervisor import commands as servers
 from models.datasets.acceptance import DatasetLimits
@@ -206,3 +206,17 @@ def test_a_changed_file_starts_the_reconciler_again_and_the_worker_goes_on(tmp_p
 
     before, after = digests('review = "auto"\n'), digests('review = "never"\n')
     assert [one == other for one, other in zip(before, after, strict=True)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("page", "begins"),
+    [
+        ("http://127.0.0.1:4200", "http://127.0.0.1:4200/v2"),
+        ("https://shop.example/prefect/", "https://shop.example/prefect/v2"),
+        ("https://shop.example/v2", "https://shop.example/v2"),
+        ("https://app.prefect.cloud/account/a/workspace/b", "https://app.prefect.cloud/account/a/workspace/b"),
+        ("https://prefect.cloud.example", "https://prefect.cloud.example/v2"),
+    ],
+)
+def test_links_lead_to_the_pages_that_ask_for_the_password(page: str, begins: str) -> None:
+    assert pages_root(page) == begins

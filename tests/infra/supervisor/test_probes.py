@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from infra.services.endpoints import ServicesDownError
 from infra.services.processes import Command, Running
 from infra.services.state_file import Service
 from infra.supervisor import probes
+from tests.recording_server import LoopbackServer
 
 NEEDED = ("prefect", "mlflow")
 LISTEN = """
@@ -69,11 +70,8 @@ def stranger() -> Iterator[int]:
         def log_message(self, *_: Any) -> None:
             """Print nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server.server_port
-    server.shutdown()
-    server.server_close()
+    with LoopbackServer(Refusing) as server:
+        yield server.server_port
 
 
 def gone(port: int) -> Service:

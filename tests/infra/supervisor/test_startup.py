@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import psycopg2
 import pytest
+from sqlalchemy import create_engine, text
 
 from infra.configuration.settings import Settings
 from infra.database.engine import SchemaError
@@ -28,6 +29,7 @@ from infra.services.http_client import basic_auth, request_json
 from infra.supervisor import startup
 from infra.supervisor.probes import reachable
 from infra.supervisor.running_commands import under_way
+from infra.supervisor.startup import DemoRefusedError
 from tests.infra.supervisor.started_place import (
     FLOW,
     FLOWS,
@@ -63,21 +65,17 @@ def running(place: Place) -> Endpoints:
     return place.running or place.up()
 
 
-def test_ports_taken_by_others_are_passed_over_and_named(place: Place, running: Endpoints) -> None:
+def test_a_first_up_passes_over_ports_of_others_names_them_and_starts_nothing_twice(
+    place: Place, running: Endpoints
+) -> None:
     output = "\n".join(place.first)
-    assert re.search(r"Port 4200 is taken by another program; Prefect uses \d+", output)
-    assert re.search(r"Port 5000 is taken by another program; MLflow uses \d+", output)
-    assert re.search(r"Port 4210 is taken by another program; Data Docs uses \d+", output)
-    assert ":4200" not in running.prefect_page
+    for port, name in ((4200, "Prefect"), (5000, "MLflow"), (4210, "Data Docs")):
+        assert re.search(rf"Port {port} is taken by another program; {name} uses \d+", output)
     assert running.prefect_page.startswith("http://127.0.0.1:")
-
-
-def test_a_first_up_starts_nothing_twice_but_a_server_that_lost_its_port(place: Place) -> None:
-    started = [line for line in place.first if line.startswith("Starting ")]
-    assert [line.partition(" on port ")[0] for line in started].count("Starting MLflow") == 2
-    assert sum("worker" in line for line in place.first) == 1
-    assert sum("reconciler" in line for line in place.first) == 1
-    assert not any("other settings" in line for line in place.first)
+    assert ":4200" not in running.prefect_page
+    assert output.count("Starting MLflow on port") == 2, "it lost its port"
+    assert [sum(name in line for line in place.first) for name in ("worker", "reconciler")] == [1, 1]
+    assert "other settings" not in output
 
 
 def test_every_deployment_is_there_with_its_docstring(place: Place, running: Endpoints) -> None:
@@ -87,19 +85,15 @@ def test_every_deployment_is_there_with_its_docstring(place: Place, running: End
     assert str(place.settings.home) not in str([(d["pull_steps"], d["path"], d["entrypoint"]) for d in results])
 
 
-def test_a_second_up_reports_that_everything_is_running_and_is_quick(place: Place, running: Endpoints) -> None:
+def test_a_second_up_and_a_look_are_quick_and_find_everything_running(place: Place, running: Endpoints) -> None:
     before, began = place.pids(), time.process_time()
     assert place.up() == running
     assert time.process_time() - began < 0.5
     assert place.lines == ["Everything is already running"]
     assert place.pids() == before
-
-
-@pytest.mark.usefixtures("running")
-def test_everything_is_reachable_and_the_look_is_quick(place: Place) -> None:
-    began = time.monotonic()
+    looked = time.monotonic()
     assert reachable(place.settings) == dict.fromkeys(("postgres", "prefect", "mlflow", "docs", "api"), True)
-    assert time.monotonic() - began < 0.4
+    assert time.monotonic() - looked < 0.4
 
 
 def test_passwords_are_in_no_command_line_log_or_state_file(place: Place, running: Endpoints) -> None:
@@ -192,8 +186,8 @@ def test_the_worker_runs_flows_and_a_run_that_died_with_it_is_reported_and_does_
 def test_the_logs_lead_to_pages_that_ask_for_the_password(place: Place, running: Endpoints) -> None:
     logs = {name: (place.settings.var / "log" / f"{name}.log").read_text() for name in ("deploy", "worker")}
     assert f"{running.prefect_page}/v2/deployments/deployment/" in logs["deploy"]
-    for text in logs.values():  # the older pages ask nobody for the password
-        assert not re.search(rf"{re.escape(running.prefect_page)}/(deployments|runs)/", text)
+    for content in logs.values():  # the older pages ask nobody for the password
+        assert not re.search(rf"{re.escape(running.prefect_page)}/(deployments|runs)/", content)
 
 
 @pytest.mark.usefixtures("running")
@@ -236,11 +230,7 @@ def test_data_docs_are_served_to_who_has_the_login_by_a_small_process(place: Pla
     pid = place.pids()["docs"]
     assert pid is not None
     assert psutil.Process(pid).memory_info().rss < 80e6
-
-
-@pytest.mark.usefixtures("running")
-def test_mlflow_is_one_process(place: Place) -> None:
-    assert psutil.Process(place.pids()["mlflow"]).children() == []
+    assert psutil.Process(place.pids()["mlflow"]).children() == [], "MLflow is one process"
 
 
 def test_the_api_answers_before_there_is_a_champion_and_asks_for_a_key(running: Endpoints) -> None:
@@ -338,16 +328,6 @@ def test_a_given_service_that_does_not_answer_is_named_without_its_password_befo
     assert lines == ["Nothing was running"]
 
 
-def test_before_the_first_up_there_are_no_endpoints_and_nothing_to_stop(tmp_path: Path) -> None:
-    no_addresses = {"database_url": None, "prefect_api_url": None, "mlflow_tracking_uri": None}
-    settings, lines = Settings(var=tmp_path, **no_addresses), list[str]()
-    with pytest.raises(ServicesDownError, match="tailorbird up"):
-        endpoints(settings)
-    assert set(reachable(settings).values()) == {False}
-    startup.stop(settings, lines.append)
-    assert lines == ["Nothing was running"]
-
-
 def test_down_stops_everything_and_up_brings_it_back_under_the_same_addresses(place: Place, running: Endpoints) -> None:
     processes = [psutil.Process(pid) for pid in place.pids().values() if pid is not None]
     processes += [child for process in processes for child in process.children(recursive=True)]
@@ -428,3 +408,32 @@ def test_a_run_of_the_worker_reads_the_settings_file_as_it_is_then_and_not_the_s
     monkeypatch.chdir(tmp_path.parent)
     monkeypatch.setenv("TAILORBIRD_VAR", str(place.settings.var))
     assert Settings(**NO_ADDRESSES).settings_file == path
+
+
+def ingested(database: str, source: str) -> None:
+    with create_engine(database).begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO ingest_batches (batch_id, dataset, source, location, status, consent) "
+                "VALUES (:s, 'events', :s, 'x', 'committed', 'given')"
+            ),
+            {"s": source},
+        )
+
+
+def test_an_empty_installation_and_one_of_the_demo_become_a_demo_installation(database: str, tmp_path: Path) -> None:
+    assert not startup.is_demo(tmp_path)
+    ingested(database, "complete_journey")
+    startup.mark_demo(create_engine(database), tmp_path)
+    assert startup.is_demo(tmp_path)
+    ingested(database, "more")
+    startup.mark_demo(create_engine(database), tmp_path)
+
+
+def test_an_installation_with_a_shops_own_data_refuses_the_demo_and_stays_as_it_is(
+    database: str, tmp_path: Path
+) -> None:
+    ingested(database, "my_shop")
+    with pytest.raises(DemoRefusedError, match=r"holds data of my_shop, .* TAILORBIRD_VAR=./var-demo tailorbird demo"):
+        startup.mark_demo(create_engine(database), tmp_path)
+    assert not startup.is_demo(tmp_path)

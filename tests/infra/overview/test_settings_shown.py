@@ -1,18 +1,24 @@
 """Which settings services were started with, which hold now, and where those come from."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from flows.commands import settings as command
 from infra.configuration import settings_file
-from infra.configuration.settings import Settings, load
-from infra.overview import settings_shown
+from infra.configuration.settings import Settings, load, variable_of
+from infra.configuration.settings_file import SettingsRefusedError
+from infra.overview import settings_shown, settings_template
 from infra.services import settings_in_use, state_file
 from infra.services.processes import Running
 from infra.services.state_file import Service
+
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -140,3 +146,79 @@ def test_json_holds_everything(folder: Path, capsys: pytest.CaptureFixture[str])
     out = capsys.readouterr().out
     assert "The running reconciler uses review = auto instead of never" in out
     assert "Restart what uses other values with: tailorbird up" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("TAILORBIRD_ALERT", "TAILORBIRD_ALERTS"),
+        ("TAILORBIRD_SETTING", "TAILORBIRD_SETTINGS"),
+        ("TAILORBIRD_SECRET_SIGNINGKEY", "TAILORBIRD_SECRET_SIGNING_KEY"),
+    ],
+)
+def test_a_misspelt_variable_is_named_with_the_nearest_setting(
+    name: str, nearest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "ann@shop.example")
+    [sentence] = settings_shown.unknown_variables()
+    assert sentence.startswith(f"{name} is no setting")
+    assert f"The nearest is {nearest}." in sentence
+    assert "ann" not in sentence
+
+
+def test_a_variable_of_a_removed_setting_is_named_without_a_wrong_nearest_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAILORBIRD_WEBHOOK_URL", "https://x.example/mlflow")
+    [sentence] = settings_shown.unknown_variables()
+    assert sentence == "TAILORBIRD_WEBHOOK_URL is no setting any more, so its value has no effect. Unset it."
+
+
+def test_real_settings_and_secrets_are_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*map(variable_of, Settings.model_fields), settings_file.VARIABLE, "TAILORBIRD_SECRET_SHOP_API"]:
+        monkeypatch.setenv(name, "x")
+    assert settings_shown.unknown_variables() == []
+
+
+def test_the_command_that_shows_settings_names_a_misspelt_variable_and_schedule(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / settings_file.NAME).write_text(
+        f'home = {json.dumps(str(REPOSITORY))}\nschedules.score-nigthly = "0 2 * * *"\n'
+    )
+    monkeypatch.setenv("TAILORBIRD_REVEIW", "auto")
+    command.show()
+    shown: Any = capsys.readouterr()
+    assert "the nearest is 'score-nightly'" in shown.err
+    assert "tailorbird.toml:2" in shown.err
+    assert "The nearest is TAILORBIRD_REVIEW." in shown.err
+    assert load().review == "manual"
+
+
+def uncommented() -> str:
+    return re.sub(r"^# (?=[a-z0-9_]+(\.[a-z0-9_-]+)? = )", "", settings_template.content(), flags=re.MULTILINE)
+
+
+def test_it_changes_nothing_until_a_line_is_uncommented(folder: Path) -> None:
+    before = load()
+    assert settings_template.write() == folder / "tailorbird.toml"
+    assert load().model_copy(update={"settings_file": None}) == before
+    assert (folder / "tailorbird.toml").stat().st_mode & 0o077 == 0
+
+
+def test_each_line_is_a_default_or_an_example_that_can_be_used(folder: Path) -> None:
+    (folder / "tailorbird.toml").write_text(uncommented())
+    used, default = load(), Settings(settings_file=None)
+    examples = {line.split()[0] for line in uncommented().splitlines() if line.endswith("# an example")}
+    assert {n for n in Settings.model_fields if getattr(used, n) != getattr(default, n)} - {"settings_file"} <= examples
+
+
+def test_a_file_that_is_there_stays(folder: Path) -> None:
+    (folder / "tailorbird.toml").write_text("# mine\n")
+    with pytest.raises(SettingsRefusedError, match="is already there, and nothing was changed"):
+        settings_template.write()
+    assert (folder / "tailorbird.toml").read_text() == "# mine\n"
+
+
+def test_the_template_is_written_to_the_path_of_the_variable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAILORBIRD_SETTINGS", "shop.toml")
+    assert settings_template.write() == folder / "shop.toml"
+    assert load().settings_file == folder / "shop.toml"

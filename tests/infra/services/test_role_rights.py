@@ -18,6 +18,7 @@ from infra.database.engine import engine, migrate
 from infra.keys.credentials import variable
 from infra.services.database_access import grants, logins, role_rights
 from infra.services.database_access.grants import INGEST, OPERATOR, READER, ROLES, SERVING, Role
+from infra.services.database_access.role_rights import DatabaseRefusedError
 from infra.services.embedded_postgres import EmbeddedPostgres
 from tests.published import published, shelf
 
@@ -250,12 +251,6 @@ def test_a_role_enters_no_other_database(place: Place, role: Role, name: str) ->
         run(place.login(role).set(database=name), "SELECT 1")
 
 
-def test_a_second_up_changes_and_prints_nothing(place: Place) -> None:
-    assert place.up() is False
-    assert place.lines == []
-    assert logins.usable(place.settings) == list(ROLES)
-
-
 def test_lists_of_a_new_batch_and_studies_made_later_are_read_at_once(place: Place) -> None:
     published(engine(url(place.own)), {"1": [("i", 1.0, "new")]}, shelf("later", k=1))
     assert place.run(READER, "SELECT reason FROM recommendations_by_user_id WHERE placement = 'home'") == [("new",)]
@@ -310,15 +305,7 @@ def test_on_our_server_attributes_and_memberships_that_somebody_gave_are_taken_b
     assert place.up() is False
 
 
-def test_a_database_restored_on_a_server_without_the_roles_gets_them_again(place: Place) -> None:
-    for role in ROLES:
-        name = logins.name_of(role, "tailorbird")
-        run(place.admin.set(database="tailorbird"), f"DROP OWNED BY {name}; DROP ROLE {name}")
-    assert place.up()
-    assert place.run(READER, "SELECT item_id FROM recommendations_by_user_id WHERE placement = 'home'") == [("i",)]
-
-
-def test_two_ups_at_once_both_succeed(place: Place) -> None:
+def test_ups_at_once_on_a_server_without_the_roles_of_a_restored_database_give_them_again(place: Place) -> None:
     for role in ROLES:
         name = logins.name_of(role, "tailorbird")
         run(place.admin.set(database="tailorbird"), f"DROP OWNED BY {name}; DROP ROLE {name}")
@@ -329,15 +316,13 @@ def test_two_ups_at_once_both_succeed(place: Place) -> None:
     with ThreadPoolExecutor(4) as pool:
         assert any(pool.map(up, range(4)))
     assert place.up() is False
+    assert place.run(READER, "SELECT item_id FROM recommendations_by_user_id WHERE placement = 'home'") == [("i",)]
 
 
 @pytest.fixture
 def given(admin: URL, tmp_path: Path, request: pytest.FixtureRequest) -> Place:
     """An installation with a role of somebody's server, which may do what the test's parameter allows."""
-    name = f"shop{next(NUMBERS)}"
-    run(admin, f"CREATE ROLE {name} LOGIN {getattr(request, 'param', '')} PASSWORD 'p@ss/word'")
-    run(admin, f"CREATE DATABASE {name} OWNER {name}")
-    own = admin.set(username=name, password="p@ss/word", database=name)
+    own = role(admin, f"shop{next(NUMBERS)}", getattr(request, "param", ""))
     migrate(url(own))
     engine(url(own)).dispose()
     return Place(own, own, settings_of(tmp_path, own))
@@ -413,3 +398,40 @@ def test_logins_are_shown_with_an_address_that_works(given: Place, admin: URL) -
     _, address = logins.shown(given.settings)
     assert run(make_url(address.strip()), "SELECT current_user") == [(f"{given.own.database}_reader",)]
     assert len(list(logins.shown(given.settings, every=True))) == 2 * len(ROLES)
+
+
+def role(admin: URL, name: str, rights: str) -> URL:
+    run(admin, f"CREATE ROLE {name} LOGIN {rights} PASSWORD 'p@ss/word'")
+    run(admin, f"CREATE DATABASE {name} OWNER {name}")
+    return admin.set(username=name, password="p@ss/word", database=name)
+
+
+def test_a_role_whose_password_was_replaced_gets_the_new_one(admin: URL) -> None:
+    role_rights.give_own_database(admin, "green", "first")
+    run(role_rights.give_own_database(admin, "green", "second"), "SELECT 1")
+    with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+        run(admin.set(username="green", password="first", database="green"), "SELECT 1")
+
+
+def test_on_a_given_server_a_database_is_created_if_the_role_may(admin: URL) -> None:
+    given = role(admin, "shop", "CREATEDB")
+    created = role_rights.share_server(given, "prefect")
+    run(created, "CREATE TABLE mine (x int)")
+    assert role_rights.share_server(given, "prefect") == created
+
+
+def test_on_a_given_server_a_role_without_the_right_gets_the_sql_to_run(admin: URL) -> None:
+    given = role(admin, "guest", "NOCREATEDB")
+    with pytest.raises(DatabaseRefusedError, match='CREATE DATABASE "mlflow" OWNER "guest";') as refusal:
+        role_rights.share_server(given, "mlflow")
+    assert "p@ss/word" not in str(refusal.value)
+    run(admin, 'CREATE DATABASE "mlflow" OWNER "guest"')
+    assert role_rights.share_server(given, "mlflow").database == "mlflow"
+
+
+def test_a_server_that_is_not_there_is_named_without_the_password(admin: URL) -> None:
+    with pytest.raises(
+        DatabaseRefusedError, match=r"(?s)does not let postgres in.*Check TAILORBIRD_DATABASE_URL"
+    ) as refusal:
+        role_rights.share_server(admin.set(port=1, password="hidden"), "prefect")
+    assert "hidden" not in str(refusal.value)

@@ -17,8 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import BotoCoreError
 
-from infra.lake.compaction import CompactionReport
+from infra.lake.compaction import ADVISED_FROM, CompactionReport, MonthFiles, advice
 from infra.lake.delta_lake import Lake
+
+MB = 2**20
 
 
 def events(batch_id: str, *ids: str) -> pa.Table:
@@ -84,14 +86,6 @@ def test_a_repeat_of_a_chunk_does_not_double_its_rows(lake: Lake) -> None:
     lake.append_events(events("b", "e1"), "b", 0)
     assert ids(lake) == ["e1", "e2"]
     assert lake.committed_chunk("b") == 1
-
-
-def test_a_version_keeps_its_content(lake: Lake) -> None:
-    lake.append_events(events("b", "e1"), "b", 0)
-    table = lake.events()
-    assert table is not None
-    lake.append_events(events("c", "e2"), "c", 0)
-    assert ids(lake, table.version()) == ["e1"]
 
 
 @pytest.mark.parametrize("remaining", [(), ("e1",)])
@@ -250,3 +244,16 @@ def test_a_version_can_be_read_however_old_its_log_is(tmp_path: Path) -> None:
     assert table is not None
     table.cleanup_metadata()  # as Delta does it by itself at every hundredth commit
     assert rows(lake, 0) == first
+
+
+def months(files: int, size: int) -> list[MonthFiles]:
+    return [MonthFiles(files, 1, size, "2026-01"), MonthFiles(1, 1, MB, "2026-02")]
+
+
+def test_compaction_is_advised_once_there_are_many_small_files() -> None:
+    assert advice(months(ADVISED_FROM, 20 * MB)) is None
+    assert advice(months(ADVISED_FROM + 1, 300 * MB)) is None, "merging would save fewer"
+    assert advice([]) is None
+    sentence = advice(months(ADVISED_FROM + 1, 20 * MB))
+    assert sentence is not None
+    assert "tailorbird lake compact" in sentence

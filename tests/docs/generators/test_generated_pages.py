@@ -1,18 +1,21 @@
-"""The page of all keys is made from the models, and its examples are mappings."""
+"""Pages are made from definitions, and the examples of the page of mappings are mappings."""
 
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from docs.generators import mapping_page as page
+from docs.generators import features_page, mapping_page, settings_page
 from docs.generators.mapping_examples import EXAMPLES
+from infra.configuration.settings import Settings
+from infra.configuration.settings_file import UNWRITABLE
 from models.ingest import mixpanel
 from models.ingest.segment import segment_mapping as segment_mapping
 from models.ingest.tabular import table_mapping
 from models.primitives.json_types import JsonObject
 
-PAGE = Path(__file__).parents[3] / "docs" / "mapping.md"
+DOCS = Path(__file__).parents[3] / "docs"
 TABLES: JsonObject = {
     "events": {
         "file": "e.csv",
@@ -40,30 +43,26 @@ BESIDE = {
 }
 
 
-def test_the_page_is_made_of_the_models() -> None:
-    command = "run `python -m docs.generators.mapping_page > docs/mapping.md`"
-    assert PAGE.read_text(encoding="utf-8") == page.document(), command
+@pytest.mark.parametrize("page", [features_page, mapping_page, settings_page])
+def test_a_page_is_made_of_the_definitions(page: ModuleType) -> None:
+    name = page.__name__.rpartition(".")[2]
+    written = (DOCS / name.replace("_page", ".md")).read_text(encoding="utf-8")
+    assert written == page.document(), f"run `python -m docs.generators.{name} > docs/{name.replace('_page', '.md')}`"
 
 
-@pytest.mark.parametrize(
-    ("table", "key", "meaning"),
-    [
-        (table, key, meanings.get(names[key], ""))
-        for _, table, model, _ in page.SECTIONS
-        for meanings in [page.meanings(model)]
-        for names in [{field.alias or name: name for name, field in model.model_fields.items()}]
-        for key in page.keys(table, model)
-    ],
-)
-def test_every_key_has_a_meaning_and_an_example(table: str, key: str, meaning: str) -> None:
-    assert meaning
-    assert (table, key) in EXAMPLES
+def test_every_key_has_a_meaning_and_an_example() -> None:
+    for _, table, model, _ in mapping_page.SECTIONS:
+        meanings = mapping_page.meanings(model)
+        names = {field.alias or name: name for name, field in model.model_fields.items()}
+        for key in mapping_page.keys(table, model):
+            assert meanings.get(names[key]), key
+            assert (table, key) in EXAMPLES
 
 
 @pytest.mark.parametrize(("table", "key"), [pair for pair in EXAMPLES if pair[1] not in TABLES or pair[0] == "limits"])
 def test_every_example_is_part_of_a_mapping(table: str, key: str) -> None:
-    known = {key for _, name, model, _ in page.SECTIONS if name == table for key in page.keys(table, model)}
-    if key not in known:
+    models = [model for _, name, model, _ in mapping_page.SECTIONS if name == table]
+    if not any(key in mapping_page.keys(table, model) for model in models):
         pytest.fail(f"{table}.{key} is no key any more; take its example out")
     stated = tomllib.loads(EXAMPLES[table, key])
     content: JsonObject = {"consent": "given", "consent_note": "test", **TABLES}
@@ -82,3 +81,8 @@ def test_every_example_is_part_of_a_mapping(table: str, key: str) -> None:
     elif table in ("traffic", "spelling", "limits"):
         stated = {table: stated}
     table_mapping.parse(content | stated, "test")
+
+
+def test_every_setting_is_in_one_section() -> None:
+    names = [name for _, section in settings_page.SECTIONS.values() for name in section]
+    assert sorted(names) == sorted(Settings.model_fields.keys() - UNWRITABLE)

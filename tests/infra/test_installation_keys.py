@@ -1,26 +1,57 @@
 """Keys, var, lake and database of one installation work together; those of two are refused."""
 
+import hashlib
+import hmac
 import shutil
 import stat
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from threading import Barrier
 
 import pyarrow as pa
 import pytest
 from sqlalchemy import Engine, insert, text, update
 
-from infra.configuration.settings import Settings
+from infra.configuration.settings import Settings, load
+from infra.configuration.settings_file import SettingsRefusedError
 from infra.database.engine import engine
 from infra.database.schema.schema import identities, ingest_batches, promotions, users
-from infra.keys.credentials import FOLDER, INSTALLATION, PSEUDONYM, SIGNING, fingerprint, sign, stored_secret
-from infra.keys.identity import pseudonym
+from infra.keys.credentials import (
+    FOLDER,
+    INSTALLATION,
+    PSEUDONYM,
+    SIGNING,
+    SignatureRefusedError,
+    SigningKeyError,
+    extended,
+    fingerprint,
+    keys,
+    public_key,
+    remaining,
+    secret,
+    sign,
+    stored_secret,
+    verify,
+)
+from infra.keys.identity import key_version, pseudonym, pseudonyms, rekeyed, remember, user_key_of
 from infra.keys.trust import InstallationRefusedError, check, check_reader
 from infra.lake.delta_lake import Lake
 from infra.lake.ownership_checks import check_lake
 
 Host = Callable[..., Settings]
 BATCH = {"batch_id": "b", "dataset": "events", "source": "s", "location": "f", "consent": "given", "accepted": 1}
+KEY = b"a key"
+FIRST, SECOND, THIRD = "a key", "ab" * 32, "cd" * 32
+CHAIN = extended(extended(FIRST, SECOND), THIRD)
+SEED = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
+PUBLIC = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+OF_EMPTY_MESSAGE = (
+    "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24"
+    "655141438e7a100b"
+)
+"""The first test vector of RFC 8032, section 7.1."""
 
 
 @pytest.fixture
@@ -247,3 +278,169 @@ def test_of_processes_that_start_at_once_one_decides(first: Engine, host: Host) 
     assert ids in ([ids[0]] * 4 + [None] * 4, [None] * 4 + [ids[7]] * 4)
     loser = hosts[7] if ids[0] else hosts[0]
     assert not (loser.var / FOLDER / PSEUDONYM).exists()
+
+
+def names(user_ids: list[str], keys: list[str]) -> pa.Table:
+    return pa.table({"user_id": pa.array(user_ids, pa.string()), "user_key": pa.array(keys, pa.string())})
+
+
+@pytest.mark.parametrize("key", [KEY, b"", b"\0", b"x" * 64, b"y" * 65])
+def test_many_pseudonyms_at_once_are_the_same_as_one_by_one(key: bytes) -> None:
+    ids = ["900", "Zoë 雪", "", "'; --", "a\nb", "x" * 1000, *map(str, range(30_000))]
+    keys = pseudonyms(pa.array([*ids, None]), key).to_pylist()
+    assert keys == [*(pseudonym(user_id, key) for user_id in ids), None]
+
+
+def test_a_user_is_found_by_the_raw_id_and_remembered_once(database: str) -> None:
+    with engine(database).begin() as connection:
+        remember(connection, names([], []))
+        remember(connection, names(["900"], ["k900"]))
+        remember(connection, names(["900", "Zoë 雪"], ["k900", "k1"]))
+        assert [user_key_of(connection, i) for i in ("900", "Zoë 雪", "902")] == ["k900", "k1", None]
+
+
+def test_two_batches_with_the_same_new_users_do_not_wait_for_each_other_forever(database: str) -> None:
+    users = [str(number) for number in range(2000)]
+    start = Barrier(2)
+
+    def introduce(order: list[str]) -> None:
+        with engine(database).begin() as connection:
+            start.wait()
+            remember(connection, names(order, [pseudonym(user_id, KEY) for user_id in order]))
+
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(introduce, users), pool.submit(introduce, users[::-1])]:
+            done.result()
+    with engine(database).connect() as connection:
+        assert user_key_of(connection, "1999") == pseudonym("1999", KEY)
+
+
+def hashed(name: str, key: str) -> str:
+    return hmac.new(key.encode(), name.encode(), hashlib.sha256).hexdigest()
+
+
+def test_a_pseudonym_is_hashed_with_every_key_in_turn() -> None:
+    expected = hashed(hashed(hashed("Zoë", FIRST), SECOND), THIRD)
+    assert pseudonym("Zoë", CHAIN.encode()) == expected
+    assert pseudonyms(pa.array(["Zoë", None]), CHAIN.encode()).to_pylist() == [expected, None]
+    stored = pa.array([pseudonym("Zoë", FIRST.encode())])
+    assert rekeyed(stored, [SECOND, THIRD]).to_pylist() == [expected]
+    assert [key_version(key.encode()) for key in (FIRST, CHAIN)] == [1, 3]
+
+
+@pytest.mark.parametrize("secret", ["ab" * 32, "a, b", "a,b", "x," + "AB" * 32, "", ","])
+def test_a_secret_that_no_rotation_made_is_one_key(secret: str) -> None:
+    assert keys(secret) == [secret]
+    assert pseudonym("ann", secret.encode()) == hashed("ann", secret)
+
+
+def test_secrets_added_since_a_fingerprint_are_known() -> None:
+    two = extended(FIRST, SECOND)
+    earlier = [fingerprint(PSEUDONYM, secret) for secret in (FIRST, two, CHAIN)]
+    assert [remaining(CHAIN, one) for one in (None, *earlier)] == [[SECOND, THIRD], [SECOND, THIRD], [THIRD], []]
+    assert remaining(two, earlier[2]) is None
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_secret_is_made_once_and_differs_by_name_and_folder(tmp_path: Path) -> None:
+    one, other = Settings(var=tmp_path / "one"), Settings(var=tmp_path / "other")
+    assert secret(one, "key") == secret(one, "key")
+    assert len({secret(one, "key"), secret(one, "other-key"), secret(other, "key")}) == 3
+    assert len(bytes.fromhex(secret(one, "key"))) == 32
+
+
+def test_only_the_owner_can_read_it_and_rights_that_were_loosened_are_taken_back(tmp_path: Path) -> None:
+    value = stored_secret(tmp_path / "secrets", "key")
+    assert (mode(tmp_path / "secrets"), mode(tmp_path / "secrets" / "key")) == (0o700, 0o600)
+    (tmp_path / "secrets").chmod(0o755)
+    (tmp_path / "secrets" / "key").chmod(0o644)
+    assert stored_secret(tmp_path / "secrets", "key") == value
+    assert (mode(tmp_path / "secrets"), mode(tmp_path / "secrets" / "key")) == (0o700, 0o600)
+
+
+def test_the_environment_comes_first_so_that_machines_can_share_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAILORBIRD_SECRET_MLFLOW_PAGE", "shared")
+    assert secret(Settings(var=tmp_path), "mlflow-page") == "shared"
+    assert not (tmp_path / "secrets").exists()
+
+
+def test_processes_that_ask_at_once_get_the_same_secret(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(4) as pool:
+        values = set(pool.map(partial(stored_secret, tmp_path / "secrets"), ["key"] * 16))
+    assert len(values) == 1
+    assert [path.name for path in (tmp_path / "secrets").iterdir()] == ["key"]
+
+
+@pytest.fixture(autouse=True)
+def no_keys_from_outside(own_var: Path) -> Path:
+    return own_var
+
+
+def test_signatures_are_those_of_the_standard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAILORBIRD_SECRET_SIGNING_KEY", SEED)
+    assert public_key(load()) == PUBLIC
+    assert sign(load(), b"").hex() == OF_EMPTY_MESSAGE
+
+
+def test_a_key_of_the_standard_is_believed_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SignatureRefusedError, match="no key is known here"):
+        verify(load(), b"", bytes.fromhex(OF_EMPTY_MESSAGE))
+    monkeypatch.setenv("TAILORBIRD_SIGNING_PUBLIC_KEY", PUBLIC.upper())
+    verify(load(), b"", bytes.fromhex(OF_EMPTY_MESSAGE))
+
+
+def test_content_that_was_signed_here_is_trusted_and_nothing_near_it() -> None:
+    content = b"a manifest"
+    signature = sign(load(), content)
+    verify(load(), content, signature)
+    flipped = [bytes([*signature[:at], signature[at] ^ 1, *signature[at + 1 :]]) for at in range(len(signature))]
+    for wrong in (b"", signature[:-1], signature + b"\0", *flipped):
+        with pytest.raises(SignatureRefusedError, match="none of the keys"):
+            verify(load(), content, wrong)
+    with pytest.raises(SignatureRefusedError, match="`tailorbird signing-key` prints"):
+        verify(load(), content + b" ", signature)
+
+
+def test_a_host_that_only_serves_needs_the_public_key_and_makes_no_private_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = Settings(var=tmp_path / "training")
+    signature = sign(trained, b"x")
+    serving = tmp_path / "serving"
+    monkeypatch.setenv("TAILORBIRD_VAR", str(serving))
+    with pytest.raises(SignatureRefusedError, match="TAILORBIRD_SIGNING_PUBLIC_KEY"):
+        verify(load(), b"x", signature)
+    monkeypatch.setenv("TAILORBIRD_SIGNING_PUBLIC_KEY", public_key(trained))
+    verify(load(), b"x", signature)
+    assert not serving.exists()
+
+
+def test_several_keys_are_trusted_while_they_are_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = Settings(var=tmp_path / "old"), Settings(var=tmp_path / "new")
+    monkeypatch.setenv("TAILORBIRD_SIGNING_PUBLIC_KEY", f"{public_key(old)}, {public_key(new)}")
+    for settings in (old, new, load()):
+        verify(load(), b"x", sign(settings, b"x"))
+    with pytest.raises(SignatureRefusedError):
+        verify(load(), b"x", sign(Settings(var=tmp_path / "strange"), b"x"))
+
+
+def test_an_invalid_key_is_named_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAILORBIRD_SECRET_SIGNING_KEY", "hidden")
+    with pytest.raises(SigningKeyError, match="64 hex digits: correct or unset TAILORBIRD_SECRET_SIGNING_KEY") as error:
+        sign(load(), b"x")
+    assert "hidden" not in str(error.value)
+    monkeypatch.setenv("TAILORBIRD_SIGNING_PUBLIC_KEY", f"{PUBLIC},short")
+    with pytest.raises(SettingsRefusedError, match="TAILORBIRD_SIGNING_PUBLIC_KEY"):
+        load()
+
+
+def test_thirty_two_bytes_that_are_no_key_are_trusted_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    for no_key in ("ff" * 32, "02" + "00" * 31):
+        monkeypatch.setenv("TAILORBIRD_SIGNING_PUBLIC_KEY", no_key)
+        with pytest.raises(SignatureRefusedError):
+            verify(load(), b"x", bytes(64))
