@@ -19,8 +19,7 @@ from sqlalchemy import make_url
 
 from infra.services.embedded_postgres import EmbeddedPostgres
 from infra.services.postgres_user import binaries
-from tests.flows.conftest import STORED_PORTS
-from tests.flows.new_shop import NewShop
+from tests.flows.conftest import STORED_PORTS, NewShop
 from tests.memory import postgres_in_memory
 from tests.small_prefect import WITHOUT_BLOCKS
 

@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from infra.configuration.settings import Settings
-from infra.services.endpoints import endpoints
 from models.primitives.json_types import JsonObject
 
 if TYPE_CHECKING:
@@ -28,7 +26,7 @@ CHAMPION = "models:/tailorbird@champion"
 
 def environment(shop: Shop) -> dict[str, str]:
     """Return the environment of a client of the installation's MLflow: its address, the login, and the keys."""
-    return shop.environment | endpoints(Settings(var=shop.var)).environment | {"TAILORBIRD_VAR": str(shop.var)}
+    return shop.environment | shop.services.environment | {"TAILORBIRD_VAR": str(shop.var)}
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ import runpy
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
 from multiprocessing import forkserver
 from pathlib import Path
@@ -236,20 +237,29 @@ def ready() -> None:
     forkserver.ensure_running()
 
 
+@contextmanager
+def crashing(made: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
+    """Start a server; end it by a crash, because a clean shutdown would only cost time."""
+    made.start()
+    try:
+        yield made
+    finally:
+        running = made.running()
+        if running is not None:
+            os.kill(running.pid, signal.SIGQUIT)
+        made.destroy()
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """Start a server of the storm's own, always on the same port. Killed, it restarts from memory as from a disk."""
-    with folder_of_postgres(tmp_path_factory.mktemp("storm")) as folder:
-        made = EmbeddedPostgres(folder, ports.free(17433 + os.getpid() % 1000))
-        made.start()
-        try:
-            prepare(made)
-            yield made
-        finally:
-            running = made.running()
-            if running is not None:
-                os.kill(running.pid, signal.SIGQUIT)  # a clean shutdown would only cost time
-            made.destroy()
+    port = ports.free(17433 + os.getpid() % 1000)
+    with (
+        folder_of_postgres(tmp_path_factory.mktemp("storm")) as folder,
+        crashing(EmbeddedPostgres(folder, port)) as made,
+    ):
+        prepare(made)
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -262,3 +272,12 @@ def make_site(server: EmbeddedPostgres, export: Any) -> Callable[[str, Path], Si
 def make_empty_site(server: EmbeddedPostgres) -> Callable[[str, Path], Site]:
     """Makes an installation into which nothing comes."""
     return lambda name, folder: Site(server, name, folder, {})
+
+
+def report(storm: str, seed: int, counts: Mapping[str, int]) -> None:
+    """Print what a storm did, and add it to the file that STORM_REPORT names."""
+    line = f"{storm}, seed {seed}: {', '.join(f'{event}: {count}' for event, count in sorted(counts.items()))}"
+    print(f"\n{line}", flush=True)
+    if path := os.environ.get("STORM_REPORT"):
+        with Path(path).open("a") as file:
+            file.write(f"{line}\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import time
 from collections import Counter
@@ -29,8 +28,8 @@ from tasks.monitoring.retraining.requests import (
     request_retraining,
 )
 from tests.faults.storm.clocks import Clock
+from tests.faults.storm.conftest import crashing, prepare, report
 from tests.faults.storm.publishing import Publisher
-from tests.faults.storm.reports import report
 
 if TYPE_CHECKING:
     from conftest import Site
@@ -52,19 +51,11 @@ def clock(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="module")
 def server(clock: Clock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """Replace the server of the other storms by one whose clock jumps."""
-    from tests.faults.storm.conftest import prepare
-
-    made = EmbeddedPostgres(tmp_path_factory.mktemp("displaced"), ports.free(19433 + os.getpid() % 1000))
-    made.start()
-    try:
+    port = ports.free(19433 + os.getpid() % 1000)
+    with crashing(EmbeddedPostgres(tmp_path_factory.mktemp("displaced"), port)) as made:
         restart(made, clock)
         prepare(made)
         yield made
-    finally:
-        running = made.running()
-        if running is not None:
-            os.kill(running.pid, signal.SIGQUIT)
-        made.destroy()
 
 
 def restart(server: EmbeddedPostgres, clock: Clock) -> None:
@@ -86,11 +77,6 @@ def restart(server: EmbeddedPostgres, clock: Clock) -> None:
         except Exception:
             assert time.monotonic() < deadline, server.log.read_text()[-600:]
             time.sleep(0.05)
-
-
-@pytest.fixture
-def seed(request: pytest.FixtureRequest) -> int:
-    return int(request.config.getoption("--seed"))
 
 
 def settled(site: Site, jobs: Any) -> dict[str, Any]:

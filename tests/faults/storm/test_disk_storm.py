@@ -18,9 +18,9 @@ import pytest
 
 from infra.services import ports
 from infra.services.embedded_postgres import EmbeddedPostgres
+from tests.faults.storm.conftest import prepare, report
 from tests.faults.storm.disks import Disk, SmallPostgres, disk
 from tests.faults.storm.publishing import Publisher
-from tests.faults.storm.reports import report
 
 if TYPE_CHECKING:
     from conftest import Run, Site
@@ -49,8 +49,6 @@ SHOWN = """
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallPostgres]:
     """A server on a small file system."""
-    from tests.faults.storm.conftest import prepare
-
     made = EmbeddedPostgres(tmp_path_factory.mktemp("small"), ports.free(18433 + os.getpid() % 1000))
     made.start()
     try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tests.faults.storm.reports import report
+from tests.faults.storm.conftest import report
 
 if TYPE_CHECKING:
     from conftest import Run, Site

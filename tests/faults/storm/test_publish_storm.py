@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pytest
 
+from tests.faults.storm.conftest import report
 from tests.faults.storm.publish_steps import COPY, DROP, STEPS
 from tests.faults.storm.publishing import Publisher
-from tests.faults.storm.reports import report
 
 if TYPE_CHECKING:
     from conftest import Site

@@ -1,7 +1,9 @@
 """Messages of RabbitMQ and Kafka reach the lake once, whatever is restarted, cut and killed on their way."""
 
+import asyncio
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from infra.database.engine import engine
 from infra.installation import current
 from infra.services.embedded_postgres import EmbeddedPostgres
 from tests.serving.stream.clicks import REFUSES, click
+from tests.serving.stream.publishing import publish, waiting
 from tests.tasks.ingest.inbox.api import Api
 from tests.tasks.ingest.inbox.restartable import installed, restartable
 
@@ -29,6 +32,10 @@ from tests.faults.streams.buses import Bus, kafka_bus, rabbit_bus
 
 QUEUE = "storm"
 SECONDS = 240
+LARGE, SOUND = 30, 50
+BYTES = 15_000_000
+MOST_MB = 350
+"""Six of the large messages beside the program itself: the client assembles them from frames."""
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +50,6 @@ def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
 def postgres_of_storm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     with restartable(tmp_path_factory.mktemp("restarted")) as made:
         yield made
-
-
-@pytest.fixture
-def seed(request: pytest.FixtureRequest) -> int:
-    return int(request.config.getoption("--seed"))
 
 
 class Consumers:
@@ -215,3 +217,54 @@ def test_ten_thousand_messages_of_kafka(
 ) -> None:
     with kafka_bus(tmp_path) as bus:
         storm(bus, postgres_of_storm, tmp_path / "var", 1_000 * seed + nth, 10_000)
+
+
+class Consumer:
+    """One consumer in a process of its own."""
+
+    def __init__(self, url: str, queue: str, log: Path) -> None:
+        with log.open("ab") as file:
+            arguments = [sys.executable, "-m", "tests.serving.stream.consumer_process", url, queue, "0", "1"]
+            self.process = subprocess.Popen(arguments, stdout=file, stderr=file)
+
+    def peak_mb(self) -> int:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) // 1024
+
+
+@contextmanager
+def consuming(url: str, queue: str, log: Path) -> Iterator[Consumer]:
+    consumer = Consumer(url, queue, log)
+    try:
+        yield consumer
+    finally:
+        consumer.process.kill()
+        consumer.process.wait()
+
+
+def test_sound_messages_behind_large_ones_are_stored_in_bounded_memory(
+    rabbit: RabbitServer,
+    postgres_of_storm: EmbeddedPostgres,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url, queue, log = installed(postgres_of_storm, tmp_path / "var", monkeypatch), "large", tmp_path / "log"
+    api = Api(current())
+    with consuming(rabbit.url, queue, log):
+        until(lambda: bool(api.rows("SELECT FROM streams")))
+    for number in range(LARGE):  # one at a time, so that this process is small, too
+        asyncio.run(publish(rabbit, queue, [b"%04d" % number + b"x" * BYTES]))
+    asyncio.run(publish(rabbit, queue, [click(number) for number in range(SOUND)]))
+    with consuming(rabbit.url, queue, log) as consumer:
+        with without(postgres_of_storm, 2):  # what cannot be stored yet waits without its body
+            time.sleep(5)
+        began = time.monotonic()
+        until(lambda: api.rows("SELECT count(*) AS n FROM event_inbox")[0].n == SOUND)
+        until(lambda: asyncio.run(waiting(rabbit, queue)) == 0)
+        assert time.monotonic() - began < 30
+        assert consumer.peak_mb() < MOST_MB
+    rows = api.rows("SELECT DISTINCT reason, length(body) AS bytes, count(*) OVER () AS n FROM identity.dead_letters")
+    assert [(row.reason, row.bytes, row.n) for row in rows] == [("too_large", 4096, LARGE)]
+    engine(url).dispose()

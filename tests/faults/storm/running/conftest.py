@@ -13,18 +13,18 @@ from multiprocessing import forkserver
 import numpy as np
 import pytest
 
-from tests.faults.storm.reports import report
+from tests.faults.storm.conftest import report
 from tests.flows.conftest import cut, desk, live, shop, stocked
 from tests.flows.forked import Command
 
-PRELOADED = [f"tests.faults.storm.running.{name}" for name in ("promoting", "searching", "training")]
+PRELOADED = "tests.faults.storm.running.steps"
 __all__ = ["cut", "desk", "live", "shop", "stocked"]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def ready() -> None:
     """Start processes with all imports done, so that kills hit their work and not their start."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["infra.outages", *PRELOADED])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["infra.outages", PRELOADED])
     forkserver.ensure_running()
 
 

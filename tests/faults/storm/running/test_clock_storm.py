@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 from sqlalchemy import text
 
 from tests.faults.storm.clocks import Clock
-from tests.faults.storm.running.households import new_households
+from tests.faults.storm.running.work import new_households
 from tests.flows.conftest import Shop
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from infra.bundles.manifest import verify
 from tasks.promotion.champion import CHAMPION
 from tasks.reconciler.reconcile import reconcile_once
-from tests.faults.storm.running.promoting import STEPS
+from tests.faults.storm.running.steps import DECISION_STEPS
 from tests.faults.storm.running.work import Work
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.faults
 
 KILLS = 40
 KINDS = ("own_frequency", "als", "segment_popular", "most_popular")
-DECIDE = "tests.faults.storm.running.promoting.decide"
+DECIDE = "tests.faults.storm.running.steps.decide"
 COMMITTED = ("alias", "alias noted", "tag")
 """Steps after the commit of the promotion."""
 
@@ -83,7 +83,7 @@ def check_promoted(desk: Desk, version: int) -> None:
 def test_a_promotion_that_is_killed_at_any_step_is_whole_or_did_not_happen(
     desk: Desk, deciding: Work, storm: Storm
 ) -> None:
-    for place, step in enumerate(STEPS):
+    for place, step in enumerate(DECISION_STEPS):
         with storm.round(place):
             before, version = desk.champion()["model_version"], request_decision(desk, place)
             assert deciding.stopped(version, step).kill()

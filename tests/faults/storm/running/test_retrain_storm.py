@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 from mlflow import MlflowClient
 from sqlalchemy import select, text
@@ -19,17 +17,15 @@ from infra.database.schema.schema import reviews
 from infra.database.schema.trust_schema import trained_bundles
 from infra.locks import is_locked
 from infra.registry.connection import NAME
-from infra.services import state_file
 from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject
 from tasks.datasets.load_dataset import newest_version
 from tasks.promotion.champion import CHALLENGER, CHAMPION
 from tasks.promotion.review_requests import open_reviews
 from tasks.reconciler.reconcile import reconcile_once
-from tests.faults.storm.running.households import new_households
-from tests.faults.storm.running.training import KIND, STEPS
-from tests.faults.storm.running.waiting import until
-from tests.faults.storm.running.work import Work
+from tests.faults.storm.running.steps import KIND, TRAINING_STEPS
+from tests.faults.storm.running.work import Work, new_households
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from conftest import Desk, Shop, Storm
@@ -101,8 +97,8 @@ def test_a_training_that_is_killed_at_any_step_leaves_no_version_that_could_be_p
     desk: Desk, storm: Storm, tmp_path: Path
 ) -> None:
     desk.decide(desk.ask(desk.version("most_popular")))  # every other model is better
-    learning = Work(desk.installation, tmp_path, "tests.faults.storm.running.training.learn")
-    for place, step in enumerate(STEPS):
+    learning = Work(desk.installation, tmp_path, "tests.faults.storm.running.steps.learn")
+    for place, step in enumerate(TRAINING_STEPS):
         with storm.round(place):
             seed, before = 1_000 * storm.seed + place, versions_of(desk)
             assert learning.stopped(seed, step).kill()
@@ -141,7 +137,7 @@ class Retraining:
         request = until(lambda: begun() or not still_open(self.desk), 60, "nobody goes on")
         if isinstance(request, dict):
             self.storm.wait(self.span)
-            if kill_run(self.shop, str(request["flow_run"])):
+            if self.shop.kill_run(str(request["flow_run"])):
                 self.storm.note("kills of the reconciler's run")
 
     def kill_server(self, name: str) -> None:
@@ -164,18 +160,6 @@ class Retraining:
         result = self.shop.json(*RETRAIN[:-1])
         assert result["review"] is not None, result
         assert requests(self.desk)[-1]["status"] == "done"
-
-
-def kill_run(shop: Shop, run_id: str) -> bool:
-    """End the process of a flow run, and all that it has started."""
-    worker = state_file.load(shop.var)["worker"].running
-    ended = False
-    for process in psutil.Process(worker.pid).children(recursive=True) if worker else []:
-        with suppress(psutil.NoSuchProcess):
-            if run_id in str(process.environ()):
-                process.kill()
-                ended = True
-    return ended
 
 
 def test_a_retraining_that_is_killed_at_any_moment_is_taken_up_and_blocks_no_other(

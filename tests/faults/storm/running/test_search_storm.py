@@ -25,10 +25,9 @@ from infra.registry.client import RUN_KEY
 from infra.registry.connection import NAME
 from models.primitives.json_types import JsonObject
 from tasks.tuning.study import INTERRUPTED, _storage, trial_settings
-from tests.faults.storm.running.searching import STEPS
-from tests.faults.storm.running.searching import TRIALS as FEW
-from tests.faults.storm.running.waiting import until
+from tests.faults.storm.running.steps import FEW_TRIALS, SEARCH_STEPS
 from tests.faults.storm.running.work import Work
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from conftest import Shop, Storm
@@ -154,15 +153,15 @@ def check_runs(live: Installation, result: JsonObject, counted: list[FrozenTrial
 def test_a_search_that_is_killed_at_any_step_goes_on_from_there(
     stocked: Shop, live: Installation, storm: Storm, tmp_path: Path
 ) -> None:
-    searching = Work(live, tmp_path, "tests.faults.storm.running.searching.search")
-    for place, step in enumerate(STEPS):
+    searching = Work(live, tmp_path, "tests.faults.storm.running.steps.search")
+    for place, step in enumerate(SEARCH_STEPS):
         with storm.round(place):
             seed = 1_000_000 + 100 * storm.seed + place
             assert searching.stopped(seed, step).kill()
             storm.note("kills", f"at {step}")
-            options = ("--trials", str(FEW), "--seed", str(seed))
+            options = ("--trials", str(FEW_TRIALS), "--seed", str(seed))
             [result] = stocked.json("search", "--model", "als", *options)
-            check(live, result, FEW)
+            check(live, result, FEW_TRIALS)
 
 
 def test_a_search_that_is_killed_at_any_moment_counts_every_setting_once(

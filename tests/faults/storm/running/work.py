@@ -4,9 +4,15 @@ import multiprocessing
 import time
 from itertools import count
 from pathlib import Path
+from typing import Final
 
 from infra.installation import Installation
 from tests.faults.storm.conftest import PROGRAM, Run
+
+_FIRST: Final = 201
+_MANY: Final = 12
+"""The fewest households of which some have demographics; without any, the file of users would be refused."""
+_CUTS: Final = 180
 
 
 class Work:
@@ -37,3 +43,9 @@ class Work:
         """Finish the work."""
         outcome = self.start(number).outcome()
         assert outcome["kinds"] == [], outcome
+
+
+def new_households(number: int) -> tuple[int, int]:
+    """Return the first and the last id of a cut of the data; the storms have numbers of their own."""
+    first = _FIRST + _MANY * (number % _CUTS)
+    return first, first + _MANY - 1

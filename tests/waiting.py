@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
-def until(condition: Callable[[], Any], seconds: float, complaint: str) -> Any:
-    """Wait until something holds; returns it."""
+def until(condition: Callable[[], T], seconds: float = 30, complaint: str = "it took too long") -> T:
+    """Wait until something holds; return it."""
     deadline = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < deadline, complaint
