@@ -24,10 +24,7 @@ from infra.services.embedded_postgres import EmbeddedPostgres
 from tests.memory import folder_of_postgres
 
 _TEMPLATE = "migrated"
-_WITHOUT_THE_SHOP = (
-    *("test_stored_installation.py", "test_first_week.py"),
-    *("test_commands.py", "test_next_commands.py", "test_keys.py"),
-)
+_WITHOUT_THE_SHOP = ("test_stored_installation.py", "test_first_week.py", "test_commands.py", "test_keys.py")
 """Tests of flows that start the services that they need."""
 SHOP = "the running shop"
 """What most files of flows share."""

@@ -12,5 +12,5 @@ def until(condition: Callable[[], T], seconds: float = 30, complaint: str = "it 
     deadline = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < deadline, complaint
-        time.sleep(0.1)
+        time.sleep(0.05)
     return result

@@ -71,11 +71,7 @@ def test_after_down_nothing_comes_back(place: Place) -> None:
 
 def test_up_in_the_foreground_starts_its_supervisor_again_and_stops_all_at_its_end(place: Place) -> None:
     """As a systemd unit runs it."""
-    own = {"TAILORBIRD_VAR": str(place.settings.var), "TAILORBIRD_HOME": str(place.settings.home)}
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TAILORBIRD_")}
-    command = [sys.executable, "-m", "flows", "up", "--foreground"]
-    environment = inherited | own | {"TAILORBIRD_SETTINGS": "none"}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as up:
+    with started(place.settings.var, "up", "--foreground", TAILORBIRD_HOME=str(place.settings.home)) as up:
         try:
             until(lambda: state_file.load(place.settings.var)["supervisor"].alive, 120)
             place.kill("supervisor")
@@ -88,10 +84,10 @@ def test_up_in_the_foreground_starts_its_supervisor_again_and_stops_all_at_its_e
     assert set(reachable(place.settings).values()) == {False}
 
 
-def started(var: Path, *arguments: str) -> "subprocess.Popen[str]":
+def started(var: Path, *arguments: str, **settings: str) -> "subprocess.Popen[str]":
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TAILORBIRD_", "PREFECT_"))}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    environment = inherited | {"TAILORBIRD_VAR": str(var), "TAILORBIRD_SETTINGS": "none"}
+    environment = inherited | settings | {"TAILORBIRD_VAR": str(var), "TAILORBIRD_SETTINGS": "none"}
     return subprocess.Popen([sys.executable, "-m", "flows", *arguments], env=environment, **pipes)  # type: ignore[call-overload,no-any-return]
 
 

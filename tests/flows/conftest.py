@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -219,12 +219,6 @@ class Shop:
         """Return the rows of a query, by PostgreSQL's own client."""
         lines = self.run("psql", "--no-align", "--tuples-only", "--field-separator", "\t", "--command", query)
         return [line.split("\t") for line in lines.splitlines()]
-
-
-@pytest.fixture(scope="session")
-def cut() -> Callable[[Path, int, int], Path]:
-    """Return the function that makes another cut of the data."""
-    return cut_shop
 
 
 @pytest.fixture(scope="session")

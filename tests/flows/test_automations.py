@@ -157,19 +157,6 @@ def test_a_failed_run_is_reported_with_its_page(receiver: RecordingServer, servi
     assert flow_runs.state_of(last) == "FAILED"
 
 
-def test_a_run_whose_process_is_gone_is_marked_as_crashed_and_is_no_longer_the_latest_that_runs(
-    shop: Shop, services: Endpoints
-) -> None:
-    [deployment] = shop.prefect("POST", "/deployments/filter", {"deployments": {"name": {"any_": ["score"]}}})
-    given = {"flow_id": deployment["flow_id"], "deployment_id": deployment["id"], "state": {"type": "RUNNING"}}
-    run = shop.prefect("POST", "/flow_runs/", given)
-    last = flow_runs.latest_run(services, "score")
-    assert last is not None
-    assert (last.id, flow_runs.state_of(last)) == (run["id"], flow_runs.RUNNING)
-    flow_runs.mark_crashed(services, run["id"], "Its process is gone.")
-    assert flow_runs.state_of(flow_runs.find_run(services, run["id"])) == "CRASHED"
-
-
 def test_a_message_about_a_segment_starts_a_run_that_scores_it(shop: Shop, services: Endpoints) -> None:
     segment = f"a segment {time.time()}"
     events.emit(services, events.SEGMENT, "tailorbird.message.1", {"segment": segment})

@@ -12,6 +12,8 @@ from infra.keys.credentials import FOLDER
 from models.primitives.json_types import JsonObject
 from tests.fuzz.commands import run
 
+pytestmark = pytest.mark.usefixtures("installation")
+
 
 def keys(*arguments: str) -> list[JsonObject]:
     ended = run("keys", *arguments, "--json")
@@ -24,13 +26,8 @@ def signing_keys(*arguments: str) -> list[JsonObject]:
     return [row for row in keys(*arguments) if row["kind"] == "signing-key"]
 
 
-@pytest.fixture(autouse=True)
-def opened(installation: Installation) -> Installation:
-    assert installation.engine
-    return installation
-
-
 def test_a_signing_key_is_shown_rotated_and_retired_by_commands(installation: Installation) -> None:
+    assert installation.engine
     secret = (installation.settings.var / FOLDER / "signing-key").read_text().strip()
     (first,) = signing_keys("show")
     assert [row["state"] for row in signing_keys("rotate", "signing", "--reason", "she left", "--actor", "ann")] == [
@@ -45,9 +42,9 @@ def test_a_signing_key_is_shown_rotated_and_retired_by_commands(installation: In
     assert secret not in table
 
 
-def test_a_key_is_shown_once_and_stored_as_a_hash(opened: Installation) -> None:
+def test_a_key_is_shown_once_and_stored_as_a_hash(installation: Installation) -> None:
     (made,) = keys("create", "shop", "--scope", "read", "--scope", "write", "--days", "30", "--rate", "50")
-    with opened.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         row = connection.execute(select(api_keys)).mappings().one()
     assert row["secret_hash"] == hash_of(str(made["key"]))
     assert (row["scopes"], row["requests_per_second"]) == (["read", "write"], 50)
@@ -102,9 +99,9 @@ def test_pages_and_servers_have_sources_of_their_own() -> None:
         assert run("keys", "create", "x", "--scope", scope, "--kind", kind).code == 2
 
 
-def test_a_key_that_only_sends_events_has_no_other_scope_and_the_name_of_a_source(opened: Installation) -> None:
+def test_a_key_that_only_sends_events_has_no_other_scope_and_the_name_of_a_source(installation: Installation) -> None:
     (made,) = keys("create", "web-shop", "--scope", "collect")
-    with opened.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         assert connection.execute(select(api_keys.c.scopes)).scalar_one() == ["collect"]
     assert made["name"] == "web-shop"
     assert all_scopes(["admin"]) == {"read", "write", "admin"}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from infra.prefect_api.automations import alerts
@@ -140,9 +140,7 @@ def test_a_link_on_the_run_leads_to_the_verdict_on_each_batch(stocked: Shop) -> 
     for batch_id in linked:
         link = shown[f"Data Docs of {batch_id}"]
         assert link
-        request = urllib.request.Request(link[1], headers={"Authorization": basic_auth(str(services.docs_login))})  # noqa: S310
-        with urllib.request.urlopen(request, timeout=5) as page:  # noqa: S310
-            text = page.read().decode()
+        text = httpx.get(link[1], headers={"Authorization": basic_auth(str(services.docs_login))}).text
         assert f"<h1>{batch_id}</h1>" in text
         assert "Passed: every expectation holds." in text
 

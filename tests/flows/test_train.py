@@ -83,15 +83,6 @@ def test_a_run_and_the_prefect_run_that_made_it_lead_to_each_other_and_to_the_do
         assert f"/runs/{run_id})" in shown[f"training-run-{kind.replace('_', '-')}"]
 
 
-def test_the_models_are_a_ladder_with_the_gain_of_every_step(trained: JsonObject) -> None:
-    rows = trained["ladder"]
-    assert [row["model"] for row in rows] == list(MODELS)
-    assert "gain" not in rows[0]
-    for below, row in pairwise(rows):
-        assert row["gain"] == pytest.approx(row["ndcg_at_10"] - below["ndcg_at_10"])
-        assert row["gain_low"] <= row["gain"] <= row["gain_high"]
-
-
 @pytest.mark.usefixtures("live")
 def test_a_review_names_models_that_are_trained_already_now_and_left_out(trained: JsonObject) -> None:
     sentences, untrained = announce_compared(trained["dataset_version"], ["most_popular", "content_based"])

@@ -37,7 +37,7 @@ MODULES = {
 }
 PRELOADED = [
     *MODULES.values(),
-    *("infra.outages", "tests.faults.storm.publish_steps"),
+    *("infra.outages", "tests.faults.storm.publishing"),
     *("great_expectations", "great_expectations.data_context.types.base"),
     *("great_expectations.render.renderer.page_renderer", "great_expectations.render.view"),
 ]
@@ -218,9 +218,11 @@ class Site:
 
 def administer(server: EmbeddedPostgres, statement: str) -> None:
     engine: Engine = create_engine(server.url(), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(statement))
-    engine.dispose()
+    try:
+        with engine.connect() as connection:
+            connection.execute(text(statement))
+    finally:
+        engine.dispose()
 
 
 def prepare(server: EmbeddedPostgres) -> None:

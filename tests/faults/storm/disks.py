@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from infra.services.embedded_postgres import EmbeddedPostgres
 from infra.services.postgres_user import PostgresFailedError
 from models.errors import TailorbirdError
+from tests.faults.storm.conftest import administer
 
 BLOCK: Final = bytes(1 << 20)
 BALLAST: Final = ".ballast"
@@ -88,12 +88,7 @@ class SmallPostgres:
 
     def execute(self, statement: str) -> None:
         """Run a statement outside of a transaction."""
-        engine = create_engine(self.server.url(), isolation_level="AUTOCOMMIT")
-        try:
-            with engine.connect() as connection:
-                connection.execute(text(statement))
-        finally:
-            engine.dispose()
+        administer(self.server, statement)
 
     def _exhaust_log(self) -> None:
         try:

@@ -41,11 +41,11 @@ ROUNDS, PUBLISHING, LEASES, LONGEST, LEASE = 3, 12, 12, 0.2, 5.0
 
 
 @pytest.fixture(scope="module")
-def clock(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Clock:
+def clock(seed: int, tmp_path_factory: pytest.TempPathFactory) -> Clock:
     folder = tmp_path_factory.mktemp("clock")
     for path in (folder, *folder.parents[:2]):
         path.chmod(0o755)  # PostgreSQL may be another user
-    return Clock(folder, np.random.default_rng(request.config.getoption("--seed")))
+    return Clock(folder, np.random.default_rng(seed))
 
 
 @pytest.fixture(scope="module")

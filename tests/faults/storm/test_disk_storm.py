@@ -153,10 +153,10 @@ def test_whichever_disk_is_full_commands_end_with_a_sentence_and_go_on_when_ther
     small: SmallPostgres,
     make_empty_site: Callable[[str, Path], Site],
     commands: dict[str, tuple[str, ...]],
-    request: pytest.FixtureRequest,
+    seed: int,
     tmp_path: Path,
 ) -> None:
-    seed, total, spans = request.config.getoption("--seed"), Counter[str](), dict[str, float]()
+    total, spans = Counter[str](), dict[str, float]()
     calm = make(small, make_empty_site, "calm", tmp_path / "calm", commands)
     for job in commands:
         if job == "score":
@@ -194,10 +194,10 @@ def test_whichever_disk_is_full_commands_end_with_a_sentence_and_go_on_when_ther
 def test_readers_see_one_whole_batch_while_the_disk_of_postgres_fills_up(
     small: SmallPostgres,
     make_empty_site: Callable[[str, Path], Site],
-    request: pytest.FixtureRequest,
+    seed: int,
     tmp_path: Path,
 ) -> None:
-    seed, done = request.config.getoption("--seed"), Counter[str]()
+    done = Counter[str]()
     random, publisher = np.random.default_rng(seed), Publisher(make_empty_site("shelves", tmp_path / "shelves"))
     publisher.outages = 1  # a table that found no room may leave an empty file, as after a crash
     began = time.monotonic()

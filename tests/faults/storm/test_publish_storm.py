@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from tests.faults.storm.conftest import report
-from tests.faults.storm.publish_steps import COPY, DROP, STEPS
-from tests.faults.storm.publishing import Publisher
+from tests.faults.storm.publishing import COPY, DROP, STEPS, Publisher
 
 if TYPE_CHECKING:
     from conftest import Site

@@ -10,9 +10,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -189,59 +190,44 @@ def check(api: Api, sent: Messages) -> None:
     assert ledger == {**dict.fromkeys(ledger, 0), "read": sent.number, "accepted": sent.number}, api.state()
 
 
-def test_a_short_storm_of_rabbitmq(
-    rabbit: RabbitServer, postgres_of_storm: EmbeddedPostgres, tmp_path: Path, seed: int
-) -> None:
-    with rabbit_bus(rabbit, f"{QUEUE}-{seed}") as bus:
-        storm(bus, postgres_of_storm, tmp_path / "var", seed, 1_000)
+@pytest.fixture(params=["rabbitmq", "kafka"])
+def bus(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[int], AbstractContextManager[Bus]]:
+    """Return the function that makes the queue or topic of a storm with a seed."""
+    if request.param == "kafka":
+        return lambda _: kafka_bus(tmp_path)
+    server = request.getfixturevalue("rabbit")
+    return lambda seed: rabbit_bus(server, f"{QUEUE}-{seed}")
 
 
-def test_a_short_storm_of_kafka(postgres_of_storm: EmbeddedPostgres, tmp_path: Path, seed: int) -> None:
-    with kafka_bus(tmp_path) as bus:
-        storm(bus, postgres_of_storm, tmp_path / "var", seed, 1_000)
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("nth", range(20))
-def test_ten_thousand_messages_of_rabbitmq(
-    rabbit: RabbitServer, postgres_of_storm: EmbeddedPostgres, tmp_path: Path, seed: int, nth: int
-) -> None:
-    with rabbit_bus(rabbit, f"{QUEUE}-{1_000 * seed + nth}") as bus:
-        storm(bus, postgres_of_storm, tmp_path / "var", 1_000 * seed + nth, 10_000)
+def test_a_short_storm(bus: Any, postgres_of_storm: EmbeddedPostgres, tmp_path: Path, seed: int) -> None:
+    with bus(seed) as made:
+        storm(made, postgres_of_storm, tmp_path / "var", seed, 1_000)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("nth", range(20))
-def test_ten_thousand_messages_of_kafka(
-    postgres_of_storm: EmbeddedPostgres, tmp_path: Path, seed: int, nth: int
+def test_ten_thousand_messages(
+    bus: Any, postgres_of_storm: EmbeddedPostgres, tmp_path: Path, seed: int, nth: int
 ) -> None:
-    with kafka_bus(tmp_path) as bus:
-        storm(bus, postgres_of_storm, tmp_path / "var", 1_000 * seed + nth, 10_000)
-
-
-class Consumer:
-    """One consumer in a process of its own."""
-
-    def __init__(self, url: str, queue: str, log: Path) -> None:
-        with log.open("ab") as file:
-            arguments = [sys.executable, "-m", "tests.serving.stream.consumer_process", url, queue, "0", "1"]
-            self.process = subprocess.Popen(arguments, stdout=file, stderr=file)
-
-    def peak_mb(self) -> int:
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(r"VmHWM:\s+(\d+) kB", status)
-        assert found is not None
-        return int(found[1]) // 1024
+    with bus(1_000 * seed + nth) as made:
+        storm(made, postgres_of_storm, tmp_path / "var", 1_000 * seed + nth, 10_000)
 
 
 @contextmanager
-def consuming(url: str, queue: str, log: Path) -> Iterator[Consumer]:
-    consumer = Consumer(url, queue, log)
-    try:
-        yield consumer
-    finally:
-        consumer.process.kill()
-        consumer.process.wait()
+def consuming(url: str, queue: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run one consumer in a process of its own."""
+    arguments = [sys.executable, "-m", "tests.serving.stream.consumer_process", url, queue, "0", "1"]
+    with log.open("ab") as file, subprocess.Popen(arguments, stdout=file, stderr=file) as consumer:
+        try:
+            yield consumer
+        finally:
+            consumer.kill()
+
+
+def peak_mb(process: subprocess.Popen[bytes]) -> int:
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) // 1024
 
 
 def test_sound_messages_behind_large_ones_are_stored_in_bounded_memory(
@@ -264,7 +250,7 @@ def test_sound_messages_behind_large_ones_are_stored_in_bounded_memory(
         until(lambda: api.rows("SELECT count(*) AS n FROM event_inbox")[0].n == SOUND)
         until(lambda: asyncio.run(waiting(rabbit, queue)) == 0)
         assert time.monotonic() - began < 30
-        assert consumer.peak_mb() < MOST_MB
+        assert peak_mb(consumer) < MOST_MB
     rows = api.rows("SELECT DISTINCT reason, length(body) AS bytes, count(*) OVER () AS n FROM identity.dead_letters")
     assert [(row.reason, row.bytes, row.n) for row in rows] == [("too_large", 4096, LARGE)]
     engine(url).dispose()

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from tests.faults.storm.conftest import report
-from tests.flows.conftest import cut, desk, live, shop, stocked
+from tests.flows.conftest import desk, live, shop, stocked
 from tests.flows.forked import Command
 
 PRELOADED = "tests.faults.storm.running.steps"
-__all__ = ["cut", "desk", "live", "shop", "stocked"]
+__all__ = ["desk", "live", "shop", "stocked"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -77,9 +77,9 @@ class Storm:
 
 
 @pytest.fixture
-def storm(request: pytest.FixtureRequest) -> Iterator[Storm]:
+def storm(request: pytest.FixtureRequest, seed: int) -> Iterator[Storm]:
     """Return a storm with the seed of the command line; its last line reports the kills."""
-    made = Storm(request.config.getoption("--seed"))
+    made = Storm(seed)
     yield made
     made.report(request.node.name.removeprefix("test_").replace("_", " "))
 

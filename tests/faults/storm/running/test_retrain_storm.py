@@ -25,6 +25,7 @@ from tasks.promotion.review_requests import open_reviews
 from tasks.reconciler.reconcile import reconcile_once
 from tests.faults.storm.running.steps import KIND, TRAINING_STEPS
 from tests.faults.storm.running.work import Work, new_households
+from tests.flows.conftest import cut_shop
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -116,8 +117,8 @@ class Retraining:
     def __init__(self, desk: Desk, shop: Shop, storm: Storm, span: float = 0.0) -> None:
         self.desk, self.shop, self.storm, self.span = desk, shop, storm, span
 
-    def bring_events(self, cut: Callable[[Path, int, int], Path], folder: Path, number: int) -> None:
-        self.shop.run("ingest", "complete_journey", str(cut(folder, *new_households(number))))
+    def bring_events(self, folder: Path, number: int) -> None:
+        self.shop.run("ingest", "complete_journey", str(cut_shop(folder, *new_households(number))))
 
     def kill_command(self) -> None:
         settings = {"TAILORBIRD_REVIEW": "auto"} if self.storm.chance(0.5) else {}
@@ -165,20 +166,19 @@ class Retraining:
 def test_a_retraining_that_is_killed_at_any_moment_is_taken_up_and_blocks_no_other(
     impatient: Shop,
     desk: Desk,
-    cut: Callable[[Path, int, int], Path],
     storm: Storm,
     kills: Callable[[int], int],
     tmp_path: Path,
 ) -> None:
     wanted_kills, work = kills(KILLS), Retraining(desk, impatient, storm)
-    work.bring_events(cut, tmp_path / "first", 0)
+    work.bring_events(tmp_path / "first", 0)
     began = time.monotonic()
     impatient.json(*RETRAIN[:-1])
     work.span = time.monotonic() - began
     servers = iter(("mlflow", "prefect"))
     for number in count(2, 2):
         with storm.round(number):
-            work.bring_events(cut, tmp_path / f"round-{number}", number)
+            work.bring_events(tmp_path / f"round-{number}", number)
             work.kill_command()
             check(desk)
             if storm.chance(0.5):
@@ -186,7 +186,7 @@ def test_a_retraining_that_is_killed_at_any_moment_is_taken_up_and_blocks_no_oth
                 check(desk)
             until(lambda: not still_open(desk), 150, "the request stays open")
             if server := next(servers, None):
-                work.bring_events(cut, tmp_path / f"server-{number}", number + 1)
+                work.bring_events(tmp_path / f"server-{number}", number + 1)
                 work.kill_server(server)
                 check(desk)
             work.finish()
