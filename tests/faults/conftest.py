@@ -29,6 +29,12 @@ def seed(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--seed"))
 
 
+@pytest.fixture(scope="session")
+def kills(request: pytest.FixtureRequest) -> Callable[[int], int]:
+    """Return the function that gives the number of kills: from the command line, or the storm's usual one."""
+    return lambda usual: request.config.getoption("--kills") or usual
+
+
 class Export(NamedTuple):
     """A folder with the files to ingest, by the name of the job that ingests them."""
 

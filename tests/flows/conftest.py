@@ -26,6 +26,7 @@ from playwright.sync_api import Browser, BrowserContext, sync_playwright
 from sqlalchemy import text
 
 from infra.configuration.settings import Settings
+from infra.database.schema.schema import LEDGER
 from infra.installation import Installation, current
 from infra.prefect_api.client import login_headers
 from infra.prefect_api.deployments import POOL
@@ -133,6 +134,12 @@ class Shop:
         """Return the answer of the shop's Prefect."""
         services = self.services
         return request_json(method, services.prefect_api_url + path, login_headers(services.environment), body)
+
+    def ledger(self) -> dict[str, int]:
+        """Return the sums of the ledger; they add up."""
+        sums: dict[str, int] = self.json("status")["ledger"]
+        assert sums["read"] == sum(sums[name] for name in LEDGER if name != "read")
+        return sums
 
     def artifacts(self, pattern: str) -> list[JsonObject]:
         """Return the latest artifacts of Prefect whose keys are like a pattern."""
@@ -279,6 +286,12 @@ def live(stocked: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installatio
     open_dataset.cache_clear()
 
 
+def write(installation: Installation, statement: str) -> None:
+    """Change the database of an installation."""
+    with installation.engine.begin() as connection:
+        connection.exec_driver_sql(statement)
+
+
 @dataclass(frozen=True)
 class Desk:
     """Requests and decides reviews on the real servers."""
@@ -330,8 +343,7 @@ class Desk:
 
     def write(self, statement: str) -> None:
         """Change the database."""
-        with self.installation.engine.begin() as connection:
-            connection.execute(text(statement))
+        write(self.installation, statement)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from infra.registry.client import Registry
 from models.errors import TailorbirdError
 from serving.terminal import screen
 from tasks.monitoring.audit.audit_lists import audit_lists
+from tests.flows.conftest import write
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -52,11 +53,6 @@ def shown(live: Installation) -> Iterator[Callable[[str], None]]:
     write(live, f"UPDATE published_lists SET items = was.items FROM kept_published_lists AS was WHERE {same}")
     for name in copied:
         write(live, f"DROP TABLE kept_{name}")
-
-
-def write(installation: Installation, statement: str) -> None:
-    with installation.engine.begin() as connection:
-        connection.exec_driver_sql(statement)
 
 
 def page(installation: Installation, address: str, folder: Path) -> str:
@@ -122,17 +118,12 @@ def test_a_group_that_is_served_worse_raises_the_event_and_noise_does_not(
     unfair = json.loads(stocked.run("audit", *CHRISTMAS, "--json", TAILORBIRD_GATE=LIMITS))
     assert unfair["status"] == "beyond margin"
     assert "team a" in unfair["verdict"]
-    event = event_of(stocked, unfair["audit_id"])
+    about = {"event": {"name": [AUDIT]}, "resource": {"id": [f"tailorbird.audit.{unfair['audit_id']}"]}}
+    event = until(lambda: stocked.prefect("POST", "/events/filter", {"filter": about})["events"], 10)[0]
     assert event["payload"]["page"] == unfair["page"]
     (event_groups,) = [group for group in event["payload"]["groups"] if group["trait"] == "team"]
     assert (event_groups["value"], event_groups["mean"]) == ("a", 0)
     assert event_groups["difference"] < event_groups["high"] < event_groups["margin"]
-
-
-def event_of(shop: Shop, audit_id: int) -> Any:
-    """Return Prefect's event of an audit; Prefect stores events a moment after it received them."""
-    about = {"event": {"name": [AUDIT]}, "resource": {"id": [f"tailorbird.audit.{audit_id}"]}}
-    return until(lambda: shop.prefect("POST", "/events/filter", {"filter": about})["events"], 10)[0]
 
 
 @pytest.mark.usefixtures("live")

@@ -63,12 +63,6 @@ def services(shop: Shop) -> Endpoints:
 
 
 @pytest.fixture(scope="module")
-def webhook() -> Iterator[RecordingServer]:
-    with RecordingServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def post() -> Iterator[Post]:
     with Post() as server:
         Thread(target=server.serve_forever, daemon=True).start()
@@ -77,11 +71,12 @@ def post() -> Iterator[Post]:
 
 
 @pytest.fixture(scope="module")
-def receiver(shop: Shop, webhook: RecordingServer, post: Post) -> Iterator[RecordingServer]:
+def receiver(shop: Shop, post: Post) -> Iterator[RecordingServer]:
     """Send alerts to a web hook and by mail from the first test that needs it on."""
     mail = f"mailto://127.0.0.1:{post.server_address[1]}?from=shop@example.com&to=ops@example.com&mode=insecure"
-    shop.run("up", TAILORBIRD_ALERTS=f"{webhook.url.replace('http', 'json')}/alerts,{mail}")
-    yield webhook
+    with RecordingServer() as webhook:
+        shop.run("up", TAILORBIRD_ALERTS=f"{webhook.url.replace('http', 'json')}/alerts,{mail}")
+        yield webhook
     shop.run("up")
 
 

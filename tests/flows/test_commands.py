@@ -247,6 +247,17 @@ def bring(installation: Installation, state: str) -> None:
             connection.execute(statement)
 
 
+def people(installation: Installation, **ids: str) -> None:
+    """Make users with these keys and ids; who is gone has refused."""
+    user = (
+        "INSERT INTO users (user_key, attributes, consent, consent_source, batch_id) VALUES (:key, '{}', :ok, 'a', 'b')"
+    )
+    with installation.engine.begin() as connection:
+        for key, user_id in ids.items():
+            connection.execute(text("INSERT INTO identity.users VALUES (:key, :id, 1)"), {"key": key, "id": user_id})
+            connection.execute(text(user), {"key": key, "ok": key != "gone"})
+
+
 @pytest.fixture(params=STATES)
 def early(request: pytest.FixtureRequest, installation: Installation) -> Installation:
     """Return an installation in one of the states before there is a champion."""
@@ -254,7 +265,7 @@ def early(request: pytest.FixtureRequest, installation: Installation) -> Install
     return installation
 
 
-def test_flows_and_questions_about_lists_that_are_not_there_are_refused_with_the_next_command_once(
+def test_flows_and_questions_that_come_too_early_are_refused_with_the_next_command_once(
     early: Installation,
 ) -> None:
     now, next_one = read(early.engine, early.settings), str(step(early.engine, early.settings))
@@ -323,10 +334,7 @@ def test_readers_state_that_a_placement_is_no_longer_configured_and_of_when_its_
     installation: Installation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bring(installation, "champion")
-    with installation.engine.begin() as connection:
-        connection.execute(text("INSERT INTO identity.users VALUES ('key', 'ann', 1), ('late', 'late', 1)"))
-        person = "INSERT INTO users (user_key, attributes, consent, consent_source, batch_id) VALUES "
-        connection.execute(text(f"{person} ('key', '{{}}', true, 'a', 'b'), ('late', '{{}}', true, 'a', 'b')"))
+    people(installation, key="ann", late="late")
     published(installation.engine, {"key": [("i", 1.0, "why")]}, shelf(version=1, k=1))
     published(installation.engine, {"i": []}, shelf("other", "goes-well-with", 1, 1, "item"))
     with installation.engine.begin() as connection:
@@ -357,10 +365,7 @@ def test_readers_state_that_a_placement_is_no_longer_configured_and_of_when_its_
 def test_a_user_without_a_list_gets_the_reason(installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:
     bring(installation, "champion")
     published(installation.engine, {"key": [("i", 1.0, "why")]}, shelf(version=1, k=1))
-    with installation.engine.begin() as connection:
-        connection.execute(text("INSERT INTO identity.users VALUES ('late', 'late', 1), ('gone', 'gone', 1)"))
-        people = "INSERT INTO users (user_key, attributes, consent, consent_source, batch_id) VALUES "
-        connection.execute(text(f"{people} ('late', '{{}}', true, 'a', 'b'), ('gone', '{{}}', false, 'a', 'b')"))
+    people(installation, late="late", gone="gone")
     services.recommend("late")
     assert "No list is published for this user yet. Next: `tailorbird score home`." in capsys.readouterr().out
     with installation.engine.begin() as connection:

@@ -27,18 +27,10 @@ from tests.flows.conftest import cut_shop
 if TYPE_CHECKING:
     from conftest import Shop
 
-LEDGER = ("accepted", "quarantined", "duplicate", "suppressed", "routed")
-
-
-def ledger_holds(shop: Shop) -> dict[str, int]:
-    ledger: dict[str, int] = shop.json("status")["ledger"]
-    assert ledger["read"] == sum(ledger[name] for name in LEDGER)
-    return ledger
-
 
 def test_every_row_of_the_files_is_in_the_ledger_and_each_event_in_the_lake_once(stocked: Shop) -> None:
     rows = sum(pq.read_metadata(path).num_rows for path in stocked.data.glob("*.parquet"))
-    ledger = ledger_holds(stocked)
+    ledger = stocked.ledger()
     assert ledger["read"] == rows
     assert ledger["quarantined"] > 0
     check_lake(stocked, ledger)
@@ -147,5 +139,5 @@ def test_a_demo_killed_at_any_moment_ends_well_when_it_is_run_again(stocked: Sho
         demo.kill()
         demo.communicate()
     stocked.run("demo", "--approve", "--location", str(data))
-    check_lake(stocked, ledger_holds(stocked))
+    check_lake(stocked, stocked.ledger())
     assert len(stocked.json("recommend", "household-0150")) == 20

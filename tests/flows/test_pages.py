@@ -212,19 +212,14 @@ def fill(page: Page, decision: str, reason: str) -> None:
     page.get_by_role("button", name="Submit").click()
 
 
-def test_a_yes_in_the_form_promotes_the_version_that_waits(desk: Desk, form: Page) -> None:
-    version = desk.ask()
-    fill(form, "approve", reason="shelves look right")
-    assert decided(desk, version) == "approved"
-    champion = desk.champion()
-    assert (champion["model_version"], champion["via"]) == (version, "form")
-    assert (champion["actor"], champion["reason"]) == ("ann", "shelves look right")
-    form.get_by_text("Completed").first.wait_for(timeout=60_000)
-
-
-def test_a_no_in_the_form_leaves_the_champion(desk: Desk, form: Page) -> None:
+@pytest.mark.parametrize(("choice", "decision"), [("approve", "approved"), ("reject", "rejected")])
+def test_a_decision_in_the_form_is_recorded_and_a_yes_promotes_the_version(
+    desk: Desk, form: Page, choice: str, decision: str
+) -> None:
     before, version = desk.champion()["model_version"], desk.ask()
-    fill(form, "reject", reason="too much fruit")
-    assert decided(desk, version) == "rejected"
-    assert desk.champion()["model_version"] == before
-    assert desk.review(version)["via"] == "form"
+    fill(form, choice, reason=f"we {choice} it")
+    assert decided(desk, version) == decision
+    review = desk.review(version)
+    assert (review["via"], review["reviewer"], review["reason"]) == ("form", "ann", f"we {choice} it")
+    assert desk.champion()["model_version"] == (version if decision == "approved" else before)
+    form.get_by_text("Completed").first.wait_for(timeout=60_000)

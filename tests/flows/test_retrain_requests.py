@@ -9,12 +9,12 @@ from threading import Barrier
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import text
 
 from infra.installation import Installation
 from infra.prefect_api import events
 from models.primitives.json_types import JsonObject
 from tasks.monitoring.retraining.requests import Request, get_request, request_retraining
+from tests.flows.conftest import write
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -39,11 +39,6 @@ def quick(ready: Shop, live: Installation) -> Iterator[Installation]:
     write(live, "UPDATE retrain_requests SET status = 'failed' WHERE status IN ('requested', 'running')")
     yield live
     ready.prefect("PATCH", f"/deployments/{deployment['id']}", {"parameters": deployment["parameters"]})
-
-
-def write(installation: Installation, statement: str) -> None:
-    with installation.engine.begin() as connection:
-        connection.execute(text(statement))
 
 
 def open_request(installation: Installation) -> int:

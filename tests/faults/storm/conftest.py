@@ -9,11 +9,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import count
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from sqlalchemy import Engine, create_engine, text
@@ -216,6 +218,44 @@ class Site:
             assert stored.get(entry["batch_id"], 0) == entry["accepted"], entry
 
 
+@dataclass
+class Storm:
+    """Moments that a seed decides, and a record of the kills."""
+
+    seed: int
+    done: Counter[str] = field(default_factory=Counter)
+    log: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.random = np.random.default_rng(self.seed)
+
+    def wait(self, longest: float) -> None:
+        time.sleep(self.random.uniform(0.02, longest))
+
+    def chance(self, share: float) -> bool:
+        return bool(self.random.random() < share)
+
+    def note(self, event: str, detail: str = "") -> None:
+        """Count an event, and keep it for the report of a failure."""
+        self.done[event] += 1
+        self.log.append(f"{event} {detail}".strip())
+
+    @contextmanager
+    def round(self, number: int) -> Iterator[None]:
+        """Run one round; print its seed and its kills if it fails."""
+        try:
+            yield
+        except BaseException:
+            print(f"seed {self.seed}, round {number}:", *self.log, sep="\n  ")
+            raise
+        self.done["rounds that converged"] += 1
+        self.log.clear()
+
+    def report(self, name: str) -> None:
+        """Report the storm in one line."""
+        report(name, self.seed, self.done)
+
+
 def administer(server: EmbeddedPostgres, statement: str) -> None:
     engine: Engine = create_engine(server.url(), isolation_level="AUTOCOMMIT")
     try:
@@ -268,12 +308,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgre
 def make_site(server: EmbeddedPostgres, export: Any) -> Callable[[str, Path], Site]:
     """Makes an installation in which everything of the export can be taken in."""
     return lambda name, folder: Site(server, name, folder, export.jobs)
-
-
-@pytest.fixture(scope="module")
-def make_empty_site(server: EmbeddedPostgres) -> Callable[[str, Path], Site]:
-    """Makes an installation into which nothing comes."""
-    return lambda name, folder: Site(server, name, folder, {})
 
 
 def report(storm: str, seed: int, counts: Mapping[str, int]) -> None:

@@ -1,12 +1,14 @@
-"""Small file systems that can be filled and freed, and PostgreSQL on one of them."""
+"""Small file systems that can be filled and freed, PostgreSQL on one of them, and commands that find them full."""
 
+import contextlib
+import io
 import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -45,7 +47,7 @@ class Disk:
         self._ballast.unlink(missing_ok=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def disk(folder: Path, megabytes: int) -> Iterator[Disk]:
     """Put a folder, with all that is in it, on a small file system; skips the test where none can be mounted."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -119,3 +121,24 @@ class SmallPostgres:
                 time.sleep(0.05)
             else:
                 return
+
+
+class CommandFailedError(TailorbirdError):
+    """A command that ended with 1 and a sentence, which comes after the program's name."""
+
+
+def command(*arguments: str) -> None:
+    """Run `tailorbird` to its end. Raises CommandFailedError for an exit code of 1, AssertionError for any other."""
+    from flows.__main__ import main
+    from tests.fuzz.unorchestrated import unorchestrated
+
+    err, sys.argv = io.StringIO(), ["tailorbird", *arguments]
+    with unorchestrated(), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as ended:
+            code, text = ended.code, err.getvalue().strip()
+    _, mark, sentences = text.rpartition("tailorbird: ")
+    if code == 1 and mark and "Traceback" not in text:
+        raise CommandFailedError(sentences)
+    assert code in (0, None), f"{arguments} ended with {code}: {text}"

@@ -104,9 +104,9 @@ def test_ingests_lose_and_double_nothing_while_the_clock_of_postgres_jumps(
 
 
 def test_readers_see_one_whole_batch_while_the_clock_of_postgres_jumps(
-    make_empty_site: Callable[[str, Path], Site], clock: Clock, seed: int, tmp_path: Path
+    make_site: Callable[[str, Path], Site], clock: Clock, seed: int, tmp_path: Path
 ) -> None:
-    publisher, before = Publisher(make_empty_site("shelves", tmp_path / "shelves")), clock.jumps
+    publisher, before = Publisher(make_site("shelves", tmp_path / "shelves")), clock.jumps
     with publisher.readers:
         for _ in range(PUBLISHING):
             number = publisher.new()
@@ -138,9 +138,9 @@ def work(store: Engine, request_id: int, seconds: float) -> str | None:
 
 
 def test_a_request_is_closed_once_whoever_the_clock_of_postgres_makes_silent(
-    make_empty_site: Callable[[str, Path], Site], clock: Clock, seed: int, tmp_path: Path
+    make_site: Callable[[str, Path], Site], clock: Clock, seed: int, tmp_path: Path
 ) -> None:
-    site = make_empty_site("leases", tmp_path / "leases")
+    site = make_site("leases", tmp_path / "leases")
     store, done = engine(site.server.url(site.name)), Counter[str]()
     for _ in range(LEASES):
         request_id = open_request(store)

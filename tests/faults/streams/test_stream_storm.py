@@ -54,18 +54,18 @@ def postgres_of_storm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embe
 
 
 class Consumers:
-    """Two consumers, each started again when it dies. With a small `share` one dies before an acknowledgement."""
+    """Consumers, each started again when it dies. With a small `share` one dies before an acknowledgement."""
 
-    def __init__(self, url: str, queue: str, log: Path, share: float, seed: int) -> None:
+    def __init__(self, url: str, queue: str, log: Path, share: float, seed: int, many: int = 2) -> None:
         self._command = [sys.executable, "-m", "tests.serving.stream.consumer_process", url, queue, str(share)]
-        self._log, self._seed = log, seed
+        self._log, self._seed, self._many = log, seed, many
         self.running: list[subprocess.Popen[bytes]] = []
         self.started = 0
         self._ended = threading.Event()
         self._keeper = threading.Thread(target=self._keep)
 
     def __enter__(self) -> "Consumers":
-        self.running = [self._start() for _ in range(2)]
+        self.running = [self._start() for _ in range(self._many)]
         self._keeper.start()
         return self
 
@@ -213,17 +213,6 @@ def test_ten_thousand_messages(
         storm(made, postgres_of_storm, tmp_path / "var", 1_000 * seed + nth, 10_000)
 
 
-@contextmanager
-def consuming(url: str, queue: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run one consumer in a process of its own."""
-    arguments = [sys.executable, "-m", "tests.serving.stream.consumer_process", url, queue, "0", "1"]
-    with log.open("ab") as file, subprocess.Popen(arguments, stdout=file, stderr=file) as consumer:
-        try:
-            yield consumer
-        finally:
-            consumer.kill()
-
-
 def peak_mb(process: subprocess.Popen[bytes]) -> int:
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
     assert found is not None
@@ -238,19 +227,20 @@ def test_sound_messages_behind_large_ones_are_stored_in_bounded_memory(
 ) -> None:
     url, queue, log = installed(postgres_of_storm, tmp_path / "var", monkeypatch), "large", tmp_path / "log"
     api = Api(current())
-    with consuming(rabbit.url, queue, log):
+    with Consumers(rabbit.url, queue, log, 0, 1, many=1):
         until(lambda: bool(api.rows("SELECT FROM streams")))
     for number in range(LARGE):  # one at a time, so that this process is small, too
         asyncio.run(publish(rabbit, queue, [b"%04d" % number + b"x" * BYTES]))
     asyncio.run(publish(rabbit, queue, [click(number) for number in range(SOUND)]))
-    with consuming(rabbit.url, queue, log) as consumer:
+    with Consumers(rabbit.url, queue, log, 0, 1, many=1) as consumers:
         with without(postgres_of_storm, 2):  # what cannot be stored yet waits without its body
             time.sleep(5)
         began = time.monotonic()
         until(lambda: api.rows("SELECT count(*) AS n FROM event_inbox")[0].n == SOUND)
         until(lambda: asyncio.run(waiting(rabbit, queue)) == 0)
         assert time.monotonic() - began < 30
-        assert peak_mb(consumer) < MOST_MB
+        assert consumers.started == 1
+        assert peak_mb(consumers.running[0]) < MOST_MB
     rows = api.rows("SELECT DISTINCT reason, length(body) AS bytes, count(*) OVER () AS n FROM identity.dead_letters")
     assert [(row.reason, row.bytes, row.n) for row in rows] == [("too_large", 4096, LARGE)]
     engine(url).dispose()

@@ -1,11 +1,15 @@
-"""Decisions, searches and trainings in processes of their own, which may be stopped at each step and killed there.
+"""Decisions, searches and trainings of the running shop in processes that may be stopped at each step and killed there.
 
 Statements are steps after which a process stops, before it commits; events are steps before which it stops.
 """
 
+import multiprocessing
+import time
+from itertools import count
 from pathlib import Path
+from typing import Final
 
-from infra.installation import current
+from infra.installation import Installation, current
 from infra.registry.client import Registry
 from models.tuning.study_config import Budget, SearchPlan
 from tasks.datasets.load_dataset import newest_version
@@ -14,7 +18,8 @@ from tasks.promotion.review_requests import Decision
 from tasks.review.review_models import review_models
 from tasks.training.train_model import train_model
 from tasks.tuning.search_model import search_model
-from tests.faults.storm.stop import Stop
+from tests.faults.storm.conftest import PROGRAM, Run
+from tests.faults.storm.publishing import Stop
 
 DECISION_STATEMENTS = {
     "decision written": "^UPDATE reviews SET decision",
@@ -29,6 +34,10 @@ DECISION_EVENTS = {
     "tag": "http.client.send .*POST .*/model-versions/set-tag",
 }
 DECISION_STEPS = ("download", "copy", "rename", "decision written", "promotion written", "alias", "alias noted", "tag")
+_FIRST: Final = 201
+_MANY: Final = 12
+"""The fewest households of which some have demographics; without any, the file of users would be refused."""
+_CUTS: Final = 180
 
 
 def decide(version: int, step: str | None, outcome: str) -> None:
@@ -83,3 +92,39 @@ def learn(seed: int, step: str | None, outcome: str) -> None:
     Stop(step, Path(outcome), TRAINING_STATEMENTS, TRAINING_EVENTS).listen()
     version = newest_version()
     review_models.fn(version, [train_model.fn(version, KIND, seed=seed)])
+
+
+class Work:
+    """Calls of `function` (module and name) with a number, in processes that can be stopped at a step and killed."""
+
+    def __init__(self, live: Installation, folder: Path, function: str) -> None:
+        self._folder, self._numbers = folder, count(1)
+        self._module, _, self._name = function.rpartition(".")
+        self._context = multiprocessing.get_context("forkserver")
+        self._environment = live.endpoints.environment | {"TAILORBIRD_VAR": str(live.settings.var)}
+
+    def start(self, number: int, step: str | None = None) -> Run:
+        """Start a process that works on the number, and stops at the step if one is given."""
+        program = self._folder / f"{self._name}-{next(self._numbers)}.py"
+        body = f"    from {self._module} import {self._name}\n    {self._name}({number}, {step!r}, outcome)"
+        program.write_text(PROGRAM.format(environment=self._environment, body=body, rows=500, bytes=64_000))
+        return Run(self._context, f"{self._name} {number} to {step}", str(program), program.with_suffix(".json"))
+
+    def stopped(self, number: int, step: str) -> Run:
+        """Start a process and wait until it has stopped at the step."""
+        run = self.start(number, step)
+        while not run.stopped():
+            assert run.alive(), (step, run.outcome())
+            time.sleep(0.005)
+        return run
+
+    def finish(self, number: int) -> None:
+        """Finish the work."""
+        outcome = self.start(number).outcome()
+        assert outcome["kinds"] == [], outcome
+
+
+def new_households(number: int) -> tuple[int, int]:
+    """Return the first and the last id of a cut of the data; the storms have numbers of their own."""
+    first = _FIRST + _MANY * (number % _CUTS)
+    return first, first + _MANY - 1

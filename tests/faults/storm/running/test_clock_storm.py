@@ -13,11 +13,11 @@ from deltalake import DeltaTable
 from sqlalchemy import text
 
 from tests.faults.storm.clocks import Clock
-from tests.faults.storm.running.work import new_households
+from tests.faults.storm.running.steps import new_households
 from tests.flows.conftest import Shop, cut_shop
 
 if TYPE_CHECKING:
-    from conftest import Desk, Storm
+    from conftest import CommandStorm, Desk
 
 pytestmark = pytest.mark.faults
 
@@ -40,7 +40,7 @@ class Displaced(Shop):
 
 
 @pytest.fixture
-def clock(storm: Storm, tmp_path: Path) -> Clock:
+def clock(storm: CommandStorm, tmp_path: Path) -> Clock:
     return Clock(tmp_path, storm.random)
 
 
@@ -72,7 +72,7 @@ def check_ledger(desk: Desk) -> int:
 
 
 def test_commands_whose_clock_jumps_lose_nothing_and_call_nothing_late(
-    stocked: Shop, displaced: Displaced, desk: Desk, storm: Storm, tmp_path: Path
+    stocked: Shop, displaced: Displaced, desk: Desk, storm: CommandStorm, tmp_path: Path
 ) -> None:
     clock = displaced.clock
     assert clock is not None
@@ -101,7 +101,7 @@ def test_commands_whose_clock_jumps_lose_nothing_and_call_nothing_late(
     storm.done["jumps"] = clock.jumps
 
 
-def done(shop: Displaced, storm: Storm, *arguments: str) -> str:
+def done(shop: Displaced, storm: CommandStorm, *arguments: str) -> str:
     """Run a command to its end; returns what it prints.
 
     libpq keeps its limits of time by the clock, and a jump may end them: then the command reports it, and is repeated.
@@ -126,7 +126,7 @@ def versions(desk: Desk) -> set[int]:
 
 
 def test_no_lease_is_lost_and_no_deadline_passes_by_the_clock_of_a_process(
-    displaced: Displaced, desk: Desk, storm: Storm, tmp_path: Path
+    displaced: Displaced, desk: Desk, storm: CommandStorm, tmp_path: Path
 ) -> None:
     clock = displaced.clock
     assert clock is not None

@@ -15,11 +15,10 @@ from sqlalchemy import text
 from infra.bundles.manifest import verify
 from tasks.promotion.champion import CHAMPION
 from tasks.reconciler.reconcile import reconcile_once
-from tests.faults.storm.running.steps import DECISION_STEPS
-from tests.faults.storm.running.work import Work
+from tests.faults.storm.running.steps import DECISION_STEPS, Work
 
 if TYPE_CHECKING:
-    from conftest import Desk, Storm
+    from conftest import CommandStorm, Desk
 
 pytestmark = pytest.mark.faults
 
@@ -81,7 +80,7 @@ def check_promoted(desk: Desk, version: int) -> None:
 
 
 def test_a_promotion_that_is_killed_at_any_step_is_whole_or_did_not_happen(
-    desk: Desk, deciding: Work, storm: Storm
+    desk: Desk, deciding: Work, storm: CommandStorm
 ) -> None:
     for place, step in enumerate(DECISION_STEPS):
         with storm.round(place):
@@ -95,7 +94,7 @@ def test_a_promotion_that_is_killed_at_any_step_is_whole_or_did_not_happen(
 
 
 def test_a_promotion_that_is_killed_at_any_moment_is_whole_or_did_not_happen(
-    desk: Desk, deciding: Work, storm: Storm, kills: Callable[[int], int]
+    desk: Desk, deciding: Work, storm: CommandStorm, kills: Callable[[int], int]
 ) -> None:
     wanted_kills, version, began = kills(KILLS), request_decision(desk, 0), time.monotonic()
     deciding.finish(version)

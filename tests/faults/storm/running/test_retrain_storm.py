@@ -23,13 +23,12 @@ from tasks.datasets.load_dataset import newest_version
 from tasks.promotion.champion import CHALLENGER, CHAMPION
 from tasks.promotion.review_requests import open_reviews
 from tasks.reconciler.reconcile import reconcile_once
-from tests.faults.storm.running.steps import KIND, TRAINING_STEPS
-from tests.faults.storm.running.work import Work, new_households
+from tests.faults.storm.running.steps import KIND, TRAINING_STEPS, Work, new_households
 from tests.flows.conftest import cut_shop
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from conftest import Desk, Shop, Storm
+    from conftest import CommandStorm, Desk, Shop
 
 pytestmark = pytest.mark.faults
 
@@ -95,7 +94,7 @@ def versions_of(desk: Desk) -> Counter[str]:
 
 
 def test_a_training_that_is_killed_at_any_step_leaves_no_version_that_could_be_promoted(
-    desk: Desk, storm: Storm, tmp_path: Path
+    desk: Desk, storm: CommandStorm, tmp_path: Path
 ) -> None:
     desk.decide(desk.ask(desk.version("most_popular")))  # every other model is better
     learning = Work(desk.installation, tmp_path, "tests.faults.storm.running.steps.learn")
@@ -114,7 +113,7 @@ def test_a_training_that_is_killed_at_any_step_leaves_no_version_that_could_be_p
 class Retraining:
     """One retraining of the shop on events that no earlier one has seen."""
 
-    def __init__(self, desk: Desk, shop: Shop, storm: Storm, span: float = 0.0) -> None:
+    def __init__(self, desk: Desk, shop: Shop, storm: CommandStorm, span: float = 0.0) -> None:
         self.desk, self.shop, self.storm, self.span = desk, shop, storm, span
 
     def bring_events(self, folder: Path, number: int) -> None:
@@ -166,7 +165,7 @@ class Retraining:
 def test_a_retraining_that_is_killed_at_any_moment_is_taken_up_and_blocks_no_other(
     impatient: Shop,
     desk: Desk,
-    storm: Storm,
+    storm: CommandStorm,
     kills: Callable[[int], int],
     tmp_path: Path,
 ) -> None:

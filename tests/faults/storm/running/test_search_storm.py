@@ -25,12 +25,11 @@ from infra.registry.client import RUN_KEY
 from infra.registry.connection import NAME
 from models.primitives.json_types import JsonObject
 from tasks.tuning.study import INTERRUPTED, _storage, trial_settings
-from tests.faults.storm.running.steps import FEW_TRIALS, SEARCH_STEPS
-from tests.faults.storm.running.work import Work
+from tests.faults.storm.running.steps import FEW_TRIALS, SEARCH_STEPS, Work
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from conftest import Shop, Storm
+    from conftest import CommandStorm, Shop
 
     from tests.flows.forked import Command
 
@@ -54,7 +53,7 @@ def trial_processes(shop: Shop) -> list[psutil.Process]:
 class Searching:
     """One search of the shop, named by its seed."""
 
-    def __init__(self, shop: Shop, storm: Storm, number: int, span: float = 0.0) -> None:
+    def __init__(self, shop: Shop, storm: CommandStorm, number: int, span: float = 0.0) -> None:
         """`span` is the duration of an undisturbed search in seconds."""
         self.shop, self.storm, self.span = shop, storm, span
         options = ("--trials", str(TRIALS), "--workers", "2", "--seed", str(number))
@@ -151,7 +150,7 @@ def check_runs(live: Installation, result: JsonObject, counted: list[FrozenTrial
 
 
 def test_a_search_that_is_killed_at_any_step_goes_on_from_there(
-    stocked: Shop, live: Installation, storm: Storm, tmp_path: Path
+    stocked: Shop, live: Installation, storm: CommandStorm, tmp_path: Path
 ) -> None:
     searching = Work(live, tmp_path, "tests.faults.storm.running.steps.search")
     for place, step in enumerate(SEARCH_STEPS):
@@ -165,7 +164,7 @@ def test_a_search_that_is_killed_at_any_step_goes_on_from_there(
 
 
 def test_a_search_that_is_killed_at_any_moment_counts_every_setting_once(
-    stocked: Shop, live: Installation, storm: Storm, kills: Callable[[int], int]
+    stocked: Shop, live: Installation, storm: CommandStorm, kills: Callable[[int], int]
 ) -> None:
     wanted_kills, began = kills(KILLS), time.monotonic()
     undisturbed = Searching(stocked, storm, 1000 * storm.seed).finish()
