@@ -39,6 +39,9 @@ from tests.memory import postgres_in_memory
 from tests.small_prefect import WITHOUT_BLOCKS
 from tests.waiting import until
 
+if TYPE_CHECKING:
+    from conftest import Shop
+
 _USER_LISTS: Final = (
     "SELECT placement, user_id, rank, item_id, title, score, reason FROM recommendations_by_user_id ORDER BY 1, 2, 3"
 )
@@ -47,9 +50,6 @@ _ITEM_LISTS: Final = (
     "ORDER BY 1, 2, 3"
 )
 _USER: Final = "12414"
-if TYPE_CHECKING:
-    from conftest import Shop
-
 CUT, WEEK = datetime(2017, 11, 6), timedelta(days=7)
 QUICK = {"models": ["most_popular", "own_frequency"], "searched": []}
 CHOSEN = [word for model in QUICK["models"] for word in ("--model", model)]
