@@ -26,6 +26,7 @@ from tests.waiting import until
 
 if TYPE_CHECKING:
     from conftest import Desk, Shop
+
 ROUNDS = int(os.environ.get("REVIEW_ROUNDS", "2"))
 
 
