@@ -42,7 +42,9 @@ def check_lake(shop: Shop, ledger: dict[str, int]) -> None:
     assert ledger["accepted"] == len(pc.unique(ids)) == len(ids)
 
 
-def test_every_household_that_shopped_lately_has_twenty_distinct_products(stocked: Shop) -> None:
+def test_every_household_that_shopped_lately_has_twenty_distinct_products_of_a_stated_model_and_batch(
+    stocked: Shop,
+) -> None:
     shopping = pq.read_table(stocked.data / "transactions.parquet")
     lately = pc.greater(shopping["transaction_timestamp"], pa.scalar(np.datetime64("2017-10-03", "ns")))
     shoppers = set(shopping.filter(lately)["household_id"].to_pylist())
@@ -54,8 +56,6 @@ def test_every_household_that_shopped_lately_has_twenty_distinct_products(stocke
     assert shoppers <= served.keys()
     assert set(map(tuple, served.values())) == {("20", "1", "20", "t")}
 
-
-def test_the_list_of_one_household_states_its_model_and_batch(stocked: Shop) -> None:
     rows = stocked.json("recommend", "household-0001")
     status = stocked.json("status")
     assert [row["rank"] for row in rows] == list(range(1, 21))

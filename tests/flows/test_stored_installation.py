@@ -218,7 +218,7 @@ def signed_in(base: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("signed_in")
-def test_each_window_can_be_read_of_in_mlflow_in_prefect_and_by_sql(
+def test_each_window_can_be_read_of_in_mlflow_in_prefect_and_by_sql_and_the_next_look_finds_nothing_new(
     base: Shop, retrained: JsonObject, tmp_path: Path
 ) -> None:
     for window in retrained["seen"]["windows"]:
@@ -230,10 +230,6 @@ def test_each_window_can_be_read_of_in_mlflow_in_prefect_and_by_sql(
     [[signals, windows]] = base.sql("SELECT count(*), count(DISTINCT window_to) FROM drift_signals")
     assert (int(signals) > 60, windows) == (True, "3")
 
-
-def test_the_next_look_finds_nothing_new_and_the_new_champion_has_its_own_usual(
-    base: Shop, retrained: JsonObject
-) -> None:
     before = retrained["seen"]
     again = json.loads(base.run("monitor", "--json"))
     assert again["windows"] == before["windows"]
