@@ -380,7 +380,7 @@ def desk(live: Installation) -> Iterator[Desk]:
 class NewShop(Shop):
     """An installation whose only settings of ours are in its folder's tailorbird.toml."""
 
-    prefect: Mapping[str, str] = field(default_factory=lambda: SMALL_PREFECT, compare=False)
+    prefect_settings: Mapping[str, str] = field(default_factory=lambda: SMALL_PREFECT, compare=False)
     """The settings of the Prefect server."""
 
     @property
@@ -388,7 +388,7 @@ class NewShop(Shop):
         """Return the environment of a fresh shell."""
         ours = ("TAILORBIRD_", "PREFECT_", "MLFLOW_")
         fresh = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        return fresh | _ONE_THREAD | dict(self.prefect)
+        return fresh | _ONE_THREAD | dict(self.prefect_settings)
 
     @cached_property
     def _commands(self) -> Commands:

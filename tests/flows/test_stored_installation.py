@@ -335,7 +335,7 @@ class Stored:
 @contextmanager
 def started(folder: Path) -> Iterator[Stored]:
     """Unpack the stored installation, load its databases, and start it with the code of today."""
-    shop = NewShop(folder / "var", folder, STORED_PORTS, prefect=WITHOUT_BLOCKS)
+    shop = NewShop(folder / "var", folder, STORED_PORTS, prefect_settings=WITHOUT_BLOCKS)
     stored = Stored(shop, folder)
     with postgres_in_memory(shop.var):
         _unpack(folder)
