@@ -47,7 +47,7 @@ def clock(storm: CommandStorm, tmp_path: Path) -> Clock:
 @pytest.fixture
 def displaced(stocked: Shop, clock: Clock) -> Iterator[Displaced]:
     """Commands run in processes that were forked from one with a clock of its own."""
-    made = Displaced(stocked.var, stocked.data, stocked.ports, clock)
+    made = Displaced(stocked.var, stocked.data, stocked.ports, clock=clock)
     yield made
     if "_commands" in vars(made):
         vars(made).pop("_commands").end()
@@ -132,7 +132,7 @@ def test_no_lease_is_lost_and_no_deadline_passes_by_the_clock_of_a_process(
     assert clock is not None
     (tmp_path / "other").mkdir()
     theirs = Clock(tmp_path / "other", storm.random)
-    other = Displaced(displaced.var, displaced.data, displaced.ports, theirs)
+    other = Displaced(displaced.var, displaced.data, displaced.ports, clock=theirs)
     version = desk.ask()
     with storm.round(0), other.begin("reconcile", "--watch", "--every", "1") as reconciler:
         for number in range(ROUNDS):
