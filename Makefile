@@ -72,8 +72,8 @@ faults: $(READY)
 	$(BIN)/pytest $(STORMS)/test_disk_storm.py $(STORMS)/test_database_clock_storm.py -q -s -m "" --seed $(SEED) $(ARGS)
 	$(BIN)/pytest $(STORMS)/running -q -s -m "" --seed $(SEED) $(ARGS)
 	$(BIN)/pytest tests/faults/streams -q -s -m "" --seed $(SEED) $(ARGS)
-	REVIEW_ROUNDS=100 $(BIN)/pytest tests/flows/test_review_races.py tests/flows/test_review_mishaps.py tests/flows/test_demo.py \
-		tests/faults/test_up_at_once.py -q -m "" $(ARGS)
+	REVIEW_ROUNDS=100 $(BIN)/pytest tests/flows/test_review_races.py tests/flows/test_review.py tests/flows/test_demo.py \
+		tests/faults/test_services.py -q -m "" $(ARGS)
 	$(BIN)/pytest tests/flows/test_retrain_requests.py tests/tasks tests/serving/api -q -m faults $(ARGS)
 	$(BIN)/pytest tests/serving/running -q -s -m "" $(ARGS)
 	$(BIN)/pytest tests/fuzz tests/faults/test_hostile_files.py -q --hypothesis-profile many $(ARGS)

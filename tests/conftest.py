@@ -25,19 +25,11 @@ from tests.installations import choose
 from tests.memory import folder_of_postgres
 
 _TEMPLATE = "migrated"
-_WITHOUT_THE_SHOP = (
-    *("test_monitor.py", "test_first_week.py", "test_commands.py", "test_next_commands.py", "test_keys.py"),
-    *("test_lake.py", "test_check.py", "test_forms.py", "test_stored_installation.py"),
-)
+_WITHOUT_THE_SHOP = ("test_stored_installation.py", "test_first_week.py", "test_commands.py", "test_keys.py")
 """Tests of flows that start the services that they need."""
-_WITH_THE_STORED_INSTALLATION = ("test_stored_installation.py", "test_monitor.py")
-"""They share the installation of an earlier version, in this order: the monitor fills it with other data."""
-SHOP, STORED = "the running shop", "the stored installation"
-"""What files share."""
-_LATE = (
-    *("test_retrain_requests.py", "test_retrain.py", "test_ingest.py", "test_hostile_ingest.py"),
-    *("test_api_page.py", "test_monitor.py"),
-)
+SHOP = "the running shop"
+"""What most files of flows share."""
+_LATE = ("test_retrain_requests.py", "test_ingest.py", "test_api_page.py")
 """They leave their shop with a version that waits for a decision, and with events that make other data sets."""
 _NUMBERS = count(1)
 STAGES: set[str] = set()
@@ -94,8 +86,6 @@ def _lower_priority() -> None:
 
 def shared_by(file: Path) -> str | None:
     """Return the name of what a file shares with others, None if it shares nothing that runs."""
-    if file.name in _WITH_THE_STORED_INSTALLATION:
-        return STORED
     if file.parent.name == "stream":
         return "the broker"
     return SHOP if _shares_the_shop(file) else None

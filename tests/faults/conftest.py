@@ -23,6 +23,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=1, help="what the storm's moments are drawn from")
 
 
+@pytest.fixture(scope="session")
+def seed(request: pytest.FixtureRequest) -> int:
+    """Return what the moments of a storm are drawn from."""
+    return int(request.config.getoption("--seed"))
+
+
+@pytest.fixture(scope="session")
+def kills(request: pytest.FixtureRequest) -> Callable[[int], int]:
+    """Return the function that gives the number of kills: from the command line, or the storm's usual one."""
+    return lambda usual: request.config.getoption("--kills") or usual
+
+
 class Export(NamedTuple):
     """A folder with the files to ingest, by the name of the job that ingests them."""
 

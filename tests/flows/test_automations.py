@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import socketserver
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from infra.configuration.settings import Settings
 from infra.prefect_api import deployments, events, flow_runs
-from infra.prefect_api.client import login_headers
-from infra.services.endpoints import Endpoints, endpoints
-from infra.services.http_client import request_json
+from infra.services.endpoints import Endpoints
 from models.primitives.json_types import JsonObject
 from tests.recording_server import RecordingServer
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -61,14 +59,7 @@ class _Clerk(socketserver.StreamRequestHandler):
 
 @pytest.fixture
 def services(shop: Shop) -> Endpoints:
-    elsewhere = {"database_url": None, "prefect_api_url": None, "mlflow_tracking_uri": None}
-    return endpoints(Settings(var=shop.var, **elsewhere))
-
-
-@pytest.fixture(scope="module")
-def webhook() -> Iterator[RecordingServer]:
-    with RecordingServer() as server:
-        yield server
+    return shop.services
 
 
 @pytest.fixture(scope="module")
@@ -80,38 +71,27 @@ def post() -> Iterator[Post]:
 
 
 @pytest.fixture(scope="module")
-def receiver(shop: Shop, webhook: RecordingServer, post: Post) -> Iterator[RecordingServer]:
+def receiver(shop: Shop, post: Post) -> Iterator[RecordingServer]:
     """Send alerts to a web hook and by mail from the first test that needs it on."""
     mail = f"mailto://127.0.0.1:{post.server_address[1]}?from=shop@example.com&to=ops@example.com&mode=insecure"
-    shop.run("up", TAILORBIRD_ALERTS=f"{webhook.url.replace('http', 'json')}/alerts,{mail}")
-    yield webhook
+    with RecordingServer() as webhook:
+        shop.run("up", TAILORBIRD_ALERTS=f"{webhook.url.replace('http', 'json')}/alerts,{mail}")
+        yield webhook
     shop.run("up")
 
 
-def prefect(services: Endpoints, method: str, path: str, body: Any = None) -> Any:
-    return request_json(method, services.prefect_api_url + path, login_headers(services.environment), body)
-
-
-def automations(services: Endpoints) -> dict[str, JsonObject]:
+def automations(shop: Shop) -> dict[str, JsonObject]:
     """Return our automations by slug; each must exist once."""
-    rows = [row for row in prefect(services, "POST", "/automations/filter", {"limit": 200}) if row["tags"]]
+    rows = [row for row in shop.prefect("POST", "/automations/filter", {"limit": 200}) if row["tags"]]
     by_slug = {tag.removeprefix(OURS): row for row in rows for tag in row["tags"] if tag.startswith(OURS)}
     assert len(by_slug) == len(rows)
     return by_slug
 
 
-def wait_for(seen: Callable[[], Any], seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (rows := seen()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return rows
-
-
 def test_up_makes_each_automation_once_and_those_without_an_address_explain_what_to_do(
-    shop: Shop, services: Endpoints
+    shop: Shop,
 ) -> None:
-    before = automations(services)
+    before = automations(shop)
     expected = {"retrain", "dead-runs", "score-segment", "drift", "run-failed", "run-late", "retrain-given-up"}
     assert expected <= set(before)
     assert all(row["name"].startswith("Tailorbird: ") and row["enabled"] for row in before.values())
@@ -119,29 +99,29 @@ def test_up_makes_each_automation_once_and_those_without_an_address_explain_what
     assert "TAILORBIRD_ALERTS" in before["drift"]["description"]
     with shop.begin("up") as command:
         assert "Everything is already running" in command.ended()[2]
-    assert automations(services) == before
+    assert automations(shop) == before
 
 
 def test_an_automation_that_a_person_switched_off_stays_off_and_an_undefined_one_goes(
-    shop: Shop, services: Endpoints
+    shop: Shop,
 ) -> None:
-    before = automations(services)
+    before = automations(shop)
     stale = before["lists-stale"]
     path = f"/automations/{stale['id']}"
     names = ("name", "description", "trigger", "actions")
     older = {name: stale[name] for name in names} | {"tags": [stale["tags"][0], "definition:older"], "enabled": False}
-    prefect(services, "PUT", path, older | {"name": "Tailorbird: an older name"})
+    shop.prefect("PUT", path, older | {"name": "Tailorbird: an older name"})
     gone = {name: stale[name] for name in names} | {"tags": [f"{OURS}gone"], "name": "Tailorbird: gone"}
-    prefect(services, "POST", "/automations/", gone)
-    own = prefect(services, "POST", "/automations/", gone | {"tags": [], "name": "a person's own"})
+    shop.prefect("POST", "/automations/", gone)
+    own = shop.prefect("POST", "/automations/", gone | {"tags": [], "name": "a person's own"})
     shop.run("up")
-    after = automations(services)
+    after = automations(shop)
     assert set(after) == set(before)
     assert (after["lists-stale"]["id"], after["lists-stale"]["name"]) == (stale["id"], stale["name"])
     assert not after["lists-stale"]["enabled"]
-    assert prefect(services, "GET", f"/automations/{own['id']}")["name"] == "a person's own"
-    prefect(services, "DELETE", f"/automations/{own['id']}")
-    prefect(services, "PATCH", path, {"enabled": True})
+    assert shop.prefect("GET", f"/automations/{own['id']}")["name"] == "a person's own"
+    shop.prefect("DELETE", f"/automations/{own['id']}")
+    shop.prefect("PATCH", path, {"enabled": True})
 
 
 def test_every_alert_arrives_in_words_with_a_link(
@@ -153,39 +133,26 @@ def test_every_alert_arrives_in_words_with_a_link(
         events.emit(services, name, f"tailorbird.test.{number}", payload)
     messages: dict[str, str] = {}
     for number, words in enumerate(EVENTS.values()):
-        wait_for(lambda words=words: any(words in payload["title"] for _, payload in receiver.received))
+        until(lambda words=words: any(words in payload["title"] for _, payload in receiver.received))
         messages |= {payload["title"]: payload["message"] for _, payload in receiver.received}
         [message] = [message for title, message in messages.items() if words in title]
         assert f"what happened, {number}" in message
         assert f"http://page.example/{number}" in message
-    wait_for(lambda: len(post.mails) >= len(EVENTS))
+    until(lambda: len(post.mails) >= len(EVENTS))
     assert any("Subject: Tailorbird: recommendations are stale" in mail for mail in post.mails)
     assert all("mailto://" not in log.read_text() for log in (shop.var / "log").glob("*.log"))
 
 
 def test_a_failed_run_is_reported_with_its_page(receiver: RecordingServer, services: Endpoints) -> None:
     assert deployments.start_run(services, "score", f"a test {time.time()}", {"placements": ["nowhere"]})
-    alert = wait_for(lambda: next((alert for _, alert in receiver.received if FAILED in alert["title"]), None), 60)
+    alert = until(lambda: next((alert for _, alert in receiver.received if FAILED in alert["title"]), None), 60)
     last = flow_runs.latest_run(services, "score")
     assert last is not None
     assert f"{services.prefect_page}/v2/runs/flow-run/{last.id}" in alert["message"]
     assert flow_runs.state_of(last) == "FAILED"
 
 
-def test_a_run_whose_process_is_gone_is_marked_as_crashed_and_is_no_longer_the_latest_that_runs(
-    services: Endpoints,
-) -> None:
-    [deployment] = prefect(services, "POST", "/deployments/filter", {"deployments": {"name": {"any_": ["score"]}}})
-    given = {"flow_id": deployment["flow_id"], "deployment_id": deployment["id"], "state": {"type": "RUNNING"}}
-    run = prefect(services, "POST", "/flow_runs/", given)
-    last = flow_runs.latest_run(services, "score")
-    assert last is not None
-    assert (last.id, flow_runs.state_of(last)) == (run["id"], flow_runs.RUNNING)
-    flow_runs.mark_crashed(services, run["id"], "Its process is gone.")
-    assert flow_runs.state_of(flow_runs.find_run(services, run["id"])) == "CRASHED"
-
-
-def test_a_message_about_a_segment_starts_a_run_that_scores_it(services: Endpoints) -> None:
+def test_a_message_about_a_segment_starts_a_run_that_scores_it(shop: Shop, services: Endpoints) -> None:
     segment = f"a segment {time.time()}"
     events.emit(services, events.SEGMENT, "tailorbird.message.1", {"segment": segment})
 
@@ -193,29 +160,29 @@ def test_a_message_about_a_segment_starts_a_run_that_scores_it(services: Endpoin
         last = flow_runs.latest_run(services, "score")
         return last if last is not None and last.parameters == {"segment": segment} else None
 
-    run = wait_for(started, 60)
-    prefect(services, "DELETE", f"/flow_runs/{run.id}")
+    run = until(started, 60)
+    shop.prefect("DELETE", f"/flow_runs/{run.id}")
 
 
-def test_alerts_that_cannot_be_sent_are_refused_before_anything_is_changed(shop: Shop, services: Endpoints) -> None:
-    before = automations(services)
+def test_alerts_that_cannot_be_sent_are_refused_before_anything_is_changed(shop: Shop) -> None:
+    before = automations(shop)
     output = shop.run("up", code=1, TAILORBIRD_ALERTS="block:slack-webhook/ops-of-nobody")
     assert "Prefect has no block slack-webhook/ops-of-nobody" in output
     assert "entry 1 cannot be read" in shop.run("up", code=1, TAILORBIRD_ALERTS="https://hunter2.example/")
-    assert automations(services) == before
+    assert automations(shop) == before
 
 
 def test_a_run_without_further_heartbeats_is_marked_as_crashed(shop: Shop, services: Endpoints) -> None:
-    dead = automations(services)["dead-runs"]
+    dead = automations(shop)["dead-runs"]
     names = ("name", "description", "actions", "enabled")
     soon = {name: dead[name] for name in names} | {"trigger": {**dead["trigger"], "within": 10}}
-    prefect(services, "PUT", f"/automations/{dead['id']}", soon | {"tags": [dead["tags"][0], "definition:of a test"]})
-    flow = prefect(services, "POST", "/flows/", {"name": "compact"})
-    run = prefect(services, "POST", "/flow_runs/", {"flow_id": flow["id"], "state": {"type": "RUNNING"}})
+    shop.prefect("PUT", f"/automations/{dead['id']}", soon | {"tags": [dead["tags"][0], "definition:of a test"]})
+    flow = shop.prefect("POST", "/flows/", {"name": "compact"})
+    run = shop.prefect("POST", "/flow_runs/", {"flow_id": flow["id"], "state": {"type": "RUNNING"}})
     resource = {"prefect.resource.id": f"prefect.flow.{flow['id']}", "prefect.resource.role": "flow"}
     related = [resource | {"prefect.resource.name": "compact"}]
     time.sleep(1)  # until Prefect has loaded the changed automation
     events.emit(services, "prefect.flow-run.heartbeat", f"prefect.flow-run.{run['id']}", {}, related)
-    wait_for(lambda: prefect(services, "GET", f"/flow_runs/{run['id']}")["state"]["type"] == "CRASHED", 60)
+    until(lambda: shop.prefect("GET", f"/flow_runs/{run['id']}")["state"]["type"] == "CRASHED", 60)
     shop.run("up")
-    assert automations(services)["dead-runs"]["trigger"]["within"] == 300
+    assert automations(shop)["dead-runs"]["trigger"]["within"] == 300

@@ -6,7 +6,6 @@ import random
 import re
 import subprocess
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,37 +22,29 @@ from infra.configuration.settings import Settings
 from infra.keys.credentials import TRUSTED, secret
 from infra.services.embedded_postgres import EmbeddedPostgres
 from infra.services.postgres_user import binaries
+from tests.flows.conftest import cut_shop
 
 if TYPE_CHECKING:
     from conftest import Shop
 
-LEDGER = ("accepted", "quarantined", "duplicate", "suppressed", "routed")
 
-
-def ledger_holds(shop: Shop) -> dict[str, int]:
-    ledger: dict[str, int] = shop.json("status")["ledger"]
-    assert ledger["read"] == sum(ledger[name] for name in LEDGER)
-    return ledger
-
-
-def events(shop: Shop) -> pa.Table:
-    return DeltaTable(str(shop.var / "lake" / "events")).to_pyarrow_table()
-
-
-def test_every_row_of_the_files_is_in_the_ledger(stocked: Shop) -> None:
+def test_every_row_of_the_files_is_in_the_ledger_and_each_event_in_the_lake_once(stocked: Shop) -> None:
     rows = sum(pq.read_metadata(path).num_rows for path in stocked.data.glob("*.parquet"))
-    ledger = ledger_holds(stocked)
+    ledger = stocked.ledger()
     assert ledger["read"] == rows
     assert ledger["quarantined"] > 0
-    assert ledger["accepted"] == len(events(stocked))
+    check_lake(stocked, ledger)
 
 
-def test_each_event_is_in_the_lake_once(stocked: Shop) -> None:
-    ids = events(stocked)["event_id"]
-    assert len(pc.unique(ids)) == len(ids)
+def check_lake(shop: Shop, ledger: dict[str, int]) -> None:
+    """Assert that each accepted event is in the lake once."""
+    ids = DeltaTable(str(shop.var / "lake" / "events")).to_pyarrow_table()["event_id"]
+    assert ledger["accepted"] == len(pc.unique(ids)) == len(ids)
 
 
-def test_every_household_that_shopped_lately_has_twenty_distinct_products(stocked: Shop) -> None:
+def test_every_household_that_shopped_lately_has_twenty_distinct_products_of_a_stated_model_and_batch(
+    stocked: Shop,
+) -> None:
     shopping = pq.read_table(stocked.data / "transactions.parquet")
     lately = pc.greater(shopping["transaction_timestamp"], pa.scalar(np.datetime64("2017-10-03", "ns")))
     shoppers = set(shopping.filter(lately)["household_id"].to_pylist())
@@ -65,8 +56,6 @@ def test_every_household_that_shopped_lately_has_twenty_distinct_products(stocke
     assert shoppers <= served.keys()
     assert set(map(tuple, served.values())) == {("20", "1", "20", "t")}
 
-
-def test_the_list_of_one_household_states_its_model_and_batch(stocked: Shop) -> None:
     rows = stocked.json("recommend", "household-0001")
     status = stocked.json("status")
     assert [row["rank"] for row in rows] == list(range(1, 21))
@@ -141,10 +130,8 @@ def test_no_raw_id_and_no_password_is_anywhere_but_in_its_place(stocked: Shop) -
 
 
 @pytest.mark.faults
-def test_a_demo_killed_at_any_moment_ends_well_when_it_is_run_again(
-    stocked: Shop, cut: Callable[[Path, int, int], Path], tmp_path: Path
-) -> None:
-    data = cut(tmp_path / "other", 121, 200)
+def test_a_demo_killed_at_any_moment_ends_well_when_it_is_run_again(stocked: Shop, tmp_path: Path) -> None:
+    data = cut_shop(tmp_path / "other", 121, 200)
     moments = random.Random(1)  # noqa: S311 - the same moments every time
     for _ in range(3):
         demo = stocked.start("demo", "--approve", "--location", str(data))
@@ -152,6 +139,5 @@ def test_a_demo_killed_at_any_moment_ends_well_when_it_is_run_again(
         demo.kill()
         demo.communicate()
     stocked.run("demo", "--approve", "--location", str(data))
-    assert ledger_holds(stocked)["accepted"] == len(events(stocked))
-    test_each_event_is_in_the_lake_once(stocked)
+    check_lake(stocked, stocked.ledger())
     assert len(stocked.json("recommend", "household-0150")) == 20

@@ -5,27 +5,28 @@ The tests are the days of the week in order; each goes on where the one before s
 
 from __future__ import annotations
 
+import csv
 import os
 import shlex
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+import boto3
+import numpy as np
+import pandas as pd
 import pytest
+from moto.server import ThreadedMotoServer
 
-from infra.configuration.settings import Settings
-from infra.prefect_api.client import login_headers
-from infra.services.endpoints import endpoints
+from benchmarks.foreign_shop.export import SERVICES, export
 from infra.services.http_client import request_json
 from tests.docs.shown import commands_of
-from tests.flows.bucket import bucket, upload
-from tests.flows.conftest import WEEK_PORTS
-from tests.flows.csv_shop import CsvShop, made
-from tests.flows.new_shop import NewShop
+from tests.flows.conftest import WEEK_PORTS, NewShop
+from tests.waiting import until
 
 README: Final = Path(__file__).parents[2] / "README.md"
 SHORTER: Final = {"search": ["--trials", "1", "--folds", "1"]}
@@ -48,6 +49,10 @@ subject = "item"
 method = "similarity"
 k = 4
 """
+_REGION: Final = "eu-west-1"
+_LOGIN: Final = {"ACCESS_KEY_ID": "somebody", "SECRET_ACCESS_KEY": "s3cret-word", "REGION": _REGION}
+_ORDER_COLUMNS: Final = ["Bestellnummer", "Bestelldatum", "Kundennummer", "Artikelnummer", "Menge", "Einzelpreis"]
+_MOMENT: Final = "%d.%m.%Y %H:%M"
 
 
 @dataclass(frozen=True)
@@ -69,54 +74,35 @@ class Week:
         assert {words[0] for words in chosen} == set(names)
         return "".join(self.shop.run(*words, *SHORTER.get(words[0], [])) for words in chosen)
 
-    def prefect(self, method: str, path: str, body: Any = None) -> Any:
-        """Return the answer of the shop's Prefect."""
-        services = endpoints(Settings(var=self.folder / "var"))
-        headers, api = login_headers(services.environment), services.prefect_api_url.rstrip("/")
-        return request_json(method, f"{api}{path}", headers, body)
-
     def planned(self, slug: str) -> dict[str, Any]:
         """Return a schedule as soon as Prefect has planned its next run, which takes seconds after a change."""
-        deadline = time.monotonic() + 30
-        while True:
-            [row] = [row for row in self.shop.json("schedules", "list") if row["slug"] == slug]
-            if row["next_run"]:
-                return dict(row)
-            assert time.monotonic() < deadline, row
-            time.sleep(0.5)
+
+        def rows() -> list[dict[str, Any]]:
+            return [row for row in self.shop.json("schedules", "list") if row["slug"] == slug and row["next_run"]]
+
+        return until(rows)[0]
 
     def nightly(self, deployment: str) -> str:
         """Start a deployment as its schedule does, and wait for its end; return the run."""
-        target = self.prefect("GET", f"/deployments/name/{deployment}/{deployment}")["id"]
+        target = self.shop.prefect("GET", f"/deployments/name/{deployment}/{deployment}")["id"]
         body = {"state": {"type": "SCHEDULED"}}
-        run = str(self.prefect("POST", f"/deployments/{target}/create_flow_run", body)["id"])
-        deadline = time.monotonic() + 300
-        while (state := self.prefect("GET", f"/flow_runs/{run}")["state"])["type"] != "COMPLETED":
-            assert state["type"] in {"SCHEDULED", "PENDING", "RUNNING"}, state
-            assert time.monotonic() < deadline, state
-            time.sleep(0.5)
+        run = str(self.shop.prefect("POST", f"/deployments/{target}/create_flow_run", body)["id"])
+
+        def state() -> str:
+            return str(self.shop.prefect("GET", f"/flow_runs/{run}")["state"]["type"])
+
+        until(lambda: state() not in {"SCHEDULED", "PENDING", "RUNNING"}, 300)
+        assert state() == "COMPLETED"
         return run
 
     def logged(self, run: str, message: str) -> bool:
         """Return whether a run's log has a message; its last lines reach Prefect after its end."""
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            lines = self.prefect("POST", "/logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}})
-            if message in [line["message"] for line in lines]:
-                return True
-            time.sleep(0.5)
-        return False
+        of_run = {"logs": {"flow_run_id": {"any_": [run]}}}
+        return until(lambda: message in [line["message"] for line in self.shop.prefect("POST", "/logs/filter", of_run)])
 
     def items_of(self, user: str) -> list[str]:
         """Return the items of a user's list on the home page."""
         return [row["item_id"] for row in self.shop.json("recommend", user)]
-
-    def ledger(self) -> dict[str, int]:
-        """Return the sums of the ledger; they add up."""
-        sums: dict[str, int] = self.shop.json("status")["ledger"]
-        parts = ("accepted", "quarantined", "duplicate", "suppressed", "routed")
-        assert sums["read"] == sum(sums[part] for part in parts)
-        return sums
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +135,7 @@ def test_the_check_reads_the_files_and_stores_nothing(week: Week) -> None:
 
 def test_the_first_months_come_in_and_every_row_is_accounted_for(week: Week) -> None:
     week.type("up", "ingest")
-    assert week.ledger()["accepted"] > 5_000
+    assert week.shop.ledger()["accepted"] > 5_000
 
 
 def test_growing_data_are_learned_from_and_the_best_model_is_promoted(week: Week) -> None:
@@ -178,7 +164,7 @@ def test_changed_rules_times_and_places_hold_in_the_run_of_the_night(week: Week)
     pin = "rules.pin.0.item: 'no-such-item' is not in the catalogue, or newer than the champion; the pin is ignored"
     assert week.logged(run, f"evening: {pin}")
     of_run = {"artifacts": {"key": {"any_": ["ignored-rules"]}, "flow_run_id": {"any_": [run]}}}
-    assert "no-such-item" in str(week.prefect("POST", "/artifacts/filter", of_run))
+    assert "no-such-item" in str(week.shop.prefect("POST", "/artifacts/filter", of_run))
     live = "SELECT placement, k FROM placements JOIN recommendation_batches USING (batch_id, placement)"
     rows = week.shop.sql(f"{live} WHERE placement IN ('evening', 'alike') ORDER BY 1")
     assert rows == [["alike", "4"], ["evening", "5"]]
@@ -190,9 +176,124 @@ def test_a_rollback_shows_the_lists_of_the_evening_again(week: Week) -> None:
 
 
 def test_an_undo_takes_out_what_the_source_brought_and_the_same_files_come_in_again(week: Week) -> None:
-    before = week.ledger()["accepted"]
+    before = week.shop.ledger()["accepted"]
     printed = week.shop.run("ledger", "undo", "--source", "my_shop", "--reason", "a trial", "--yes")
     assert "Next: tailorbird ingest" in printed
-    assert week.ledger()["accepted"] == 0
+    assert week.shop.ledger()["accepted"] == 0
     week.type("ingest")
-    assert week.ledger()["accepted"] == before
+    assert week.shop.ledger()["accepted"] == before
+
+
+@contextmanager
+def bucket() -> Iterator[dict[str, str]]:
+    """Serve the bucket `shop`; yield the variables of its address and login."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    where = {"ENDPOINT_URL": address, "ALLOW_HTTP": "true", "EC2_METADATA_DISABLED": "true"}
+    _client(address).create_bucket(Bucket="shop", CreateBucketConfiguration={"LocationConstraint": _REGION})
+    yield {f"AWS_{name}": value for name, value in (_LOGIN | where).items()}
+    request_json("POST", f"{address}/moto-api/reset", {})  # all servers of a process share their buckets
+    server.stop()
+
+
+def upload(lake: Path, address: str) -> None:
+    """Copy a lake to s3://shop/lake."""
+    client = _client(address)
+    for path in lake.rglob("*"):
+        if path.is_file():
+            client.upload_file(str(path), "shop", f"lake/{path.relative_to(lake)}")
+
+
+def _client(address: str) -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=address,
+        aws_access_key_id=_LOGIN["ACCESS_KEY_ID"],
+        aws_secret_access_key=_LOGIN["SECRET_ACCESS_KEY"],
+        region_name=_REGION,
+    )
+
+
+@dataclass(frozen=True)
+class CsvShop:
+    """The order lines of such a shop, and its files."""
+
+    lines: pd.DataFrame
+
+    @property
+    def months(self) -> list[pd.Timestamp]:
+        """Return the first moment of each month with orders."""
+        return sorted(self.lines["InvoiceDate"].dt.to_period("M").dt.start_time.unique())
+
+    @property
+    def regular(self) -> str:
+        """Return the customer with the most orders."""
+        orders = self.lines.drop_duplicates("InvoiceNo")["CustomerID"].value_counts()
+        return str(orders.index[0]).removesuffix(".0")
+
+    def write(self, folder: Path, until: pd.Timestamp | None = None) -> Path:
+        """Write orders.csv up to a moment, products.csv and customers.csv; returns the folder."""
+        folder.mkdir(exist_ok=True)
+        lines = self.lines if until is None else self.lines[self.lines["InvoiceDate"] < until]
+        _orders(lines).to_csv(folder / "orders.csv", sep=";", index=False, encoding="latin-1", lineterminator="\r\n")
+        _products(self.lines).to_csv(folder / "products.csv", index=False, encoding="utf-8-sig", quoting=csv.QUOTE_ALL)
+        _customers(self.lines).to_csv(folder / "customers.csv", sep="\t", index=False, encoding="utf-16")
+        return folder
+
+
+def made(n_items: int, n_customers: int, seed: int) -> CsvShop:
+    """Make a shop of that size: goods alone, of customers and of guests, with cancellations and repeats."""
+    rows = export(n_items, n_customers, seed).rows
+    code = rows["StockCode"].str.strip().str.upper()
+    goods = ~code.isin(SERVICES) & (rows["UnitPrice"] > 0) & (rows["Quantity"] > 0)
+    return CsvShop(rows.assign(StockCode=code)[goods].reset_index(drop=True))
+
+
+def _orders(lines: pd.DataFrame) -> pd.DataFrame:
+    """Return the order lines with a decimal comma and German days, and in one of 400 an unreadable cell."""
+    price = lines["UnitPrice"].map("{:.2f}".format).str.replace(".", ",")
+    moment = lines["InvoiceDate"].dt.strftime(_MOMENT)
+    place = np.arange(len(lines))
+    table = pd.DataFrame(
+        {
+            "Bestellnummer": lines["InvoiceNo"],
+            "Bestelldatum": moment.mask(place % 1_200 == 400, "31.02.2025 10:00"),
+            "Kundennummer": lines["CustomerID"].str.removesuffix(".0").fillna("Gast"),
+            "Artikelnummer": lines["StockCode"],
+            "Menge": lines["Quantity"].astype(str).mask(place % 1_200 == 800, "zwölf"),
+            "Einzelpreis": price.mask(place % 1_200 == 0, "k. A."),
+        }
+    )
+    return table[_ORDER_COLUMNS]
+
+
+def _products(lines: pd.DataFrame) -> pd.DataFrame:
+    """Return a row a product: some titles go over two lines, the category is a path, the stock a number."""
+    last = lines.dropna(subset=["Description"]).drop_duplicates("StockCode", keep="last").sort_values("StockCode")
+    title = last["Description"].str.strip().str.upper()
+    words = title.str.split()
+    place = np.arange(len(last))
+    return pd.DataFrame(
+        {
+            "sku": last["StockCode"],
+            "name": title.mask(place % 20 == 3, title + "\nlimited edition"),
+            "price": last["UnitPrice"].round(2),
+            "category": words.str[0] + " > " + words.str[1],
+            "stock": np.where(place % 15 == 7, 0, 5 + place % 40),
+            "url": "https://shop.example/p/" + last["StockCode"],
+        }
+    )
+
+
+def _customers(lines: pd.DataFrame) -> pd.DataFrame:
+    """Return a row a customer."""
+    first = lines.dropna(subset=["CustomerID"]).drop_duplicates("CustomerID").sort_values("CustomerID")
+    return pd.DataFrame(
+        {
+            "id": first["CustomerID"].str.removesuffix(".0"),
+            "email": "customer-" + first["CustomerID"].str.removesuffix(".0") + "@shop.example",
+            "country": first["Country"],
+            "since": first["InvoiceDate"].dt.strftime("%Y-%m-%d"),
+        }
+    )

@@ -6,19 +6,16 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
-from infra.configuration.settings import Settings
-from infra.services.endpoints import endpoints
 from models.primitives.json_types import JsonObject
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -28,7 +25,7 @@ CHAMPION = "models:/tailorbird@champion"
 
 def environment(shop: Shop) -> dict[str, str]:
     """Return the environment of a client of the installation's MLflow: its address, the login, and the keys."""
-    return shop.environment | endpoints(Settings(var=shop.var)).environment | {"TAILORBIRD_VAR": str(shop.var)}
+    return shop.environment | shop.services.environment | {"TAILORBIRD_VAR": str(shop.var)}
 
 
 @pytest.fixture(scope="module")
@@ -46,34 +43,26 @@ def address(stocked: Shop) -> Iterator[str]:
         start_new_session=True,
     )
     try:
-        yield _await(process, f"http://127.0.0.1:{port}")
+        address = f"http://127.0.0.1:{port}"
+        until(lambda: answers(process, address), 120, "MLflow does not serve the champion")
+        yield address
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def _await(process: subprocess.Popen[bytes], address: str) -> str:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{address}/ping", timeout=2):  # noqa: S310
-                return address
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError("MLflow does not serve the champion; see what it has printed.")
+def answers(process: subprocess.Popen[bytes], address: str) -> bool:
+    assert process.poll() is None, "MLflow has ended; see what it has printed"
+    with suppress(httpx.TransportError):
+        return httpx.get(f"{address}/ping", timeout=2).is_success
+    return False
 
 
 def request_lists(address: str, *rows: JsonObject, code: int = 200) -> Any:
     """Return the server's response to a request with these rows."""
-    body = json.dumps({"dataframe_records": rows}).encode()
-    request = urllib.request.Request(f"{address}/invocations", body, {"Content-Type": "application/json"})  # noqa: S310
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-            status, response = answer.status, json.load(answer)["predictions"]
-    except urllib.error.HTTPError as error:
-        status, response = error.code, json.load(error)
-    assert status == code, response
-    return response
+    answer = httpx.post(f"{address}/invocations", json={"dataframe_records": rows}, timeout=60)
+    assert answer.status_code == code, answer.text
+    return answer.json()["predictions"] if code == 200 else answer.json()
 
 
 def test_mlflow_serves_the_list_that_is_published(stocked: Shop, address: str) -> None:
@@ -96,10 +85,8 @@ def test_somebody_never_seen_is_answered_and_nonsense_is_refused_in_words(addres
 def test_the_page_of_the_version_can_read_the_schema(stocked: Shop) -> None:
     known = environment(stocked)
     version = stocked.json("status")["champion"]["version"]
-    login = b64encode(f"{known['MLFLOW_TRACKING_USERNAME']}:{known['MLFLOW_TRACKING_PASSWORD']}".encode()).decode()
+    login = (known["MLFLOW_TRACKING_USERNAME"], known["MLFLOW_TRACKING_PASSWORD"])
     url = f"{known['MLFLOW_TRACKING_URI']}/model-versions/get-artifact?path=MLmodel&name=tailorbird&version={version}"
-    request = urllib.request.Request(url, headers={"Authorization": f"Basic {login}"})  # noqa: S310
-    with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
-        text = answer.read().decode()
+    text = httpx.get(url, auth=login, timeout=20).text
     assert "loader_module: serving.pyfunc" in text
     assert '"name": "exclude"' in text.replace("\n    ", " ")

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from threading import Barrier
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import psutil
 import pytest
-from sqlalchemy import text
 
 from infra.installation import Installation
 from infra.prefect_api import events
-from infra.prefect_api.client import login_headers
-from infra.services import state_file
-from infra.services.http_client import request_json as call
 from models.primitives.json_types import JsonObject
 from tasks.monitoring.retraining.requests import Request, get_request, request_retraining
+from tests.flows.conftest import write
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -38,21 +34,11 @@ def ready(stocked: Shop) -> Shop:
 def quick(ready: Shop, live: Installation) -> Iterator[Installation]:
     """Let runs of `retrain` take seconds, and close open requests."""
     assert live.settings.var == ready.var
-    deployment = prefect(live, "GET", "/deployments/name/retrain/retrain")
-    prefect(live, "PATCH", f"/deployments/{deployment['id']}", {"parameters": QUICK})
+    deployment = ready.prefect("GET", "/deployments/name/retrain/retrain")
+    ready.prefect("PATCH", f"/deployments/{deployment['id']}", {"parameters": QUICK})
     write(live, "UPDATE retrain_requests SET status = 'failed' WHERE status IN ('requested', 'running')")
     yield live
-    prefect(live, "PATCH", f"/deployments/{deployment['id']}", {"parameters": deployment["parameters"]})
-
-
-def prefect(installation: Installation, method: str, path: str, body: Any = None) -> Any:
-    endpoints = installation.endpoints
-    return call(method, endpoints.prefect_api_url + path, login_headers(endpoints.environment), body)
-
-
-def write(installation: Installation, statement: str) -> None:
-    with installation.engine.begin() as connection:
-        connection.execute(text(statement))
+    ready.prefect("PATCH", f"/deployments/{deployment['id']}", {"parameters": deployment["parameters"]})
 
 
 def open_request(installation: Installation) -> int:
@@ -72,56 +58,50 @@ def overdue(installation: Installation) -> None:
     write(installation, "UPDATE retrain_requests SET requested_at = now() - interval '1 minute'")
 
 
-def until(installation: Installation, request_id: int, right: Callable[[Request], bool], seconds: float) -> Request:
-    deadline = time.monotonic() + seconds
-    while True:
+def has_status(installation: Installation, request_id: int, status: str, seconds: float = 60) -> Request:
+    """Wait until a request has a status; return it."""
+
+    def seen() -> Request | None:
         with installation.engine.connect() as connection:
             request = get_request(connection, request_id)
-        if right(request):
-            return request
-        assert time.monotonic() < deadline, request
-        time.sleep(0.1)
+        return request if request.status == status else None
+
+    request = until(seen, seconds)
+    assert request is not None
+    return request
 
 
-def done(installation: Installation, request_id: int, seconds: float = 60) -> Request:
-    return until(installation, request_id, lambda request: request.status == "done", seconds)
+def run_of(shop: Shop, run_id: str | None) -> JsonObject:
+    return dict(shop.prefect("GET", f"/flow_runs/{run_id}"))
 
 
-def run_of(installation: Installation, run_id: str | None) -> JsonObject:
-    return dict(prefect(installation, "GET", f"/flow_runs/{run_id}"))
-
-
-def table_of(installation: Installation, run_id: str) -> JsonObject:
+def table_of(shop: Shop, run_id: str) -> JsonObject:
     """Return the table of a run, which shows it after it has ended its request."""
     chosen = {"artifacts": {"flow_run_id": {"any_": [run_id]}, "key": {"any_": ["retraining"]}}}
-    deadline = time.monotonic() + 60
-    while not (found := prefect(installation, "POST", "/artifacts/filter", chosen)):
-        assert time.monotonic() < deadline, run_id
-        time.sleep(0.1)
-    [table] = found
+    [table] = until(lambda: shop.prefect("POST", "/artifacts/filter", chosen), 60, run_id)
     return dict(table)
 
 
 def test_of_two_detections_at_once_one_run_retrains_and_names_each_step_and_the_other_ends_at_once(
-    quick: Installation,
+    ready: Shop, quick: Installation
 ) -> None:
     made = detected_twice(quick)
     assert emit_drift(quick, made.request_id)
     assert emit_drift(quick, made.request_id)
-    began = until(quick, made.request_id, lambda request: request.status == "running", 60)
-    assert run_of(quick, began.flow_run)["state"]["type"] == "RUNNING"
-    request = done(quick, made.request_id)
+    began = has_status(quick, made.request_id, "running", 60)
+    assert run_of(ready, began.flow_run)["state"]["type"] == "RUNNING"
+    request = has_status(quick, made.request_id, "done")
     assert (request.outcome, request.fence) == ("kept", 1)
     runs = quick.endpoints.runs_page
     assert {"features", "train", "review", "score", "train: most_popular", "features: Data Docs"} <= set(request.steps)
     assert request.steps["features"].startswith(f"{runs}/task-run/")
     assert all(request.steps[name].startswith(f"{runs}/flow-run/") for name in ("train", "review", "score"))
-    table = table_of(quick, str(request.flow_run))
+    table = table_of(ready, str(request.flow_run))
     assert "the champion; it stays" in table["description"]
     assert all(page in table["data"] for page in request.steps.values())
     for step in ("train", "review", "score"):
-        assert run_of(quick, request.steps[step].rpartition("/")[2])["state"]["type"] == "COMPLETED"
-    other = table_of(quick, until_two_runs(quick, made.request_id, str(request.flow_run)))["description"]
+        assert run_of(ready, request.steps[step].rpartition("/")[2])["state"]["type"] == "COMPLETED"
+    other = table_of(ready, until_two_runs(ready, made.request_id, str(request.flow_run)))["description"]
     assert "Nothing was trained here" in other
     assert f"retrain request {made.request_id} (drift: baskets have moved)" in other
 
@@ -140,16 +120,15 @@ def detected_twice(installation: Installation) -> Request:
     return made
 
 
-def until_two_runs(installation: Installation, request_id: int, first: str) -> str:
+def until_two_runs(shop: Shop, request_id: int, first: str) -> str:
     """Wait for the other run of a request and return it."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        for seen in prefect(installation, "POST", "/flow_runs/filter", {"sort": "START_TIME_DESC"}):
-            same_request = seen["parameters"].get("request") == request_id and seen["id"] != first
-            if same_request and seen["state"]["type"] == "COMPLETED":
-                return str(seen["id"])
-        time.sleep(0.2)
-    raise AssertionError("there was no second run that completed")
+
+    def others() -> list[str]:
+        runs = shop.prefect("POST", "/flow_runs/filter", {"sort": "START_TIME_DESC"})
+        mine = [run for run in runs if run["parameters"].get("request") == request_id and run["id"] != first]
+        return [str(run["id"]) for run in mine if run["state"]["type"] == "COMPLETED"]
+
+    return until(others, complaint="there was no second run that completed")[0]
 
 
 @pytest.mark.faults
@@ -161,7 +140,7 @@ def test_a_request_that_was_made_while_prefect_was_down_is_started_by_the_poll(
     assert not emit_drift(quick, request_id)
     ready.run("up", TAILORBIRD_RETRAIN_LEASE_SECONDS="6")
     overdue(quick)
-    assert done(quick, request_id, 90).fence == 1
+    assert has_status(quick, request_id, "done", 90).fence == 1
 
 
 def test_a_request_whose_event_was_lost_is_started_by_the_poll_and_a_killed_run_is_followed_by_another(
@@ -169,27 +148,14 @@ def test_a_request_whose_event_was_lost_is_started_by_the_poll_and_a_killed_run_
 ) -> None:
     request_id = open_request(quick)
     overdue(quick)
-    lost = until(quick, request_id, lambda request: request.status == "running", 60)
+    lost = has_status(quick, request_id, "running", 60)
     assert lost.fence == 1
-    kill_run(ready, str(lost.flow_run))
-    request = done(quick, request_id, 90)
+    assert ready.kill_run(str(lost.flow_run))
+    request = has_status(quick, request_id, "done", 90)
     assert request.fence == 2
     assert request.flow_run != lost.flow_run
-    assert run_of(quick, lost.flow_run)["state"]["type"] == "CRASHED"
-    assert run_of(quick, request.flow_run)["parameters"] == {**QUICK, "request": request_id}
-
-
-def kill_run(shop: Shop, run_id: str) -> None:
-    """End the process of a flow run, and all that it has started."""
-    worker = state_file.load(shop.var)["worker"].running
-    assert worker is not None
-    ended = 0
-    for process in psutil.Process(worker.pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # a child of theirs that was ending anyway
-            if run_id in str(process.environ()):
-                process.kill()
-                ended += 1
-    assert ended
+    assert run_of(ready, lost.flow_run)["state"]["type"] == "CRASHED"
+    assert run_of(ready, request.flow_run)["parameters"] == {**QUICK, "request": request_id}
 
 
 def test_a_command_that_comes_while_a_run_works_names_the_run_and_trains_nothing(
@@ -197,16 +163,14 @@ def test_a_command_that_comes_while_a_run_works_names_the_run_and_trains_nothing
 ) -> None:
     request_id = open_request(quick)
     emit_drift(quick, request_id)
-    request = until(quick, request_id, lambda request: request.status == "running", 30)
+    request = has_status(quick, request_id, "running", 30)
     taken = "UPDATE retrain_requests SET fence = 99, leased_until = now() + interval '1 hour'"
     write(quick, f"{taken} WHERE status = 'running'")
     output = ready.run("retrain", "--model", "most_popular")
     assert "Nothing was trained here: another run works on" in output
     assert f"runs/flow-run/{request.flow_run}" in output
-    deadline = time.monotonic() + 30
-    while (ended := run_of(quick, request.flow_run)["state"])["type"] == "RUNNING":
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    until(lambda: run_of(ready, request.flow_run)["state"]["type"] != "RUNNING")
+    ended = run_of(ready, request.flow_run)["state"]
     assert ended["type"] == "FAILED"  # somebody else has the request: it was superseded
     assert "was superseded" in ended["message"]
 
@@ -239,3 +203,20 @@ INSERT INTO drift_reports (calibration_id, promotion_id, model_version, window_f
 SELECT calibration_id, 1, 1, now() - interval '1 week', now(), 'invalid_feed', 1, '{}', '{}', '{}', 'blocked',
   '{no events for a day}' FROM usual
 """
+
+
+def test_a_retrain_searches_what_is_due_and_goes_on_without_what_it_does_not_find(stocked: Shop) -> None:
+    before = stocked.json("status")["champion"]
+    stocked.sql("DELETE FROM search_results WHERE model = 'als'")
+    models = ("--model", "most_popular", "--model", "own_frequency", "--model", "als")
+    result = stocked.json("retrain", "--minutes", "0.03", *models)
+    assert result["due"] == {"als": "it has no search yet"}  # nobody named two_stage; own_frequency is a minute old
+    assert list(result["searches"]) == ["als"]
+    assert re.fullmatch(  # an earlier test may have tried settings of the same study
+        r"It found no settings; the model is trained with its defaults\.|It tried \d+ settings, and the best .*",
+        result["searches"]["als"],
+    )
+    ladder = [row["model"] for row in result["review"]["ladder"]]
+    assert {"most_popular", "own_frequency"} <= set(ladder)
+    assert result["review"]["status"] != "approved"  # a person decides
+    assert stocked.json("status")["champion"] == before

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
+from mlflow import MlflowClient
 
+from infra.configuration.settings import Settings
+from infra.registry.connection import NAME, VersionGoneError
+from infra.services.processes import end_strays
+from infra.supervisor import commands
 from models.errors import TailorbirdError
 from tasks.promotion.champion import CHALLENGER, CHAMPION
-from tasks.promotion.mlflow_annotations import NOTE
+from tasks.promotion.mlflow_annotations import NOTE, annotate_version
 from tasks.promotion.review_requests import DecisionRefusedError
+from tasks.reconciler.mlflow_requests import _promote_moved, apply_moved_alias
 from tasks.reconciler.reconcile import reconcile_once
+from tasks.review.review_models import _run_of
 from tasks.scoring.roll_back import roll_back_model
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from conftest import Desk, Shop
+
+ROUNDS = int(os.environ.get("REVIEW_ROUNDS", "2"))
 
 
 def stands(desk: Desk, version: int) -> None:
@@ -25,24 +37,29 @@ def stands(desk: Desk, version: int) -> None:
     assert desk.champion()["alias_synced_at"] is not None
 
 
-def within(seconds: float, happened: Any) -> bool:
-    """Return whether it happened in time."""
-    end = time.monotonic() + seconds
-    while not happened() and time.monotonic() < end:
-        time.sleep(0.5)
-    return bool(happened())
+def delete(desk: Desk, version: int) -> None:
+    """Delete a version, as a person does in MLflow."""
+    MlflowClient(desk.installation.endpoints.mlflow_tracking_uri).delete_model_version(NAME, str(version))
 
 
-def test_a_version_that_waits_is_the_challenger(desk: Desk) -> None:
-    version = desk.ask()
-    assert desk.registry.aliases()[CHALLENGER] == version
-    assert "waits for a person" in desk.registry.version(version).description
-    remaining = desk.review(version)["expires_at"] - desk.review(version)["requested_at"]
-    assert remaining.days == 7
+def without_model(desk: Desk) -> int:
+    """Register a version whose run has no model any more."""
+    client = MlflowClient(desk.installation.endpoints.mlflow_tracking_uri)
+    run = client.create_run(client.get_experiment_by_name(NAME).experiment_id, tags={"kind": "own_frequency"})  # type: ignore[union-attr]
+    source = f"{run.info.artifact_uri}/model"
+    return int(client.create_model_version(NAME, source, run.info.run_id, await_creation_for=0).version)
+
+
+def expire_now(desk: Desk, version: int) -> None:
+    desk.write(f"UPDATE reviews SET expires_at = now() - interval '1 second' WHERE model_version = {version}")
+    reconcile_once()
 
 
 def test_an_approval_by_command_makes_it_the_champion_and_records_who_and_why(stocked: Shop, desk: Desk) -> None:
     before, version = desk.champion(), desk.ask()
+    assert desk.registry.aliases()[CHALLENGER] == version
+    assert "waits for a person" in desk.registry.version(version).description
+    assert (desk.review(version)["expires_at"] - desk.review(version)["requested_at"]).days == 7
     result = stocked.json("decide", str(version), "--approve", "--reason", "steadier", "--reviewer", "ann")
     assert (result["decision"], result["champion"]) == ("approved", version)
     stands(desk, version)
@@ -67,8 +84,8 @@ def test_a_no_by_command_leaves_the_champion_and_is_not_changed_by_a_later_yes(s
 def test_the_running_reconciler_applies_a_tag_within_a_minute(desk: Desk) -> None:
     version = desk.ask()
     desk.tag(version, reviewer="cleo", reason="seen on the page", review="approved")
-    assert within(60, lambda: desk.champion()["model_version"] == version)
-    assert within(10, lambda: desk.registry.aliases()[CHAMPION] == version)
+    until(lambda: desk.champion()["model_version"] == version, 60)
+    until(lambda: desk.registry.aliases()[CHAMPION] == version, 10)
     stands(desk, version)
     assert desk.champion()["via"] == "tag"
     assert desk.champion()["reason"] == "seen on the page"
@@ -97,6 +114,7 @@ def test_a_yes_by_tag_for_what_the_gate_refused_is_answered_on_the_version(desk:
     reconcile_once()
     stands(desk, version)
     assert (desk.champion()["overridden"], desk.champion()["reason"]) == (True, "short is fine this week")
+    assert "review_note" not in desk.registry.version(version).tags
 
 
 def test_a_decision_that_was_made_is_put_on_the_version_again_when_somebody_changes_the_tag(desk: Desk) -> None:
@@ -136,7 +154,7 @@ def test_an_alias_moved_to_a_version_that_may_not_answer_is_put_back_with_the_re
     reconcile_once()
     stands(desk, before)
     why = {"refused": "The gate refused", "rejected": "was rejected by ann", "never reviewed": "There is no review of"}
-    assert within(20, lambda: NOTE in desk.registry.version(version).tags)  # the running reconciler may have been first
+    until(lambda: NOTE in desk.registry.version(version).tags, 20)  # the running reconciler may have been first
     page = desk.registry.version(version)
     assert "The alias champion was put back" in page.tags[NOTE]
     assert why[case] in page.description
@@ -150,13 +168,8 @@ def test_an_alias_that_was_taken_away_comes_back(desk: Desk) -> None:
 
 
 def test_a_review_that_nobody_decides_is_rejected_at_its_deadline(desk: Desk) -> None:
-    version = desk.ask()
-    desk.write(f"UPDATE reviews SET expires_at = now() - interval '1 second' WHERE model_version = {version}")
-    with pytest.raises(DecisionRefusedError, match="was rejected by nobody"):
-        desk.decide(version)
     late = desk.ask()
-    desk.write(f"UPDATE reviews SET expires_at = now() - interval '1 second' WHERE model_version = {late}")
-    reconcile_once()
+    expire_now(desk, late)
     review = desk.review(late)
     assert (review["decision"], review["via"]) == ("rejected", "deadline")
     assert "Nobody decided until 20" in review["reason"]
@@ -164,12 +177,8 @@ def test_a_review_that_nobody_decides_is_rejected_at_its_deadline(desk: Desk) ->
     assert CHALLENGER not in desk.registry.aliases()
 
 
-def test_a_refusal_is_overridden_only_on_purpose_and_with_a_reason(stocked: Shop, desk: Desk) -> None:
+def test_a_refusal_is_overridden_by_command_and_the_reason_is_recorded(stocked: Shop, desk: Desk) -> None:
     version = desk.ask(passed=False)
-    with pytest.raises(DecisionRefusedError, match=r"is tall enough: It is 1 m tall\. .* --override"):
-        desk.decide(version, reason="I like it")
-    with pytest.raises(DecisionRefusedError, match="Say why"):
-        desk.decide(version, reason="  ", override=True)
     stocked.run("decide", str(version), "--approve", "--override", "--reason", "a week's trial")
     stands(desk, version)
     assert (desk.champion()["overridden"], desk.champion()["reason"]) == (True, "a week's trial")
@@ -215,3 +224,137 @@ def test_with_automatic_reviews_what_passes_is_promoted_at_once_and_recorded_as_
         stands(desk, now["model_version"])
     finally:
         desk.write(f"DELETE FROM datasets WHERE version = '{newer}'")
+
+
+def test_a_challenger_that_was_deleted_in_mlflow_stops_no_other_decision(desk: Desk) -> None:
+    version, gone = desk.ask(), desk.ask()
+    delete(desk, gone)
+    reconcile_once()
+    assert CHALLENGER not in desk.registry.aliases()
+    with pytest.raises(VersionGoneError, match=f"Version {gone} was deleted in MLflow: run `tailorbird review` again"):
+        desk.decide(gone)
+    desk.decide(gone, approve=False)
+    desk.decide(version)
+    assert desk.registry.aliases()[CHAMPION] == version
+
+
+def test_a_champion_that_was_deleted_in_mlflow_answers_and_is_compared_with_all_the_same(desk: Desk) -> None:
+    version = desk.ask()
+    run_id = desk.registry.version(version).run_id
+    desk.decide(version)
+    delete(desk, version)
+    assert reconcile_once() == []
+    assert desk.champion()["model_version"] == version
+    assert _run_of(desk.champion()) == run_id
+    other = desk.version()
+    desk.registry.set_alias(CHAMPION, other)
+    reconcile_once()
+    assert CHAMPION not in desk.registry.aliases()
+    assert "was put back" in desk.registry.version(other).tags["review_note"]
+
+
+def test_a_version_whose_model_is_lost_gets_a_note_and_others_are_decided_all_the_same(desk: Desk) -> None:
+    before = desk.champion()["model_version"]
+    without_files, other = desk.ask(without_model(desk)), desk.ask()
+    desk.tag(without_files, review="approved")
+    desk.tag(other, review="rejected", reviewer="ann")
+    reconcile_once()
+    assert desk.review(without_files)["decision"] is None
+    assert "Not approved: " in desk.registry.version(without_files).tags["review_note"]
+    assert desk.review(other)["decision"] == "rejected"
+    desk.registry.set_alias(CHAMPION, without_files)
+    reconcile_once()
+    assert desk.registry.aliases()[CHAMPION] == before
+    assert "was put back" in desk.registry.version(without_files).tags["review_note"]
+
+
+def test_while_reviews_are_switched_off_an_alias_moved_to_an_earlier_champion_is_refused(desk: Desk) -> None:
+    before, version = desk.champion()["model_version"], desk.ask()
+    desk.decide(version)
+    never = replace(desk.installation, settings=desk.installation.settings.model_copy(update={"review": "never"}))
+    with pytest.raises(DecisionRefusedError, match="TAILORBIRD_REVIEW is `never`"):
+        _promote_moved(never, desk.registry, desk.champion(), before)
+    assert desk.champion()["model_version"] == version
+
+
+def test_a_persons_description_of_a_version_stays_below_the_note(desk: Desk) -> None:
+    version = desk.version()
+    desk.registry.describe(version, "Trained by hand.\n\nSee the wiki.")
+    for _ in range(2):
+        desk.registry.set_alias(CHAMPION, version)
+        reconcile_once()
+        until(lambda: desk.registry.aliases()[CHAMPION] != version, 10)
+    note, *others = desk.registry.version(version).description.split("\n\n")
+    assert note.startswith("**The alias champion was put back: There is no review")
+    assert others == ["Trained by hand.", "See the wiki."]
+
+
+def test_two_reconcilers_that_see_the_same_alias_at_once_do_not_note_that_it_was_put_back(desk: Desk) -> None:
+    first, second = desk.ask(), desk.version()
+    desk.decide(first)
+    desk.decide(desk.ask(second))
+    for moved in (first, second) * ROUNDS:
+        desk.registry.set_alias(CHAMPION, moved)
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda _: list(apply_moved_alias(desk.installation, desk.registry)), range(2)))
+        assert (desk.champion()["model_version"], desk.registry.aliases()[CHAMPION]) == (moved, moved)
+        assert "review_note" not in desk.registry.version(moved).tags
+
+
+def test_a_tag_that_is_set_while_the_report_is_made_is_applied(desk: Desk) -> None:
+    version = desk.ask()
+    review = desk.review(version)
+    desk.tag(version, review="rejected", reviewer="ann")
+    annotate_version(desk.registry, review)
+    reconcile_once()
+    assert (desk.review(version)["decision"], desk.review(version)["reviewer"]) == ("rejected", "ann")
+
+
+def test_an_expired_review_can_be_requested_again(desk: Desk) -> None:
+    version = desk.ask()
+    expire_now(desk, version)
+    with pytest.raises(DecisionRefusedError, match=r"was rejected by nobody.*Next: `tailorbird review` asks again"):
+        desk.decide(version)
+    desk.ask(version)
+    assert not {"review", "reviewer"} & set(desk.registry.version(version).tags)
+    desk.tag(version, review="rejected", reviewer="nobody")  # as it may still stand there for a moment
+    reconcile_once()
+    assert desk.review(version)["decision"] is None
+    desk.decide(version)
+    assert desk.champion()["model_version"] == version
+
+
+def test_an_approving_alias_is_taken_away_only_from_the_version_that_it_is_on(desk: Desk) -> None:
+    approved, other = desk.ask(), desk.version()
+    desk.decide(approved)
+    desk.registry.set_alias("approved", other)
+    reconcile_once()
+    assert desk.registry.aliases()["approved"] == other
+    desk.registry.drop_alias("approved")
+
+
+def test_with_mlflow_away_a_no_and_a_rollback_answer_at_once_and_the_alias_follows_later(
+    stocked: Shop, desk: Desk
+) -> None:
+    before, version, other = desk.champion()["model_version"], desk.ask(), desk.version()
+    desk.decide(version)
+    desk.ask(other)
+    supervisor = stocked.process("supervisor")
+    supervisor.suspend()  # otherwise it starts MLflow again within seconds
+    stocked.kill("mlflow")
+    end_strays(commands.mark(Settings(var=stocked.var), "mlflow"))
+    try:
+        stocked.run("decide", str(other), "--reject", "--reason", "an outage", "--reviewer", "ann")
+        assert desk.review(other)["decision"] == "rejected"
+        output = stocked.run("decide", str(other), "--approve", "--reason", "an outage", code=1)
+        assert "Not reachable: mlflow" in output
+        result = stocked.json("rollback", "model", "--reason", "an outage", "--actor", "ann")
+        assert (result["from"], result["to"]) == (version, before)
+        assert desk.champion()["model_version"] == before
+        assert desk.champion()["alias_synced_at"] is None
+    finally:
+        supervisor.resume()
+        stocked.run("up")
+    reconcile_once()
+    assert desk.champion()["model_version"] == desk.registry.aliases()[CHAMPION] == before
+    assert desk.champion()["alias_synced_at"] is not None

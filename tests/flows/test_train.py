@@ -1,28 +1,29 @@
-"""Training on the real servers: its pages in MLflow, and the leaderboard in the terminal."""
+"""Training and searches on the real servers: pages in MLflow, the leaderboard, kills, and settings that fail."""
 
 from __future__ import annotations
 
 import json
+import time
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 from mlflow import MlflowClient
-from sqlalchemy import delete
+from sqlalchemy import delete, text
 
-from infra.configuration.settings import Settings
 from infra.database.schema.schema import search_results
 from infra.database.schema.trust_schema import trained_bundles
+from infra.installation import Installation
 from infra.registry.client import Registry
-from infra.services import endpoints
-from infra.services.http_client import basic_auth, request_json
+from models import catalog
 from models.evaluation.metrics.mlflow_names import mlflow_name
 from models.primitives.json_types import JsonObject
 from serving.terminal import screen
 from tasks.datasets.load_dataset import newest_version
 from tasks.promotion.recorded_bundles import evaluations_of, recorded_all
 from tasks.review.review_models import announce_compared, judge_candidate
-from tasks.tuning.best_settings import store
+from tasks.tuning.best_settings import find_search_result, store
 from tasks.tuning.search_model import searchable
 from tests.flows.forked import PICTURES
 from tests.models.trainable import NEEDS_TORCH
@@ -40,6 +41,7 @@ CURVE = "learning_curve.png"
 QUICK_SEQUENCE = {"dimensions": 8, "blocks": 1, "epochs": 2, "negatives": 50, "loss": "sampled", "validation_users": 20}
 """Settings with which the sequence model is fitted fast."""
 FILES = {"per_user.parquet", "summary.json", "reranked.json", "tables.csv", "feature_importance.csv"}
+SEARCH_PLOTS = {"history.png", "slices.png", "parallel_coordinates.png", "importance.png"}
 
 
 @pytest.fixture(scope="module")
@@ -50,59 +52,35 @@ def trained(stocked: Shop) -> JsonObject:
 
 
 @pytest.fixture
-def client(stocked: Shop, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
-    services = endpoints.endpoints(Settings(var=stocked.var))
-    assert services.mlflow_login is not None
-    for name, word in zip(("USERNAME", "PASSWORD"), services.mlflow_login, strict=True):
-        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", word)
-    return MlflowClient(services.mlflow_tracking_uri)
+def client(stocked: Shop, mlflow: Registry) -> MlflowClient:
+    assert mlflow
+    return MlflowClient(stocked.services.mlflow_tracking_uri)
 
 
-def test_a_run_keeps_tables_and_plots_that_people_can_look_at(trained: JsonObject, client: MlflowClient) -> None:
+def test_a_run_keeps_tables_plots_and_figures_with_their_intervals(trained: JsonObject, client: MlflowClient) -> None:
     run_id = trained["runs"][MODELS.index("logistic_regression")]
     stored = {file.path.removeprefix("evaluation/"): file for file in client.list_artifacts(run_id, "evaluation")}
     assert set(stored) - {CURVE} == FILES | {f"{plot}.png" for plot in PLOTS}
     assert all(file.file_size > 0 for file in stored.values())
-
-
-def test_a_run_keeps_figures_with_their_intervals(trained: JsonObject, client: MlflowClient) -> None:
-    run_id = trained["runs"][MODELS.index("logistic_regression")]
     figures = client.get_run(run_id).data.metrics
     for name in ("ndcg_at_10", "new_map_at_10", "roc_auc", "pairs_pr_auc", "pairs_brier", "gini_at_10", "overfit_gap"):
         low, value, high = (figures[mlflow_name(name + end)] for end in ("_low", "", "_high"))
         assert low <= value <= high, name
 
 
-def test_a_run_leads_to_the_prefect_run_that_made_it_and_to_the_docs_of_its_data(
+def test_a_run_and_the_prefect_run_that_made_it_lead_to_each_other_and_to_the_docs_of_the_data(
     trained: JsonObject, client: MlflowClient, stocked: Shop
 ) -> None:
-    services = endpoints.endpoints(Settings(var=stocked.var))
+    services = stocked.services
     tags = client.get_run(trained["runs"][MODELS.index("logistic_regression")]).data.tags
     page, flow_run = tags["prefect_run"].rsplit("/", 1)
     assert page == f"{services.prefect_page}/v2/runs/flow-run"
-    login = {"Authorization": basic_auth(str(services.prefect_login))}
-    assert request_json("GET", f"{services.prefect_api_url}/flow_runs/{flow_run}", login)["name"]
+    assert stocked.prefect("GET", f"/flow_runs/{flow_run}")["name"]
     assert tags["data_docs"] == f"{services.docs_page}/{trained['dataset_version']}/"
     assert all(f"({tags[name]})" in tags["mlflow.note.content"] for name in ("prefect_run", "data_docs"))
-
-
-def test_the_prefect_run_leads_to_the_runs_in_mlflow(trained: JsonObject, stocked: Shop) -> None:
-    services = endpoints.endpoints(Settings(var=stocked.var))
-    login = {"Authorization": basic_auth(str(services.prefect_login))}
-    query = {"artifacts": {"key": {"like_": "training-run-%"}}}
-    artifacts = request_json("POST", f"{services.prefect_api_url}/artifacts/latest/filter", login, query)
-    shown = {artifact["key"]: artifact["data"] for artifact in artifacts}
+    shown = {artifact["key"]: artifact["data"] for artifact in stocked.artifacts("training-run-%")}
     for kind, run_id in zip(MODELS, trained["runs"], strict=True):
         assert f"/runs/{run_id})" in shown[f"training-run-{kind.replace('_', '-')}"]
-
-
-def test_the_models_are_a_ladder_with_the_gain_of_every_step(trained: JsonObject) -> None:
-    rows = trained["ladder"]
-    assert [row["model"] for row in rows] == list(MODELS)
-    assert "gain" not in rows[0]
-    for below, row in pairwise(rows):
-        assert row["gain"] == pytest.approx(row["ndcg_at_10"] - below["ndcg_at_10"])
-        assert row["gain_low"] <= row["gain"] <= row["gain_high"]
 
 
 @pytest.mark.usefixtures("live")
@@ -170,3 +148,94 @@ def test_the_sequence_model_is_trained_with_searched_settings_and_judged_like_an
     curves = [name for name in run.metrics if name.startswith("epochs/") and name.endswith("_loss")]
     assert len(curves) >= 2  # up to the test weeks, and on all data
     assert {len(client.get_metric_history(run_id, name)) for name in curves} == {QUICK_SEQUENCE["epochs"]}
+
+
+def tried(installation: Installation, model: str) -> list[Any]:
+    """Return the ended trials of all studies of a model."""
+    query = text(
+        "SELECT t.datetime_start, t.datetime_complete FROM optuna.trials t JOIN optuna.studies s USING (study_id)"
+        " WHERE s.study_name LIKE :topic AND t.state IN ('COMPLETE', 'PRUNED') ORDER BY 1"
+    )
+    with installation.engine.connect() as connection:
+        return list(connection.execute(query, {"topic": f"{model} on %"}))
+
+
+def runs_under(installation: Installation, run_id: str) -> list[Any]:
+    client = MlflowClient(installation.endpoints.mlflow_tracking_uri)
+    experiment = client.get_run(run_id).info.experiment_id
+    return list(client.search_runs([experiment], f"tags.mlflow.parentRunId = '{run_id}'"))
+
+
+def fitting(version: str) -> list[psutil.Process]:
+    """Return the processes that try settings on a data set."""
+    words = ("tasks.tuning.trial_child", version)
+    return [p for p in psutil.process_iter(["cmdline"]) if all(word in (p.info["cmdline"] or ()) for word in words)]
+
+
+def test_a_search_that_is_killed_goes_on_where_it_stopped(stocked: Shop, live: Installation) -> None:
+    options = ("search", "--model", "als", "--trials", "5")
+    with stocked.begin(*options) as command:
+        try:
+            while len(tried(live, "als")) < 2:
+                assert command.alive(), command.ended()
+                time.sleep(0.1)
+        finally:
+            command.kill()
+    (result,) = stocked.json(*options)
+    assert (result["trials"], len(result["tried"]), len(tried(live, "als"))) == (5, 5, 5)
+    assert not fitting(result["dataset_version"])
+
+    runs = [run for run in runs_under(live, result["run_id"]) if run.info.status == "FINISHED"]
+    assert len(runs) == 5
+    best = max(
+        (run for run in runs if run.data.tags["state"] == "COMPLETE"),
+        key=lambda run: run.data.metrics["mean_ndcg_at_10"],
+    )
+    assert {name: float(value) for name, value in best.data.params.items()} == pytest.approx(result["best"])
+    assert {"fit_seconds", "memory_mb", "artifact_mb", "coverage_at_10"} <= best.data.metrics.keys()
+    assert {"git_commit", "dataset_version"} <= best.data.tags.keys()
+    client = MlflowClient(live.endpoints.mlflow_tracking_uri)
+    assert len(client.get_metric_history(best.info.run_id, "ndcg_at_10")) == 2  # one a fold
+    assert {
+        file.path.removeprefix("search/") for file in client.list_artifacts(result["run_id"], "search")
+    } == SEARCH_PLOTS
+
+    (run_id,) = stocked.json("train", "--model", "als")["runs"]
+    trained = client.get_run(run_id)
+    assert trained.data.tags["search_run"] == result["run_id"]
+    assert result["page"] in trained.data.tags["mlflow.note.content"]
+    assert trained.data.params["alpha"] == str(result["config"]["alpha"])
+    with live.engine.begin() as connection:  # as if it had been killed before it could store what it found
+        connection.execute(delete(search_results).where(search_results.c.model == "als"))
+    assert stocked.json(*options)[0]["tried"] == result["tried"]  # a finished search has nothing more to try
+    stored = find_search_result(live, result["dataset_version"], "als")
+    assert stored is not None
+    assert stored["config"] == result["config"]
+
+
+def test_two_commands_share_one_search(stocked: Shop, live: Installation) -> None:
+    options = ("search", "--model", "item_knn", "--method", "random", "--trials", "6", "--json")
+    with stocked.begin(*options) as one, stocked.begin(*options) as other:
+        ends = [command.ended() for command in (one, other)]
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    times = tried(live, "item_knn")
+    assert len(times) == 6
+    assert any(later[0] < earlier[1] for earlier, later in pairwise(times))  # two at a time
+    (result,) = stocked.json(*options[:-1])
+    settings = [tuple(value for name, value in line.items() if name in result["best"]) for line in result["tried"]]
+    assert len(set(settings)) == 6
+
+
+def test_a_search_ends_with_its_time(stocked: Shop) -> None:
+    began = time.monotonic()
+    output = stocked.run("search", "--model", "two_stage", "--minutes", "0.03", code=1)
+    assert time.monotonic() - began < 60
+    assert "no setting was measured on all folds in the time there was" in output
+
+
+def test_a_search_that_cannot_begin_names_the_reason(stocked: Shop) -> None:
+    output = stocked.run("search", "--model", "als", "--dataset", "nope", code=1)
+    assert "There is no data set 'nope'" in output
+    assert "Traceback" not in output
+    with pytest.raises(catalog.TailorbirdError, match="There is no model 'nothing'; choose one of"):
+        searchable(["own_frequency", "nothing"])

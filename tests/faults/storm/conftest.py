@@ -7,12 +7,15 @@ import runpy
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import count
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from sqlalchemy import Engine, create_engine, text
@@ -36,7 +39,7 @@ MODULES = {
 }
 PRELOADED = [
     *MODULES.values(),
-    *("infra.outages", "tests.faults.storm.publish_steps"),
+    *("infra.outages", "tests.faults.storm.publishing"),
     *("great_expectations", "great_expectations.data_context.types.base"),
     *("great_expectations.render.renderer.page_renderer", "great_expectations.render.view"),
 ]
@@ -215,11 +218,51 @@ class Site:
             assert stored.get(entry["batch_id"], 0) == entry["accepted"], entry
 
 
+@dataclass
+class Storm:
+    """Moments that a seed decides, and a record of the kills."""
+
+    seed: int
+    done: Counter[str] = field(default_factory=Counter)
+    log: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.random = np.random.default_rng(self.seed)
+
+    def wait(self, longest: float) -> None:
+        time.sleep(self.random.uniform(0.02, longest))
+
+    def chance(self, share: float) -> bool:
+        return bool(self.random.random() < share)
+
+    def note(self, event: str, detail: str = "") -> None:
+        """Count an event, and keep it for the report of a failure."""
+        self.done[event] += 1
+        self.log.append(f"{event} {detail}".strip())
+
+    @contextmanager
+    def round(self, number: int) -> Iterator[None]:
+        """Run one round; print its seed and its kills if it fails."""
+        try:
+            yield
+        except BaseException:
+            print(f"seed {self.seed}, round {number}:", *self.log, sep="\n  ")
+            raise
+        self.done["rounds that converged"] += 1
+        self.log.clear()
+
+    def report(self, name: str) -> None:
+        """Report the storm in one line."""
+        report(name, self.seed, self.done)
+
+
 def administer(server: EmbeddedPostgres, statement: str) -> None:
     engine: Engine = create_engine(server.url(), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(statement))
-    engine.dispose()
+    try:
+        with engine.connect() as connection:
+            connection.execute(text(statement))
+    finally:
+        engine.dispose()
 
 
 def prepare(server: EmbeddedPostgres) -> None:
@@ -236,20 +279,29 @@ def ready() -> None:
     forkserver.ensure_running()
 
 
+@contextmanager
+def crashing(made: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
+    """Start a server; end it by a crash, because a clean shutdown would only cost time."""
+    made.start()
+    try:
+        yield made
+    finally:
+        running = made.running()
+        if running is not None:
+            os.kill(running.pid, signal.SIGQUIT)
+        made.destroy()
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """Start a server of the storm's own, always on the same port. Killed, it restarts from memory as from a disk."""
-    with folder_of_postgres(tmp_path_factory.mktemp("storm")) as folder:
-        made = EmbeddedPostgres(folder, ports.free(17433 + os.getpid() % 1000))
-        made.start()
-        try:
-            prepare(made)
-            yield made
-        finally:
-            running = made.running()
-            if running is not None:
-                os.kill(running.pid, signal.SIGQUIT)  # a clean shutdown would only cost time
-            made.destroy()
+    port = ports.free(17433 + os.getpid() % 1000)
+    with (
+        folder_of_postgres(tmp_path_factory.mktemp("storm")) as folder,
+        crashing(EmbeddedPostgres(folder, port)) as made,
+    ):
+        prepare(made)
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +310,10 @@ def make_site(server: EmbeddedPostgres, export: Any) -> Callable[[str, Path], Si
     return lambda name, folder: Site(server, name, folder, export.jobs)
 
 
-@pytest.fixture(scope="module")
-def make_empty_site(server: EmbeddedPostgres) -> Callable[[str, Path], Site]:
-    """Makes an installation into which nothing comes."""
-    return lambda name, folder: Site(server, name, folder, {})
+def report(storm: str, seed: int, counts: Mapping[str, int]) -> None:
+    """Print what a storm did, and add it to the file that STORM_REPORT names."""
+    line = f"{storm}, seed {seed}: {', '.join(f'{event}: {count}' for event, count in sorted(counts.items()))}"
+    print(f"\n{line}", flush=True)
+    if path := os.environ.get("STORM_REPORT"):
+        with Path(path).open("a") as file:
+            file.write(f"{line}\n")

@@ -1,22 +1,24 @@
-"""Small file systems that can be filled and freed, and PostgreSQL on one of them."""
+"""Small file systems that can be filled and freed, PostgreSQL on one of them, and commands that find them full."""
 
+import contextlib
+import io
 import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import pytest
-from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from infra.services.embedded_postgres import EmbeddedPostgres
 from infra.services.postgres_user import PostgresFailedError
 from models.errors import TailorbirdError
+from tests.faults.storm.conftest import administer
 
 BLOCK: Final = bytes(1 << 20)
 BALLAST: Final = ".ballast"
@@ -45,7 +47,7 @@ class Disk:
         self._ballast.unlink(missing_ok=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def disk(folder: Path, megabytes: int) -> Iterator[Disk]:
     """Put a folder, with all that is in it, on a small file system; skips the test where none can be mounted."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -88,12 +90,7 @@ class SmallPostgres:
 
     def execute(self, statement: str) -> None:
         """Run a statement outside of a transaction."""
-        engine = create_engine(self.server.url(), isolation_level="AUTOCOMMIT")
-        try:
-            with engine.connect() as connection:
-                connection.execute(text(statement))
-        finally:
-            engine.dispose()
+        administer(self.server, statement)
 
     def _exhaust_log(self) -> None:
         try:
@@ -124,3 +121,24 @@ class SmallPostgres:
                 time.sleep(0.05)
             else:
                 return
+
+
+class CommandFailedError(TailorbirdError):
+    """A command that ended with 1 and a sentence, which comes after the program's name."""
+
+
+def command(*arguments: str) -> None:
+    """Run `tailorbird` to its end. Raises CommandFailedError for an exit code of 1, AssertionError for any other."""
+    from flows.__main__ import main
+    from tests.fuzz.unorchestrated import unorchestrated
+
+    err, sys.argv = io.StringIO(), ["tailorbird", *arguments]
+    with unorchestrated(), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as ended:
+            code, text = ended.code, err.getvalue().strip()
+    _, mark, sentences = text.rpartition("tailorbird: ")
+    if code == 1 and mark and "Traceback" not in text:
+        raise CommandFailedError(sentences)
+    assert code in (0, None), f"{arguments} ended with {code}: {text}"

@@ -1,25 +1,55 @@
-"""An installation in which runs publish one after another, and what has to be true of it in the end."""
+"""Runs that publish lists one after another, each of which may stop at a step; readers must see whole batches."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
+import sys
 import time
+from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import count
-from typing import TYPE_CHECKING
+from pathlib import Path
+from threading import Event, Thread
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import Connection, Engine
+import numpy as np
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
 
 from infra.database.engine import engine
+from infra.installation import current
+from models.lists.ranked_lists import Lists
+from models.lists.rules.placement_config import Placement
 from tasks.scoring import batch_state
-from tests.faults.storm.publish_steps import USERS
-from tests.faults.storm.readers import Readers
+from tasks.scoring.publish_batch import Segments, TextCodes, Work, publish_lists
 from tests.published import bytes_of_lists, tables
 
 if TYPE_CHECKING:
     from conftest import Run, Site
 
-PUBLISH = "    from tests.faults.storm.publish_steps import publish_run\n    publish_run({number}, {step!r}, outcome)"
+USERS, K, ITEMS, CHUNK = 240, 5, 40, 30
+BREATH = 0.01
+"""Seconds that a chunk of lists takes to make."""
+COPY, DROP = "in the middle of COPY", "drop"
+STEPS = {
+    "claim": "^INSERT INTO recommendation_batches",
+    "stage": "^CREATE TABLE batch_items",
+    "keys": "^ALTER TABLE batch_items_[0-9]+ ADD PRIMARY KEY",
+    COPY: "nothing that SQLAlchemy sees",
+    "check": r"SELECT count\(\*\) AS lists",
+    "attach": "^ALTER TABLE recommendations ATTACH",
+    "between attach and point": "JOIN pg_locks",
+    "point": "^(INSERT INTO|UPDATE) placements",
+    "pointed": "^UPDATE recommendation_batches SET status=.* NOT IN",
+    "retire": "^ALTER TABLE recommendations DETACH",
+    DROP: "^DROP TABLE IF EXISTS recommendations",
+}
+"""The statement a process has just sent, and maybe not committed, when it stops at a step."""
+PUBLISH = "    from tests.faults.storm.publishing import publish_run\n    publish_run({number}, {step!r}, outcome)"
 AGREED = f"""
     INSERT INTO users (user_key, attributes, consent, consent_source, batch_id)
     SELECT 'u' || lpad(n::text, 3, '0'), '{{}}', true, 'asked', 'b' FROM generate_series(0, {USERS - 1}) AS n
@@ -33,6 +63,11 @@ FILES = """
 """
 PAGE = 8192
 """What PostgreSQL leaves of a table whose making it did not survive; it has no way to be without."""
+SHOWN = text("SELECT user_key, rank, item_id, score, batch_id FROM current_recommendations WHERE placement = 'home'")
+STAY_SECONDS = (0.0, 0.04)
+"""Seconds for which each of the readers keeps a transaction open."""
+PAUSE_SECONDS = 0.05
+"""Seconds between two reads of a reader. Without a pause the readers take a whole core from the storm."""
 
 
 class Publisher:
@@ -121,3 +156,158 @@ class Publisher:
             assert tables(self.engine) == set(batch_state.retained(connection, "home"))
         assert self.disk() == self.baseline
         self.readers.check()
+
+
+class Readers:
+    """Each of their reads sees one whole batch; without PostgreSQL they may see an error, and nothing else."""
+
+    def __init__(self, url: str) -> None:
+        self._url, self._done = url, Event()
+        self._outages: list[list[float]] = []
+        self._wrong: list[str] = []
+        self.reads, self.failed, self.runs = 0, 0, set[int]()
+        self._threads = [Thread(target=self._read_on, args=(stay,)) for stay in STAY_SECONDS]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._done.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait_for_reads(self) -> None:
+        """Wait until each reader has read what is shown now, or is blocked by a lock."""
+        enough, until = self.reads + 2 * len(self._threads), time.monotonic() + 0.5
+        while self.reads < enough and time.monotonic() < until:
+            time.sleep(0.005)
+
+    def check(self) -> None:
+        """Assert that no reader has seen anything wrong so far."""
+        assert not self._wrong, self._wrong
+        assert all(thread.is_alive() for thread in self._threads)
+
+    def without_database(self) -> None:
+        """Allow failed reads from now on."""
+        self._outages.append([time.monotonic(), float("inf")])
+
+    def with_database(self) -> None:
+        """Allow no failed reads from now on."""
+        self._outages[-1][1] = time.monotonic()
+
+    def _read_on(self, stay: float) -> None:
+        engine = create_engine(self._url, poolclass=NullPool)
+        began = time.monotonic()
+        while not self._done.is_set() and not self._wrong:
+            try:
+                with engine.connect() as connection:
+                    while not self._done.is_set() and not self._wrong:
+                        began = time.monotonic()
+                        self._read(connection)
+                        time.sleep(stay)
+                        connection.rollback()
+                        time.sleep(PAUSE_SECONDS)
+            except OperationalError as error:
+                if not any(since <= time.monotonic() and began <= until for since, until in self._outages):
+                    self._wrong.append(repr(error))
+                self.failed += 1
+                time.sleep(0.01)
+
+    def _read(self, connection: Connection) -> None:
+        rows = connection.execute(SHOWN).all()
+        batches = {row.batch_id for row in rows}
+        number = int((rows[0].score - 1) // K) if rows else -1
+        seen = {tuple(row[:4]) for row in rows}
+        if len(batches) != 1 or seen != whole(number) or len(rows) != len(seen):
+            self._wrong.append(f"{len(rows)} rows of batches {sorted(batches)}; run {number} has {len(whole(number))}")
+        self.reads += 1
+        self.runs.add(number)
+
+
+@cache
+def whole(number: int) -> frozenset[tuple[str, int, str, float]]:
+    """What readers see of a run's batch: user, rank, item and score."""
+    users = [(f"u{user:03}", user) for user in range(USERS)]
+    return frozenset(
+        (name, rank + 1, f"i{(user + number + rank) % ITEMS}", float(number * K + K - rank))
+        for name, user in users
+        for rank in range(K)
+    )
+
+
+def publish_run(number: int, step: str | None, outcome: str) -> None:
+    """Publish the lists of that run. Stop at the step, if one is given, until the test lets the process go on."""
+    installation = current()
+    stop = Stop(step, Path(outcome), STEPS)
+    stop.listen()
+    publish_lists(installation, lambda: work(number, stop), "home")
+
+
+def work(number: int, stop: Stop) -> Work:
+    """Lists that differ by the number of their run only."""
+    users = np.array([f"u{user:03}" for user in range(USERS)])
+    items = np.array([f"i{item}" for item in range(ITEMS)])
+
+    def lists(texts: TextCodes) -> Iterator[Lists]:
+        why = texts.codes(["because"])[0]
+        for first in range(0, USERS, CHUNK):
+            time.sleep(BREATH)
+            if first == USERS // 2:
+                stop.at(COPY)
+            rows, ranks = np.arange(first, first + CHUNK), np.arange(K)
+            listed = (rows[:, None] + number + ranks) % ITEMS
+            scores = np.broadcast_to(number * K + K - ranks, listed.shape)
+            reasons = np.full(listed.shape, why, dtype=np.int32)
+            short = np.full(CHUNK, "")
+            yield Lists(rows, users[rows], listed.astype(np.int32), scores.astype(np.float32), reasons, short)
+
+    return Work(
+        Placement(k=K),
+        batch_state.BatchSpec("home", f"run {number}", number, "v1", K),
+        users,
+        items,
+        np.ones(ITEMS, dtype=bool),
+        lists,
+        Segments(["all"], np.zeros(USERS, dtype=np.int64)),
+    )
+
+
+class Stop:
+    """Where a process stops: after a statement, or before a file or a server is reached, that matches the step.
+
+    `statements` and `events` are patterns by step. An event is an audit event of the interpreter with its arguments,
+    such as `os.rename` or `http.client.send`.
+    """
+
+    def __init__(
+        self, step: str | None, outcome: Path, statements: Mapping[str, str], events: Mapping[str, str] = {}
+    ) -> None:
+        self.step, self.there, self.go = step, outcome.with_suffix(".stopped"), outcome.with_suffix(".go")
+        self._statement, self._event = statements.get(step or ""), events.get(step or "")
+
+    def listen(self) -> None:
+        """Watch this process from now on."""
+        if self._statement:
+            event.listen(Engine, "after_cursor_execute", self.after)
+        if self._event:
+            sys.addaudithook(self._audit)
+
+    def after(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        """Stop if the statement matches the step."""
+        if self._statement and re.search(self._statement, statement.strip(), re.DOTALL):
+            self.at(self.step)
+
+    def at(self, step: str | None) -> None:
+        """Stop there, once."""
+        if step == self.step and not self.there.exists():
+            self.there.touch()
+            while not self.go.exists():
+                time.sleep(0.005)
+
+    def _audit(self, name: str, arguments: tuple[Any, ...]) -> None:
+        # Of all events only few are looked at closely: the hook is called for every object that is made, too.
+        watched = self._event and name in ("open", "os.rename", "http.client.send")
+        if watched and re.search(self._event or "", f"{name} {arguments[:2]!r}", re.DOTALL):
+            self.at(self.step)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import time
 from collections import Counter
@@ -29,8 +28,8 @@ from tasks.monitoring.retraining.requests import (
     request_retraining,
 )
 from tests.faults.storm.clocks import Clock
+from tests.faults.storm.conftest import crashing, prepare, report
 from tests.faults.storm.publishing import Publisher
-from tests.faults.storm.reports import report
 
 if TYPE_CHECKING:
     from conftest import Site
@@ -42,29 +41,21 @@ ROUNDS, PUBLISHING, LEASES, LONGEST, LEASE = 3, 12, 12, 0.2, 5.0
 
 
 @pytest.fixture(scope="module")
-def clock(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Clock:
+def clock(seed: int, tmp_path_factory: pytest.TempPathFactory) -> Clock:
     folder = tmp_path_factory.mktemp("clock")
     for path in (folder, *folder.parents[:2]):
         path.chmod(0o755)  # PostgreSQL may be another user
-    return Clock(folder, np.random.default_rng(request.config.getoption("--seed")))
+    return Clock(folder, np.random.default_rng(seed))
 
 
 @pytest.fixture(scope="module")
 def server(clock: Clock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """Replace the server of the other storms by one whose clock jumps."""
-    from tests.faults.storm.conftest import prepare
-
-    made = EmbeddedPostgres(tmp_path_factory.mktemp("displaced"), ports.free(19433 + os.getpid() % 1000))
-    made.start()
-    try:
+    port = ports.free(19433 + os.getpid() % 1000)
+    with crashing(EmbeddedPostgres(tmp_path_factory.mktemp("displaced"), port)) as made:
         restart(made, clock)
         prepare(made)
         yield made
-    finally:
-        running = made.running()
-        if running is not None:
-            os.kill(running.pid, signal.SIGQUIT)
-        made.destroy()
 
 
 def restart(server: EmbeddedPostgres, clock: Clock) -> None:
@@ -86,11 +77,6 @@ def restart(server: EmbeddedPostgres, clock: Clock) -> None:
         except Exception:
             assert time.monotonic() < deadline, server.log.read_text()[-600:]
             time.sleep(0.05)
-
-
-@pytest.fixture
-def seed(request: pytest.FixtureRequest) -> int:
-    return int(request.config.getoption("--seed"))
 
 
 def settled(site: Site, jobs: Any) -> dict[str, Any]:
@@ -118,9 +104,9 @@ def test_ingests_lose_and_double_nothing_while_the_clock_of_postgres_jumps(
 
 
 def test_readers_see_one_whole_batch_while_the_clock_of_postgres_jumps(
-    make_empty_site: Callable[[str, Path], Site], clock: Clock, seed: int, tmp_path: Path
+    make_site: Callable[[str, Path], Site], clock: Clock, seed: int, tmp_path: Path
 ) -> None:
-    publisher, before = Publisher(make_empty_site("shelves", tmp_path / "shelves")), clock.jumps
+    publisher, before = Publisher(make_site("shelves", tmp_path / "shelves")), clock.jumps
     with publisher.readers:
         for _ in range(PUBLISHING):
             number = publisher.new()
@@ -152,9 +138,9 @@ def work(store: Engine, request_id: int, seconds: float) -> str | None:
 
 
 def test_a_request_is_closed_once_whoever_the_clock_of_postgres_makes_silent(
-    make_empty_site: Callable[[str, Path], Site], clock: Clock, seed: int, tmp_path: Path
+    make_site: Callable[[str, Path], Site], clock: Clock, seed: int, tmp_path: Path
 ) -> None:
-    site = make_empty_site("leases", tmp_path / "leases")
+    site = make_site("leases", tmp_path / "leases")
     store, done = engine(site.server.url(site.name)), Counter[str]()
     for _ in range(LEASES):
         request_id = open_request(store)

@@ -18,9 +18,9 @@ import pytest
 
 from infra.services import ports
 from infra.services.embedded_postgres import EmbeddedPostgres
+from tests.faults.storm.conftest import Storm, prepare, report
 from tests.faults.storm.disks import Disk, SmallPostgres, disk
 from tests.faults.storm.publishing import Publisher
-from tests.faults.storm.reports import report
 
 if TYPE_CHECKING:
     from conftest import Run, Site
@@ -31,7 +31,7 @@ ROUNDS, PUBLISHING = 4, 10
 POSTGRES_MB, SITE_MB = 420, 64
 FULL = re.compile(r"(A disk is full|The disk of PostgreSQL is full|The database went away|PostgreSQL in )")
 COMMAND = """\
-    from tests.faults.storm.commanding import command
+    from tests.faults.storm.disks import command
     command(*{arguments!r})"""
 CROWN = """\
     from infra.installation import current
@@ -49,8 +49,6 @@ SHOWN = """
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallPostgres]:
     """A server on a small file system."""
-    from tests.faults.storm.conftest import prepare
-
     made = EmbeddedPostgres(tmp_path_factory.mktemp("small"), ports.free(18433 + os.getpid() % 1000))
     made.start()
     try:
@@ -92,13 +90,12 @@ def commands(
     }
 
 
-class Fullness:
+class Fullness(Storm):
     """An installation whose disks fill up, one at a time."""
 
-    def __init__(self, site: Site, disks: dict[str, Disk], small: SmallPostgres, random: np.random.Generator) -> None:
-        self.site, self.disks, self.small, self.random = site, disks, small, random
-        self.done: Counter[str] = Counter()
-        self.log: list[str] = []
+    def __init__(self, site: Site, disks: dict[str, Disk], small: SmallPostgres, seed: int) -> None:
+        super().__init__(seed)
+        self.site, self.disks, self.small = site, disks, small
 
     def disturb(self, job: str, span: float) -> None:
         """Run a job, fill a disk meanwhile, let the same job fail or not once more, and free the disk."""
@@ -108,7 +105,7 @@ class Fullness:
         self.log.append(f"{name} was full {time.monotonic() - run.since:.2f} s after the start of {job}")
         self._fill(name)
         self._accept(run)
-        if self.random.random() < 0.5:
+        if self.chance(0.5):
             self._accept(self.site.start(job))
         if name in self.disks:
             self.disks[name].free()
@@ -153,13 +150,13 @@ def make(
 
 def test_whichever_disk_is_full_commands_end_with_a_sentence_and_go_on_when_there_is_room(
     small: SmallPostgres,
-    make_empty_site: Callable[[str, Path], Site],
+    make_site: Callable[[str, Path], Site],
     commands: dict[str, tuple[str, ...]],
-    request: pytest.FixtureRequest,
+    seed: int,
     tmp_path: Path,
 ) -> None:
-    seed, total, spans = request.config.getoption("--seed"), Counter[str](), dict[str, float]()
-    calm = make(small, make_empty_site, "calm", tmp_path / "calm", commands)
+    total, spans = Counter[str](), dict[str, float]()
+    calm = make(small, make_site, "calm", tmp_path / "calm", commands)
     for job in commands:
         if job == "score":
             calm.finish("crown")
@@ -168,12 +165,12 @@ def test_whichever_disk_is_full_commands_end_with_a_sentence_and_go_on_when_ther
         spans[job] = time.monotonic() - began
     expected, lists = calm.state(), calm.sql(SHOWN)
     for number in range(seed, seed + ROUNDS):
-        site = make(small, make_empty_site, f"full_{number}", tmp_path / f"round-{number}", commands)
+        site = make(small, make_site, f"full_{number}", tmp_path / f"round-{number}", commands)
         with ExitStack() as mounts:
             places = {"var": site.folder / "var", "lake": site.folder / "var" / "lake"}
             disks = {name: mounts.enter_context(disk(folder, SITE_MB)) for name, folder in places.items()}
-            storm = Fullness(site, disks, small, np.random.default_rng(number))
-            try:
+            storm = Fullness(site, disks, small, number)
+            with storm.round(number):
                 for job in commands:
                     if job == "score":
                         site.finish("crown")
@@ -185,22 +182,19 @@ def test_whichever_disk_is_full_commands_end_with_a_sentence_and_go_on_when_ther
                 for name, rows in expected.items():
                     assert state[name] == rows, name
                 assert [row["rows"] for row in site.sql(SHOWN)] == [row["rows"] for row in lists]
-            except BaseException:
-                print(f"seed {number}:", *storm.log, sep="\n  ")
-                raise
         small.execute(f"DROP DATABASE full_{number} WITH (FORCE)")
-        total += storm.done + Counter({"rounds that converged": 1})
+        total += storm.done
     report("full disks", seed, total)
 
 
 def test_readers_see_one_whole_batch_while_the_disk_of_postgres_fills_up(
     small: SmallPostgres,
-    make_empty_site: Callable[[str, Path], Site],
-    request: pytest.FixtureRequest,
+    make_site: Callable[[str, Path], Site],
+    seed: int,
     tmp_path: Path,
 ) -> None:
-    seed, done = request.config.getoption("--seed"), Counter[str]()
-    random, publisher = np.random.default_rng(seed), Publisher(make_empty_site("shelves", tmp_path / "shelves"))
+    done = Counter[str]()
+    random, publisher = np.random.default_rng(seed), Publisher(make_site("shelves", tmp_path / "shelves"))
     publisher.outages = 1  # a table that found no room may leave an empty file, as after a crash
     began = time.monotonic()
     publisher.finish(publisher.new())

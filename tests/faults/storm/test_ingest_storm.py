@@ -12,10 +12,9 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 
-from tests.faults.storm.reports import report
+from tests.faults.storm.conftest import Storm, report
 
 if TYPE_CHECKING:
     from conftest import Run, Site
@@ -26,16 +25,15 @@ LONG = ("table", "overlap", "folder", "dirty", "calls", "more")
 JOBS = ("people", *LONG, "late")
 
 
-class Storm:
-    """Kills at moments that a seed decides, and counts what it did."""
+class IngestStorm(Storm):
+    """Kills of ingests and of PostgreSQL."""
 
     def __init__(self, site: Site, spans: dict[str, float], seed: int) -> None:
-        self.site, self.spans, self.random = site, spans, np.random.default_rng(seed)
-        self.done: Counter[str] = Counter()
-        self.log: list[str] = []
+        super().__init__(seed)
+        self.site, self.spans = site, spans
 
-    def wait(self, job: str) -> None:
-        time.sleep(self.random.uniform(0.02, self.spans[job]))
+    def wait_for(self, job: str) -> None:
+        self.wait(self.spans[job])
 
     def kill(self, *runs: Run) -> None:
         for run in runs:
@@ -59,30 +57,30 @@ class Storm:
 
     def one(self) -> None:
         run = self.site.start(self.job())
-        self.wait(run.job)
+        self.wait_for(run.job)
         self.kill(run)
 
     def same_twice(self) -> None:
         job = self.job()
         runs = [self.site.start(job), self.site.start(job)]
-        self.wait(job)
+        self.wait_for(job)
         self.kill(*runs)
 
     def two_batches(self) -> None:
         for run in [self.site.start(self.job()), self.site.start(self.job())]:
-            self.wait(run.job)
+            self.wait_for(run.job)
             self.kill(run)
 
     def beside_an_ingest(self) -> None:
         runs = [self.site.start(self.job()), self.site.start(str(self.random.choice(["replay", "compact"])))]
-        self.wait(runs[0].job)
+        self.wait_for(runs[0].job)
         self.kill(*(runs if self.random.random() < 0.5 else runs[::-1]))
 
     def without_postgres(self) -> None:
         """Kill and restart PostgreSQL; runs from before must not disturb later ones."""
         jobs = self.random.choice(LONG, int(self.random.integers(1, 3)), replace=False)
         runs = [self.site.start(str(job)) for job in jobs]
-        self.wait(runs[0].job)
+        self.wait_for(runs[0].job)
         running = self.site.server.running()
         assert running is not None
         how = signal.SIGKILL if self.random.random() < 0.5 else signal.SIGQUIT
@@ -96,7 +94,7 @@ class Storm:
         later = self.site.start(runs[0].job if self.random.random() < 0.5 else self.job())
         for run in runs:
             self.accept(run, outage=True)
-        self.wait(later.job)
+        self.wait_for(later.job)
         self.kill(later)
 
     def rage(self, kills: int) -> None:
@@ -132,29 +130,25 @@ def calm(
 
 
 def test_whatever_is_killed_in_the_end_everything_is_there_once(
-    make_site: Callable[[str, Path], Site], calm: Any, request: pytest.FixtureRequest, tmp_path: Path
+    make_site: Callable[[str, Path], Site], calm: Any, kills: Callable[[int], int], seed: int, tmp_path: Path
 ) -> None:
     expected, spans = calm
-    kills, seed = request.config.getoption("--kills") or KILLS_IN_SHORT, request.config.getoption("--seed")
-    total: Counter[str] = Counter()
+    wanted_kills, total = kills(KILLS_IN_SHORT), Counter[str]()
     for number in count(seed):
         folder = tmp_path / f"round-{number}"
         site = make_site(f"storm_{number}", folder)
         site.finish("catalogue")
-        storm = Storm(site, spans, number)
-        try:
-            storm.rage(min(KILLS_A_ROUND, kills - total["kills"]))
+        storm = IngestStorm(site, spans, number)
+        with storm.round(number):
+            storm.rage(min(KILLS_A_ROUND, wanted_kills - total["kills"]))
             site.settle(storm.random.permutation(JOBS).tolist())
             site.check_ledger()
             state = site.state()
             for name, rows in expected.items():
                 assert state[name] == rows, name
-        except BaseException:
-            print(f"seed {number}:", *storm.log, sep="\n  ")
-            raise
-        total += storm.done + Counter({"rounds that converged": 1})
+        total += storm.done
         print(f"seed {number}: {dict(storm.done)}", flush=True)
         shutil.rmtree(folder)
-        if total["kills"] >= kills:
+        if total["kills"] >= wanted_kills:
             break
     report("ingests", seed, total)

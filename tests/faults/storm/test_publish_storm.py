@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pytest
 
-from tests.faults.storm.publish_steps import COPY, DROP, STEPS
-from tests.faults.storm.publishing import Publisher
-from tests.faults.storm.reports import report
+from tests.faults.storm.conftest import report
+from tests.faults.storm.publishing import COPY, DROP, STEPS, Publisher
 
 if TYPE_CHECKING:
     from conftest import Site
@@ -28,10 +27,8 @@ WAITING = """
 
 
 @pytest.fixture(scope="module")
-def publisher(
-    make_empty_site: Callable[[str, Path], Site], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Publisher]:
-    made = Publisher(make_empty_site("shelves", tmp_path_factory.mktemp("shelves")))
+def publisher(make_site: Callable[[str, Path], Site], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Publisher]:
+    made = Publisher(make_site("shelves", tmp_path_factory.mktemp("shelves")))
     with made.readers:
         yield made
     made.engine.dispose()
@@ -90,18 +87,17 @@ def test_a_batch_of_a_run_that_lost_its_lock_is_not_repeated_by_the_run_that_got
 
 
 def test_whatever_is_killed_readers_see_one_whole_batch_and_the_disk_is_given_back(
-    publisher: Publisher, thorough: bool, request: pytest.FixtureRequest
+    publisher: Publisher, thorough: bool, kills: Callable[[int], int], seed: int
 ) -> None:
-    kills, seed = request.config.getoption("--kills") or KILLS_IN_SHORT, request.config.getoption("--seed")
-    began = time.monotonic()
+    wanted_kills, began = kills(KILLS_IN_SHORT), time.monotonic()
     publisher.finish(publisher.new())
     span, total = time.monotonic() - began, Counter[str]()
     for number in count(seed):
         storm = Storm(np.random.default_rng(number), span, RESTARTS if thorough else 0)
-        done = rage(publisher, storm, min(KILLS_A_ROUND, kills - total["kills"]))
+        done = rage(publisher, storm, min(KILLS_A_ROUND, wanted_kills - total["kills"]))
         total += done + Counter({"rounds that converged": 1})
         print(f"seed {number}: {dict(done)}", flush=True)
-        if total["kills"] >= kills:
+        if total["kills"] >= wanted_kills:
             break
     readers = publisher.readers
     seen = {"reads": readers.reads, "reads without PostgreSQL": readers.failed, "batches seen": len(readers.runs)}

@@ -1,54 +1,37 @@
 """The brokers of storms: how messages are published to them, and which faults happen to them."""
 
+from __future__ import annotations
+
 import asyncio
 import random
 import signal
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
 
 from benchmarks.stream.rabbit_server import RabbitServer
 from serving.stream.kafka import group_of
-from tests.faults.streams.proxy import Proxy
 from tests.serving.stream import publishing
 from tests.serving.stream.kafka_broker import GIVEN, KafkaBroker, free_port, kafka_broker
 
 _PART = 500
 
 
-class Bus(Protocol):
-    """A broker with one queue or topic."""
-
-    url: str
-    queue: str
-    counts_repeats: bool
-    """Whether a repeated message that is malformed is another dead letter, since the broker gives it another id."""
-
-    def deadly_share(self, number: int) -> float:
-        """The share of acknowledgements before which a consumer of so many messages dies: about three."""
-
-    def publish(self, bodies: Sequence[bytes]) -> None:
-        """Return when the broker has them."""
-
-    def is_done(self) -> bool:
-        """Whether every message is acknowledged."""
-
-    def faults(self, chance: random.Random) -> list[Callable[[], None]]:
-        """What can happen to the broker and the connections with it."""
-
-
 class RabbitBus:
     """A quorum queue of RabbitMQ, which consumers reach through a proxy."""
 
     counts_repeats = False
+    """Whether a repeated message that is malformed is another dead letter, since the broker gives it another id."""
 
     def __init__(self, server: RabbitServer, proxy: Proxy, queue: str) -> None:
         self._server, self._proxy, self.queue = server, proxy, queue
         self.url = f"amqp://guest:guest@127.0.0.1:{proxy.port}/"
 
     def deadly_share(self, number: int) -> float:
+        """The share of acknowledgements before which a consumer of so many messages dies: about three."""
         return 3 / number
 
     def publish(self, bodies: Sequence[bytes]) -> None:
@@ -100,6 +83,9 @@ class KafkaBus:
         return [stopped, proxy.cut]
 
 
+Bus = RabbitBus | KafkaBus
+
+
 @contextmanager
 def rabbit_bus(server: RabbitServer, queue: str) -> Iterator[RabbitBus]:
     """A queue of a node that runs."""
@@ -123,3 +109,54 @@ def kafka_bus(folder: Path) -> Iterator[KafkaBus]:
             yield KafkaBus(broker, proxy)
     finally:
         proxy.close()
+
+
+class Proxy:
+    """Forwards bytes of a port of its own to that of a server."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Reset every connection; new ones are let through."""
+        with self._lock:
+            ends, self._open = self._open, set()
+        for one in ends:
+            with suppress(OSError):
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                one.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Let nobody in any more."""
+        self._listener.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                try:
+                    server = socket.create_connection(("127.0.0.1", self._target), timeout=5)
+                except OSError:
+                    client.close()
+                    continue
+                server.settimeout(None)
+                with self._lock:
+                    self._open |= {client, server}
+                for source, target in ((client, server), (server, client)):
+                    threading.Thread(target=self._forward, args=(source, target), daemon=True).start()
+
+    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        for one in (source, target):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            self._open -= {source, target}

@@ -1,16 +1,19 @@
 """Messages of RabbitMQ and Kafka reach the lake once, whatever is restarted, cut and killed on their way."""
 
+import asyncio
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -21,6 +24,7 @@ from infra.database.engine import engine
 from infra.installation import current
 from infra.services.embedded_postgres import EmbeddedPostgres
 from tests.serving.stream.clicks import REFUSES, click
+from tests.serving.stream.publishing import publish, waiting
 from tests.tasks.ingest.inbox.api import Api
 from tests.tasks.ingest.inbox.restartable import installed, restartable
 
@@ -29,6 +33,10 @@ from tests.faults.streams.buses import Bus, kafka_bus, rabbit_bus
 
 QUEUE = "storm"
 SECONDS = 240
+LARGE, SOUND = 30, 50
+BYTES = 15_000_000
+MOST_MB = 350
+"""Six of the large messages beside the program itself: the client assembles them from frames."""
 
 
 @pytest.fixture(scope="module")
@@ -45,24 +53,19 @@ def postgres_of_storm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embe
         yield made
 
 
-@pytest.fixture
-def seed(request: pytest.FixtureRequest) -> int:
-    return int(request.config.getoption("--seed"))
-
-
 class Consumers:
-    """Two consumers, each started again when it dies. With a small `share` one dies before an acknowledgement."""
+    """Consumers, each started again when it dies. With a small `share` one dies before an acknowledgement."""
 
-    def __init__(self, url: str, queue: str, log: Path, share: float, seed: int) -> None:
+    def __init__(self, url: str, queue: str, log: Path, share: float, seed: int, many: int = 2) -> None:
         self._command = [sys.executable, "-m", "tests.serving.stream.consumer_process", url, queue, str(share)]
-        self._log, self._seed = log, seed
+        self._log, self._seed, self._many = log, seed, many
         self.running: list[subprocess.Popen[bytes]] = []
         self.started = 0
         self._ended = threading.Event()
         self._keeper = threading.Thread(target=self._keep)
 
     def __enter__(self) -> "Consumers":
-        self.running = [self._start() for _ in range(2)]
+        self.running = [self._start() for _ in range(self._many)]
         self._keeper.start()
         return self
 
@@ -187,31 +190,57 @@ def check(api: Api, sent: Messages) -> None:
     assert ledger == {**dict.fromkeys(ledger, 0), "read": sent.number, "accepted": sent.number}, api.state()
 
 
-def test_a_short_storm_of_rabbitmq(
-    rabbit: RabbitServer, postgres_of_storm: EmbeddedPostgres, tmp_path: Path, seed: int
-) -> None:
-    with rabbit_bus(rabbit, f"{QUEUE}-{seed}") as bus:
-        storm(bus, postgres_of_storm, tmp_path / "var", seed, 1_000)
+@pytest.fixture(params=["rabbitmq", "kafka"])
+def bus(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[int], AbstractContextManager[Bus]]:
+    """Return the function that makes the queue or topic of a storm with a seed."""
+    if request.param == "kafka":
+        return lambda _: kafka_bus(tmp_path)
+    server = request.getfixturevalue("rabbit")
+    return lambda seed: rabbit_bus(server, f"{QUEUE}-{seed}")
 
 
-def test_a_short_storm_of_kafka(postgres_of_storm: EmbeddedPostgres, tmp_path: Path, seed: int) -> None:
-    with kafka_bus(tmp_path) as bus:
-        storm(bus, postgres_of_storm, tmp_path / "var", seed, 1_000)
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("nth", range(20))
-def test_ten_thousand_messages_of_rabbitmq(
-    rabbit: RabbitServer, postgres_of_storm: EmbeddedPostgres, tmp_path: Path, seed: int, nth: int
-) -> None:
-    with rabbit_bus(rabbit, f"{QUEUE}-{1_000 * seed + nth}") as bus:
-        storm(bus, postgres_of_storm, tmp_path / "var", 1_000 * seed + nth, 10_000)
+def test_a_short_storm(bus: Any, postgres_of_storm: EmbeddedPostgres, tmp_path: Path, seed: int) -> None:
+    with bus(seed) as made:
+        storm(made, postgres_of_storm, tmp_path / "var", seed, 1_000)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("nth", range(20))
-def test_ten_thousand_messages_of_kafka(
-    postgres_of_storm: EmbeddedPostgres, tmp_path: Path, seed: int, nth: int
+def test_ten_thousand_messages(
+    bus: Any, postgres_of_storm: EmbeddedPostgres, tmp_path: Path, seed: int, nth: int
 ) -> None:
-    with kafka_bus(tmp_path) as bus:
-        storm(bus, postgres_of_storm, tmp_path / "var", 1_000 * seed + nth, 10_000)
+    with bus(1_000 * seed + nth) as made:
+        storm(made, postgres_of_storm, tmp_path / "var", 1_000 * seed + nth, 10_000)
+
+
+def peak_mb(process: subprocess.Popen[bytes]) -> int:
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) // 1024
+
+
+def test_sound_messages_behind_large_ones_are_stored_in_bounded_memory(
+    rabbit: RabbitServer,
+    postgres_of_storm: EmbeddedPostgres,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url, queue, log = installed(postgres_of_storm, tmp_path / "var", monkeypatch), "large", tmp_path / "log"
+    api = Api(current())
+    with Consumers(rabbit.url, queue, log, 0, 1, many=1):
+        until(lambda: bool(api.rows("SELECT FROM streams")))
+    for number in range(LARGE):  # one at a time, so that this process is small, too
+        asyncio.run(publish(rabbit, queue, [b"%04d" % number + b"x" * BYTES]))
+    asyncio.run(publish(rabbit, queue, [click(number) for number in range(SOUND)]))
+    with Consumers(rabbit.url, queue, log, 0, 1, many=1) as consumers:
+        with without(postgres_of_storm, 2):  # what cannot be stored yet waits without its body
+            time.sleep(5)
+        began = time.monotonic()
+        until(lambda: api.rows("SELECT count(*) AS n FROM event_inbox")[0].n == SOUND)
+        until(lambda: asyncio.run(waiting(rabbit, queue)) == 0)
+        assert time.monotonic() - began < 30
+        assert consumers.started == 1
+        assert peak_mb(consumers.running[0]) < MOST_MB
+    rows = api.rows("SELECT DISTINCT reason, length(body) AS bytes, count(*) OVER () AS n FROM identity.dead_letters")
+    assert [(row.reason, row.bytes, row.n) for row in rows] == [("too_large", 4096, LARGE)]
+    engine(url).dispose()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,11 @@ from deltalake import DeltaTable
 from sqlalchemy import text
 
 from tests.faults.storm.clocks import Clock
-from tests.faults.storm.running.households import new_households
-from tests.flows.conftest import Shop
+from tests.faults.storm.running.steps import new_households
+from tests.flows.conftest import Shop, cut_shop
 
 if TYPE_CHECKING:
-    from conftest import Desk, Storm
+    from conftest import CommandStorm, Desk
 
 pytestmark = pytest.mark.faults
 
@@ -40,14 +40,14 @@ class Displaced(Shop):
 
 
 @pytest.fixture
-def clock(storm: Storm, tmp_path: Path) -> Clock:
+def clock(storm: CommandStorm, tmp_path: Path) -> Clock:
     return Clock(tmp_path, storm.random)
 
 
 @pytest.fixture
 def displaced(stocked: Shop, clock: Clock) -> Iterator[Displaced]:
     """Commands run in processes that were forked from one with a clock of its own."""
-    made = Displaced(stocked.var, stocked.data, stocked.ports, clock)
+    made = Displaced(stocked.var, stocked.data, stocked.ports, clock=clock)
     yield made
     if "_commands" in vars(made):
         vars(made).pop("_commands").end()
@@ -72,7 +72,7 @@ def check_ledger(desk: Desk) -> int:
 
 
 def test_commands_whose_clock_jumps_lose_nothing_and_call_nothing_late(
-    stocked: Shop, displaced: Displaced, desk: Desk, cut: Callable[[Path, int, int], Path], storm: Storm, tmp_path: Path
+    stocked: Shop, displaced: Displaced, desk: Desk, storm: CommandStorm, tmp_path: Path
 ) -> None:
     clock = displaced.clock
     assert clock is not None
@@ -80,7 +80,7 @@ def test_commands_whose_clock_jumps_lose_nothing_and_call_nothing_late(
     known_versions = versions(desk)
     for number in range(ROUNDS):
         with storm.round(number), clock.jumping(LONGEST):
-            files = str(cut(tmp_path / f"cut-{number}", *new_households(160 + number)))
+            files = str(cut_shop(tmp_path / f"cut-{number}", *new_households(160 + number)))
             before = check_ledger(desk)
             done(displaced, storm, "ingest", "complete_journey", files)
             after = check_ledger(desk)
@@ -101,7 +101,7 @@ def test_commands_whose_clock_jumps_lose_nothing_and_call_nothing_late(
     storm.done["jumps"] = clock.jumps
 
 
-def done(shop: Displaced, storm: Storm, *arguments: str) -> str:
+def done(shop: Displaced, storm: CommandStorm, *arguments: str) -> str:
     """Run a command to its end; returns what it prints.
 
     libpq keeps its limits of time by the clock, and a jump may end them: then the command reports it, and is repeated.
@@ -126,17 +126,17 @@ def versions(desk: Desk) -> set[int]:
 
 
 def test_no_lease_is_lost_and_no_deadline_passes_by_the_clock_of_a_process(
-    displaced: Displaced, desk: Desk, cut: Callable[[Path, int, int], Path], storm: Storm, tmp_path: Path
+    displaced: Displaced, desk: Desk, storm: CommandStorm, tmp_path: Path
 ) -> None:
     clock = displaced.clock
     assert clock is not None
     (tmp_path / "other").mkdir()
     theirs = Clock(tmp_path / "other", storm.random)
-    other = Displaced(displaced.var, displaced.data, displaced.ports, theirs)
+    other = Displaced(displaced.var, displaced.data, displaced.ports, clock=theirs)
     version = desk.ask()
     with storm.round(0), other.begin("reconcile", "--watch", "--every", "1") as reconciler:
         for number in range(ROUNDS):
-            files = str(cut(tmp_path / f"cut-{number}", *new_households(120 + number)))
+            files = str(cut_shop(tmp_path / f"cut-{number}", *new_households(120 + number)))
             displaced.run("ingest", "complete_journey", files)
             with clock.jumping(LONGEST), theirs.jumping(LONGEST):
                 result = json.loads(done(displaced, storm, "retrain", *MODELS, "--minutes", "0.02", "--json"))

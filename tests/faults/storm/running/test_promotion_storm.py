@@ -15,17 +15,16 @@ from sqlalchemy import text
 from infra.bundles.manifest import verify
 from tasks.promotion.champion import CHAMPION
 from tasks.reconciler.reconcile import reconcile_once
-from tests.faults.storm.running.promoting import STEPS
-from tests.faults.storm.running.work import Work
+from tests.faults.storm.running.steps import DECISION_STEPS, Work
 
 if TYPE_CHECKING:
-    from conftest import Desk, Storm
+    from conftest import CommandStorm, Desk
 
 pytestmark = pytest.mark.faults
 
 KILLS = 40
 KINDS = ("own_frequency", "als", "segment_popular", "most_popular")
-DECIDE = "tests.faults.storm.running.promoting.decide"
+DECIDE = "tests.faults.storm.running.steps.decide"
 COMMITTED = ("alias", "alias noted", "tag")
 """Steps after the commit of the promotion."""
 
@@ -81,9 +80,9 @@ def check_promoted(desk: Desk, version: int) -> None:
 
 
 def test_a_promotion_that_is_killed_at_any_step_is_whole_or_did_not_happen(
-    desk: Desk, deciding: Work, storm: Storm
+    desk: Desk, deciding: Work, storm: CommandStorm
 ) -> None:
-    for place, step in enumerate(STEPS):
+    for place, step in enumerate(DECISION_STEPS):
         with storm.round(place):
             before, version = desk.champion()["model_version"], request_decision(desk, place)
             assert deciding.stopped(version, step).kill()
@@ -95,7 +94,7 @@ def test_a_promotion_that_is_killed_at_any_step_is_whole_or_did_not_happen(
 
 
 def test_a_promotion_that_is_killed_at_any_moment_is_whole_or_did_not_happen(
-    desk: Desk, deciding: Work, storm: Storm, kills: Callable[[int], int]
+    desk: Desk, deciding: Work, storm: CommandStorm, kills: Callable[[int], int]
 ) -> None:
     wanted_kills, version, began = kills(KILLS), request_decision(desk, 0), time.monotonic()
     deciding.finish(version)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 from mlflow import MlflowClient
 from sqlalchemy import select, text
@@ -19,20 +17,18 @@ from infra.database.schema.schema import reviews
 from infra.database.schema.trust_schema import trained_bundles
 from infra.locks import is_locked
 from infra.registry.connection import NAME
-from infra.services import state_file
 from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject
 from tasks.datasets.load_dataset import newest_version
 from tasks.promotion.champion import CHALLENGER, CHAMPION
 from tasks.promotion.review_requests import open_reviews
 from tasks.reconciler.reconcile import reconcile_once
-from tests.faults.storm.running.households import new_households
-from tests.faults.storm.running.training import KIND, STEPS
-from tests.faults.storm.running.waiting import until
-from tests.faults.storm.running.work import Work
+from tests.faults.storm.running.steps import KIND, TRAINING_STEPS, Work, new_households
+from tests.flows.conftest import cut_shop
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from conftest import Desk, Shop, Storm
+    from conftest import CommandStorm, Desk, Shop
 
 pytestmark = pytest.mark.faults
 
@@ -98,11 +94,11 @@ def versions_of(desk: Desk) -> Counter[str]:
 
 
 def test_a_training_that_is_killed_at_any_step_leaves_no_version_that_could_be_promoted(
-    desk: Desk, storm: Storm, tmp_path: Path
+    desk: Desk, storm: CommandStorm, tmp_path: Path
 ) -> None:
     desk.decide(desk.ask(desk.version("most_popular")))  # every other model is better
-    learning = Work(desk.installation, tmp_path, "tests.faults.storm.running.training.learn")
-    for place, step in enumerate(STEPS):
+    learning = Work(desk.installation, tmp_path, "tests.faults.storm.running.steps.learn")
+    for place, step in enumerate(TRAINING_STEPS):
         with storm.round(place):
             seed, before = 1_000 * storm.seed + place, versions_of(desk)
             assert learning.stopped(seed, step).kill()
@@ -117,11 +113,11 @@ def test_a_training_that_is_killed_at_any_step_leaves_no_version_that_could_be_p
 class Retraining:
     """One retraining of the shop on events that no earlier one has seen."""
 
-    def __init__(self, desk: Desk, shop: Shop, storm: Storm, span: float = 0.0) -> None:
+    def __init__(self, desk: Desk, shop: Shop, storm: CommandStorm, span: float = 0.0) -> None:
         self.desk, self.shop, self.storm, self.span = desk, shop, storm, span
 
-    def bring_events(self, cut: Callable[[Path, int, int], Path], folder: Path, number: int) -> None:
-        self.shop.run("ingest", "complete_journey", str(cut(folder, *new_households(number))))
+    def bring_events(self, folder: Path, number: int) -> None:
+        self.shop.run("ingest", "complete_journey", str(cut_shop(folder, *new_households(number))))
 
     def kill_command(self) -> None:
         settings = {"TAILORBIRD_REVIEW": "auto"} if self.storm.chance(0.5) else {}
@@ -141,7 +137,7 @@ class Retraining:
         request = until(lambda: begun() or not still_open(self.desk), 60, "nobody goes on")
         if isinstance(request, dict):
             self.storm.wait(self.span)
-            if kill_run(self.shop, str(request["flow_run"])):
+            if self.shop.kill_run(str(request["flow_run"])):
                 self.storm.note("kills of the reconciler's run")
 
     def kill_server(self, name: str) -> None:
@@ -166,35 +162,22 @@ class Retraining:
         assert requests(self.desk)[-1]["status"] == "done"
 
 
-def kill_run(shop: Shop, run_id: str) -> bool:
-    """End the process of a flow run, and all that it has started."""
-    worker = state_file.load(shop.var)["worker"].running
-    ended = False
-    for process in psutil.Process(worker.pid).children(recursive=True) if worker else []:
-        with suppress(psutil.NoSuchProcess):
-            if run_id in str(process.environ()):
-                process.kill()
-                ended = True
-    return ended
-
-
 def test_a_retraining_that_is_killed_at_any_moment_is_taken_up_and_blocks_no_other(
     impatient: Shop,
     desk: Desk,
-    cut: Callable[[Path, int, int], Path],
-    storm: Storm,
+    storm: CommandStorm,
     kills: Callable[[int], int],
     tmp_path: Path,
 ) -> None:
     wanted_kills, work = kills(KILLS), Retraining(desk, impatient, storm)
-    work.bring_events(cut, tmp_path / "first", 0)
+    work.bring_events(tmp_path / "first", 0)
     began = time.monotonic()
     impatient.json(*RETRAIN[:-1])
     work.span = time.monotonic() - began
     servers = iter(("mlflow", "prefect"))
     for number in count(2, 2):
         with storm.round(number):
-            work.bring_events(cut, tmp_path / f"round-{number}", number)
+            work.bring_events(tmp_path / f"round-{number}", number)
             work.kill_command()
             check(desk)
             if storm.chance(0.5):
@@ -202,7 +185,7 @@ def test_a_retraining_that_is_killed_at_any_moment_is_taken_up_and_blocks_no_oth
                 check(desk)
             until(lambda: not still_open(desk), 150, "the request stays open")
             if server := next(servers, None):
-                work.bring_events(cut, tmp_path / f"server-{number}", number + 1)
+                work.bring_events(tmp_path / f"server-{number}", number + 1)
                 work.kill_server(server)
                 check(desk)
             work.finish()

@@ -25,13 +25,11 @@ from infra.registry.client import RUN_KEY
 from infra.registry.connection import NAME
 from models.primitives.json_types import JsonObject
 from tasks.tuning.study import INTERRUPTED, _storage, trial_settings
-from tests.faults.storm.running.searching import STEPS
-from tests.faults.storm.running.searching import TRIALS as FEW
-from tests.faults.storm.running.waiting import until
-from tests.faults.storm.running.work import Work
+from tests.faults.storm.running.steps import FEW_TRIALS, SEARCH_STEPS, Work
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from conftest import Shop, Storm
+    from conftest import CommandStorm, Shop
 
     from tests.flows.forked import Command
 
@@ -55,7 +53,7 @@ def trial_processes(shop: Shop) -> list[psutil.Process]:
 class Searching:
     """One search of the shop, named by its seed."""
 
-    def __init__(self, shop: Shop, storm: Storm, number: int, span: float = 0.0) -> None:
+    def __init__(self, shop: Shop, storm: CommandStorm, number: int, span: float = 0.0) -> None:
         """`span` is the duration of an undisturbed search in seconds."""
         self.shop, self.storm, self.span = shop, storm, span
         options = ("--trials", str(TRIALS), "--workers", "2", "--seed", str(number))
@@ -152,21 +150,21 @@ def check_runs(live: Installation, result: JsonObject, counted: list[FrozenTrial
 
 
 def test_a_search_that_is_killed_at_any_step_goes_on_from_there(
-    stocked: Shop, live: Installation, storm: Storm, tmp_path: Path
+    stocked: Shop, live: Installation, storm: CommandStorm, tmp_path: Path
 ) -> None:
-    searching = Work(live, tmp_path, "tests.faults.storm.running.searching.search")
-    for place, step in enumerate(STEPS):
+    searching = Work(live, tmp_path, "tests.faults.storm.running.steps.search")
+    for place, step in enumerate(SEARCH_STEPS):
         with storm.round(place):
             seed = 1_000_000 + 100 * storm.seed + place
             assert searching.stopped(seed, step).kill()
             storm.note("kills", f"at {step}")
-            options = ("--trials", str(FEW), "--seed", str(seed))
+            options = ("--trials", str(FEW_TRIALS), "--seed", str(seed))
             [result] = stocked.json("search", "--model", "als", *options)
-            check(live, result, FEW)
+            check(live, result, FEW_TRIALS)
 
 
 def test_a_search_that_is_killed_at_any_moment_counts_every_setting_once(
-    stocked: Shop, live: Installation, storm: Storm, kills: Callable[[int], int]
+    stocked: Shop, live: Installation, storm: CommandStorm, kills: Callable[[int], int]
 ) -> None:
     wanted_kills, began = kills(KILLS), time.monotonic()
     undisturbed = Searching(stocked, storm, 1000 * storm.seed).finish()
