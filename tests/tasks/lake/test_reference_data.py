@@ -1,4 +1,4 @@
-"""A run that scores several placements reads the champion's bundle and the known users once."""
+"""Whose each device is, and what a run that scores several placements reads once: the bundle and the known users."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,5 @@
-"""The reconciler looks at MLflow between its rounds, and its log names the time of each line."""
+"""The reconciler looks at MLflow between its rounds, and what it finds becomes one alert, sent to a Prefect that
+records requests."""
 
 import time
 from collections.abc import Callable, Iterator
