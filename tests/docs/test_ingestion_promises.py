@@ -46,7 +46,7 @@
   test_of_one_id_the_first_event_stays_its_repeats_are_duplicates_and_other_contents_conflict
 - folders, patterns, hidden names (`tests/tasks/sources/test_locations.py`)
   test_a_folder_is_looked_through_to_the_bottom_without_markers_and_leftovers
-- addresses (`tests/tasks/sources/test_ingest_from_a_bucket.py`)
+- addresses (`tests/tasks/sources/test_object_store.py`)
   test_an_export_in_a_bucket_comes_in_as_from_a_folder
 - traits before the first event (`tests/tasks/ingest/rows/test_order_of_files.py`)
   test_a_user_who_states_traits_before_the_first_event_is_known
@@ -104,7 +104,7 @@
   test_a_replay_reads_quarantined_rows_by_the_fixed_mapping
 - a replay adds up (`tests/tasks/ingest/quarantine/test_replay_rows.py`)
   test_rows_that_keep_the_rules_now_move_and_the_ledger_adds_up
-- the page of a batch, the newest 20 (`tests/tasks/quality/test_data_docs.py`)
+- the page of a batch, the newest 20 (`tests/tasks/quality/test_suites.py`)
   test_only_the_newest_pages_are_kept
 - schedules (`tests/flows/test_schedules.py`)
   test_a_schedule_states_its_next_run_and_the_same_name_again_replaces_it

@@ -16,6 +16,8 @@ from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.quality import data_docs
 from tests.conftest import administer, fresh_database
+from tests.recording_server import RecordingServer
+from tests.tasks.shelves import Place
 from tests.tasks.stages import Stage, staged
 from tests.tasks.weeks import Weekly
 
@@ -29,6 +31,13 @@ def pages() -> None:
 def _without_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "pages" not in request.fixturenames:
         monkeypatch.setattr(data_docs, "publish", lambda *_judgements: None)
+
+
+@pytest.fixture
+def recorder() -> Iterator[RecordingServer]:
+    """Return a server that stands for Prefect and records what it gets."""
+    with RecordingServer() as received:
+        yield received
 
 
 @pytest.fixture(scope="session")
@@ -49,23 +58,29 @@ def mlflow_store(postgres: Any, mlflow_tables: str) -> Iterator[str]:
     yield from fresh_database(postgres, mlflow_tables)
 
 
-@pytest.fixture(scope="session")
-def catalogue_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return where the first catalogue of a session leaves its files for the others."""
-    return tmp_path_factory.mktemp("catalogued") / "var"
-
-
 @pytest.fixture
-def catalogued(installation: Installation, shop: Any, postgres: Any, catalogue_files: Path) -> Installation:
-    """Return the installation with the shop's catalogue: ingested once a session, and copied for the other tests."""
-    build = partial(ingest_items.fn, "complete_journey", shop.items_file)
-    return staged(installation, postgres, catalogue_files, "catalogued", build)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Return a function that makes a text the placements of this installation."""
+
+    def write(content: str) -> None:
+        (tmp_path / "placements.toml").write_text(content)
+        monkeypatch.setenv("TAILORBIRD_PLACEMENTS", str(tmp_path / "placements.toml"))
+        current.cache_clear()
+
+    return write
 
 
 @pytest.fixture(scope="session")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the first stage of a session leaves its files for the others."""
-    return tmp_path_factory.mktemp("staged") / "var"
+    """Where the first installation of each kind leaves its files for the others."""
+    return tmp_path_factory.mktemp("staged")
+
+
+@pytest.fixture
+def catalogued(installation: Installation, shop: Any, postgres: Any, kept: Path) -> Installation:
+    """Return the installation with the shop's catalogue: ingested once a session, and copied for the other tests."""
+    build = partial(ingest_items.fn, "complete_journey", shop.items_file)
+    return staged(installation, postgres, kept, "catalogued", build)
 
 
 @pytest.fixture
@@ -84,21 +99,15 @@ def stage(installation: Installation, shop: Any, postgres: Any, kept: Path) -> S
     return Stage(installation, shop, manifest)
 
 
-@pytest.fixture(scope="session")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the first weekly shop of a session leaves its files for the others."""
-    return tmp_path_factory.mktemp("weekly") / "var"
-
-
 @pytest.fixture
 def weekly(
-    monkeypatch: pytest.MonkeyPatch, installation: Installation, postgres: Any, learned: Path, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, installation: Installation, postgres: Any, kept: Path, tmp_path: Path
 ) -> Weekly:
     """39 weeks of the made-up shop, a champion that has learned from them, and what is usual in them: built once a
     session. Chance is rarely taken for drift."""
     monkeypatch.setenv("TAILORBIRD_MONITOR", '{"window_days": 7, "days_between_false_retrains": 364}')
     current.cache_clear()
     shop = Weekly(current(), tmp_path)
-    staged(shop.here, postgres, learned, "weekly", shop.open)
+    staged(shop.here, postgres, kept, "weekly", shop.open)
     installation.engine.dispose()
     return shop

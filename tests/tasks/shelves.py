@@ -2,28 +2,13 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 import duckdb
-import pytest
 from sqlalchemy import text
 
-from infra.installation import current
-
 Place = Callable[[str], None]
-
-
-def placing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """Makes a text the placements of this installation."""
-
-    def place(content: str) -> None:
-        (folder / "placements.toml").write_text(content)
-        monkeypatch.setenv("TAILORBIRD_PLACEMENTS", str(folder / "placements.toml"))
-        current.cache_clear()
-
-    return place
 
 
 class Entry(NamedTuple):

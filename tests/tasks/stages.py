@@ -76,11 +76,11 @@ def staged(
     """Return the installation as `build` leaves it: its database is kept under the name of the fixture, its files in a
     folder."""
     if fixture in STAGES:  # the fixture `database` has copied it
-        shutil.copytree(kept, here.settings.var)
+        shutil.copytree(kept / fixture, here.settings.var)
         return here
     build()
     here.engine.dispose()
     copy_database(postgres, fixture, str(make_url(here.endpoints.database_url).database))
-    shutil.copytree(here.settings.var, kept)
+    shutil.copytree(here.settings.var, kept / fixture)
     STAGES.add(fixture)
     return here

@@ -1,5 +1,6 @@
 from datetime import UTC, date, datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -8,8 +9,9 @@ import pytest
 from sqlalchemy import select, text, update
 
 from infra.database.schema.schema import datasets, segment_descriptions, segments, users
-from infra.installation import Installation
+from infra.installation import Installation, current
 from infra.keys.identity import pseudonym
+from models.datasets.acceptance import Acceptance
 from models.datasets.dataset import feature_tables
 from models.errors import TailorbirdError
 from models.recommenders.sequence.histories import acts_of
@@ -18,24 +20,23 @@ from tasks.datasets.load_dataset import manifest_of, newest_version, open_datase
 from tasks.ingest import ledger
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.quality.suites import BatchRefusedError
 
 BY_DAYS = split_by(validation_days=30, test_days=31)
 TABLES = ("interactions", "users", "items")
+SHARES = split_by()
 
 
 def day(year: int, month: int, number: int) -> int:
     return int(datetime(year, month, number, tzinfo=UTC).timestamp())
 
 
-def test_a_data_set_ends_before_the_day_of_its_newest_event(stage: Any) -> None:
+def test_a_data_set_ends_before_the_day_of_its_newest_event_and_holds_all_before(stage: Any) -> None:
     newest = max(stage.shop.transactions["transaction_timestamp"].to_pylist())
     manifest = stage.manifest
     assert manifest["as_of"] == day(newest.year, newest.month, newest.day)
     assert manifest["as_of"] - manifest["test_from"] == 31 * 86_400
     assert manifest["test_from"] - manifest["validation_from"] == 30 * 86_400
-
-
-def test_it_holds_every_accepted_event_every_item_and_every_user_with_consent(stage: Any) -> None:
     rows = stage.manifest["rows"]
     assert (rows["interactions"], rows["items"], rows["users"]) == (stage.shop.counts["accepted"], 62, 30)
     dataset = open_dataset(stage.manifest["version"])
@@ -136,8 +137,6 @@ def test_a_data_set_that_is_not_there_is_named(installation: Installation) -> No
 def test_a_folder_with_a_space_in_its_name_is_a_folder_like_any_other(
     installation: Installation, shop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from infra.installation import current
-
     monkeypatch.setenv("TAILORBIRD_LAKE", str(installation.settings.var / "somebody's lake"))
     current.cache_clear()
     ingest_items.fn("complete_journey", shop.items_file)
@@ -149,7 +148,8 @@ def test_a_folder_with_a_space_in_its_name_is_a_folder_like_any_other(
 
 def test_a_data_set_that_is_built_again_is_the_same_until_somebody_leaves(stage: Any) -> None:
     version = stage.manifest["version"]
-    name_products(stage)
+    stage.shop.write(products=stage.shop.products.set_column(1, "manufacturer_id", pa.array([9] * 63)))
+    ingest_items.fn("complete_journey", stage.shop.items_file)  # a newer catalogue does not change it
     assert rebuild_dataset.fn(version) == {"version": version, "same": True, "differs": [], "users_left": 0}
     with stage.here.engine.begin() as connection:
         somebody = select(users.c.user_key).limit(1).scalar_subquery()
@@ -166,13 +166,6 @@ def test_digests_of_an_engine_with_another_hash_function_are_taken_again(stage: 
         older = {**stage.manifest, "content_hash": digests, "hashed_by": "duckdb 1.0.0"}
         connection.execute(update(datasets).values(manifest=older))
     assert rebuild_dataset.fn(version)["same"]
-
-
-def name_products(stage: Any) -> None:
-    """A newer catalogue does not change a data set that exists already."""
-    table = stage.shop.products
-    stage.shop.write(products=table.set_column(1, "manufacturer_id", pa.array([9] * len(table))))
-    ingest_items.fn("complete_journey", stage.shop.items_file)
 
 
 def test_everybody_is_in_a_segment_that_sql_can_ask_for(stage: Any) -> None:
@@ -204,3 +197,81 @@ def test_other_labels_make_another_data_set_and_no_horizon_reaches_past_the_next
     with pytest.raises(TailorbirdError, match="cut earlier"):
         build_dataset.fn(BY_DAYS, {"horizon_days": 40})
     assert newest_version() == week["version"]
+
+
+@pytest.mark.usefixtures("installation")
+def test_the_full_export_after_a_sample_makes_a_data_set_that_warns_of_its_growth(shop: Any) -> None:
+    ingest_items.fn("complete_journey", shop.items_file)
+    everything = shop.transactions
+    shop.write(transactions=everything.slice(0, len(everything) // 6))
+    ingest_events.fn("complete_journey", shop.events_file)
+    first = build_dataset.fn(SHARES)
+    shop.write(transactions=everything)
+    ingest_events.fn("complete_journey", shop.events_file)
+    full = build_dataset.fn(SHARES)
+    rows, before = full["rows"]["interactions"], first["rows"]["interactions"]
+    assert rows > 4 * before
+    (growth,) = [warning for warning in full["warnings"] if warning.startswith("ratio_rows_interactions")]
+    assert f"{rows:,} after {before:,} in the last data set; the lake gained +{rows - before:,} purchases" in growth
+    assert full["figures"]["accounted_rows_interactions"] == 1
+    assert full["lake"]["ledger"] == full["lake"]["events"] == rows
+    assert newest_version() == full["version"]
+
+
+def test_a_lake_that_lost_events_refuses_the_data_set_until_somebody_accepts_it_or_changes_the_limit(
+    stage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger counts four times the events that the lake holds."""
+    with stage.here.engine.begin() as connection:
+        connection.execute(text("UPDATE ingest_batches SET read = 4 * read, accepted = 4 * accepted"))
+    with pytest.raises(BatchRefusedError) as refusal:
+        build_dataset.fn(SHARES)
+    message = str(refusal.value)
+    assert "lake_rows is 0.25; 0.5 to 2 is allowed." in message
+    assert 'the same command with --accept lake_rows --reason "…"' in message
+    assert newest_version() == stage.manifest["version"]
+    accepted = Acceptance.of(["lake_rows"], "the ledger was restored from a backup", "ann")
+    manifest = build_dataset.fn(SHARES, None, accepted)
+    (record,) = manifest["accepted"]
+    assert (record["check"], record["value"], record["accepted_by"]) == ("lake_rows", 0.25, "ann")
+    assert record["reason"] == "the ledger was restored from a backup"
+    stored = stored_manifest(stage.here)
+    assert stored is not None
+    assert stored["accepted"] == manifest["accepted"]
+    with stage.here.engine.connect() as connection:
+        entry = connection.execute(text("SELECT subject, actor, reason FROM audit_log")).one()
+    assert tuple(entry) == (manifest["version"], "ann", "the ledger was restored from a backup")
+    monkeypatch.setenv("TAILORBIRD_DATASET", '{"smallest_ratio": 0.2}')
+    current.cache_clear()
+    assert build_dataset.fn(split_by(date(2017, 11, 1), 30, 31))["accepted"] == []
+
+
+@pytest.mark.usefixtures("installation")
+@pytest.mark.parametrize(
+    ("check", "reason"), [("no_such_check", "No check is called no_such_check"), ("users", "users cannot be accepted")]
+)
+def test_a_check_that_cannot_be_accepted_is_named_before_anything_is_built(check: str, reason: str) -> None:
+    with pytest.raises(TailorbirdError, match=reason):
+        build_dataset.fn(SHARES, None, Acceptance.of([check], "why not", "ann"))
+
+
+def test_a_second_source_without_prices_does_not_block_the_first(stage: Any, tmp_path: Path) -> None:
+    before = stage.manifest["null_shares"]["complete_journey"]
+    orders = ["order,user,item,time"]
+    orders += [
+        f"{n},visitor {n % 90},extra {n % 70},2017-{1 + n % 12:02}-{1 + n % 28:02}T10:00:00Z" for n in range(3000)
+    ]
+    (tmp_path / "orders.csv").write_text("\n".join(orders))
+    (tmp_path / "second.toml").write_text(
+        'consent = "opt-out"\nconsent_note = "terms"\n[events]\nfile = "orders.csv"\nuser_id = "user"\n'
+        'item_id = "item"\noccurred_at = "time"\nsession_id = "order"\nconstants = { event_type = "purchase" }\n'
+    )
+    ingest_events.fn(str(tmp_path / "second.toml"), str(tmp_path / "orders.csv"))
+    manifest = build_dataset.fn(SHARES)
+    assert not [warning for warning in manifest["warnings"] if warning.startswith("null_rise_item_features_price")]
+    shares = manifest["null_shares"]
+    assert set(shares) == {"complete_journey", "second"}
+    assert shares["second"]["item_features_price_rank"] == 1
+    assert shares["complete_journey"]["item_features_price_rank"] == pytest.approx(
+        before["item_features_price_rank"], abs=0.1
+    )

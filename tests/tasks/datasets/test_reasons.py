@@ -25,7 +25,6 @@ from tests.conftest import FUEL, UNKNOWN
 from tests.recount import Bought, Facts, Place, recounted
 from tests.tasks.ingest.events.test_ingest_segment import viewed, write
 from tests.tasks.shelves import Place as Placements
-from tests.tasks.shelves import placing
 from tests.tasks.stages import Stage
 
 KINDS = ("most_popular", "own_and_popular", "als", "item_knn", "two_stage")
@@ -92,16 +91,6 @@ def test_every_reason_of_a_newcomers_clicks_holds(stage: Stage, tmp_path: Path) 
     facts = replace(facts_of_the_journey(stage), viewed=frozenset(("ann", item) for item in clicked))
     found = published_kinds(stage, facts, ["als", "item_knn", "lightfm_hybrid"], ["home"])
     assert {"looked", "looked_item", "looked_in"} <= set(found)
-
-
-def test_a_false_reason_is_found(stage: Stage) -> None:
-    facts = facts_of_the_journey(stage)
-    (user, item), days = next((pair, days) for pair, days in facts.days.items() if len(days) > 1)
-    true = f"You bought this on {len(days)} days, last on {days[-1].day} {days[-1]:%B}"
-    true += f" {days[-1].year}" if (facts.cut.date() - days[-1]).days >= 300 else ""
-    reasons = [true, true.replace("on ", "on 1", 1), "You buy this about every day", "Because you bought nothing"]
-    false = recounted([Place(user, "", item, reason) for reason in reasons], facts)[1]
-    assert [place.reason for place in false] == reasons[1:]
 
 
 MAPPING = """
@@ -181,14 +170,13 @@ def _pairs() -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def wholesale(installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Stage, Facts]:
+def wholesale(installation: Installation, tmp_path: Path, place: Placements) -> tuple[Stage, Facts]:
     shop = Wholesale(tmp_path, seed=5)
     mapping = str(tmp_path / "wholesale.toml")
     for ingest, name in ((ingest_items, "items"), (ingest_users, "customers"), (ingest_events, "invoices")):
         entry = ingest.fn(mapping, str(tmp_path / f"{name}.csv"))
         assert entry["quarantined"] == 0
     manifest = build_dataset.fn(split_by(validation_days=30, test_days=30))
-    place: Placements = placing(tmp_path, monkeypatch)
     place(
         '[home]\nk = 12\n[email]\nk = 8\npolicy = "discover"\nrules.cap = { category = 2 }\n'
         '[alike]\nsubject = "item"\nmethod = "similarity"\nk = 6\n'

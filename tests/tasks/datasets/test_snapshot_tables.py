@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import duckdb
@@ -9,13 +11,14 @@ from infra.installation import Installation
 from models.datasets.labels import LabelConfig, impressions
 from models.features.planned_queries import columns_of
 from tasks.datasets.event_workspace import Workspace
-from tasks.datasets.snapshot_tables import NO_IMPRESSIONS, TablePart, write
+from tasks.datasets.snapshot_tables import NO_IMPRESSIONS, TablePart, content_hash, write
 
 EVENTS = """
     user_key INTEGER, item_id INTEGER, event_type VARCHAR, occurred_at BIGINT, session_id VARCHAR, quantity DOUBLE,
     value DOUBLE, recommendation_id VARCHAR, placement VARCHAR, position INTEGER, rating DOUBLE, received_at BIGINT,
     refunded_at BIGINT
 """
+ROWS = "(VALUES ('a', 1, 0.5), ('b', 2, NULL), ('c', NULL, 1.25)) AS rows (name, n, x)"
 
 
 def part_with(number: int) -> TablePart:
@@ -71,3 +74,70 @@ def test_a_shop_without_impressions_has_the_table_of_one_with_them() -> None:
         connection.execute(f"CREATE TABLE events ({EVENTS})")
         some = impressions(nw.from_native(connection.table("events")), 0, 86_400, LabelConfig())
         assert columns_of(nw.from_native(connection.sql(NO_IMPRESSIONS))) == columns_of(some)
+
+
+def digest(rows: str, *keys: str) -> str:
+    with duckdb.connect() as connection:
+        return content_hash(connection, f"(SELECT * FROM {rows})", keys)
+
+
+def changed(old: str, new: str) -> str:
+    return ROWS.replace(old, new)
+
+
+@pytest.mark.parametrize("keys", [(), ("name",)])
+def test_the_order_of_rows_does_not_matter_and_their_number_does(keys: tuple[str, ...]) -> None:
+    turned = "(VALUES ('c', NULL, 1.25), ('a', 1, 0.5), ('b', 2, NULL)) AS rows (name, n, x)"
+    assert digest(turned, *keys) == digest(ROWS, *keys)
+    twice = changed("('a', 1, 0.5)", "('a', 1, 0.5), ('a', 1, 0.5)")
+    assert digest(twice, *keys) != digest(ROWS, *keys)
+
+
+@pytest.mark.parametrize("keys", [(), ("name",)])
+@pytest.mark.parametrize(("old", "new"), [("'a'", "'z'"), ("2, NULL", "3, NULL"), ("0.5", "0.51"), ("1.25", "NULL")])
+def test_every_value_counts(old: str, new: str, keys: tuple[str, ...]) -> None:
+    assert digest(changed(old, new), *keys) != digest(ROWS, *keys)
+
+
+def test_numbers_that_change_places_are_seen_and_rounding_errors_of_sums_are_not_where_rows_have_keys() -> None:
+    turned = "(VALUES ('a', 1, 1.25), ('b', 2, NULL), ('c', NULL, 0.5)) AS rows (name, n, x)"
+    doubles = "(SELECT name, n, x::DOUBLE * {} AS x FROM {})"
+    expected = digest(doubles.format("1", ROWS), "name")
+    assert digest(doubles.format("1", turned), "name") != expected
+    assert digest(doubles.format("(1 + 1e-14)", ROWS), "name") == expected
+
+
+def test_an_empty_table_that_has_lost_its_columns_has_the_digest_of_an_empty_one() -> None:
+    lost, empty = "(SELECT 1 AS nothing WHERE false)", "(SELECT 1 AS user_key, 1.5 AS label WHERE false)"
+    with duckdb.connect() as connection:
+        assert content_hash(connection, lost, ("user_key",)) == content_hash(connection, empty, ("user_key",))
+
+
+def test_a_table_that_several_threads_ask_for_at_once_is_computed_once() -> None:
+    together, worked_out = Barrier(3), []
+
+    def read_count(name: str) -> Any:
+        with space.cursor() as cursor:
+
+            def query() -> str:
+                worked_out.append(name)
+                return f"SELECT '{name}' AS name"
+
+            together.wait(10)
+            return cursor.cached(query, name).collect("pyarrow").item()
+
+    with duckdb.connect() as connection, ThreadPoolExecutor(3) as pool:
+        connection.execute("ATTACH ':memory:' AS cached")
+        space = Workspace(connection, {})
+        assert [*pool.map(read_count, ("one", "one", "another"))] == ["one", "one", "another"]
+    assert sorted(worked_out) == ["another", "one"]
+
+
+def test_as_many_threads_work_as_the_machine_has_cores_however_many_ask() -> None:
+    with duckdb.connect(config={"threads": 4}) as connection:
+        space = Workspace(connection, {})
+        now = "SELECT current_setting('threads')"
+        for asking, helping in ((1, 4), (2, 3), (9, 1)):
+            with space.limit_engine_threads(asking):
+                assert connection.sql(now).fetchall() == [(helping,)]
+        assert connection.sql(now).fetchall() == [(4,)]

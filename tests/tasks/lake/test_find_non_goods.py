@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from infra.installation import Installation
 from serving.terminal import screen
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.lake.find_non_goods import find_suspects
+
+pytestmark = pytest.mark.usefixtures("installation")
 
 MAPPING = """
 consent = "given"
@@ -43,10 +44,7 @@ def bring(folder: Path, name: str, price: float | None) -> dict[str, Any]:
     return line | {"file": str(file)}
 
 
-def test_a_mapping_is_offered_no_line_for_the_items_of_another_source(
-    installation: Installation,  # noqa: ARG001
-    tmp_path: Path,
-) -> None:
+def test_a_mapping_is_offered_no_line_for_the_items_of_another_source(tmp_path: Path) -> None:
     lines = {}
     for shop in ("books", "games"):
         (tmp_path / shop).mkdir()
@@ -59,10 +57,7 @@ def test_a_mapping_is_offered_no_line_for_the_items_of_another_source(
     assert lines["games"]["suspects_mark"] == "not_merchandise = \"item in ('games-2')\""
 
 
-def test_goods_are_kept_if_a_refund_of_others_took_back_none_of_their_purchases(
-    installation: Installation,  # noqa: ARG001
-    tmp_path: Path,
-) -> None:
+def test_goods_are_kept_if_a_refund_of_others_took_back_none_of_their_purchases(tmp_path: Path) -> None:
     """A wholesaler who bought 500 pieces before the data begin returns them; of `back` every purchase is returned."""
     mapping = MAPPING.replace('constants = { event_type = "purchase" }', 'event_type = "kind"\nsession_id = "order"')
     (tmp_path / "shop.toml").write_text(mapping)
@@ -80,7 +75,6 @@ def test_goods_are_kept_if_a_refund_of_others_took_back_none_of_their_purchases(
 
 
 def test_a_file_with_wrong_prices_is_named_with_its_undo_and_no_line_is_offered_to_paste(
-    installation: Installation,  # noqa: ARG001
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

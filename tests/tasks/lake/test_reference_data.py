@@ -1,13 +1,82 @@
+"""Whose each device is, and what a run that scores several placements reads once: the bundle and the known users."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from infra.database.schema.schema import aliases
 from infra.installation import Installation
+from tasks.lake.event_engine import shared_reads
 from tasks.lake.reference_data import read_reference_data
+from tasks.scoring.batch_work import one_bundle
+from tasks.scoring.score_placement import score_placement
+from tests.tasks.shelves import Place
 
+_PLACES = ("home", "basket", "newsletter")
+_RULES = """
+[home]
+policy = "repurchase"
+[basket]
+policy = "discover"
+rules.lifetime_days = 4000
+[newsletter]
+k = 5
+"""
 Calls = list[tuple[str, str, int | None]]
+
+
+@pytest.fixture
+def bundle(stage: Any, place: Place) -> Path:
+    """The champion's bundle, for several placements."""
+    place(_RULES)
+    champion: Path = stage.promote()
+    return champion
+
+
+def test_a_run_of_several_placements_opens_the_bundle_once(bundle: Path) -> None:
+    with one_bundle():
+        score_placement.fn(_PLACES[0])
+        (bundle / "arrays.npz").unlink()
+        assert all(score_placement.fn(name)["status"] == "published" for name in _PLACES[1:])
+
+
+@pytest.mark.usefixtures("bundle")
+def test_a_new_champion_is_opened_within_a_run(stage: Any) -> None:
+    with one_bundle():
+        before = score_placement.fn("home")["model_version"]
+        stage.promote("most_popular", version=2)
+        assert score_placement.fn("home")["model_version"] != before
+
+
+@contextmanager
+def reads_of_known_users(stage: Any) -> Iterator[list[str]]:
+    """Each time that the users with consent were read within the block, the statement."""
+    read: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_others: Any) -> None:
+        if "jsonb_object_keys" in statement:
+            read.append(statement)
+
+    event.listen(stage.here.engine, "before_cursor_execute", note)
+    try:
+        yield read
+    finally:
+        event.remove(stage.here.engine, "before_cursor_execute", note)
+
+
+@pytest.mark.usefixtures("bundle")
+def test_a_run_reads_the_known_users_again_after_a_placement_made_lists_and_once_without(stage: Any) -> None:
+    for expected in (len(_PLACES), 1):  # the second run finds nothing new
+        with reads_of_known_users(stage) as read, shared_reads():
+            batches = [score_placement.fn(name)["batch_id"] for name in _PLACES]
+        assert len(read) == expected
+    assert batches == [score_placement.fn(name)["batch_id"] for name in _PLACES]  # outside of a run the same
 
 
 @pytest.mark.parametrize(

@@ -71,13 +71,10 @@ def test_items_that_a_user_returned_as_a_whole_can_be_hidden_too(shop: Installat
     assert values(shop, both) == {"ann": {"jug", "pot"}, "bob": {*ITEMS.tolist()}, "cleo": {"cup"}}
 
 
-def test_a_window_reaches_so_many_days_back_from_the_newest_event(shop: Installation) -> None:
+def test_the_window_of_each_type_reaches_so_many_days_back_from_the_newest_event(shop: Installation) -> None:
     assert hides(shop, purchase=10) == {"ann": {"jug"}, "bob": {"cup"}, "cleo": {"cup"}}
     assert hides(shop, purchase=9) == {"ann": {"jug"}, "bob": {"cup"}, "cleo": set()}
     assert hides(shop, purchase=1.5) == {"ann": set(), "bob": set(), "cleo": set()}
-
-
-def test_each_type_of_event_has_a_window_of_its_own(shop: Installation) -> None:
     assert hides(shop, purchase=3, view="ever") == {"ann": {"pan"}, "bob": {"cup"}, "cleo": {"lid"}}
     assert hides(shop, view=0.5) == {"ann": set(), "bob": set(), "cleo": {"lid"}}
     assert hides(shop, like="ever") == {name: set() for name in NAMES}

@@ -55,12 +55,6 @@ def serving() -> Iterator[Serving]:
     made.stop()
 
 
-@pytest.fixture
-def recorder() -> Iterator[RecordingServer]:
-    with RecordingServer() as received:
-        yield received
-
-
 def reading(installation: Installation, addresses: str, **endpoints: str) -> Installation:
     """Return an installation that reads metrics at these addresses."""
     settings = installation.settings.model_copy(update={"metrics_url": addresses})
@@ -96,6 +90,7 @@ def test_quick_answers_are_no_news_and_slow_ones_are_reported_once_an_hour(
     assert check_metrics(installation, metrics_state) is None
     serving.answer(0.02, 980)
     serving.answer(0.9, 20)
+    assert alert_slow_serving(installation, metrics_state) is None, "it is looked at most once a minute"
     answer = check_metrics(installation, metrics_state)
     assert answer is not None
     assert "last 1000 requests: p99 is 750 ms (250 are allowed)" in answer
@@ -139,14 +134,6 @@ def test_requests_that_were_shed_are_distinguished_from_errors(
     assert metrics.error_share == 0
 
 
-def test_it_is_looked_at_most_once_a_minute(installation: Installation, serving: Serving) -> None:
-    metrics_state = MetricsState()
-    alert_slow_serving(installation, metrics_state)
-    serving.answer(0.9, 200)
-    assert alert_slow_serving(installation, metrics_state) is None
-    assert check_metrics(installation, metrics_state) is not None
-
-
 def test_after_a_restart_of_the_server_it_is_judged_by_what_came_since(
     installation: Installation, serving: Serving
 ) -> None:
@@ -177,15 +164,23 @@ def test_a_server_that_cannot_be_asked_is_reported_without_its_password(
     assert current_metrics(there) is None
 
 
-def test_the_figures_of_now_are_those_of_all_servers_that_answer(installation: Installation, serving: Serving) -> None:
+def test_the_figures_of_now_are_those_of_all_servers_that_answer_by_the_present_or_the_earlier_name(
+    installation: Installation, serving: Serving
+) -> None:
     assert current_metrics(installation) is None
-    serving.answer(0.02, 99)
+    earlier = begin("reco_http_request_duration_seconds")
+    serving.answer(0.02, 49)
     serving.answer(0.02, 1, "5xx")
-    result = current_metrics(reading(installation, f"http://127.0.0.1:9/metrics, {serving.url}"))
+    earlier.answer(0.02, 50)
+    result = current_metrics(reading(installation, f"http://127.0.0.1:9/metrics, {serving.url}, {earlier.url}"))
+    earlier.stop()
     assert result is not None
     assert result.count == 100
     assert result.error_share == 0.01
     assert 10 < result.p99_ms <= 25
+    own = current_metrics(reading(installation, "", api_page=serving.url.removesuffix("/metrics")))
+    assert own is not None
+    assert own.count == 50, "without addresses those of the own API"
 
 
 def test_an_alert_is_repeated_until_prefect_has_received_it(
@@ -198,18 +193,6 @@ def test_an_alert_is_repeated_until_prefect_has_received_it(
     assert len(recorder.events()) == 1
 
 
-def test_a_server_that_follows_the_earlier_name_is_still_read(installation: Installation) -> None:
-    earlier = begin("reco_http_request_duration_seconds")
-    try:
-        earlier.answer(0.02, 99)
-        earlier.answer(0.02, 1, "5xx")
-        result = current_metrics(reading(installation, earlier.url))
-    finally:
-        earlier.stop()
-    assert result is not None
-    assert (result.count, result.error_share) == (100, 0.01)
-
-
 def test_a_champion_that_a_server_refuses_is_reported_once(
     installation: Installation, serving: Serving, metrics_state: MetricsState
 ) -> None:
@@ -218,10 +201,3 @@ def test_a_champion_that_a_server_refuses_is_reported_once(
     assert reason is not None
     assert "refuses the newest champion" in reason
     assert check_metrics(installation, metrics_state) is None
-
-
-def test_without_addresses_the_metrics_of_the_own_api_are_read(installation: Installation, serving: Serving) -> None:
-    serving.answer(0.02, 3)
-    measured = current_metrics(reading(installation, "", api_page=serving.url.removesuffix("/metrics")))
-    assert measured is not None
-    assert measured.count == 3

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import pickle
 import re
 import traceback
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from infra.installation import Installation
 from models.errors import TailorbirdError
@@ -20,7 +22,7 @@ from tasks.ingest.events.ingest_events import ingest_events, ingest_segment
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
-from tasks.orchestration.guards import DefectError
+from tasks.orchestration.guards import DefectError, without_values
 
 pytestmark = pytest.mark.usefixtures("pages")
 
@@ -30,6 +32,7 @@ SIGN = "kanarie"
 VALUE = re.compile(rf"{SIGN}-[a-z]+-([a-z0-9]+)")
 INGEST = {"events": ingest_events, "items": ingest_items, "users": ingest_users, "segment": ingest_segment}
 Row = list[str]
+PRIVATE = "ann@mail.example"
 
 
 @dataclass
@@ -294,3 +297,33 @@ def test_no_value_of_a_broken_segment_file_gets_into_a_message_or_a_store(trial:
     trial.messages += capfd.readouterr()
     assert trial.found() == {}
     assert trial.refused == {"most", "cutoff", "nogzip"}
+
+
+def failing(error: Exception) -> None:
+    @without_values
+    def step() -> None:
+        try:
+            raise KeyError(PRIVATE)
+        except KeyError as cause:
+            raise error from cause
+
+    step()
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError(PRIVATE), KeyError(PRIVATE), UnicodeDecodeError("utf-8", b"ann@", 0, 1, "x")]
+)
+def test_a_defect_is_reported_by_kind_and_place_alone(error: Exception) -> None:
+    with pytest.raises(DefectError) as raised:
+        failing(error)
+    shown = "".join(traceback.format_exception(raised.value))
+    assert type(error).__name__ in str(raised.value)
+    assert "tasks/orchestration/guards.py:" in str(raised.value)
+    assert "ann@" not in shown
+    assert b"ann@" not in pickle.dumps(raised.value)
+
+
+def test_own_errors_and_outages_pass_as_they_are() -> None:
+    for error in (TailorbirdError("a sentence"), OperationalError("SELECT 1", {}, Exception("gone"))):
+        with pytest.raises(type(error)):
+            failing(error)

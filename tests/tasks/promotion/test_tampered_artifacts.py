@@ -21,18 +21,9 @@ from serving.queries.status import status
 from tasks.promotion.apply_decision import apply_decision, promote
 from tasks.promotion.review_requests import Decision, review_of
 from tasks.scoring.score_placement import score_placement
+from tests.tasks.reconciler.altered_versions import Bomb
 
 YES = Decision(True, "ann", "fine", "command")
-
-
-class Bomb:
-    """Leaves a file when it is unpickled."""
-
-    def __init__(self, sentinel: Path) -> None:
-        self.sentinel = sentinel
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return (Path.write_text, (self.sentinel, "it ran"))
 
 
 def tamper(folder: Path, name: str, sentinel: Path) -> None:

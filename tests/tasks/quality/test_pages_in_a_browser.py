@@ -22,8 +22,8 @@ from models.monitoring.drift.calibration.calibrate import Calibration
 from tasks.monitoring.drift.publish_report import DriftPage, render
 from tasks.quality.suites import BatchExpectations, validate_batch
 from tasks.reports import audit_page, review_page
-from tests.tasks.reports.test_audit_page import audit_data, page_of
-from tests.tasks.reports.test_review_page import CHECKS, EXAMPLE, GROUPS
+from tasks.reports.evaluation_plots import plot_groups
+from tests.tasks.reports.test_review_page import CHECKS, EXAMPLE, GROUPS, audit_data, page_of
 from tests.tasks.reports.test_review_page import page as review  # noqa: F401, a fixture
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -96,7 +96,12 @@ def assert_plain(seen: Seen, times: int) -> None:
     assert (seen.requests, seen.messages, seen.elements, seen.owned) == ([], [], 0, None)
 
 
-def test_the_review_report_shows_hostile_names_as_text(review: review_page.Page, opened: Callable[[str], Seen]) -> None:  # noqa: F811
+def test_the_review_report_shows_hostile_names_as_text(
+    review: review_page.Page,  # noqa: F811
+    tmp_path: Path,
+    opened: Callable[[str], Seen],
+) -> None:
+    plot_groups([replace(GROUPS[0], trait=HOSTILE, value=HOSTILE)], HOSTILE, tmp_path / "groups.png")
     check = replace(CHECKS[0], name=HOSTILE, detail=HOSTILE + ENDINGS, outcome=Outcome.REFUSED)
     gate = GateResult(False, (check,), (replace(GROUPS[0], trait=HOSTILE, value=HOSTILE),))
     hostile = replace(

@@ -64,14 +64,8 @@ def installation(installation: Installation, prefect: Desk) -> Installation:
 
 
 def promote(installation: Installation, version: int, minutes: float = 5) -> None:
-    row = {
-        "previous_promotion_id": version - 1,
-        "model_version": version,
-        "kind": "als",
-        "metrics": {},
-        "dataset_version": "v1",
-    }
-    row |= {"bundle": "b", "digest": "d", "actor": "a", "reason": "r"}
+    row: dict[str, Any] = {"previous_promotion_id": version - 1, "model_version": version, "kind": "als", "metrics": {}}
+    row |= {"dataset_version": "v1", "bundle": "b", "digest": "d", "actor": "a", "reason": "r"}
     row["promoted_at"] = datetime.now(UTC) - timedelta(minutes=minutes)
     with installation.engine.begin() as connection:
         connection.execute(insert(promotions).values(row))
@@ -179,7 +173,9 @@ def test_batches_that_were_refused_stopped_or_are_of_an_older_champion_are_left(
     assert prefect.runs == []
 
 
-def test_lists_that_somebody_took_back_are_left_as_they_are(installation: Installation, prefect: Desk) -> None:
+def test_lists_that_somebody_took_back_are_left_as_they_are_until_the_next_promotion(
+    installation: Installation, prefect: Desk
+) -> None:
     promote(installation, 2)
     show(installation.engine, 1, *ALL)
     show(installation.engine, 2, *ALL)
@@ -188,40 +184,24 @@ def test_lists_that_somebody_took_back_are_left_as_they_are(installation: Instal
         batch_state.restore_batch(connection, "home", connection.execute(text(first)).scalar_one(), "ann: odd")
     assert start_scoring(installation) is None
     assert prefect.runs == []
-
-
-def test_lists_that_were_taken_back_before_the_promotion_are_made_again(
-    installation: Installation, prefect: Desk
-) -> None:
-    show(installation.engine, 1, *ALL)
-    show(installation.engine, 2, *ALL)
     with installation.engine.begin() as connection:
-        first = "SELECT batch_id FROM recommendation_batches WHERE placement = 'home' AND model_version = 1"
-        batch_state.restore_batch(
-            connection, "home", connection.execute(text(first)).scalar_one(), "ann: back to version 1"
-        )
         connection.execute(text("UPDATE placements SET published_at = published_at - interval '1 hour'"))
     promote(installation, 3)
     start_scoring(installation)
     assert prefect.runs[0]["parameters"] == {"placements": ALL}
 
 
-def test_a_person_who_just_promoted_has_time_to_score(installation: Installation, prefect: Desk) -> None:
+def test_nothing_is_asked_for_without_a_champion_or_deployment_soon_after_a_promotion_or_while_somebody_makes_lists(
+    installation: Installation, prefect: Desk
+) -> None:
+    assert start_scoring(installation) is None
     promote(installation, 1, minutes=0.1)
     assert start_scoring(installation) is None
-    assert prefect.runs == []
-
-
-def test_without_a_champion_or_a_deployment_nothing_is_asked_for(installation: Installation, prefect: Desk) -> None:
-    assert start_scoring(installation) is None
-    promote(installation, 1)
+    with installation.engine.begin() as connection:
+        connection.execute(update(promotions).values(promoted_at=datetime.now(UTC) - timedelta(minutes=5)))
     prefect.deployed = False
     assert start_scoring(installation) is None
-    assert prefect.runs == []
-
-
-def test_while_somebody_makes_lists_nobody_else_is_asked_to(installation: Installation, prefect: Desk) -> None:
-    promote(installation, 1)
+    prefect.deployed = True
     with locked(installation.engine, batch_state.lock_name("email")):
         assert start_scoring(installation) is None
     assert prefect.runs == []
@@ -252,12 +232,16 @@ def lose(installation: Installation, prefect: Desk, request_id: int, state: str 
         connection.execute(text("UPDATE retrain_requests SET leased_until = now() - interval '1 second'"))
 
 
-def test_a_request_has_time_to_be_started_by_its_event(installation: Installation, prefect: Desk) -> None:
+def test_a_request_has_time_to_be_started_by_its_event_and_waits_for_the_first_deploy(
+    installation: Installation, prefect: Desk, request_id: int
+) -> None:
+    prefect.deployed = False
     assert restart_retrain(installation) is None
+    prefect.deployed = True
     with installation.engine.begin() as connection:
-        request_retraining(connection, "drift", "baskets have moved")
+        connection.execute(text("UPDATE retrain_requests SET requested_at = now()"))
     assert restart_retrain(installation) is None
-    assert prefect.runs == []
+    assert (prefect.runs, found(installation, request_id).status) == ([], "requested")
 
 
 def test_one_that_nobody_began_is_started_once(installation: Installation, prefect: Desk, request_id: int) -> None:
@@ -312,11 +296,3 @@ def test_a_run_that_a_person_cancelled_is_not_started_again_and_alerts_nobody(
     lose(installation, prefect, request_id, "CANCELLED")
     assert restart_retrain(installation) == f"Retrain request {request_id} is over: a person cancelled its run."
     assert (len(prefect.runs), prefect.events(), found(installation, request_id).status) == (1, [], "failed")
-
-
-@pytest.mark.usefixtures("request_id")
-def test_before_the_first_deploy_a_request_waits(installation: Installation, prefect: Desk) -> None:
-    prefect.deployed = False
-    assert restart_retrain(installation) is None
-    prefect.deployed = True
-    assert restart_retrain(installation) is not None

@@ -4,11 +4,12 @@ from time import monotonic, sleep
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, TextClause, create_engine, event, insert, select, text, update
+from sqlalchemy import Engine, create_engine, event, insert, select, text
 from sqlalchemy.exc import OperationalError
 
 from infra.database.engine import engine
-from infra.database.schema.schema import identities, items, placements, recommendation_batches, suppressions, users
+from infra.database.schema.schema import identities, items, placements, recommendation_batches, users
+from infra.locks import locked
 from models.errors import TailorbirdError
 from tasks.scoring import batch_state, partitions
 from tests.published import Entries, bytes_of_lists, loaded, published, shelf, tables
@@ -169,9 +170,11 @@ def test_a_run_that_was_taken_for_dead_cannot_publish_what_another_works_on(stor
         batch_state.claim(connection, shelf("the same"))
     with pytest.raises(batch_state.OvertakenError, match="has taken batch"), store.begin() as connection:
         batch_state.publish(connection, "home", own_claim, before)
+    successor = loaded(store, LISTS, shelf("the same"))
     with pytest.raises(batch_state.OvertakenError):
         batch_state.stage(store, own_claim)
     assert live(store) == before
+    assert successor.batch_id in tables(store)
 
 
 def test_an_older_run_cannot_put_its_lists_over_newer_ones(store: Engine) -> None:
@@ -184,40 +187,6 @@ def test_an_older_run_cannot_put_its_lists_over_newer_ones(store: Engine) -> Non
     with pytest.raises(batch_state.OvertakenError), store.begin() as connection:
         batch_state.publish(connection, "home", late, first)
     assert live(store) == first
-
-
-@pytest.mark.parametrize(
-    "withdrawal",
-    [
-        update(users).where(users.c.user_key == "u7").values(consent=False),
-        insert(suppressions).values(user_key="u7", reason="asked for it"),
-    ],
-)
-def test_a_user_who_withdraws_a_second_before_publication_is_not_in_the_batch(store: Engine, withdrawal: Any) -> None:
-    own_claim = loaded(store, LISTS, shelf("run"))
-    with store.begin() as connection:
-        connection.execute(withdrawal)
-    with store.begin() as connection:
-        batch_state.publish(connection, "home", own_claim, None)
-    with store.connect() as connection:
-        stored = connection.execute(text("SELECT subject FROM recommendations")).scalars().all()
-        row = batch_state.batch_row(connection, own_claim.batch_id)
-    assert set(stored) == seen(store) == LISTS.keys() - {"u7"}
-    assert row["users"] == USERS - 1
-
-
-def test_a_user_who_left_is_taken_out_of_a_kept_batch_before_it_is_shown_again(store: Engine) -> None:
-    first, _ = show(store, 0), show(store, 1)
-    with store.begin() as connection:
-        connection.execute(update(users).where(users.c.user_key == "u7").values(consent=False))
-    with store.begin() as connection:
-        batch_state.restore_batch(connection, "home", first, "ann: the new ones are odd")
-    with store.connect() as connection:
-        own_claim = text(f"SELECT subject FROM recommendations WHERE batch_id = {first}")
-        assert set(connection.execute(own_claim).scalars()) == LISTS.keys() - {"u7"}
-        entries = connection.execute(select(placements.c.batch_id, placements.c.moved_by)).one()
-        assert batch_state.batch_row(connection, first)["users"] == USERS - 1
-    assert tuple(entries) == (first, "ann: the new ones are odd")
 
 
 def test_the_live_batch_and_two_before_it_are_kept(store: Engine) -> None:
@@ -290,22 +259,16 @@ def test_a_database_that_goes_while_a_batch_is_dropped_is_an_error(store: Engine
     with store.connect() as reader, ThreadPoolExecutor() as pool:
         reader.execute(text("SELECT FROM recommendations")).all()
         dropping = pool.submit(partitions.drop, store, batch_id)
-        while not ended(store, end):
-            sleep(0.01)
+        with store.connect() as connection:
+            while not connection.execute(end).all():
+                connection.rollback()
+                sleep(0.01)
         with pytest.raises(OperationalError):
             dropping.result()
     assert batch_state.sweep(store) == [batch_id]
 
 
-def ended(store: Engine, end: TextClause) -> bool:
-    """Whether the statement found somebody to end."""
-    with store.connect() as connection:
-        return bool(connection.execute(end).all())
-
-
 def test_a_placement_that_somebody_works_on_is_not_swept(store: Engine) -> None:
-    from infra.locks import locked
-
     own_claim = loaded(store, LISTS, shelf("in the making"))
     with locked(store, batch_state.lock_name("home")):
         assert batch_state.sweep(store) == []
@@ -313,8 +276,6 @@ def test_a_placement_that_somebody_works_on_is_not_swept(store: Engine) -> None:
 
 
 def test_a_batch_that_somebody_begins_while_it_is_swept_is_no_stranger(store: Engine) -> None:
-    from infra.locks import locked
-
     begun: list[int] = []
 
     def begin(_connection: Any, _cursor: Any, statement: str, *_others: Any) -> None:
@@ -348,12 +309,3 @@ def test_a_kept_batch_that_is_being_made_again_is_none_to_go_back_to(
         assert first not in batch_state.retained(connection, "home")
     assert show(store, 0) == first == live(store)
     assert seen(store) == LISTS.keys()
-
-
-def test_a_run_that_was_taken_for_dead_leaves_the_tables_of_its_successor_alone(store: Engine) -> None:
-    with store.begin() as connection:
-        late = batch_state.claim(connection, shelf("the same"))
-    own_claim = loaded(store, LISTS, shelf("the same"))
-    with pytest.raises(batch_state.OvertakenError):
-        batch_state.stage(store, late)
-    assert own_claim.batch_id in tables(store)

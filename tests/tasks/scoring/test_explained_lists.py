@@ -19,7 +19,7 @@ from serving.queries.explain import explain
 from tasks.lake.event_engine import release_shared_reads, shared_reads
 from tasks.scoring.score_placement import score_placement
 from tasks.scoring.single_user import available_lookups
-from tests.tasks.shelves import Entry, Place, due_now, lists, placing, purchases
+from tests.tasks.shelves import Entry, Place, due_now, lists, purchases
 
 USERS = 2
 RULES = """
@@ -44,11 +44,6 @@ cap = { category = 3 }
 cap_level = 1
 pin = [{ item = "500005", place = 1 }]
 """
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    return placing(tmp_path, monkeypatch)
 
 
 @pytest.fixture(autouse=True)

@@ -78,14 +78,10 @@ def test_lists_that_are_shown_again_do_not_take_the_place_of_their_first_time(st
 def test_lists_about_items_end_the_lists_of_users_and_are_nobodys(store: Engine) -> None:
     show(store, lists("cup"), 9, "one")
     show(store, lists("tea", names=["cup"]), 6, "two", about="item")
+    show(store, lists("tea"), 5, "three", placement="basket")
     assert seen(store, 10, 0) == {name: [(["cup"], 9, 6)] for name in NAMES}
-
-
-def test_placements_do_not_end_each_others_lists(store: Engine) -> None:
-    show(store, lists("cup"), 9, "one")
-    show(store, lists("tea"), 6, "two", placement="basket")
-    assert seen(store, 10, 0)["u0"] == [(["cup"], 9, 0)]
-    assert seen(store, 10, 0, "basket")["u0"] == [(["tea"], 6, 0)]
+    show(store, lists("jug"), 4, "four")
+    assert seen(store, 10, 0, "basket")["u0"] == [(["tea"], 5, 0)], "placements do not end each other's lists"
 
 
 def test_the_same_few_people_are_followed_from_batch_to_batch(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,14 +105,6 @@ def test_a_user_who_left_is_not_read_any_more_and_forgotten_at_the_next_publishi
     show(store, lists("tea"), 6, "two")
     with store.connect() as connection:
         assert set(connection.execute(select(kept.c.subject)).scalars()) == {"u0", "u1", "u3", "u5"}
-
-
-def test_a_user_who_left_while_lists_were_made_was_shown_nothing(store: Engine) -> None:
-    with store.begin() as connection:
-        connection.execute(insert(suppressions).values(user_key="u2", reason="left"))
-    show(store, lists("cup"), 9)
-    with store.connect() as connection:
-        assert "u2" not in set(connection.execute(select(kept.c.subject)).scalars())
 
 
 def test_lists_replaced_half_a_year_ago_are_forgotten_and_those_still_shown_never(store: Engine) -> None:

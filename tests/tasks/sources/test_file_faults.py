@@ -79,16 +79,19 @@ def test_a_file_that_is_no_parquet_is_named_with_what_to_do(kind: str, name: str
     assert all(words in result for words in KINDS[kind])
 
 
-def test_a_text_with_another_ending_is_to_be_named_csv(tmp_path: Path) -> None:
-    (tmp_path / "items.dat").write_text("sku,name\n1,Cup\n")
-    with pytest.raises(TailorbirdError, match=r"it is a text, and no Parquet file\. Let its name end with \.csv"):
-        draft_mapping([str(tmp_path / "items.dat")], "shop")
-
-
-def test_lines_of_json_are_to_be_written_as_a_table(tmp_path: Path) -> None:
-    (tmp_path / "reviews.jsonl").write_text('{"asin": "B1", "overall": 5.0}\n')
-    with pytest.raises(TailorbirdError, match=r"it is JSON, and no Parquet file\. Write it as a table first"):
-        draft_mapping([str(tmp_path / "reviews.jsonl")], "shop")
+@pytest.mark.parametrize(
+    ("name", "content", "advice"),
+    [
+        ("items.dat", "sku,name\n1,Cup\n", r"it is a text, and no Parquet file\. Let its name end with \.csv"),
+        ("reviews.jsonl", '{"asin": "B1"}\n', r"it is JSON, and no Parquet file\. Write it as a table first"),
+    ],
+)
+def test_a_text_with_another_ending_is_named_with_what_to_do(
+    name: str, content: str, advice: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(TailorbirdError, match=advice):
+        draft_mapping([str(tmp_path / name)], "shop")
 
 
 @pytest.mark.parametrize("name", ["tuotteet.txt", "tuotteet.TSV", "tuotteet.tab", "tuotteet.txt.gz"])

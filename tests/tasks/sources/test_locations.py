@@ -50,6 +50,9 @@ def test_a_place_from_where_one_stands_is_named_as_from_the_root(
     (tmp_path / "a.jsonl").touch()
     monkeypatch.chdir(tmp_path)
     assert find(["a.jsonl"], LINES) == find(["."], LINES) == find(["*.jsonl"], LINES) == [f"{tmp_path}/a.jsonl"]
+    assert locations.absolute("export/*.gz") == f"{tmp_path}/export/*.gz"
+    assert locations.absolute("~/a") == str(Path.home() / "a")
+    assert locations.absolute("s3://shop/a b/*.gz") == "s3://shop/a b/*.gz"
 
 
 def test_a_folder_whose_name_looks_like_a_pattern_is_taken_by_its_name(tmp_path: Path) -> None:
@@ -133,10 +136,3 @@ def test_a_file_of_this_machine_is_used_where_it_is(tmp_path: Path) -> None:
     assert not (tmp_path / "var").exists()
     with pytest.raises(TailorbirdError, match="There is no file"), fetched(str(tmp_path / "b.csv"), tmp_path):
         pass
-
-
-def test_every_place_is_named_the_same_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert locations.absolute("export/*.gz") == f"{tmp_path}/export/*.gz"
-    assert locations.absolute("~/a") == str(Path.home() / "a")
-    assert locations.absolute("s3://shop/a b/*.gz") == "s3://shop/a b/*.gz"

@@ -104,7 +104,7 @@ def outcomes(installation: Installation) -> list[str | None]:
 
 
 @pytest.mark.parametrize("kind", STEPS)
-def test_lines_that_do_not_fit_the_header_wait_and_the_others_come_in(
+def test_lines_that_do_not_fit_the_header_wait_for_a_corrected_file_and_the_others_come_in(
     installation: Installation, ingest: Ingest, kind: str
 ) -> None:
     entry = ingest(kind, lines_of(kind))
@@ -119,6 +119,9 @@ def test_lines_that_do_not_fit_the_header_wait_and_the_others_come_in(
     with installation.engine.connect() as connection:
         table = items if kind == "items" else users
         assert len(connection.execute(select(table)).all()) == 20, "nobody is known by a line that does not fit"
+    right = {"orders": order(50), "items": "s77,Mate", "users": "K4711,Bonn"}[kind]
+    ingest(kind, [right if line == BAD[kind][0] else line for line in lines_of(kind)])
+    assert outcomes(installation) == ["resolved", None]
 
 
 def test_no_value_of_such_a_line_is_kept(installation: Installation, ingest: Ingest) -> None:
@@ -139,14 +142,6 @@ def test_lines_of_one_shape_all_wait_and_the_same_line_waits_once(installation: 
     other = ingest("orders", [HEADS["orders"], *(order(n) for n in range(30, 50)), "", CUT])
     assert (other["read"], other["accepted"], other["quarantined"], other["duplicate"]) == (21, 20, 0, 1)
     assert len(waiting(installation)) == 4
-
-
-@pytest.mark.parametrize("kind", STEPS)
-def test_the_corrected_file_resolves_the_lines(installation: Installation, ingest: Ingest, kind: str) -> None:
-    ingest(kind, lines_of(kind))
-    right = {"orders": order(50), "items": "s77,Mate", "users": "K4711,Bonn"}[kind]
-    ingest(kind, [right if line == BAD[kind][0] else line for line in lines_of(kind)])
-    assert outcomes(installation) == ["resolved", None]
 
 
 def test_a_line_waits_again_after_the_corrected_file_is_undone(installation: Installation, ingest: Ingest) -> None:

@@ -1,3 +1,4 @@
+import gzip
 from decimal import Decimal
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.errors import TailorbirdError
-from tasks.sources import table_files
+from tasks.sources import line_reader, table_files
 
 ROWS = pa.table({"a": range(1000), "b": [f"row {number}" for number in range(1000)]})
 
@@ -72,14 +73,6 @@ def test_the_digest_is_the_contents_and_not_the_names(path: Path) -> None:
     assert table_files.digest(copy) != table_files.digest(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"PAR1 and nothing more", b"no parquet at all"])
-def test_a_file_that_is_no_parquet_is_reported_in_a_sentence(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "broken.parquet"
-    path.write_bytes(content)
-    with pytest.raises(TailorbirdError, match=r"broken.parquet cannot be read: .*Nothing was stored"):
-        table_files.column_kinds(path)
-
-
 def test_a_column_that_is_not_there_comes_as_nulls(path: Path) -> None:
     [(rows, numbers, misfits)] = table_files.chunks(path, ["b", "c", "a"])
     assert (numbers.tolist(), misfits) == (list(range(1000)), [])
@@ -87,15 +80,12 @@ def test_a_column_that_is_not_there_comes_as_nulls(path: Path) -> None:
     assert rows["c"].null_count == 1000
 
 
-def test_a_parquet_file_with_text_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+def test_a_parquet_file_with_text_that_is_no_utf8_or_damaged_in_the_middle_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bytes.parquet"
     broken = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers())
     pq.write_table(pa.table({"a": broken}), path)
     with pytest.raises(TailorbirdError, match=r"bytes.parquet cannot be read: column 1: a value is not UTF-8"):
         list(table_files.chunks(path, ["a"]))
-
-
-def test_a_parquet_file_that_is_damaged_in_the_middle_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "damaged.parquet"
     pq.write_table(ROWS, path, compression="zstd")
     content = bytearray(path.read_bytes())
@@ -103,3 +93,49 @@ def test_a_parquet_file_that_is_damaged_in_the_middle_is_refused(tmp_path: Path)
     path.write_bytes(content)
     with pytest.raises(TailorbirdError, match=r"damaged.parquet cannot be read"):
         list(table_files.chunks(path, ["a", "b"]))
+
+
+@pytest.mark.parametrize("name", ["calls.jsonl", "calls.jsonl.gz"])
+@pytest.mark.parametrize("size", [1, 7, 64, 10_000])
+def test_every_line_has_its_number_and_its_place_whatever_the_size_of_the_chunks(
+    tmp_path: Path, name: str, size: int
+) -> None:
+    texts = [b"{}", b"", b'{"a": 1}\r', b"\xff\x00", b"x" * 50, b"no end"]
+    content = b"\n".join(texts)
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    table = pa.concat_tables(line_reader.chunks(path, size))
+    assert table["text"].to_pylist() == texts
+    assert table["row_number"].to_pylist() == list(range(len(texts)))
+    assert all(content[at:].startswith(text) for at, text in zip(table["offset"].to_pylist(), texts, strict=True))
+
+
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line_reader, "LONGEST", 3 * 2**20)
+    path = tmp_path / "calls.json"
+    path.write_bytes(b"[" + b'{"type": "track"},' * 300_000 + b"]")
+    with pytest.raises(TailorbirdError, match=r"a line of more than 3 MiB\. One call a line is expected"):
+        list(line_reader.chunks(path, 2**20))
+
+
+def test_a_packed_file_that_ends_early_and_an_empty_one_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"type": "track"}\n' * 1000)[:-20])
+    with pytest.raises(TailorbirdError, match="cannot be read to its end"):
+        list(line_reader.chunks(path))
+    path = tmp_path / "calls.jsonl"
+    path.touch()
+    with pytest.raises(TailorbirdError, match="is empty"):
+        list(line_reader.chunks(path))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_chunks_state_how_much_of_the_stored_file_was_read(tmp_path: Path, name: str) -> None:
+    path, content = tmp_path / name, b"".join(b'{"number": %d}\n' % number for number in range(200_000))
+    path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    read = [int(rows.schema.metadata[line_reader.READ]) for rows in line_reader.chunks(path, 100_000)]
+    assert len(read) > 10
+    assert read == sorted(read)
+    assert 0 < read[0] < read[-1] == path.stat().st_size

@@ -9,15 +9,20 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from infra.registry.client import Registry
 from models.datasets.dataset import Dataset
 from models.recommenders.protocols import Epoch
 from models.recommenders.sequence.model import SequenceModel
 from models.recommenders.sequence.network_settings import Config
+from tasks.datasets.load_dataset import open_dataset
 from tasks.training.fit_by_epochs import Checkpoints, EpochLog, fit_by_epochs
+from tasks.training.train_model import _train
 from tests.models.conftest import CUT, CUTS, make_shop
 from tests.models.trainable import NEEDS_TORCH
+from tests.tasks.stopped_steps import KilledError
 
 OUTAGE = OperationalError("", {}, Exception("connection refused"))
+SETTINGS = {"dimensions": 8, "blocks": 1, "epochs": 3, "patience": 9}
 
 
 @dataclass
@@ -82,7 +87,7 @@ def test_a_model_that_learns_by_epochs_is_the_one_of_a_plain_fit(tmp_path: Path)
     assert sorted(run.steps) == [1, 2]
 
 
-def test_the_last_checkpoint_of_each_fit_is_read(tmp_path: Path) -> None:
+def test_the_last_whole_checkpoint_of_each_fit_is_read_by_its_owner_alone(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, "key")
     assert checkpoints.read("one") is None
     for fit, content in (("one", b"1"), ("two", b"2"), ("one", b"3")):
@@ -90,18 +95,9 @@ def test_the_last_checkpoint_of_each_fit_is_read(tmp_path: Path) -> None:
     again = Checkpoints(tmp_path, "key")
     assert (again.read("one"), again.read("two")) == (b"3", b"2")
     assert Checkpoints(tmp_path, "other").read("one") is None
-
-
-def test_a_checkpoint_that_a_kill_cut_short_is_never_read(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path, "key")
-    checkpoints.write("one", b"whole")
-    (tmp_path / "checkpoints" / "key" / ".one.77").write_bytes(b"wh")
-    assert checkpoints.read("one") == b"whole"
-
-
-def test_only_the_owner_can_read_them(tmp_path: Path) -> None:
-    Checkpoints(tmp_path, "key").write("one", b"1")
     folder = tmp_path / "checkpoints" / "key"
+    (folder / ".one.77").write_bytes(b"wh")  # as a kill leaves it
+    assert checkpoints.read("one") == b"3"
     assert [path.stat().st_mode & 0o077 for path in (folder, folder / "one")] == [0, 0]
 
 
@@ -118,3 +114,37 @@ def test_only_the_latest_of_trainings_that_nobody_went_on_with_are_kept(tmp_path
         os.utime(tmp_path / "checkpoints" / f"key{at}", (at, at))
     assert Checkpoints(tmp_path, "key0").read("one") is None
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["key2", "key3", "key4", "key5"]
+
+
+class DiesAtTheSecondEpoch(Registry):
+    """MLflow, in a process that is killed when it logs the second epoch."""
+
+    def log_steps(self, run_id: str, steps: Mapping[int, Mapping[str, float]]) -> None:
+        if 2 in steps:
+            raise KilledError
+        super().log_steps(run_id, steps)
+
+
+@NEEDS_TORCH
+def test_a_killed_training_goes_on_and_logs_its_whole_curve(stage: Any, mlflow_store: str) -> None:
+    registry, dataset = Registry(mlflow_store), open_dataset(stage.manifest["version"])
+    run_id = registry.start_run("sequence", "key", {}, {})
+    with pytest.raises(KilledError):
+        _train(DiesAtTheSecondEpoch(mlflow_store), run_id, dataset, "sequence", SETTINGS, 7)
+    folder = stage.here.settings.var / "checkpoints"
+    assert len(list(folder.glob("*/*"))) == 1
+    resumed = registry.start_run("sequence", "key", {}, {})
+    _train(registry, resumed, dataset, "sequence", SETTINGS, 7)
+    assert list(folder.iterdir()) == []
+    curves = {name: steps for name, steps in epochs_of(registry, resumed).items() if name.endswith("_loss")}
+    assert [sorted(steps) for steps in curves.values()] == [[1, 2, 3]] * 2
+
+
+def epochs_of(registry: Registry, run_id: str) -> dict[str, dict[int, float]]:
+    """Return the figures of the epochs by name and step."""
+    client, names = registry._client, registry._client.get_run(run_id).data.metrics
+    return {
+        name: {one.step: one.value for one in client.get_metric_history(run_id, name)}
+        for name in names
+        if name.startswith("epochs/")
+    }

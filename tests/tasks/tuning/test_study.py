@@ -40,6 +40,15 @@ def step(study: Study, budget: Budget) -> str | dict[str, Any]:
         return params
 
 
+def tell(study: Study, budget: Budget, reached: float, **excess: float) -> None:
+    """Try the next setting with this result, at costs so far above their limits."""
+    with study.next_assignment(budget) as assignment:
+        assert isinstance(assignment, Assignment)
+        for name, amount in excess.items():
+            assignment.trial.set_constraint(name, amount)
+        study.optuna.tell(assignment.trial, reached)
+
+
 def drop(study: Study, budget: Budget) -> dict[str, Any]:
     """Begin to try a setting and vanish, as a worker that is killed: its lock is gone, its trial is not."""
     with study.next_assignment(budget) as assignment:
@@ -77,13 +86,6 @@ def test_a_search_begins_with_the_defaults_and_ends_after_so_many_trials(install
     assert study.note().endswith(f"(trial {best.number} of 5)")
     assert step(study, Budget(trials=5)) == DONE
     assert isinstance(step(study, Budget(trials=6)), dict)
-
-
-def test_the_same_seed_finds_the_same(installation: Installation) -> None:
-    budget = Budget(trials=15)
-    one, again = (all_of(opened(installation, fresh=True), budget) for _ in range(2))
-    assert one == again
-    assert all_of(opened(installation, SearchPlan(seed=8)), budget) != one
 
 
 def test_a_search_that_was_interrupted_finds_what_it_would_have_found(installation: Installation) -> None:
@@ -152,20 +154,15 @@ def test_while_others_try_the_last_settings_a_worker_waits(installation: Install
 
 def test_a_search_without_a_better_setting_for_long_ends(installation: Installation) -> None:
     study, budget = opened(installation), Budget(trials=100, patience=4)
-    for _ in range(5):
-        with study.next_assignment(budget) as assignment:
-            assert isinstance(assignment, Assignment)
-            study.optuna.tell(assignment.trial, -float(assignment.trial.number))
+    for number in range(5):
+        tell(study, budget, -float(number))
     assert step(study, budget) == DONE
 
 
 def test_a_setting_that_costs_too_much_is_no_better_one(installation: Installation) -> None:
     study, budget = opened(installation), Budget(trials=100, patience=3)
     for excess, reached in ((1, 9.0), (-1, 0.1), (-1, 0.2), (-1, 0.3), (-1, 0.4)):
-        with study.next_assignment(budget) as assignment:
-            assert isinstance(assignment, Assignment)
-            assignment.trial.set_constraint("memory_mb", excess)
-            study.optuna.tell(assignment.trial, reached)
+        tell(study, budget, reached, memory_mb=excess)
     assert isinstance(step(study, budget), dict)
 
 
@@ -185,10 +182,7 @@ def test_a_search_in_which_everything_fails_gives_up_and_names_the_reason(instal
 def test_a_setting_that_costs_more_than_it_may_is_not_the_best(installation: Installation) -> None:
     study, budget = opened(installation, SearchPlan(limits=TrialLimits(fit_seconds=1))), Budget(trials=2)
     for excess, reached in ((0.5, 0.9), (-0.5, 0.3)):
-        with study.next_assignment(budget) as assignment:
-            assert isinstance(assignment, Assignment)
-            assignment.trial.set_constraint("fit_seconds", excess)
-            study.optuna.tell(assignment.trial, reached)
+        tell(study, budget, reached, fit_seconds=excess)
     assert study.best().value == 0.3
 
 
@@ -207,16 +201,6 @@ def asked(method: Method, tried: int, seed: int = 7) -> dict[str, Any]:
     study = optuna.create_study(sampler=sampler(SearchPlan(method, seed=seed), tried))
     params: dict[str, Any] = study.ask(distributions(RANGES)).params
     return params
-
-
-def test_each_setting_is_asked_for_as_the_space_defines_it() -> None:
-    trial = optuna.create_study().ask(distributions(RANGES))
-    assert trial.params.keys() == RANGES.keys()
-    assert trial.distributions == {
-        "rate": optuna.distributions.FloatDistribution(0.1, 10, log=True),
-        "depth": optuna.distributions.IntDistribution(2, 4),
-        "loss": optuna.distributions.CategoricalDistribution(("a", "b")),
-    }
 
 
 @pytest.mark.parametrize("method", ["tpe", "random"])

@@ -1,10 +1,12 @@
 """A worker with a real study and real processes, and an MLflow that is away now and then."""
 
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ from mlflow.exceptions import MlflowException
 from infra.registry.client import Registry
 from models import catalog
 from models.datasets.dataset import Dataset
+from models.datasets.training_data import T
 from models.tuning.folds import FoldData, artifact_mb, search_folds
 from models.tuning.study_config import Budget, SearchPlan, TrialLimits
 from tasks.datasets.load_dataset import open_dataset
-from tasks.tuning import worker
+from tasks.tuning import trial_child, worker
 from tasks.tuning.mlflow_record import Outcome, Record
 from tasks.tuning.study import Study
 from tasks.tuning.worker import (
@@ -43,6 +46,11 @@ class Away(Record):
         return f"run {len(self.calls) // 2}"
 
 
+@pytest.fixture(autouse=True)
+def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_RETRY", 0.01)
+
+
 def hired(stage: Any, plan: SearchPlan, budget: Budget) -> Worker:
     space = {"factors": catalog.model_type("als").space["factors"]}
     study = Study.open(stage.here, "als on v", plan, space, [{"factors": 32}])
@@ -58,17 +66,13 @@ def hired(stage: Any, plan: SearchPlan, budget: Budget) -> Worker:
     )
 
 
-def test_measurements_are_kept_while_mlflow_is_away(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_RETRY", 0.01)
+def test_measurements_are_kept_while_mlflow_is_away(stage: Any) -> None:
     one = hired(stage, SearchPlan(folds=1), Budget(trials=3))
     one.run(1)
     assert [trial.user_attrs["run_id"] for trial in one.study.tried()] == ["run 1", "run 2", "run 3"]
 
 
-def test_a_search_whose_time_is_over_gives_its_trial_back_even_while_mlflow_is_away(
-    stage: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker, "_RETRY", 0.01)
+def test_a_search_whose_time_is_over_gives_its_trial_back_even_while_mlflow_is_away(stage: Any) -> None:
     one = hired(stage, SearchPlan(folds=1), Budget(trials=3, minutes=1))
     began = time.monotonic()
     replace(one, stop=StopCondition(0.6)).run(1)
@@ -78,10 +82,7 @@ def test_a_search_whose_time_is_over_gives_its_trial_back_even_while_mlflow_is_a
     assert one.study.tried()[0].params == {"factors": 32}
 
 
-def test_every_setting_is_measured_for_both_if_coverage_is_asked_for(
-    stage: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker, "_RETRY", 0.01)
+def test_every_setting_is_measured_for_both_if_coverage_is_asked_for(stage: Any) -> None:
     one = hired(stage, SearchPlan(folds=2, coverage=True), Budget(trials=3))
     one.run(1)
     assert [len(trial.values) for trial in one.study.measured()] == [2, 2, 2]
@@ -89,8 +90,7 @@ def test_every_setting_is_measured_for_both_if_coverage_is_asked_for(
     assert one.study.best().values[0] >= 0.99 * accurate
 
 
-def test_mlflow_is_not_waited_for_beyond_the_time_of_a_search(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_RETRY", 0.01)
+def test_mlflow_is_not_waited_for_beyond_the_time_of_a_search(stage: Any) -> None:
     one = hired(stage, SearchPlan(folds=1), Budget(trials=1, minutes=1))
     stop = StopCondition(3600)
 
@@ -170,7 +170,9 @@ def test_when_the_search_ends_the_process_ends(stage: Any) -> None:
         assert trial._child is None
 
 
-def test_a_process_that_is_killed_is_a_failure_and_the_next_setting_gets_another(stage: Any) -> None:
+def test_a_process_that_is_killed_is_a_failure_of_the_present_setting_alone(
+    stage: Any,
+) -> None:
     with process(stage) as trial:
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(trial.measure, trial_settings(iterations=100_000_000))
@@ -181,11 +183,6 @@ def test_a_process_that_is_killed_is_a_failure_and_the_next_setting_gets_another
             with pytest.raises(SettingFailedError, match=r"signal 9 \(out of memory, or killed"):
                 waiting.result()
         assert trial.measure(trial_settings(factors=8))["ndcg_at_10"] > 0
-
-
-def test_a_process_that_is_killed_between_two_settings_is_not_the_next_ones_fault(stage: Any) -> None:
-    with process(stage) as trial:
-        trial.measure(trial_settings(factors=8))
         assert trial._child is not None
         trial._child.kill()
         trial._child.wait()
@@ -200,3 +197,29 @@ def test_folders_that_are_called_as_ours_are_do_not_matter(
     monkeypatch.chdir(tmp_path)
     with process(stage) as trial:
         assert trial.measure(trial_settings(factors=8))["ndcg_at_10"] > 0
+
+
+@dataclass(frozen=True, eq=False)
+class RecordingDataset(Dataset):
+    """Says when something is worked out that several fits need."""
+
+    answers: StringIO = field(kw_only=True)
+
+    def once(self, key: Hashable, work: Callable[[], T], keep: bool = True) -> T:
+        """As ever."""
+
+        def messages() -> T:
+            self.answers.write('"work"\n')
+            return work()
+
+        return super().once(key, messages, keep)
+
+
+def test_work_that_all_settings_share_is_done_before_a_fit_is_timed(stage: Any) -> None:
+    answers, opened = StringIO(), open_dataset(stage.manifest["version"])
+    given = {one.name: getattr(opened, one.name) for one in fields(Dataset) if one.init}
+    request = {"kind": "two_stage", "settings": {}, "seed": 7, "folds": 1, "fold": 0, "warm": True}
+    trial_child._measure(RecordingDataset(**given, answers=answers), {}, request, answers)
+    messages = [json.loads(line) for line in answers.getvalue().splitlines()]
+    assert messages[0] == "work"
+    assert messages[-2:] == [trial_child.FITTING, trial_child.FITTED]

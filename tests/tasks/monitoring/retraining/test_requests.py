@@ -103,7 +103,7 @@ def test_of_two_who_claim_at_once_one_works(engine: Engine) -> None:
         assert finish(own, requests.DONE, ReviewOutcome.CHAMPION_KEPT)
 
 
-def test_a_claim_counts_up_the_fence_and_names_the_run(engine: Engine) -> None:
+def test_a_claim_counts_up_the_fence_names_the_run_and_is_the_only_one(engine: Engine) -> None:
     own = claim(engine, new_request(engine), "run-1")
     assert own is not None
     assert (own.request.fence, own.request.status, own.request.flow_run) == (1, "running", "run-1")
@@ -111,6 +111,9 @@ def test_a_claim_counts_up_the_fence_and_names_the_run(engine: Engine) -> None:
     assert own.request.leased_until is not None
     assert timedelta(seconds=100) < own.request.leased_until - datetime.now(UTC) < timedelta(seconds=140)
     assert claim(engine, own.request.request_id, "run-2") is None
+    for status in ("done", "failed"):
+        finish(own, status, "over")
+        assert claim(engine, own.request.request_id, None) is None
 
 
 def test_a_run_that_was_silent_loses_the_request_and_writes_nothing_more(engine: Engine) -> None:
@@ -134,14 +137,6 @@ def test_a_run_that_was_silent_loses_the_request_and_writes_nothing_more(engine:
     result = state(engine, request_id)
     assert (result.status, result.outcome, result.leased_until) == ("done", "waits", None)
     assert result.steps == {"features": "http://a", "train": "http://b"}
-
-
-@pytest.mark.parametrize("status", ["done", "failed"])
-def test_a_request_that_is_over_is_not_claimed_again(engine: Engine, status: str) -> None:
-    own = claim(engine, new_request(engine), None)
-    assert own is not None
-    finish(own, status, "over")
-    assert claim(engine, own.request.request_id, None) is None
 
 
 def test_the_lease_is_renewed_while_the_work_goes_on_and_no_longer(engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""How a refund finds its purchase, in events of two users on two items within a few seconds of one day."""
+"""Which purchases count: what refunds take back, and what one request with the key of a page cannot add."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from models.columns import PURCHASE, REFUND, WHOLE_ORDER
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.lake import event_query
 from tasks.lake.event_engine import event_engine
-from tasks.lake.event_query import Refunds, define_events, match_refunds
+from tasks.lake.event_query import Refunds, Waiting, define_events, match_refunds, waiting_since
 from tasks.lake.reference_data import ReferenceData, read_reference_data
 
 START = datetime(2024, 6, 1, tzinfo=UTC)
@@ -33,6 +33,10 @@ SCHEMA = pa.schema(
         **dict.fromkeys(("occurred_at", "received_at"), pa.timestamp("us", tz="UTC")),
     }
 )
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+TEXTS = ("event_id", "user_key", "item_id", "event_type", "session_id", "source", "authority")
+TIMES = pa.timestamp("us", tz="UTC")
+PAGE_SCHEMA = pa.schema([*((name, pa.string()) for name in TEXTS), ("occurred_at", TIMES), ("received_at", TIMES)])
 
 
 class Event(NamedTuple):
@@ -103,28 +107,17 @@ def matched(
     return result, states
 
 
-def remaining(folder: Path, *events: Event, refund_order: bool = False) -> list[float]:
+def remaining(folder: Path, *events: Event) -> list[float]:
     """Return the final share of each purchase, in order of the events."""
     listed = {f"{n:03}": event for n, event in enumerate(events)}
-    _, states = matched(folder, listed, refund_order)
+    _, states = matched(folder, listed)
     purchases = [name for name, event in listed.items() if event.kind == PURCHASE]
     return [states[name][-1][-1] if name in states else 1.0 for name in purchases]
 
 
-TWO = bought(1, 1), bought(2, 1), refunded(3, 1)
 DAY = bought(1, 1, "monday", user="bob"), bought(1, 1, "monday", user="cleo"), bought(1, 1, "sunday")
 BY_EXAMPLE = {
-    "of the order that it names": ((bought(1, 1, "a"), bought(2, 1, "b"), refunded(3, 1, "a")), [0, 1]),
-    "of a whole order": (
-        (
-            *(bought(1, 5, "a"), bought(1, 2, "a", "pot"), bought(2, 1, "b")),
-            refunded(3, None, "a", WHOLE_ORDER),
-        ),
-        [0, 0, 1],
-    ),
-    "the latest": (TWO, [1, 0]),
-    "the latest that stands": ((*TWO, refunded(4, 1)), [0, 0]),
-    "without the order that it names": ((bought(1, 1, "a"), bought(2, 1, "b"), refunded(3, 1, "lost")), [1, 0]),
+    "the latest": ((bought(1, 1), bought(2, 1), refunded(3, 1)), [1, 0]),
     "of no other item, user or later purchase": (
         (bought(1, 1, item="pot"), bought(1, 1, user="bob"), bought(9, 1), refunded(5, 1)),
         [1, 1, 1],
@@ -132,26 +125,12 @@ BY_EXAMPLE = {
     "an order that others share is none": ((*DAY, refunded(5, 1, "monday")), [1, 1, 0]),
     "an order that others share is the own one": ((*DAY, refunded(5, 1, "monday", user="bob")), [0, 1, 1]),
     "by any user": ((bought(1, 1, "a"), refunded(5, 1, "a", user="the till")), [0]),
-    "of fewer pieces": ((bought(1, 5), bought(2, 4), refunded(3, 1)), [1, 0.75]),
-    "of more pieces": ((bought(1, 5), bought(2, 4), refunded(3, 5)), [0.8, 0]),
-    "of unknown pieces": ((bought(1, 5), bought(2, 4), refunded(3)), [1, 0]),
 }
 
 
 @pytest.mark.parametrize(("events", "shares"), BY_EXAMPLE.values(), ids=BY_EXAMPLE)
 def test_a_refund_takes_back_the_purchase(tmp_path: Path, events: tuple[Event, ...], shares: list[float]) -> None:
     assert remaining(tmp_path, *events) == shares
-
-
-def test_a_refund_that_names_an_unknown_order_takes_back_nothing_if_refunds_name_the_orders_of_sales(
-    tmp_path: Path,
-) -> None:
-    two = bought(1, 1, "a"), bought(2, 1, "b")
-    assert remaining(tmp_path, *two, refunded(3, 1, "lost"), refund_order=True) == [1, 1]
-    assert remaining(tmp_path, *two, refunded(3, 1, "a"), refunded(4, 1, "a"), refund_order=True) == [0, 1]
-    assert remaining(tmp_path, *two, refunded(3, 1), refund_order=True) == [1, 0]
-    events = dict(zip("abc", (*two, refunded(3, 1, "lost")), strict=True))
-    assert matched(tmp_path, events, refund_order=True)[0] == Refunds(0, 1)
 
 
 def test_a_page_takes_back_only_what_the_same_visitor_stated_by_a_page(tmp_path: Path) -> None:
@@ -178,23 +157,6 @@ def test_a_server_takes_back_the_order_of_a_page_that_no_server_states(tmp_path:
     assert remaining(tmp_path, bought(1, 1, "a"), refunded(3, 1, "a", **signed)) == [0]
     evil = {"user": "evil", "authority": "page"}
     assert remaining(tmp_path, bought(1, 1, "a"), bought(2, 1, "r-7", **evil), refunded(3, 1, "r-7")) == [0, 1]
-
-
-def test_a_purchase_without_a_quantity_counts_from_when_it_is_known(tmp_path: Path) -> None:
-    events = {"p": bought(1, 2), "r": refunded(2, 1), "q": bought(5)}
-    assert matched(tmp_path, events)[1]["p"] == [(1, 2, 1.0), (2, 5, 0.5), (5, None, 0.0)]
-
-
-def test_a_purchase_stands_until_its_refund_is_known(tmp_path: Path) -> None:
-    events = {"p": bought(1, 4), "r": refunded(10, 1, late=20), "s": refunded(40, 3)}
-    assert matched(tmp_path, events)[1] == {"p": [(1, 30, 1.0), (30, 40, 0.75), (40, None, 0.0)]}
-
-
-def test_a_purchase_that_comes_late_moves_the_match_from_then_on_only(tmp_path: Path) -> None:
-    events = {"early": bought(1, 1), "late": bought(5, 1, late=50), "refund": refunded(10, 1)}
-    states = matched(tmp_path, events)[1]
-    assert states["early"] == [(1, 10, 1.0), (10, 55, 0.0), (55, None, 1.0)]
-    assert states["late"] == [(55, None, 0.0)]
 
 
 def test_refunds_are_counted_by_whether_they_found_a_purchase(tmp_path: Path) -> None:
@@ -320,3 +282,113 @@ def test_at_every_moment_a_purchase_counts_as_the_events_known_by_then_state(
         for name, share in by_hand(known, refund_order).items():
             then = [s for since, until, s in states.get(name, [(0, None, 1.0)]) if since < moment <= (until or moment)]
             assert then == [pytest.approx(share)], (name, moment)
+
+
+def purchase(user: str, item: str = "cup", authority: str | None = "page", **stated: Any) -> dict[str, Any]:
+    at = stated.get("received_at", NOW)
+    usual = {"event_id": f"{user} {item} {at} {authority}", "user_key": user, "item_id": item, "event_type": "purchase"}
+    order = {"session_id": f"order of {user}", "source": "web", "authority": authority}
+    return usual | order | {"occurred_at": at, "received_at": at} | stated
+
+
+def counted(folder: Path, rows: list[dict[str, Any]], *, claims: bool = True) -> tuple[set[str], list[Waiting]]:
+    """Return the users whose purchases count, and what waits."""
+    file = str(folder / "events.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, PAGE_SCHEMA), file)
+    with duckdb.connect() as connection:
+        define_events(connection, [file], claims=claims)
+        with connection.cursor() as other:  # as builds of data sets read them
+            events = other.sql("SELECT user_key FROM lake_events($files)", params={"files": [file]}).fetchall()
+        return {user for (user,) in events}, waiting_since(connection, NOW - timedelta(days=1))
+
+
+def regular(number: int, item: str = "cup") -> list[dict[str, Any]]:
+    """Buyers by a file, spread over the weeks before."""
+    days = (NOW - timedelta(days=1 + place % 27) for place in range(number))
+    return [purchase(f"regular {place}", item, None, received_at=day) for place, day in enumerate(days)]
+
+
+def fresh(number: int, **stated: Any) -> list[dict[str, Any]]:
+    """Visitors of a page whom nobody has seen before, a second after another."""
+    return [purchase(f"fresh {n}", received_at=NOW + timedelta(seconds=n), **stated) for n in range(number)]
+
+
+@pytest.mark.parametrize(("buyers", "allowed"), [(0, 3), (40, 3), (100, 5), (400, 20)])
+@pytest.mark.parametrize("authority", ["page", "claim"])
+def test_fresh_visitors_of_a_page_add_a_twentieth_of_the_buyers_within_an_hour_and_three_at_least(
+    tmp_path: Path, buyers: int, allowed: int, authority: str
+) -> None:
+    users, waiting = counted(tmp_path, [*regular(buyers), *fresh(1_500, authority=authority)])
+    assert len(users) == buyers + allowed
+    assert waiting == [Waiting("cup", "web", 1_500 - allowed)]
+
+
+def test_an_hour_is_any_hour_and_not_one_of_the_clock(tmp_path: Path) -> None:
+    late = NOW.replace(minute=58)
+    rows = [purchase(f"fresh {n}", received_at=late + timedelta(seconds=10 * n)) for n in range(24)]
+    assert len(counted(tmp_path, rows)[0]) == 3
+    slow = [purchase(f"fresh {n}", received_at=late + timedelta(minutes=21 * n)) for n in range(24)]
+    assert len(counted(tmp_path, slow)[0]) == 24
+
+
+def test_a_purchase_that_a_server_or_a_file_states_too_counts_there_alone(tmp_path: Path) -> None:
+    rows = fresh(50)
+    for authority in (None, "server", "signed"):
+        orders = [{"session_id": row["session_id"], "event_id": row["session_id"]} for row in rows]
+        stated = [purchase(f"buyer {n}", "cup", authority, **order) for n, order in enumerate(orders)]
+        assert counted(tmp_path, rows + stated) == ({row["user_key"] for row in stated}, [])
+    other = [row | {"item_id": "pan", "user_key": "till", "authority": None, "event_id": "o"} for row in rows]
+    assert len(counted(tmp_path, rows + other)[0]) == 1 + 3
+    claimed = [row | {"user_key": "evil", "authority": "claim", "event_id": "c"} for row in rows]
+    assert len(counted(tmp_path, rows + claimed)[0]) <= 4
+    one_order = [row | {"session_id": "o-1"} for row in rows]
+    known = purchase("till", "cup", "server", session_id="o-1")
+    assert counted(tmp_path, [*one_order, known]) == ({"till"}, [])
+    many = [row | {"session_id": "o-1", "event_id": f"copy of {row['event_id']}"} for row in fresh(200)]
+    later = [row | {"received_at": NOW + timedelta(hours=3)} for row in rows]  # copies are no buyers of the item
+    assert len(counted(tmp_path, [*many, *later, known])[0]) == 1 + 3
+
+
+def test_one_visitor_with_many_orders_makes_no_best_seller(tmp_path: Path) -> None:
+    rows = [row | {"user_key": "evil"} for row in fresh(400)]
+    users, waiting = counted(tmp_path, rows)
+    assert (users, waiting) == ({"evil"}, [Waiting("cup", "web", 397)])
+
+
+def test_claims_of_users_known_for_weeks_make_no_best_seller(tmp_path: Path) -> None:
+    seen = [row | {"event_type": "view", "received_at": NOW - timedelta(days=40)} for row in fresh(300)]
+    claims = fresh(300, authority="claim")
+    assert counted(tmp_path, [*regular(21), *seen, *claims])[1] == [Waiting("cup", "web", 297)]
+
+
+def test_claims_of_known_users_that_counted_are_buyers_of_later_hours(tmp_path: Path) -> None:
+    seen = [purchase(f"known {n}", authority="claim", received_at=NOW - timedelta(days=60)) for n in range(100)]
+    earlier = [row | {"received_at": NOW - timedelta(hours=2 * n + 2)} for n, row in enumerate(seen)]
+    earlier = [row | {"occurred_at": row["received_at"], "event_id": f"{n}"} for n, row in enumerate(earlier)]
+    users, waiting = counted(tmp_path, [*seen, *earlier, *fresh(20)])
+    assert (len(users), waiting) == (105, [Waiting("cup", "web", 15)])
+
+
+def test_visitors_known_for_weeks_and_purchases_of_servers_always_count(tmp_path: Path) -> None:
+    seen = [row | {"event_type": "view", "received_at": NOW - timedelta(days=40)} for row in fresh(20)]
+    assert len(counted(tmp_path, [*fresh(20), *seen])[0]) == 20
+    assert len(counted(tmp_path, fresh(20, authority="server"))[0]) == 20
+    assert len(counted(tmp_path, [row | {"item_id": row["user_key"]} for row in fresh(20)])[0]) == 20
+
+
+def test_a_time_that_the_page_states_hides_nothing(tmp_path: Path) -> None:
+    rows = [row | {"occurred_at": NOW - timedelta(hours=5 * n)} for n, row in enumerate(fresh(200))]
+    assert len(counted(tmp_path, rows)[0]) == 3
+
+
+def test_claims_can_be_left_out_and_lakes_of_earlier_versions_have_none(tmp_path: Path) -> None:
+    rows = [purchase("ann", authority="claim"), purchase("bob", authority="signed"), purchase("cid", authority=None)]
+    assert counted(tmp_path, rows)[0] == {"ann", "bob", "cid"}
+    assert counted(tmp_path, rows, claims=False)[0] == {"bob", "cid"}
+    file = str(tmp_path / "earlier.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, PAGE_SCHEMA).drop_columns(["authority"]), file)
+    for claims in (True, False):
+        with duckdb.connect() as connection:
+            define_events(connection, [file], claims=claims)
+            events = connection.sql("SELECT count(*) FROM lake_events($files)", params={"files": [file]}).fetchall()
+        assert events == [(3,)]

@@ -10,7 +10,7 @@ from infra.installation import Installation
 from infra.locks import LockHeldError, locked
 from models.errors import TailorbirdError
 from tasks.scoring import batch_state
-from tasks.scoring.roll_back import roll_back_lists
+from tasks.scoring.roll_back import roll_back_lists, roll_back_model
 from tests.published import published, shelf
 
 KEYS = ("ann", "bob", "cleo")
@@ -90,20 +90,16 @@ def test_a_batch_that_was_taken_back_once_is_not_gone_back_to(store: Engine) -> 
     assert back()["batch_id"] == first
 
 
-def test_lists_about_items_come_back_whole(store: Engine) -> None:
+def test_lists_about_items_come_back_whole_and_never_in_place_of_lists_of_users(store: Engine) -> None:
     first = show(store, "old", about="item", placement="similar-items")
     show(store, "new", about="item", placement="similar-items")
     with store.begin() as connection:
         connection.execute(update(users).values(consent=False))
     result = back("similar-items")
     assert (result["batch_id"], result["users"]) == (first, 3)
-
-
-def test_lists_of_users_never_come_back_as_lists_about_items(store: Engine) -> None:
-    first = show(store, "old")
-    show(store, "alike", about="item")
-    show(store, "new")
-    assert back()["batch_id"] == first
+    show(store, "of users", placement="similar-items")
+    show(store, "about items again", about="item", placement="similar-items")
+    assert back("similar-items")["batch_id"] == first
 
 
 def test_without_a_reason_lists_or_a_batch_before_nothing_changes(store: Engine) -> None:
@@ -123,3 +119,38 @@ def test_it_does_not_step_between_a_run_and_its_lists(store: Engine) -> None:
     show(store, "new")
     with locked(store, batch_state.lock_name("home")), pytest.raises(LockHeldError):
         back()
+
+
+@pytest.fixture
+def promoted_store(stage: Any, store: Engine) -> Engine:
+    """A shop whose second champion answers."""
+    stage.promote()
+    stage.promote("most_popular", 2)
+    return store
+
+
+def show_to(promoted_store: Engine, run: str, version: int, placement: str = "home") -> int:
+    people = ("ann", "bob") if run == "new" else ("ann",)
+    return published(
+        promoted_store, {person: [("i1", 1.0, "a")] for person in people}, shelf(run, placement, version, 1)
+    )
+
+
+def test_more_placements_than_connections_go_back_together(promoted_store: Engine) -> None:
+    names = [f"place-{n}" for n in range(20)]
+    before = {name: show_to(promoted_store, "old", 1, name) for name in names}
+    for name in names:
+        show_to(promoted_store, "new", 2, name)
+    entries = roll_back_model.fn("ann", "odd")
+    assert (entries["from"], entries["to"], entries["batches"], entries["next"]) == (2, 1, before, None)
+    assert entries["lists"] == {name: {"now": 1, "before": 2} for name in names}
+
+
+def test_lists_that_were_taken_back_stay_so(promoted_store: Engine) -> None:
+    first = show_to(promoted_store, "old", 1)
+    show_to(promoted_store, "odd", 1)
+    roll_back_lists.fn("home", "ann", "odd prices")
+    show_to(promoted_store, "new", 2)
+    assert roll_back_model.fn("ann", "odd too")["batches"] == {"home": first}
+    with promoted_store.connect() as connection:
+        assert batch_state.live_batch(connection, "home") == first
