@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from expectations.rules import not_in_set
 from infra.installation import Installation
+from models.gate.results import GateResult, Outcome
 from models.gate.thresholds import GateThresholds
 from models.monitoring.audit.report import Audit, run_audit
 from models.monitoring.drift.calibration.calibrate import Calibration
@@ -100,20 +101,19 @@ def test_the_review_report_shows_hostile_names_as_text(
     tmp_path: Path,
     opened: Callable[[str], Seen],
 ) -> None:
-    plot_groups([replace(GROUPS[0], trait=HOSTILE, value=HOSTILE)], HOSTILE, tmp_path / "groups.png")
+    group = replace(GROUPS[0], trait=HOSTILE, value=HOSTILE)
+    plot_groups([group], HOSTILE, tmp_path / "groups.png")
+    check = replace(CHECKS[0], name=HOSTILE, detail=HOSTILE + ENDINGS, outcome=Outcome.REFUSED)
+    kinds, gate = {**review.version.kinds, "r2": HOSTILE}, GateResult(False, (check,), (group,))
     hostile = replace(
         review,
-        checks=[replace(CHECKS[0], name=HOSTILE, detail=HOSTILE + ENDINGS)],
-        groups=[replace(GROUPS[0], trait=HOSTILE, value=HOSTILE)],
+        version=replace(review.version, kinds=kinds, gate=gate),
         examples=[replace(EXAMPLE, bought=["i1", HOSTILE])],
         titles={"i1": HOSTILE, "i3": HOSTILE + ENDINGS},
-        against=HOSTILE,
-        limits=[HOSTILE],
         settings={HOSTILE: HOSTILE},
         facts={HOSTILE: HOSTILE},
         libraries={HOSTILE: HOSTILE},
         links={HOSTILE: "http://127.0.0.1/"},
-        verdict=HOSTILE,
         material=HOSTILE,
     )
     assert_plain(opened(review_page.render(hostile)), 15)
