@@ -26,7 +26,7 @@ def at(day: int) -> float:
 
 
 @pytest.fixture
-def shop(installation: Installation, tmp_path: Path) -> Installation:
+def sales(installation: Installation, tmp_path: Path) -> Installation:
     """Cups and jugs sell before the tenth; then ann buys by phone too, and bob returns an order."""
     phone: dict[str, Any] = {"userId": None, "anonymousId": "phone"}
     calls = [
@@ -45,48 +45,48 @@ def shop(installation: Installation, tmp_path: Path) -> Installation:
     return installation
 
 
-def key(shop: Installation, name: str) -> str:
-    return pseudonym(name, shop.key)
+def key(sales: Installation, name: str) -> str:
+    return pseudonym(name, sales.key)
 
 
-def by_name(shop: Installation, result: Any) -> dict[str, dict[str, float]]:
+def by_name(sales: Installation, result: Any) -> dict[str, dict[str, float]]:
     rows = {row.pop(USER_KEY): row for row in result.to_pylist()}
-    return {name: rows[key(shop, name)] for name in ("ann", "bob", "cleo") if key(shop, name) in rows}
+    return {name: rows[key(sales, name)] for name in ("ann", "bob", "cleo") if key(sales, name) in rows}
 
 
-def test_purchases_by_any_device_count_and_those_that_were_taken_back_do_not(shop: Installation) -> None:
-    show_lists(shop, at(10), "pot", "tin")
-    result = by_name(shop, realised_accuracy(shop, at(10), at(18)))
+def test_purchases_by_any_device_count_and_those_that_were_taken_back_do_not(sales: Installation) -> None:
+    show_lists(sales, at(10), "pot", "tin")
+    result = by_name(sales, realised_accuracy(sales, at(10), at(18)))
     ann = {name: result["ann"][name] for name in ("targets", "hits", "control_hits")}
     assert ann == {"targets": 2, "hits": 1, "control_hits": 1}  # the control has room for cup and jug
     assert [result[name]["targets"] for name in ("bob", "cleo")] == [0, 0]
 
 
-def test_only_what_was_bought_after_the_list_came_counts(shop: Installation) -> None:
-    show_lists(shop, at(12), "pot", "pan")
-    result = by_name(shop, realised_accuracy(shop, at(1), at(18)))["ann"]
+def test_only_what_was_bought_after_the_list_came_counts(sales: Installation) -> None:
+    show_lists(sales, at(12), "pot", "pan")
+    result = by_name(sales, realised_accuracy(sales, at(1), at(18)))["ann"]
     assert (result["targets"], result["hits"]) == (2, 0)
 
 
-def test_each_purchase_is_held_against_the_list_of_its_time(shop: Installation) -> None:
-    show_lists(shop, at(10), "pot", "tin", "mug")
-    show_lists(shop, at(12), "cup", "pot", "jug", run="two")
-    result = by_name(shop, realised_accuracy(shop, at(10), at(18)))["ann"]
+def test_each_purchase_is_held_against_the_list_of_its_time(sales: Installation) -> None:
+    show_lists(sales, at(10), "pot", "tin", "mug")
+    show_lists(sales, at(12), "cup", "pot", "jug", run="two")
+    result = by_name(sales, realised_accuracy(sales, at(10), at(18)))["ann"]
     assert (result["targets"], result["hits"], result["hit"]) == (3, 2, 1)
 
 
-def test_a_user_who_withdrew_consent_is_left_out(shop: Installation) -> None:
-    show_lists(shop, at(10), "pot", "tin")
-    with shop.engine.begin() as connection:
-        connection.execute(update(users).where(users.c.user_key == key(shop, "ann")).values(consent=False))
-    assert by_name(shop, realised_accuracy(shop, at(10), at(18))).keys() == {"bob", "cleo"}
+def test_a_user_who_withdrew_consent_is_left_out(sales: Installation) -> None:
+    show_lists(sales, at(10), "pot", "tin")
+    with sales.engine.begin() as connection:
+        connection.execute(update(users).where(users.c.user_key == key(sales, "ann")).values(consent=False))
+    assert by_name(sales, realised_accuracy(sales, at(10), at(18))).keys() == {"bob", "cleo"}
 
 
-def test_accuracy_before_anything_was_shown_is_unknown(shop: Installation) -> None:
-    show_lists(shop, at(10), "pot", placement="basket")
-    assert realised_accuracy(shop, at(10), at(18)) is None
-    show_lists(shop, at(18), "pot")
-    assert realised_accuracy(shop, at(10), at(18)) is None
+def test_accuracy_before_anything_was_shown_is_unknown(sales: Installation) -> None:
+    show_lists(sales, at(10), "pot", placement="basket")
+    assert realised_accuracy(sales, at(10), at(18)) is None
+    show_lists(sales, at(18), "pot")
+    assert realised_accuracy(sales, at(10), at(18)) is None
 
 
 def test_without_any_event_nobody_bought_anything(installation: Installation) -> None:

@@ -120,10 +120,10 @@ def test_a_training_leads_to_its_prefect_run_and_to_the_data_sets_docs(
 def test_links_lead_where_people_open_the_pages_which_may_not_be_where_programs_reach_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    registry = Registry("http://ann:hunter2@mlflow:5000/")
-    assert registry.version_page(3) == "http://mlflow:5000/#/models/tailorbird/versions/3"
+    address = "http://ann:hunter2@mlflow:5000/"
+    assert Registry(address).version_page(3) == "http://mlflow:5000/#/models/tailorbird/versions/3"
     monkeypatch.setenv("TAILORBIRD_MLFLOW_PAGE", "https://mlflow.shop.example/")
-    assert registry.version_page(3) == "https://mlflow.shop.example/#/models/tailorbird/versions/3"
+    assert Registry(address).version_page(3) == "https://mlflow.shop.example/#/models/tailorbird/versions/3"
     monkeypatch.setenv("TAILORBIRD_PREFECT_PAGE", "https://prefect.shop.example/")
     monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "0b6e")
     current.cache_clear()

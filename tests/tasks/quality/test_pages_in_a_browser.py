@@ -101,12 +101,13 @@ def test_the_review_report_shows_hostile_names_as_text(
     tmp_path: Path,
     opened: Callable[[str], Seen],
 ) -> None:
-    plot_groups([replace(GROUPS[0], trait=HOSTILE, value=HOSTILE)], HOSTILE, tmp_path / "groups.png")
+    group = replace(GROUPS[0], trait=HOSTILE, value=HOSTILE)
+    plot_groups([group], HOSTILE, tmp_path / "groups.png")
     check = replace(CHECKS[0], name=HOSTILE, detail=HOSTILE + ENDINGS, outcome=Outcome.REFUSED)
-    gate = GateResult(False, (check,), (replace(GROUPS[0], trait=HOSTILE, value=HOSTILE),))
+    kinds, gate = {**review.version.kinds, "r2": HOSTILE}, GateResult(False, (check,), (group,))
     hostile = replace(
         review,
-        version=replace(review.version, gate=gate),
+        version=replace(review.version, kinds=kinds, gate=gate),
         examples=[replace(EXAMPLE, bought=["i1", HOSTILE])],
         titles={"i1": HOSTILE, "i3": HOSTILE + ENDINGS},
         settings={HOSTILE: HOSTILE},
