@@ -1,4 +1,4 @@
-"""Defines the expectations on batches of events, items, users and lists: contract, row rules and limits.
+"""Defines the expectations on batches of events, items and users: contract, row rules and limits.
 
 Times are epoch seconds, as in all expressions. Limits that users set in a mapping replace the defaults.
 """
@@ -15,7 +15,6 @@ from models.ingest.batch_limits import Bounds, Limits
 from models.ingest.currencies import CODES
 from models.ingest.source_config import MappingError
 from models.ingest.tabular.unreadable_cells import Kind
-from models.lists.ranked_lists import CHECKS
 
 _ACCEPTED: Final[dict[Kind, set[Kind]]] = {"number": {"number", "text", "untyped"}, "time": {"time", "text", "untyped"}}
 # Kinds that can be read as a number or a time. A text is parsed value by value, as in CSV.
@@ -160,18 +159,6 @@ USER_RULES: Final[tuple[RowRule, ...]] = (
     _LONG_ID,
     unreadable(columns.CONSENT_AT),
 )
-
-OVERLAP: Final = "mean_overlap"
-"""The mean share of a list's items that the previous batch had, over a sample of subjects."""
-
-
-LIST_RULES: Final = tuple(replace(outside(name, meaning, name, 0, 0), mostly=1.0) for name, meaning in CHECKS.items())
-"""No list may break them."""
-LIST_BOUNDS: Final[Mapping[str, Bounds]] = {
-    "lists": (1.0, None),
-    **dict.fromkeys(("subjects_without_list", "lists_too_many", "ragged_rows", "unstored"), (0.0, 0.0)),
-}
-"""Every subject has a list, rows are complete, and all checked lists are stored. Placements bound the overlap."""
 
 Dataset = Literal["events", "items", "users"]
 DATASETS: Final[tuple[Dataset, ...]] = ("events", "items", "users")

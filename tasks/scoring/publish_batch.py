@@ -285,7 +285,7 @@ def check_lists(
     `eligible` is the number of subjects that are to have a list, one each. `overlap` are the shares of lists that were
     on the previous lists, and the bounds of their mean.
     """
-    from expectations.batches import LIST_BOUNDS, LIST_RULES, OVERLAP
+    from expectations.lists import LIST_BOUNDS, LIST_RULES, OVERLAP
     from tasks.quality.suites import BatchExpectations, refusal, validate_batch
 
     stored = partitions.count(connection, batch_id)
