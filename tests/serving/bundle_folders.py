@@ -38,9 +38,9 @@ def write_bundle(folder: Path, kind: str = "als", seed: int = 1, change: Any = N
     )
 
 
-def promote(engine: Engine, folder: Path, digest: str, version: int, before: int = 0) -> None:
+def promote(engine: Engine, folder: Path, digest: str, version: int, before: int = 0, kind: str = "als") -> None:
     """Make a bundle the champion, as `decide` records it; `before` is the promotion that it replaces."""
-    row: dict[str, Any] = {"model_version": version, "kind": "als", "dataset_version": "v1", "metrics": {}}
+    row: dict[str, Any] = {"model_version": version, "kind": kind, "dataset_version": "v1", "metrics": {}}
     row |= {"actor": "ann", "reason": "better", "previous_promotion_id": before}
     with engine.begin() as connection:
         connection.execute(insert(promotions).values(row | {"bundle": str(folder), "digest": digest}))

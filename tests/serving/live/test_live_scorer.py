@@ -300,6 +300,8 @@ def test_parts_that_are_aligned_with_the_model_or_prepared_for_the_placement_are
     assert rules.prepared(model, now, "home", SHELVES["home"], 10, NO_FACTS).catalogue is known
     later = Catalogue.of(now.by_id, 0.0)
     assert rules.prepared(model, later, "home", SHELVES["home"], 20, NO_FACTS).catalogue is not known
+    rules.close()
+    rules = RuleCache()
     made = rules.prepared(model, None, "home", SHELVES["home"], 20, NO_FACTS)
     assert made.under(SHELVES["home"]) is made
     other = made.under(layered(SHELVES["home"], layer_of(HiddenItem(item=str(model.items[3])))))

@@ -60,7 +60,7 @@ def promote(installation: Installation, liked: dict[str, float]) -> None:
     draft = installation.settings.var / "draft"
     bundle.write(draft, model, values, Origin("v1", 7, "run"), None)
     folder, digest = bundle.store_bundle(draft, installation.bundles)
-    record_promotion(installation.engine, folder, digest, 1)
+    record_promotion(installation.engine, folder, digest, 1, kind="most_popular")
 
 
 def names(rows: list[dict[str, Any]]) -> list[str]:
