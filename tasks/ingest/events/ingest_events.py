@@ -56,8 +56,8 @@ Store = Callable[[Installation, M, ledger.Batch, Path], LedgerEntry]
 """Stores a file as a batch; returns its line in the ledger."""
 ChunkReader = Callable[[BatchContext], Iterator[tuple[EventChunk, int]]]
 """Yields chunks with their number of steps, always the same ones."""
-GROUP_ROWS: Final = 500_000
-"""As many rows as a large file has in memory: the chunk that is stored and the one that is read."""
+GROUP_ROWS: Final = 250_000
+"""As many rows as a chunk of a large file: one group is stored while the next one is read."""
 GROUP_FILES: Final = 200
 _READERS: Final = 2
 """Files that are read at a time: most of the work on a small file uses one core."""
