@@ -19,6 +19,7 @@ from infra.bundles.manifest import (
     sha256,
     verify,
 )
+from infra.database.schema.promotion_rows import newest_promotion
 from infra.database.schema.schema import promotions, reviews
 from infra.registry.client import MODEL_PATH, Registry
 from infra.registry.connection import ArtifactsGoneError, RegisteredVersion
@@ -161,5 +162,5 @@ def recorded_version(connection: Connection, version: int) -> RecordedVersion | 
 
 def promoted_version(connection: Connection) -> int | None:
     """Return the version that was promoted last."""
-    newest = select(promotions.c.model_version).order_by(promotions.c.promotion_id.desc()).limit(1)
-    return connection.execute(newest).scalar()
+    newest = newest_promotion(connection)
+    return newest["model_version"] if newest else None

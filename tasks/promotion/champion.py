@@ -1,10 +1,10 @@
 """Reads the champion, which is the newest row of `promotions`, and points MLflow's aliases at it."""
 
-from typing import Final, cast
+from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Engine, func, select, update
+from sqlalchemy import Connection, Engine, func, update
 
-from infra.database.schema.promotion_rows import Promotion
+from infra.database.schema.promotion_rows import Promotion, newest_promotion
 from infra.database.schema.schema import promotions
 from infra.installation import Installation
 from infra.locks import locked
@@ -23,32 +23,22 @@ _ALIASES: Final = "the aliases in MLflow"
 
 def current_champion(connection: Connection) -> Champion | None:
     """Return the newest promotion, or None before the first."""
-    return _newest(connection)
+    return newest_promotion(connection)
 
 
 def require_champion(installation: Installation) -> Champion:
     """Return the champion; raises NoChampionError before the first promotion."""
-    with installation.engine.connect() as connection:
-        champion = current_champion(connection)
-    if champion is None:
-        raise situation.NoChampionError(str(situation.step(installation.engine, installation.settings)))
-    return champion
+    return situation.require_champion(installation.engine, installation.settings)
 
 
 def promotion(connection: Connection, promotion_id: int) -> Promotion | None:
     """Return a promotion by its id."""
-    return _newest(connection, promotions.c.promotion_id == promotion_id)
+    return newest_promotion(connection, promotions.c.promotion_id == promotion_id)
 
 
 def promotion_of(connection: Connection, model_version: int) -> Promotion | None:
     """Return the newest promotion of a version, or None if it never was the champion."""
-    return _newest(connection, promotions.c.model_version == model_version)
-
-
-def _newest(connection: Connection, *conditions: ColumnElement[bool]) -> Promotion | None:
-    query = select(promotions).where(*conditions).order_by(promotions.c.promotion_id.desc()).limit(1)
-    row = connection.execute(query).mappings().first()
-    return cast(Promotion, dict(row)) if row else None
+    return newest_promotion(connection, promotions.c.model_version == model_version)
 
 
 def sync_aliases(engine: Engine, registry: Registry, *, put_back: bool = False) -> None:
