@@ -101,6 +101,11 @@ class _Run:
             self.read.reading = self.reader.submit(read_group, self.installation, self.mapping, self.read.ahead)
         self._ingest(before)
 
+    def finish(self) -> None:
+        """Ingest all files that were added."""
+        self.flush()
+        self._ingest(self.read)
+
     def close(self) -> None:
         """Remove the copies of files that were not ingested."""
         self.read.copies.close()
@@ -109,7 +114,8 @@ class _Run:
     def _ingest(self, group: _Group) -> None:
         """Ingest the files of a group, in their order."""
         with group.copies:
-            self._skip_committed(group)
+            if group.files:
+                self._skip_committed(group)
             while group.files:
                 count = self._ingest_together(group)
                 if group.files and not count:
@@ -178,8 +184,7 @@ def ingest_event_files(mapping: str, files: Sequence[str], overrides: dict[str, 
             with suppress(StoreUnreachableError):  # the other files are in the same store
                 for address in files:
                     run.add(address)
-            run.flush()
-            run.flush()
+            run.finish()
         finally:
             run.close()
     lines = [run.lines[address] | LedgerEntry(file=address) for address in files if address in run.lines]
