@@ -1,6 +1,5 @@
 """Simulates a large shop for scoring: factors of users and items, a catalogue, and purchases."""
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,6 +102,7 @@ def _events(keys: NDArray[np.str_], items: NDArray[np.str_], chunk: int) -> pa.T
     moment = pa.array([_AT] * n, pa.timestamp("us", tz="UTC"))
     rows = {columns.EVENT_ID: ids, columns.USER_KEY: keys.tolist(), columns.ITEM_ID: items.tolist()}
     rows |= {columns.EVENT_TYPE: ["purchase"] * n, columns.OCCURRED_AT: moment, columns.SESSION_ID: ids}
+    rows |= {columns.RECEIVED_AT: moment, columns.SOURCE: ["s"] * n}
     return pa.table(rows | {columns.BATCH_ID: ["b"] * n, columns.MONTH: ["2026-01"] * n})
 
 
@@ -128,7 +128,7 @@ def _promote(
         "previous_promotion_id": 0,
         "model_version": 1,
         "kind": model.kind,
-        "metrics": json.loads("{}"),
+        "metrics": {},
         "actor": "benchmark",
     }
     row |= {"dataset_version": "v1", "bundle": str(bundle), "digest": digest, "reason": "a measurement"}
