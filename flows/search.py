@@ -9,7 +9,8 @@ from tasks.orchestration.form_fields import Models
 from tasks.orchestration.run_artifacts import show_search
 from tasks.tuning.best_settings import ModelSearch
 
-SEARCHED = ["own_frequency", "als", "two_stage"]
+TRIALS, MINUTES = 20, 10.0
+SEARCHED = ["own_frequency", "als", "item_knn", "two_stage"]
 
 
 @flow(flow_run_name=run_names.flow_run_name(run_names.of_models("search")))
@@ -17,8 +18,8 @@ def search(
     dataset_version: str | None = None,
     models: Models = SEARCHED,
     method: Method = "tpe",
-    trials: int | None = 20,
-    minutes: float | None = None,
+    trials: int | None = TRIALS,
+    minutes: float | None = MINUTES,
     workers: int = 1,
     folds: int = 2,
     coverage: bool = False,

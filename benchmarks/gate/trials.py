@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from scipy.stats import beta
 
-from benchmarks.gate.shops import DAYS, HORIZON, SHAPES, Shape, simulate
+from benchmarks.simulated_shops import HORIZON, SHAPES, Shape, simulate
 from models import catalog
 from models.columns import USER_KEY
 from models.datasets.dataset import Dataset
@@ -79,10 +79,11 @@ def _costs(model: Recommender, popular: NDArray[np.float32]) -> dict[str, float]
 def trial(shape: Shape, seed: int) -> Trial:
     """Simulate a shop, promote its model, and renew it a horizon later."""
     shop = simulate(shape, seed)
-    first, later = (_measured(shape, shop.dataset(days)) for days in (DAYS, DAYS + HORIZON))
+    datasets = [shop.dataset(days, features=False) for days in (shape.days, shape.days + HORIZON)]
+    first, later = (_measured(shape, dataset) for dataset in datasets)
     promoted = first[shape.kind].summary
-    before = _judged(shape, first, shop.dataset(DAYS), None)
-    renewed = _judged(shape, later, shop.dataset(DAYS + HORIZON), promoted)
+    before = _judged(shape, first, datasets[0], None)
+    renewed = _judged(shape, later, datasets[1], promoted)
     best = max(first[kind].summary[METRIC] for kind in BASELINES)
     return Trial(before, renewed, promoted[METRIC] - best)
 

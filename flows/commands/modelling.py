@@ -123,7 +123,7 @@ def search(
     trials: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="How many settings to try per model; 20 without --minutes.")
     ] = None,
-    minutes: Annotated[float | None, _minutes("How many minutes this command may take.")] = None,
+    minutes: Annotated[float | None, _minutes("How many minutes this command may take; 10 without --trials.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=32, help="How many settings to try at a time.")] = 1,
     folds: Annotated[int, typer.Option(min=1, max=100, help="How many time periods settings are measured on.")] = 2,
     coverage: Annotated[bool, typer.Option(help="Trade a hundredth of the accuracy for coverage.")] = False,
@@ -155,14 +155,16 @@ def search(
     The same command in other terminals or on other machines shares the work. After a crash it continues.
     """
     run = running.flow("search")
-    from flows.search import SEARCHED
+    from flows.search import MINUTES, SEARCHED, TRIALS
+
+    limit = MINUTES if trials is None and minutes is None else minutes
 
     results = run(
         dataset,
         kind_names(model) or SEARCHED,
         method=method,
-        trials=20 if trials is None and minutes is None else trials,
-        minutes=minutes and running.minutes_left(context, minutes),
+        trials=TRIALS if trials is None and minutes is None else trials,
+        minutes=limit and running.minutes_left(context, limit),
         workers=workers,
         folds=folds,
         coverage=coverage,

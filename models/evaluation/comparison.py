@@ -15,6 +15,7 @@ from models.evaluation.metrics.bootstrap import (
     LOW,
     NEW,
     NEWCOMER,
+    REPEAT,
     WARM,
     Estimate,
     estimates,
@@ -101,7 +102,7 @@ class Line:
     def verdict(self) -> str:
         """`better` or `worse` if the whole interval is on one side and more is better; else empty."""
         difference = self.difference
-        if difference is None or self.figure.removeprefix(NEW) not in BETTER:
+        if difference is None or self.figure.removeprefix(NEW).removeprefix(REPEAT) not in BETTER:
             return ""
         return "better" if difference.low > 0 else "worse" if difference.high < 0 else ""
 
@@ -109,7 +110,7 @@ class Line:
 def comparison(
     candidate: str, reference: str | None, evaluations: Mapping[str, Evaluation], seed: int, kind: str = ""
 ) -> list[Line]:
-    """Return a line for each of `FIGURES` that the candidate has, over all items or (`kind` is `NEW`) over new ones."""
+    """Return a line for each of `FIGURES` that the candidate has, over the items of this `kind`: a prefix."""
     evaluation, other = evaluations[candidate], evaluations.get(reference or "")
     names = [kind + name for name in FIGURES if np.isfinite(evaluation.summary.get(kind + name, np.nan))]
     gained = gains(evaluation, other, names, seed) if other else {}
@@ -201,6 +202,8 @@ def _together(one: Evaluation, other: Evaluation, name: str) -> Estimate | None:
     return Estimate(one.summary[name] - other.summary[name], np.nan, np.nan)
 
 
+ITEM_KINDS: Final = {"": "", NEW: " on new items", REPEAT: " on repeat purchases"}
+"""By the prefix of their metrics, the items that models are compared on, as the end of a sentence."""
 BASELINES: Final = ("most_popular", "segment_popular", "own_frequency", "own_and_popular")
 """Models that every other model has to beat, in this order."""
 
@@ -215,7 +218,7 @@ _PLAIN: Final = {"recall_at_10": "recall", "hit_rate_at_10": "hit rate", "covera
 
 
 def leaderboard(evaluations: Mapping[str, Evaluation], metric: str = METRIC, seed: int = SEED) -> list[LeaderboardRow]:
-    """Return one row per model: its name as `model`, its summary, and `gain` and `new_gain` with intervals.
+    """Return one row per model: its name as `model`, its summary, and a `gain` by kind of items with its interval.
 
     Baselines come first, then the others by the metric, the best last. A gain is relative to the best row above. The
     first row has no gain, and neither has a row whose gain cannot be measured.
@@ -224,7 +227,7 @@ def leaderboard(evaluations: Mapping[str, Evaluation], metric: str = METRIC, see
     rows: list[LeaderboardRow] = []
     for step, name in enumerate(steps):
         row: LeaderboardRow = {"model": name, **evaluations[name].summary}
-        for items in ("", NEW) if step else ():
+        for items in ITEM_KINDS if step else ():
             above = {other: evaluations[other].summary.get(items + metric, np.nan) for other in steps[:step]}
             best = max(above, key=lambda other: np.nan_to_num(above[other], nan=-np.inf))
             gained = gain(evaluations[name], evaluations[best], items + metric, seed)
@@ -242,12 +245,15 @@ def leaderboard_order(values: Mapping[str, float]) -> list[str]:
 def tables(rows: Iterable[Row]) -> dict[str, Table]:
     """Return tables by title: gains over all items and over new items, and accuracy by length of history."""
     rows = list(rows)
-    titled = {f"{title}: each model against the best above it": _steps(rows, kind) for title, kind in _ITEMS.items()}
-    titled |= {f"{title}: NDCG@10 by how long users are known": _parts(rows, kind) for title, kind in _ITEMS.items()}
+    measured = {
+        title: kind for title, kind in _ITEMS.items() if any(row.get(kind + METRIC) is not None for row in rows)
+    }
+    titled = {f"{title}: each model against the best above it": _steps(rows, kind) for title, kind in measured.items()}
+    titled |= {f"{title}: NDCG@10 by how long users are known": _parts(rows, kind) for title, kind in measured.items()}
     return {title: table for title, table in titled.items() if table}
 
 
-_ITEMS: Final = {"All items": "", "Items new to the user": NEW}
+_ITEMS: Final = {"All items": "", "Items new to the user": NEW, "Items that the user had bought": REPEAT}
 
 
 def _steps(rows: list[Row], kind: str) -> Table:

@@ -29,7 +29,8 @@ from models.evaluation.metrics.bootstrap import (
 from models.evaluation.metrics.ranking import METRIC, METRICS
 from models.evaluation.offline import SEED, Evaluation, evaluate
 from models.primitives.vocabulary import index_of, words
-from models.ranking.two_stage import TwoStage, TwoStageConfig, build_examples
+from models.ranking.ranking_examples import TwoStageConfig, build_examples
+from models.ranking.two_stage import TwoStage
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.protocols import BASE_VALUE, Attributes, FoldsInUsers, Recommender
 
@@ -93,11 +94,12 @@ def training_metrics(model: Recommender, data: TrainingData, seed: int) -> dict[
         return {}
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    rows, labels, weights = build_examples(data, TwoStageConfig.of(model.config), seed)
-    predicted = model.ranker.probabilities(rows)
+    learned = build_examples(data, TwoStageConfig.of(model.config), seed).examples
+    predicted = model.ranker.probabilities(learned.rows)
     areas = {"roc_auc": roc_auc_score, "pr_auc": average_precision_score}
     return {
-        f"train_pairs_{name}": float(area(labels, predicted, sample_weight=weights)) for name, area in areas.items()
+        f"train_pairs_{name}": float(area(learned.labels, predicted, sample_weight=learned.weights))
+        for name, area in areas.items()
     }
 
 

@@ -12,7 +12,7 @@ from scipy import sparse
 from models.columns import USER_KEY
 from models.datasets.training_data import TrainingData
 from models.evaluation.metrics.beyond_accuracy import CANDIDATES, ItemNovelty, Reranked, coverage, rerank, spread
-from models.evaluation.metrics.bootstrap import NEW, Figures, averages, averages_by_history, with_bounds
+from models.evaluation.metrics.bootstrap import NEW, REPEAT, Figures, averages, averages_by_history, with_bounds
 from models.evaluation.metrics.calibration import DEPTH, USERS, Pairs
 from models.evaluation.metrics.ranking import ScoreAUC, accuracy, hit_matrix
 from models.lists.constrained_selection import Selection
@@ -20,7 +20,7 @@ from models.lists.list_builder import lists_of_scores
 from models.lists.rules.compiled_rules import CompiledRules
 from models.primitives.threads import thread_pool
 from models.primitives.vocabulary import index_of
-from models.recommenders.protocols import Recommender
+from models.recommenders.protocols import DISCOVER, MIX, REPURCHASE, Recommender, head_of
 from models.retrieval.candidate_sources import DenseSource, TopCandidates
 
 LISTS: Final = "items_at_10"
@@ -39,8 +39,12 @@ class TargetSet:
     """Prefix of the metric names."""
     targets: sparse.csr_array
     """Boolean CSR, m x n_items."""
+    policy: str = MIX
+    """The policy whose head makes the lists."""
     hide: sparse.csr_array | None = None
     """Items hidden from the lists, in the same shape."""
+    only: sparse.csr_array | None = None
+    """The only items on the lists, in the same shape."""
 
     def measure(self, ranking: Selection, catalogue: ItemNovelty | None, auc: Figures) -> Figures:
         """Return metrics per user [m] of lists [m, k]: accuracy, AUC, and with `catalogue` also variety."""
@@ -69,6 +73,8 @@ class TargetSet:
 
     def _together(self, ranking: Selection, seed: int) -> dict[str, float]:
         """Return coverage, Gini index, and the confusion matrix of shown and bought over all pairs of user and item."""
+        if self.only is not None:
+            return {}
         k, n_items = ranking.items.shape[1], self.targets.shape[1]
         figures = with_bounds({f"{name}_at_{k}": one for name, one in spread(ranking.items, n_items, seed).items()})
         shown, bought = float((ranking.items >= 0).sum()), float(self.targets.nnz)
@@ -84,8 +90,8 @@ class Evaluation:
 
     per_user: pa.Table
     """`user_key`, `baskets` (in the history), `targets` and each metric as `<metric>_at_<k>`, `roc_auc`, `pr_auc`; the
-    same prefixed `new_`, null without new targets. Also `items_at_<k>`, the ids shown, and `fallback_at_<k>`, the share
-    of the places that the fallback filled."""
+    same prefixed `new_`, null without new targets; the accuracy prefixed `repeat_`, null without repeated ones. Also
+    `items_at_<k>`, the ids shown, and `fallback_at_<k>`, the share of the places that the fallback filled."""
     summary: dict[str, float]
     """Means of those metrics with the bounds of their intervals (`_low`, `_high`), and `users`; of the lists together
     `coverage_at_<k>` (share of the catalogue shown), `gini_at_<k>`, `distinct_lists`, `fallback_share` (share of
@@ -117,8 +123,9 @@ def evaluate(
 ) -> Evaluation:
     """Rank the whole catalogue for every user with targets (boolean CSR [users, items] of `data`).
 
-    Metrics cover all items, and once more only new items: earlier purchases are hidden and are no targets. A `brief`
-    evaluation, for searches, has only accuracy and coverage over all items, without intervals. `fallback` [n_items]
+    Metrics cover all items, then only new items (earlier purchases are hidden and are no targets), then only earlier
+    purchases, each with the model's head for such lists. A `brief` evaluation, for searches, has only accuracy and
+    coverage over all items, without intervals. `fallback` [n_items]
     fills short lists. A model of other users or items (an older champion) is queried by key; unknown ones have no
     score. Memory is about 2 x chunk x n_items x 14 bytes.
     """
@@ -126,17 +133,21 @@ def evaluate(
     history, bought = data.history()[users], sparse.csr_array(targets[users])
     target_sets = [TargetSet("", bought)]
     if not brief:
-        target_sets.append(TargetSet(NEW, _without(bought, history), history))
+        target_sets.append(TargetSet(NEW, _without(bought, history), DISCOVER, hide=history))
+        target_sets.append(TargetSet(REPEAT, sparse.csr_array(bought.multiply(history)), REPURCHASE, only=history))
     parts = [slice(start, start + chunk) for start in range(0, len(users), chunk)]
     depth = k if brief else max(k, CANDIDATES)
-    ranked = _rank(_score_reader(model, data, users), parts, target_sets, fallback, depth, brief)
+    heads = {one.policy: head_of(model, one.policy) for one in target_sets}
+    different = {id(head): _score_reader(head, data, users) for head in heads.values()}
+    readers = [different[id(heads[one.policy])] for one in target_sets]
+    ranked = _rank(readers, parts, target_sets, fallback, depth, brief)
     candidates = ranked.by_target_set[0][0].items
     lists_and_auc = [(ranking.first(k), auc) for ranking, auc in ranked.by_target_set]
     novelty, baskets = (None, None) if brief else (ItemNovelty.of(data), data.baskets()[users])
     per_user: Figures = {} if baskets is None else {"baskets": baskets}
     summary: dict[str, float] = {}
     for target_set, (ranking, auc) in zip(target_sets, lists_and_auc, strict=True):
-        measured = target_set.measure(ranking, novelty, auc)
+        measured = target_set.measure(ranking, None if target_set.only is not None else novelty, auc)
         summary |= target_set.summarise(measured, ranking, baskets, SEED)
         per_user |= {target_set.prefix + name: values for name, values in measured.items()}
     arrays = {name: pa.array(values, from_pandas=True) for name, values in per_user.items()}
@@ -181,7 +192,7 @@ def _score_reader(
 
 
 def _rank(
-    read_scores: Callable[[slice], NDArray[np.float32]],
+    readers: list[Callable[[slice], NDArray[np.float32]]],
     parts: list[slice],
     target_sets: list[TargetSet],
     fallback: NDArray[np.float32],
@@ -192,16 +203,18 @@ def _rank(
     rules = CompiledRules.unrestricted(k, len(fallback))
 
     def rank_part(part: slice) -> _Chunk:
-        scores = read_scores(part)
-        auc = None if brief else ScoreAUC.of(scores)
+        known = {read: read(part) for read in dict.fromkeys(readers)}
+        areas = {read: ScoreAUC.of(scores) for read, scores in known.items() if not brief}
         ranked = []
-        for target_set in target_sets:
-            hide = None if target_set.hide is None else target_set.hide[part]
-            lists = lists_of_scores(scores, rules, fallback, hide)
-            ranked.append((lists, auc.per_user(target_set.targets[part], hide) if auc else {}))
+        for read, target_set in zip(readers, target_sets, strict=True):
+            hide, only = (None if some is None else some[part] for some in (target_set.hide, target_set.only))
+            lists = lists_of_scores(known[read], rules, fallback, hide, only)
+            has_area = areas and only is None
+            ranked.append((lists, areas[read].per_user(target_set.targets[part], hide) if has_area else {}))
+        scores = known[readers[0]]
         first = np.arange(0 if brief else min(len(scores), max(0, USERS - part.start)))
         ranking = DenseSource(scores).fetch(first, DEPTH)
-        return _Chunk(ranked, ranking, 0 if brief else int(np.isnan(scores).sum()))
+        return _Chunk(ranked, ranking, 0 if brief else sum(int(np.isnan(own).sum()) for own in known.values()))
 
     with thread_pool(_THREADS) as pool:
         chunks = list(pool.map(rank_part, parts))

@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.comparison import figures, paired
-from models.evaluation.metrics.bootstrap import HIGH, LOW, NEW, Estimate, estimates
+from models.evaluation.comparison import BASELINES, ITEM_KINDS, figures, paired
+from models.evaluation.metrics.bootstrap import HIGH, LOW, Estimate, estimates
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import Evaluation
 from models.gate import fairness_checks as by_group
@@ -123,19 +123,23 @@ def overfit(candidate: Evaluation, baselines: Mapping[str, Evaluation], limits: 
 
 
 class _Comparison(NamedTuple):
-    """A comparison of the candidate with one model on a metric."""
+    """A comparison of the candidate with one model on one kind of items."""
 
-    name: str
     opponent: str
+    items: str
+    """The end of a sentence."""
     both: tuple[Floats, Floats] | None
     """Metrics per user of both models; None if they cannot be compared."""
-    better: bool
-    """Whether the candidate has to be better, not just no worse."""
+
+    @property
+    def name(self) -> str:
+        """The name of the check."""
+        return f"not worse than {self.opponent}{self.items}"
 
 
 def decide(
     candidate: Evaluation,
-    baselines: Mapping[str, Evaluation],
+    others: Mapping[str, Evaluation],
     champion: Evaluation | None,
     seed: int,
     traits: Traits | None = None,
@@ -144,29 +148,32 @@ def decide(
     promoted: Mapping[str, float] | None = None,
     dropped: Mapping[str, str] | None = None,
 ) -> GateResult:
-    """Refuse a broken candidate, else compare it with every baseline, the champion and the `limits`.
+    """Refuse a broken candidate, else compare it with every other model, the champion and the `limits`.
 
-    It must be better than the champion (the whole interval above zero) and not significantly worse than any baseline
-    (not the whole interval below zero). Before the first champion, the best baseline takes its place in all other
-    checks. Baselines are named by their model kind, and may include the candidate. `traits` are of the candidate's
-    users.
+    Models are compared on all items, on items new to the user, and on items that the user had bought. The candidate
+    must be better than the champion on one of them (the whole interval above zero), and significantly worse than no
+    model on any (not the whole interval below zero). The intervals hold for all comparisons together. Before the first
+    champion, the best baseline takes its place in all other checks. The `others` are named by their model kind, and may
+    include the candidate. `traits` are of the candidate's users.
 
     `promoted` has the champion's metrics as stored at its promotion, None without a champion. They are the reference
     for exposure, also for the champion's own settings trained on newer data.
     `dropped` has the traits that make no groups, with the reasons.
     """
     checks = sanity_checks(candidate, metric, limits)
-    others = {name: evaluation for name, evaluation in baselines.items() if evaluation is not candidate}
+    baselines = {name: evaluation for name, evaluation in others.items() if name in BASELINES}
+    others = {name: evaluation for name, evaluation in others.items() if evaluation is not candidate}
     if any(check.refused for check in checks):
         return gate_result(checks)
-    name, reference = _reference(others, champion, metric)
+    name, reference = _reference(baselines, candidate, champion, metric)
     groups = by_group.groups_of(traits or {})
-    comparisons = _comparisons(candidate, others, champion, (name, reference), metric)
     compared_by = paired(candidate, reference, metric) if reference else None
-    estimates_by_name = _estimates(comparisons, groups if compared_by else [], compared_by, seed)
-    checks += [_check(comparison, estimates_by_name.get(comparison.name)) for comparison in comparisons]
-    checks += _inapplicable(candidate, others, metric)
-    group_differences = [estimates_by_name[_title(group)] for group in groups] if compared_by else []
+    checks += _comparisons(candidate, others, champion, metric, limits, seed)
+    checks += [] if others else [not_applicable("not worse than a baseline", "No other model was trained.")]
+    columns = {_title(group): np.where(group.members, compared_by[0] - compared_by[1], np.nan) for group in groups
+               } if compared_by else {}  # fmt: skip
+    by_name = estimates(columns, seed)
+    group_differences = [by_name[_title(group)] for group in groups] if compared_by else []
     results = by_group.results(traits or {}, *compared_by, group_differences, limits) if compared_by else []
     checks += by_group.checks(results, name, limits) + by_group.inapplicable_checks(
         traits or {}, results, dropped or {}
@@ -196,71 +203,75 @@ def _standard(
 
 
 def _reference(
-    baselines: Mapping[str, Evaluation], champion: Evaluation | None, metric: str
+    baselines: Mapping[str, Evaluation], candidate: Evaluation, champion: Evaluation | None, metric: str
 ) -> tuple[str, Evaluation | None]:
     """Return the reference model: the champion, before the first one the best baseline."""
     if champion is not None:
         return CHAMPION, champion
-    best = max(sorted(baselines), key=lambda name: baselines[name].summary.get(metric, -np.inf), default=None)
-    return (best, baselines[best]) if best else ("nobody", None)
+    others = {name: evaluation for name, evaluation in baselines.items() if evaluation is not candidate}
+    best = max(sorted(others), key=lambda name: others[name].summary.get(metric, -np.inf), default=None)
+    return (best, others[best]) if best else ("nobody", None)
 
 
 def _comparisons(
     candidate: Evaluation,
-    baselines: Mapping[str, Evaluation],
+    others: Mapping[str, Evaluation],
     champion: Evaluation | None,
-    reference: tuple[str, Evaluation | None],
     metric: str,
-) -> list[_Comparison]:
-    comparisons = [
-        _Comparison(f"not worse than {name}", name, paired(candidate, other, metric), False)
-        for name, other in baselines.items()
+    limits: GateThresholds,
+    seed: int,
+) -> list[Check]:
+    """Return a check per model and kind of items, and whether the candidate is better than the champion."""
+    kinds = {prefix: items for prefix, items in ITEM_KINDS.items() if _measured(candidate, prefix + metric, limits)}
+    models = others | ({CHAMPION: champion} if champion else {})
+    compared_with = [
+        _Comparison(name, items, paired(candidate, other, prefix + metric))
+        for name, other in models.items()
+        for prefix, items in kinds.items()
     ]
+    columns = {one.name: one.both[0] - one.both[1] for one in compared_with if one.both}
+    checks = _each(compared_with, estimates(columns, seed, comparisons=len(columns)))
     if champion is not None:
-        both = paired(candidate, champion, metric)
-        comparisons.append(_Comparison(BETTER, CHAMPION, both, True))
-    name, other = reference
-    if other is not None and _bought_new(candidate, metric):
-        title = f"not worse than {name} on new items"
-        comparisons.append(_Comparison(title, name, paired(candidate, other, NEW + metric), False))
-    return comparisons
+        own = {one.items: columns[one.name] for one in compared_with if one.opponent == CHAMPION and one.both}
+        checks.append(_better(estimates(own, seed, comparisons=max(1, len(own)))))
+    unknown = [items for prefix, items in ITEM_KINDS.items() if prefix not in kinds]
+    reason = f"Fewer than {limits.users} users bought such items."
+    return [*checks, *(not_applicable(f"not worse{items}", reason) for items in unknown)]
 
 
-def _bought_new(candidate: Evaluation, metric: str) -> bool:
-    return NEW + metric in candidate.per_user.column_names and bool(candidate.summary.get(f"{NEW}users"))
+def _measured(candidate: Evaluation, name: str, limits: GateThresholds) -> bool:
+    """Return whether enough users have the metric; all of them have that over all items."""
+    known = name in candidate.per_user.column_names
+    return known and int(np.isfinite(figures(candidate, name)).sum()) >= limits.users
 
 
-def _inapplicable(candidate: Evaluation, baselines: Mapping[str, Evaluation], metric: str) -> list[Check]:
-    """Return checks for the comparisons that the data do not allow."""
-    checks = [] if baselines else [not_applicable("not worse than a baseline", "No other baseline was trained.")]
-    if not _bought_new(candidate, metric):
-        checks.append(not_applicable("not worse on new items", "No user bought a new item."))
+def _each(comparisons: Sequence[_Comparison], differences: Mapping[str, Estimate]) -> list[Check]:
+    checks = []
+    for one in comparisons:
+        difference = differences.get(one.name)
+        if difference is None:
+            checks.append(_incomparable(one.name, one.opponent))
+            continue
+        passed = difference.high >= 0
+        verdict = f"{'not ' if passed else ''}significantly worse than {one.opponent}{one.items}"
+        checks.append(compared(one.name, difference, 0.0, passed, verdict))
     return checks
 
 
-def _estimates(
-    comparisons: Sequence[_Comparison], groups: Sequence[Group], both: tuple[Floats, Floats] | None, seed: int
-) -> dict[str, Estimate]:
-    """Return the mean differences and their intervals, all from the same resampled users."""
-    columns = {
-        comparison.name: comparison.both[0] - comparison.both[1] for comparison in comparisons if comparison.both
-    }
-    if both is not None:
-        columns |= {_title(group): np.where(group.members, both[0] - both[1], np.nan) for group in groups}
-    return estimates(columns, seed)
+def _better(differences: Mapping[str, Estimate]) -> Check:
+    """Check that the whole interval of a difference is above zero, on one kind of items."""
+    if "" not in differences:
+        return _incomparable(BETTER, CHAMPION)
+    better = [items for items, difference in differences.items() if difference.low > 0]
+    items = better[0] if better else ""
+    verdict = f"better than {CHAMPION}{' and'.join(better)}" if better else f"not proven better than {CHAMPION}"
+    return compared(BETTER, differences[items], 0.0, bool(better), verdict)
+
+
+def _incomparable(name: str, opponent: str) -> Check:
+    how = "was not measured on all of the candidate's users: evaluate both on the same held-out weeks."
+    return Check(name, float("nan"), 0.0, Outcome.REFUSED, f"{opponent} {how}")
 
 
 def _title(group: Group) -> str:
     return f"{group.trait}={group.value}"
-
-
-def _check(comparison: _Comparison, difference: Estimate | None) -> Check:
-    name, opponent = comparison.name, comparison.opponent
-    if difference is None:
-        how = "was not measured on all of the candidate's users: evaluate both on the same held-out weeks."
-        return Check(name, float("nan"), 0.0, Outcome.REFUSED, f"{opponent} {how}")
-    passed = difference.low > 0 if comparison.better else difference.high >= 0
-    good, bad = ("better than", "not proven better than") if comparison.better else (
-        "not significantly worse than", "significantly worse than"
-    )  # fmt: skip
-    return compared(name, difference, 0.0, passed, f"{good if passed else bad} {opponent}")

@@ -8,8 +8,17 @@ from math import isfinite, nan
 from typing import Final
 
 from models.catalog import model_type
-from models.evaluation.comparison import BASELINES, Line, by_history, comparison, costs, format_estimate, gain
-from models.evaluation.metrics.bootstrap import COLD, COLD_BASKETS, HIGH, LOW, NEW, NEWCOMER, Estimate
+from models.evaluation.comparison import (
+    BASELINES,
+    ITEM_KINDS,
+    Line,
+    by_history,
+    comparison,
+    costs,
+    format_estimate,
+    gain,
+)
+from models.evaluation.metrics.bootstrap import COLD, COLD_BASKETS, HIGH, LOW, NEW, NEWCOMER, REPEAT, Estimate
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import SEED, Evaluation
 from models.gate.results import GateResult, GroupResult
@@ -18,7 +27,7 @@ from models.primitives.time import moment
 
 THIS: Final = "this version"
 """Name of the candidate among the compared models."""
-ALL_ITEMS, NEW_ITEMS = "All items", "Items that are new to the person"
+ALL_ITEMS, NEW_ITEMS, REPEAT_ITEMS = "All items", "Items that are new to the person", "Items that the person had bought"
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,7 @@ class ReviewSummary:
         return {
             ALL_ITEMS: comparison(*arguments),
             NEW_ITEMS: comparison(*arguments, NEW),
+            REPEAT_ITEMS: comparison(*arguments, REPEAT),
             "NDCG@10 by how long people are known": by_history(*arguments),
             "What it costs": costs(self.compared),
         }
@@ -213,9 +223,9 @@ def _figures(version: ReviewSummary) -> str:
     names = [name for name in (THIS, version.reference) if name]
     head = ["", *names, "difference"] if version.reference else ["", *names]
     rows = [head]
-    for line in (*version.tables[ALL_ITEMS], *version.tables[NEW_ITEMS]):
-        if line.figure in (*_MAIN, NEW + _MAIN[0]):
-            title = line.meaning.partition(":")[0] + (", new items" if line.figure.startswith(NEW) else "")
+    for kind, lines in zip(ITEM_KINDS, version.tables.values(), strict=False):
+        for line in (one for one in lines if one.figure in (*_MAIN, kind + _MAIN[0])):
+            title = line.meaning.partition(":")[0] + ITEM_KINDS[kind]
             difference = [format_estimate(line.difference, "+")] if version.reference else []
             rows.append([title, *(format_estimate(line.values.get(name)) for name in names), *difference])
     drawn = [f"| {f'{_GAP} | '.join(row)} |" for row in rows]

@@ -177,14 +177,15 @@ def lists_of_scores(
     rules: CompiledRules,
     fallback: NDArray[np.float32] | None = None,
     hidden: Any = None,
+    due: Any = None,
 ) -> Selection:
     """Return the lists that batch scoring would build from `scores` [m, n_items]; -inf and NaN are never ranked.
 
     `fallback` [n_items] fills the places that are left, its own -inf and NaN last; without it they stay -1. `hidden`
-    (boolean CSR, m x n_items) keeps items from single users.
+    (boolean CSR, m x n_items) keeps items from single users, and with `due` (the same) nothing else is listed.
     """
     model = StoredScores(np.arange(len(scores)).astype(np.str_), scores)
-    parts = list(ListBuilder(ModelCascade((model,)), fallback, rules).build(model.users, hidden))
+    parts = list(ListBuilder(ModelCascade((model,)), fallback, rules).build(model.users, hidden, due))
     selections = [Selection.of(part.items, part.scores, part.from_fallback) for part in parts]
     order = np.argsort(np.concatenate([np.empty(0, dtype=np.int64), *(part.rows for part in parts)]))
     joined = Selection.joined(selections, rules.k)

@@ -16,7 +16,7 @@ from models.primitives.state import Lookup
 from models.primitives.vocabulary import NO_INDEX
 from models.recommenders.baselines.segment_popular import SegmentPopular
 from models.recommenders.explanations.sentences import PICKED, VIEWED, popular_reasons
-from models.recommenders.protocols import FoldsInUsers, Recommender
+from models.recommenders.protocols import MIX, FoldsInUsers, Recommender, head_of
 from models.retrieval.candidate_sources import (
     CandidateSource,
     DenseSource,
@@ -124,11 +124,13 @@ def build_cascade(
     fallback: NDArray[np.float32],
     new: NewUsers | None = None,
     buyers: NDArray[np.int32] | None = None,
+    policy: str = MIX,
 ) -> ModelCascade:
-    """Return the champion followed by the best sellers of the user's segment.
+    """Return the champion's head for a policy, followed by the best sellers of the user's segment.
 
     If there are `new` users, the champion and the segments score them too, as far as they support it.
     """
+    model = head_of(model, policy)
     models: list[ScoringModel] = [model]
     new_users = new if new is not None and len(new.keys) else None
     if isinstance(model, FoldsInUsers) and new_users is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -22,6 +23,8 @@ from models.recommenders.als import ImplicitALS
 from models.recommenders.baselines.most_popular import MostPopular, popularity
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.content_based import ContentBased
+from models.recommenders.graph_filter import GraphFilter
+from models.recommenders.item_based.item_knn import ItemKNN
 from models.recommenders.protocols import Recommender
 from models.recommenders.sequence import network_settings as sequence
 from models.recommenders.sequence.model import SequenceModel
@@ -45,7 +48,8 @@ class Retriever(Recommender, Protocol):
 
 
 RETRIEVERS: Final[Mapping[str, type[Retriever]]] = {
-    model.kind: model for model in (OwnFrequency, ImplicitALS, ContentBased, MostPopular, SequenceModel)
+    model.kind: model
+    for model in (OwnFrequency, ImplicitALS, ItemKNN, GraphFilter, ContentBased, MostPopular, SequenceModel)
 }
 """The models that can be retrievers, by kind."""
 
@@ -66,14 +70,18 @@ SETTINGS: Final[Mapping[str, Any]] = {
 """Settings of retrievers that are not the model's defaults. The ranker has features of own items."""
 
 
-def fitted_retriever(kind: str, data: TrainingData, seed: int) -> Any:
+Sources = Mapping[str, Mapping[str, Any]]
+"""Settings of retrievers by kind, over their defaults: those that a search found."""
+
+
+def fitted_retriever(kind: str, sources: Sources, data: TrainingData, seed: int) -> Any:
     """Return a retriever that has learned from the data."""
-    return RETRIEVERS[kind].fit(data, settings_of(kind), seed)
+    return RETRIEVERS[kind].fit(data, settings_of(kind, sources), seed)
 
 
-def settings_of(kind: str) -> Any:
+def settings_of(kind: str, sources: Sources) -> Any:
     """Return the settings of a retriever."""
-    return SETTINGS.get(kind) or RETRIEVERS[kind].config_type()
+    return replace(SETTINGS.get(kind) or RETRIEVERS[kind].config_type(), **sources.get(kind, {}))
 
 
 class ScoredCandidates(NamedTuple):
@@ -84,10 +92,12 @@ class ScoredCandidates(NamedTuple):
     item: NDArray[np.int64]
     scores: NDArray[np.float32]
     """[n, retrievers] each retriever's score of the pair; NaN if it has none."""
+    ranks: NDArray[np.float32]
+    """[n, retrievers] the pair's rank by that score among the user's candidates, from 1; NaN without a score."""
 
     def at(self, rows: NDArray[Any] | slice) -> ScoredCandidates:
         """Return some of the candidates."""
-        return ScoredCandidates(self.row[rows], self.item[rows], self.scores[rows])
+        return ScoredCandidates(self.row[rows], self.item[rows], self.scores[rows], self.ranks[rows])
 
 
 @dataclass(frozen=True)
@@ -114,14 +124,16 @@ class Candidates:
         n_recent: int,
         seed: int,
         earlier: Mapping[str, SequenceModel] | None = None,
+        sources: Sources = MappingProxyType({}),
     ) -> Self:
         """Fit each retriever, and find the `n_recent` best sellers of recent days.
 
-        Settings are the default ones. Models learned `earlier` are moved to the data instead.
+        Models learned `earlier` are moved to the data instead.
         """
         known = earlier or {}
         fitted: dict[str, Retriever] = {
-            kind: known[kind].moved_to(data) if kind in known else fitted_retriever(kind, data, seed) for kind in kinds
+            kind: known[kind].moved_to(data) if kind in known else fitted_retriever(kind, sources, data, seed)
+            for kind in kinds
         }
         sold = np.argsort(-popularity(data), kind="stable")[:n_recent]
         return cls(fitted, per_retriever, data.history(), np.sort(sold))
@@ -133,7 +145,8 @@ class Candidates:
         row, item = np.divmod(distinct(np.concatenate([one.row * n + one.item for one in pairs])), n)
         scores = np.column_stack([model.pair_scores(users[row], item) for model in self.retrievers.values()])
         scores[np.isinf(scores)] = np.nan
-        return ScoredCandidates(row, item, scores)
+        ranks = np.column_stack([_ranks(row, column) for column in scores.T])
+        return ScoredCandidates(row, item, scores, ranks)
 
     def _new_items(self, users: NDArray[np.int32]) -> CandidateScope:
         """Return the scope of new items: a user's purchases are hidden from that user."""
@@ -167,16 +180,31 @@ class Candidates:
 
     @classmethod
     def from_state(
-        cls, state: Mapping[str, np.ndarray[Any, Any]], kinds: tuple[str, ...], per_retriever: int, n_items: int
+        cls,
+        state: Mapping[str, np.ndarray[Any, Any]],
+        kinds: tuple[str, ...],
+        per_retriever: int,
+        n_items: int,
+        sources: Sources,
     ) -> Self:
         """Return the candidates of that state."""
         retrievers = {
-            kind: RETRIEVERS[kind].from_state(settings_of(kind), part_of(f"{kind}.", state)) for kind in kinds
+            kind: RETRIEVERS[kind].from_state(settings_of(kind, sources), part_of(f"{kind}.", state)) for kind in kinds
         }
         indices, indptr = state["history.indices"], state["history.indptr"]
         bought = np.ones(len(indices), dtype=bool)
         history = sparse.csr_array((bought, indices, indptr), shape=(len(indptr) - 1, n_items))
         return cls(retrievers, per_retriever, history, state["shelf"])
+
+
+def _ranks(row: NDArray[np.int64], scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return [n] the rank of each score within its row, the highest first; equal scores share the best rank."""
+    missing = np.isnan(scores)
+    bits = np.where(missing, np.float32(-np.inf), scores + np.float32(0)).view(np.int32)  # the sum makes 0 of -0
+    ascending = np.where(bits < 0, bits ^ np.iinfo(np.int32).max, bits).astype(np.int64)
+    _, group, size = np.unique((row << 33) - ascending, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(size) - size)[group] - np.searchsorted(row, row) + 1
+    return np.where(missing, np.float32(np.nan), ranks.astype(np.float32))
 
 
 UNKNOWN: Final = -1
@@ -209,6 +237,8 @@ class RankerRows:
     """[n_items] position of its category path; UNKNOWN without one."""
     categories: Lookup
     """Per user and category: the decayed baskets and their share."""
+    has_ranks: bool = True
+    """Whether the ranks of retrievers are features; they are not of rankers of earlier versions."""
 
     @classmethod
     def of(cls, data: TrainingData) -> Self:
@@ -241,6 +271,7 @@ class RankerRows:
         user, item = users[pairs.row], pairs.item
         parts = (
             pairs.scores,
+            *((pairs.ranks,) if self.has_ranks else ()),
             self._of_category(user, item),
             self.items.take(item, axis=0),
             self.pairs.find(user, item),
@@ -255,10 +286,11 @@ class RankerRows:
         own[category == UNKNOWN] = np.nan
         return own
 
-    @staticmethod
-    def names(retrievers: tuple[str, ...]) -> tuple[str, ...]:
+    def names(self, retrievers: tuple[str, ...]) -> tuple[str, ...]:
         """Return the names of the columns of `build`."""
-        return (*retrievers, *_CATEGORY[:2], *_ITEM, _CATEGORY[2], *_PAIR, *_USER)
+        ranks = [f"{kind}_rank" for kind in retrievers if self.has_ranks]
+        known = _ITEM[: self.items.shape[1] - 1]  # features that were added later are the last ones
+        return (*retrievers, *ranks, *_CATEGORY[:2], *known, _CATEGORY[2], *_PAIR, *_USER)
 
     def state(self) -> State:
         """Return all arrays."""
@@ -270,7 +302,7 @@ class RankerRows:
         """Return the features of that state."""
         users, items, category = (state[f"rows.{name}"] for name in ("users", "items", "category"))
         pairs, categories = (Lookup.from_state(state, f"rows.{name}") for name in ("pairs", "categories"))
-        return cls(users, items, pairs, category, categories)
+        return cls(users, items, pairs, category, categories, has_ranks="chosen" in state)
 
 
 def _matrix(table: pa.Table, names: tuple[str, ...], at: NDArray[np.int32] | None = None) -> NDArray[np.float32]:

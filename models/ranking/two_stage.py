@@ -1,199 +1,47 @@
 """Two stages (Covington, Adams and Sargin 2016): retrievers return candidates, a ranker orders them by features."""
 
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from models.errors import NoHistoryError
-from models.primitives.state import State
-from models.primitives.threads import parallel_map, thread_pool
-from models.primitives.time import DAY
+from models.evaluation.metrics.ranking import accuracy
+from models.primitives.state import State, part_of, under
+from models.primitives.threads import parallel_map
 from models.ranking import ensemble, logistic
-from models.ranking.candidate_generation import RETRIEVERS, Candidates, RankerRows, ScoredCandidates, fitted_retriever
+from models.ranking.candidate_generation import Candidates, RankerRows
 from models.ranking.ensemble import BlendedRanker
 from models.ranking.logistic import Logistic
-from models.recommenders.als import ImplicitALS
-from models.recommenders.baselines.most_popular import MostPopular
+from models.ranking.ranking_examples import JudgedUsers, RankingExamples, TwoStageConfig, build_examples, fit_retrieval
 from models.recommenders.baselines.own_frequency import OwnFrequency
-from models.recommenders.content_based import ContentBased
 from models.recommenders.explanations.evidence import nearest_own, reasons_of, shortened
 from models.recommenders.explanations.sentences import NONE as NO_REASON
-from models.recommenders.protocols import BASE_VALUE
+from models.recommenders.protocols import BASE_VALUE, DISCOVER, MIX, POLICIES, REPURCHASE, Recommender
 from models.recommenders.search_space import Parameter
-from models.recommenders.sequence.model import SequenceModel
-from models.retrieval.candidate_sources import Factored
+from models.retrieval.candidate_sources import Factored, PairSource
 
 if TYPE_CHECKING:
-    from models.datasets.training_data import Origin, TrainingData
-
-_USERS: Final = 256
-"""Users whose candidates each of `_AT_ONCE` threads finds at once."""
-_AT_ONCE: Final = 2
-"""Windows, and parts of their users, that are computed in parallel: numpy releases the lock meanwhile."""
-_FEW: Final = 5_000_000
-"""Purchases. With more, a single window's tables and features take all memory."""
-
-
-@dataclass(frozen=True)
-class TwoStageConfig:
-    """Settings of both stages that do not depend on the ranker."""
-
-    retrievers: tuple[str, ...] = (OwnFrequency.kind, ImplicitALS.kind, ContentBased.kind, MostPopular.kind)
-    """Kinds of the first stage: own_frequency for repeat purchases, the others for new items."""
-    per_retriever: int = 100
-    """Candidates that each may return."""
-    shelf: int = 10_000
-    """The recent best sellers among which new items are sought: others are rarely bought, and take the most time."""
-    label_days: int = 31
-    """The days whose purchases label a window."""
-    label_windows: int = 3
-    """Windows before the cut to learn from: from a single one it would learn the season too."""
-    train_users: int = 20_000
-    """The size of the sample of users, over all windows; more cost time and change little."""
-    negatives: float = 0.15
-    """Sampled share of the candidates that were not bought; their weights make up for the others."""
-
-    @classmethod
-    def of(cls, config: "TwoStageConfig") -> Self:
-        """Return the part of a two-stage model's settings that decides its examples, whichever the ranker."""
-        values = {field.name: getattr(config, field.name) for field in fields(TwoStageConfig)}
-        return cls(**values | {"retrievers": tuple(config.retrievers)})
-
-
-class RankingExamples(NamedTuple):
-    """n candidates, grouped by user."""
-
-    rows: NDArray[np.float32]
-    """[n, features] in order of `RankerRows.names`."""
-    labels: NDArray[np.float32]
-    """[n] 1 if the user bought the item afterwards."""
-    weights: NDArray[np.float32]
-    """[n] 1, or more if a candidate represents others that were not sampled."""
-
-
-class Earlier(NamedTuple):
-    """Retrievers that learned before the first window, and when."""
-
-    until: int | None
-    models: Mapping[str, SequenceModel]
-
-
-def build_examples(data: "TrainingData", stages: TwoStageConfig, seed: int) -> RankingExamples:
-    """Return candidates at some moments before the cut, for a sample of the users who bought from each to the next.
-
-    The first moment is the data set's previous cut, and so on (`Dataset.before`), `label_windows` in all. All but the
-    first have at least `label_days` of history. Raises NoHistoryError if no user bought anything.
-    """
-    assert data.origin is not None
-    moments = _moments(data, data.origin, stages)
-    earlier = _learned_before(data.origin, moments[-1], stages, seed)
-    with ThreadPoolExecutor(_AT_ONCE if len(data.user) <= _FEW else 1) as pool:
-        known = partial(_known_window, data.origin, stages, seed, earlier)
-        windows = list(pool.map(known, moments[1:], moments[:-1]))
-    if not sum(len(window.labels) for window in windows):
-        raise NoHistoryError("Nobody bought anything in the days to learn from: ingest more data or cut later.")
-    return _joined(windows)
-
-
-def _moments(data: "TrainingData", origin: "Origin", stages: TwoStageConfig) -> list[int]:
-    """Return the cut and the starts of the windows before it, the latest first."""
-    enough = int(data.occurred_at.min()) + stages.label_days * DAY
-    moments = [data.cut, origin.before(data.cut, stages.label_days)]
-    while len(moments) <= stages.label_windows and (moment := origin.before(moments[-1], stages.label_days)) >= enough:
-        moments.append(moment)
-    return moments
-
-
-def _known_window(
-    origin: "Origin", stages: TwoStageConfig, seed: int, earlier: Earlier, moment: int, later: int
-) -> RankingExamples:
-    key = (moment, later, stages, seed, earlier.until)
-    return origin.once(key, partial(_window, origin, moment, later, stages, seed, earlier))
-
-
-def _window(
-    origin: "Origin", moment: int, later: int, stages: TwoStageConfig, seed: int, earlier: Earlier
-) -> RankingExamples:
-    """Return the candidates at one moment, labelled by the purchases between it and the later one."""
-    past, random = origin.training_data(moment), np.random.default_rng(seed)
-    bought = origin.holdout(past, later)
-    buyers = _by_first_purchase(past, np.flatnonzero(np.diff(bought.indptr)).astype(np.int32))
-    most = max(1, stages.train_users // stages.label_windows)
-    if len(buyers) > most:
-        buyers = buyers[np.sort(random.choice(len(buyers), most, replace=False))]
-    candidates, features = _known_retrieval(past, stages, seed, earlier, store=False)
-    n = len(past.items)
-    bought_pairs = np.repeat(np.arange(len(past.users), dtype=np.int64), np.diff(bought.indptr)) * n + bought.indices
-    nobody, nothing = buyers[:0], np.empty(0, dtype=np.float32)
-    parts = [RankingExamples(features.build(nobody, candidates.find(nobody)), nothing, nothing)]
-    for users, pairs in _candidates_of(candidates, buyers):
-        labels = np.isin(users[pairs.row].astype(np.int64) * n + pairs.item, bought_pairs)
-        sampled = np.flatnonzero(labels | (random.random(len(labels)) < stages.negatives))
-        rows = features.build(users, pairs.at(sampled))
-        weights = np.where(labels[sampled], 1, 1 / stages.negatives)
-        parts.append(RankingExamples(rows, labels[sampled].astype(np.float32), weights.astype(np.float32)))
-    return _joined(parts)
-
-
-def _candidates_of(
-    candidates: Candidates, users: NDArray[np.int32]
-) -> Iterator[tuple[NDArray[np.int32], ScoredCandidates]]:
-    """Yield the candidates of the users in parts, in their order."""
-    parts = [users[start : start + _USERS] for start in range(0, len(users), _USERS)]
-    with thread_pool(_AT_ONCE) as pool:
-        yield from zip(parts, pool.map(candidates.find, parts), strict=True)
-
-
-def _by_first_purchase(data: "TrainingData", users: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the users in an order that does not depend on their keys, so that samples do not depend on pseudonyms."""
-    first = np.full(len(data.users), data.cut)
-    np.minimum.at(first, data.user, data.occurred_at)
-    purchases = np.bincount(data.user, minlength=len(data.users))
-    return users[np.lexsort((purchases[users], first[users]))]
-
-
-def fit_retrieval(data: "TrainingData", stages: TwoStageConfig, seed: int) -> tuple[Candidates, RankerRows]:
-    """Return the candidates and their features at the cut; a later fit reuses them for its examples."""
-    assert data.origin is not None
-    earlier = _learned_before(data.origin, _moments(data, data.origin, stages)[-1], stages, seed)
-    return _known_retrieval(data, stages, seed, earlier)
-
-
-def _known_retrieval(
-    data: "TrainingData", stages: TwoStageConfig, seed: int, earlier: Earlier, store: bool = True
-) -> tuple[Candidates, RankerRows]:
-    assert data.origin is not None
-
-    def work() -> tuple[Candidates, RankerRows]:
-        sizes = stages.per_retriever, stages.shelf
-        return Candidates.fit(data, stages.retrievers, *sizes, seed, earlier.models), RankerRows.of(data)
-
-    return data.origin.once((data.cut, stages, seed, earlier.until), work, store)
-
-
-def _learned_before(origin: "Origin", moment: int, stages: TwoStageConfig, seed: int) -> Earlier:
-    """Return the retrievers that learn only once, before all windows: their scores mean the same in each of them."""
-    kinds = [kind for kind in stages.retrievers if hasattr(RETRIEVERS[kind], "moved_to")]
-    if not kinds:
-        return Earlier(None, {})
-    past = origin.training_data(moment)
-    work = {kind: partial(fitted_retriever, kind, past, seed) for kind in kinds}
-    return Earlier(moment, {kind: origin.once((kind, moment, seed), fit) for kind, fit in work.items()})
-
-
-def _joined(parts: list[RankingExamples]) -> RankingExamples:
-    return RankingExamples(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-
+    from models.datasets.training_data import TrainingData
 
 _PART: Final = 128
 # Users of a part: the same on any number of threads, because products of other blocks round differently.
 _BLOCK: Final = 8192
 # Candidates whose features fit into the processor's cache.
+
+
+RANKER: Final = "ranker"
+"""The head of a policy if no retriever is better."""
+_PLACES: Final = 10
+_FEWEST_USERS: Final = 30
+"""Users with purchases that a comparison needs."""
+_FEWEST_BOUGHT: Final = 50
+"""Purchases that the ranker of a policy needs to learn from; with fewer, that of all items is used."""
+_PREFIX: Final = {policy: f"{policy}." for policy in POLICIES}
 
 
 @dataclass(frozen=True)
@@ -212,7 +60,12 @@ class RankedPairs(NamedTuple):
 
 @dataclass(frozen=True)
 class TwoStage:
-    """The score is the probability that the user buys the item in the days ahead; -inf if it is no candidate."""
+    """The score is the probability that the user buys the item in the days ahead; -inf if it is no candidate.
+
+    Each policy of placements has a head: a ranker that learned from its own candidates (all, those new to the user,
+    those that the user bought), or the retriever that ranked them better for users whom no ranker learned from. The
+    model itself is the ranker of one policy; `head` returns that of another.
+    """
 
     kind: ClassVar[str] = "two_stage"
     adds_to: ClassVar[str] = "log-odds"
@@ -227,8 +80,12 @@ class TwoStage:
     items: NDArray[np.str_]
     candidates: Candidates
     rows: RankerRows
-    ranker: Any
+    rankers: Mapping[str, Any]
+    """By policy."""
+    chosen: Mapping[str, str]
+    """The head of each policy: `RANKER`, or the kind of a retriever."""
     titles: NDArray[np.str_]
+    policy: str = MIX
 
     @classmethod
     def fit(cls, data: "TrainingData", config: Any, seed: int) -> Self:
@@ -239,15 +96,35 @@ class TwoStage:
         if data.origin is None:
             raise NoHistoryError(f"{cls.kind} learns from how things stood before: give it data of a data set.")
         stages = TwoStageConfig.of(config)
-        learned = build_examples(data, stages, seed)
-        return cls(
-            config,
-            data.users,
-            data.items,
-            *fit_retrieval(data, stages, seed),
-            cls.learner.fit(*learned, config, seed),
-            shortened(data.item_titles),
-        )
+        learned, judged = build_examples(data, stages, seed)
+        rankers = {MIX: cls._learned(learned, config, seed)}
+        for policy, some in ((DISCOVER, ~learned.own), (REPURCHASE, learned.own)):
+            enough = learned.labels[some].sum() >= _FEWEST_BOUGHT
+            rankers[policy] = cls._learned(learned.at(some), config, seed) if enough else rankers[MIX]
+        chosen = {policy: better_head(policy, ranker, stages.retrievers, judged) for policy, ranker in rankers.items()}
+        retrieval = fit_retrieval(data, stages, seed)
+        return cls(config, data.users, data.items, *retrieval, rankers, chosen, shortened(data.item_titles))
+
+    @classmethod
+    def _learned(cls, examples: RankingExamples, config: Any, seed: int) -> Any:
+        return cls.learner.fit(examples.rows, examples.labels, examples.weights, config, seed)
+
+    @property
+    def ranker(self) -> Any:
+        """The ranker of the policy."""
+        return self.rankers[self.policy]
+
+    def head(self, policy: str) -> Recommender:
+        """Return the model that ranks for placements of this policy."""
+        return self._heads[policy]
+
+    @cached_property
+    def _heads(self) -> dict[str, Recommender]:
+        """The heads by policy: the same object for each call, so that what is prepared for it is used again."""
+        retrievers = self.candidates.retrievers
+        others = {policy: retrievers[chosen] for policy, chosen in self.chosen.items() if chosen != RANKER}
+        own = {policy: replace(self, policy=policy) for policy in POLICIES if policy != self.policy}
+        return {self.policy: self} | own | others
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """Return probabilities of the candidates; -inf elsewhere and for strangers."""
@@ -307,7 +184,7 @@ class TwoStage:
         self, users: NDArray[np.int32], items: NDArray[np.int32]
     ) -> tuple[tuple[str, ...], NDArray[np.float32]]:
         """Return the names of the features and their parts for many pairs [n, features]; NaN for other pairs."""
-        names = (*RankerRows.names(tuple(self.candidates.retrievers)), BASE_VALUE)
+        names = (*self.rows.names(tuple(self.candidates.retrievers)), BASE_VALUE)
         different, row = np.unique(users, return_inverse=True)
         pairs = self.candidates.find(different)
         n = len(self.items)
@@ -322,17 +199,47 @@ class TwoStage:
     def state(self) -> State:
         """Return the arrays of the retrievers, of the features and of the ranker."""
         arrays: State = {"users": self.users, "items": self.items, "titles": self.titles}
-        ranker: State = self.ranker.state()
-        return arrays | self.candidates.state() | self.rows.state() | ranker
+        arrays |= {"chosen": np.array([self.chosen[policy] for policy in POLICIES])}
+        for policy, ranker in self.rankers.items():
+            if policy == MIX or ranker is not self.rankers[MIX]:
+                arrays |= under(_PREFIX[policy], ranker.state())
+        return arrays | self.candidates.state() | self.rows.state()
 
     @classmethod
     def from_state(cls, config: Any, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """Return the stored model."""
         kinds, items = tuple(config.retrievers), state["items"]
-        candidates = Candidates.from_state(state, kinds, config.per_retriever, len(items))
-        ranker = cls.learner.from_state(state)
+        candidates = Candidates.from_state(state, kinds, config.per_retriever, len(items), config.sources)
+        parts = {policy: part_of(prefix, state) for policy, prefix in _PREFIX.items()}
+        mix = cls.learner.from_state(parts[MIX] or state)  # models of earlier versions have a single ranker
+        others = {policy: cls.learner.from_state(part) if part else mix for policy, part in parts.items()}
+        rankers, heads = others | {MIX: mix}, state.get("chosen", np.full(len(POLICIES), RANKER)).tolist()
+        chosen = dict(zip(POLICIES, heads, strict=True))
         rows = RankerRows.from_state(state)
-        return cls(config, state["users"], items, candidates, rows, ranker, state["titles"])
+        return cls(config, state["users"], items, candidates, rows, rankers, chosen, state["titles"])
+
+
+def better_head(policy: str, ranker: Any, kinds: tuple[str, ...], judged: JudgedUsers) -> str:
+    """Return the kind whose NDCG@10 is higher than the ranker's by more than its standard error; else `RANKER`."""
+    own, bought, history = judged.own, judged.bought, judged.history
+    if policy == MIX:
+        some, targets = np.ones(len(own), dtype=bool), bought
+    else:
+        some = ~own if policy == DISCOVER else own
+        targets = sparse.csr_array(bought > history if policy == DISCOVER else bought.multiply(history))
+    if (np.diff(targets.indptr) > 0).sum() < _FEWEST_USERS:
+        return RANKER
+    row, item = judged.pairs.row[some], judged.pairs.item[some]
+
+    def measured(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+        source = PairSource.of(targets.shape[0], row, item, np.nan_to_num(scores, nan=-np.inf))
+        return accuracy(source.fetch(np.arange(targets.shape[0]), _PLACES).items, targets)["ndcg"]
+
+    figures = measured(ranker.probabilities(judged.rows[some]))
+    others = {kind: measured(scores) for kind, scores in zip(kinds, judged.pairs.scores[some].T, strict=True)}
+    best = max(others, key=lambda kind: float(np.nanmean(others[kind])))
+    gained = (others[best] - figures)[~np.isnan(figures)]
+    return best if gained.mean() > gained.std() / np.sqrt(len(gained)) else RANKER
 
 
 @dataclass(frozen=True)

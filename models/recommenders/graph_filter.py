@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from models.datasets.interaction_matrix import baskets, profiles, rows
 from models.primitives.state import Part, StoredModel, matrix
 from models.recommenders.explanations.evidence import reasons_of, shortened, strongest_own
 from models.recommenders.search_space import Choice, Float, Parameter
+from models.retrieval.candidate_query import CandidatePairs, CandidateScope, PreparesScopes, best_by_scores
 
 if TYPE_CHECKING:
     from models.datasets.cold_start import NewUsers
@@ -43,8 +45,21 @@ class Config:
     """The power of an item's degree that multiplies its scores: above 0 it favours popular items."""
 
 
+class _Columns(NamedTuple):
+    """The parts of the filter for some items."""
+
+    graph: Any
+    """R of these items, CSR [n_users, c]."""
+    factors: NDArray[np.float32]
+    """[components, c] Vᵀ Dᵇ."""
+    popularity: NDArray[np.float32]
+    """[c] Dᶜ."""
+    scored: NDArray[np.bool_]
+    """[c] whether the item has purchases."""
+
+
 @dataclass(frozen=True)
-class GraphFilter(StoredModel):
+class GraphFilter(StoredModel, PreparesScopes):
     """Scores p (RᵀR + D⁻ᵇ V g(S) Vᵀ Dᵇ) Dᶜ, with the user's profile p.
 
     R are the baskets over powers of both degrees, its largest singular value made 1, U S Vᵀ its largest singular
@@ -105,25 +120,60 @@ class GraphFilter(StoredModel):
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """Return the filter's output; -inf for items without purchases and for strangers."""
-        scores = np.full((len(users), len(self.items)), -np.inf, dtype=np.float32)
+        return self._filtered(users, self._every)
+
+    def top_candidates(self, users: NDArray[np.int32], scope: CandidateScope, n: int) -> CandidatePairs:
+        """Return the n best items of each user in the scope."""
+        some = self._scoped.prepared(scope.items, self._columns)
+        return best_by_scores(lambda block: self._filtered(block, some), users, scope, n)
+
+    def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """Return [n] the scores of pairs."""
+        scores = np.empty(len(users), dtype=np.float32)
+        different, row = np.unique(users, return_inverse=True)
+        for start in range(0, len(different), _BLOCK):
+            own = np.flatnonzero(row // _BLOCK == start // _BLOCK)
+            filtered = self._filtered(different[start : start + _BLOCK], self._every)
+            scores[own] = filtered[row[own] - start, items[own]]
+        return scores
+
+    def _filtered(self, users: NDArray[np.int32], columns: "_Columns") -> NDArray[np.float32]:
+        """Return the scores of some items [m, c]."""
+        scores = np.full((len(users), len(columns.scored)), -np.inf, dtype=np.float32)
         for start in range(0, len(users), _BLOCK):
             block = slice(start, start + _BLOCK)
             own = rows(self.own, users[block])
-            passed = self._plain(own)
-            passed += ((own * power(self.degree, -self.config.item_exponent)) @ self.factors * self.response) @ (
-                self.factors.T * power(self.degree, self.config.item_exponent)
-            )
-            passed *= power(self.degree, self.config.popularity_exponent)
-            scored = (np.diff(own.indptr) > 0)[:, None] & (self.degree > 0)
+            passed = self._plain(own, columns.graph)
+            passed += ((own * self._damped) @ self.factors * self.response) @ columns.factors
+            passed *= columns.popularity
+            scored = (np.diff(own.indptr) > 0)[:, None] & columns.scored
             np.copyto(scores[block], passed, where=scored)
         return scores
 
-    def _plain(self, own: Any) -> NDArray[np.float32]:
-        """Return p RᵀR, dense."""
+    @cached_property
+    def _damped(self) -> NDArray[np.float32]:
+        return power(self.degree, -self.config.item_exponent)
+
+    @cached_property
+    def _every(self) -> "_Columns":
+        return self._columns(np.arange(len(self.items)))
+
+    def _columns(self, items: NDArray[np.int64]) -> "_Columns":
+        degree = self.degree[items]
+        whole = len(items) == len(self.items)
+        return _Columns(
+            self.graph if whole else sparse.csr_array(self.graph[:, items]),
+            self.factors[items].T * power(degree, self.config.item_exponent),
+            power(degree, self.config.popularity_exponent),
+            degree > 0,
+        )
+
+    def _plain(self, own: Any, graph: Any) -> NDArray[np.float32]:
+        """Return p RᵀR of some items, dense; `graph` has their columns of R."""
         alike = own @ self.graph.T
         if alike.nnz > _CROWDED * alike.shape[0] * alike.shape[1]:
-            return np.ascontiguousarray((self.graph.T @ alike.toarray().T).T)
-        plain: NDArray[np.float32] = (alike @ self.graph).toarray()
+            return np.ascontiguousarray((graph.T @ alike.toarray().T).T)
+        plain: NDArray[np.float32] = (alike @ graph).toarray()
         return plain
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:

@@ -19,6 +19,10 @@ BASE_VALUE: Final = "everybody"
 """The name among the features for the base value of every score."""
 
 
+MIX, DISCOVER, REPURCHASE = POLICIES = ("mix", "discover", "repurchase")
+"""The policies of placements: all items, only those new to the user, only those that the user bought."""
+
+
 class Recommender(Protocol):
     """Scores users against items. `models.lists.list_builder` ranks, hides and fills up."""
 
@@ -60,6 +64,19 @@ class Recommender(Protocol):
     @classmethod
     def from_state(cls, config: Any, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """Return the model of this state: same scores, same reasons."""
+
+
+@runtime_checkable
+class HasHeads(Recommender, Protocol):
+    """A model that ranks differently for each policy of placements."""
+
+    def head(self, policy: str) -> Recommender:
+        """Return the model that ranks for placements of this policy."""
+
+
+def head_of(model: Recommender, policy: str) -> Recommender:
+    """Return the model that ranks for placements of this policy: most models have only one way."""
+    return model.head(policy) if isinstance(model, HasHeads) else model
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.primitives.vocabulary import NO_INDEX
-from models.retrieval.candidate_sources import best_scores
+from models.retrieval.candidate_sources import PairSource, best_scores
 
 T = TypeVar("T")
 
@@ -78,6 +78,16 @@ def best_by_scores(
         places = best_scores(scores, n).places
         best[block] = np.where(places == NO_INDEX, NO_INDEX, scope.items[places])
     return CandidatePairs.of(best)
+
+
+def best_of_rows(scores: Any, scope: CandidateScope, n: int) -> CandidatePairs:
+    """Return the n best entries of each row of `scores`, a CSR matrix [m, c] over the scope; ties go by position."""
+    m, width = scores.shape
+    row, place = np.repeat(np.arange(m), np.diff(scores.indptr)), scores.indices
+    shown = np.isin(row * width + place, scope.row * width + scope.place, invert=True)
+    best = PairSource.of(m, row[shown], place[shown], scores.data[shown]).fetch(np.arange(m), n)
+    pairs = CandidatePairs.of(best.items)
+    return CandidatePairs(pairs.row, scope.items[pairs.item])
 
 
 def first_of_order(order: NDArray[np.int64], known: NDArray[np.bool_], scope: CandidateScope, n: int) -> CandidatePairs:

@@ -18,7 +18,7 @@ from models.lists.rules.compiled_rules import CompiledRules
 from models.primitives.vocabulary import NO_INDEX, position_of, positions_of
 from models.recommenders.explanations.sentences import NONE, PurchasedTitles, because, same_category
 from models.recommenders.item_based.bought_together import RECIPROCAL, for_user, with_basket
-from models.recommenders.protocols import FoldsInUsers
+from models.recommenders.protocols import FoldsInUsers, head_of
 from serving.answers.answer import Entry
 from serving.answers.request import Filters
 from serving.live.context import OneVisitor, RelatedItems, blended, own_scores
@@ -89,7 +89,7 @@ def _built(
         context = prepared.positions(visitor.latest)
         if len(context):
             related = RelatedItems.of(prepared.model.evidence, context)
-            own = own_scores(cascade.models, visitor.key, usable, prepared.model.ranked)
+            own = own_scores(cascade.models, visitor.key, usable, prepared.model.ranked[prepared.placement.policy])
             titles = prepared.catalogue.titles
             first = blended(visitor.key, prepared.model.items, usable, own, related, titles)
             cascade = ModelCascade((first, *cascade.models))
@@ -136,7 +136,8 @@ def _cascade(prepared: Prepared, visitor: VisitorState) -> ModelCascade:
     bundle = prepared.model.bundle
     known = visitor.user_key is not None and position_of(bundle.model.users, visitor.user_key) != NO_INDEX
     clicks = (*visitor.batch.clicks, *visitor.latest)
-    folds_in = bool(clicks) and isinstance(bundle.model, FoldsInUsers)
+    policy = prepared.placement.policy
+    folds_in = bool(clicks) and isinstance(head_of(bundle.model, policy), FoldsInUsers)
     if known or not (folds_in or visitor.batch.traits):
         return prepared.builder.cascade
     at = positions_of(prepared.model.items, clicks)
@@ -145,7 +146,7 @@ def _cascade(prepared: Prepared, visitor: VisitorState) -> ModelCascade:
     new = NewUsers(np.array([visitor.key]), _traits(visitor), events, order)
     # Without traits a new user belongs to no segment.
     segments = bundle.segments if visitor.batch.traits else None
-    return build_cascade(bundle.model, segments, bundle.fallback, new, bundle.buyers)
+    return build_cascade(bundle.model, segments, bundle.fallback, new, bundle.buyers, policy=policy)
 
 
 def _traits(visitor: VisitorState) -> Any:
@@ -209,7 +210,12 @@ def items_that_go_with(prepared: Prepared, visitor: VisitorState, basket: tuple[
 def _liked(prepared: Prepared, visitor: VisitorState) -> NDArray[np.float32]:
     """Return [n] the user's own scores; -inf without one."""
     liked = np.full(len(prepared.model.items), -np.inf, dtype=np.float32)
-    own = own_scores(prepared.builder.cascade.models, visitor.key, prepared.rules.allowed, prepared.model.ranked)
+    own = own_scores(
+        prepared.builder.cascade.models,
+        visitor.key,
+        prepared.rules.allowed,
+        prepared.model.ranked[prepared.placement.policy],
+    )
     if own is not None:
         liked[own.item] = own.score
     return liked

@@ -149,7 +149,7 @@ class LiveListScorer:
         def build() -> dict[ListRequest, Listing | None]:
             for model in {inputs.model for _, _, inputs in usable}:  # a promotion may arrive meanwhile
                 keys = [one.visitor.user_key or "" for one, _, known in usable if known.latest.items or one.context]
-                model.ranked.rank(keys)
+                model.ranked[placement.policy].rank(keys)
             return {request: self._made(request, standing, placement, known) for request, standing, known in usable}
 
         lists = await self._run(build)

@@ -249,6 +249,6 @@ def _compiled(
     available[positions_of(model.items, batch.withheld)] = False
     offered = replace(catalogue.attributes, available=available)
     bundle = model.bundle
-    cascade = build_cascade(bundle.model, bundle.segments, bundle.fallback)
+    cascade = build_cascade(bundle.model, bundle.segments, bundle.fallback, policy=placement.policy)
     builder = ListBuilder(cascade, bundle.fallback, CompiledRules.of(longer, offered), bundle.buyers)
     return Prepared(model, catalogue, offered, longer, builder, ReasonsNaming(catalogue.not_for_sale))

@@ -13,6 +13,7 @@ from infra.bundles.bundle import Bundle
 from models.lists.model_cascade import RanksPairs, ScoringModel
 from models.primitives.vocabulary import NO_INDEX, position_of
 from models.recommenders.item_based.item_evidence import ItemEvidence
+from models.recommenders.protocols import POLICIES, head_of
 
 Candidates = tuple[NDArray[np.int64], NDArray[np.float32]]
 """Positions of items, and their scores."""
@@ -94,6 +95,8 @@ class LoadedModel:
         return self.bundle.model.items
 
     @cached_property
-    def ranked(self) -> RankedUsers:
-        """The candidates of users who were asked for."""
-        return RankedUsers(self.bundle.model)
+    def ranked(self) -> dict[str, RankedUsers]:
+        """The candidates of users who were asked for, by the policy of the placement."""
+        heads = {policy: head_of(self.bundle.model, policy) for policy in POLICIES}
+        known = {id(head): RankedUsers(head) for head in heads.values()}
+        return {policy: known[id(head)] for policy, head in heads.items()}

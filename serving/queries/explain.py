@@ -23,7 +23,7 @@ from models.lists.rules.layer.rule_layer import layered
 from models.lists.rules.placement_config import EVER, Placement
 from models.primitives.json_types import JsonObject
 from models.primitives.vocabulary import index_of, position_of
-from models.recommenders.protocols import Explains, Recommender
+from models.recommenders.protocols import Explains, Recommender, head_of
 from serving.queries.operator_rules import PlacementRules, attributes, catalogue_rows, rules_of
 from serving.queries.user_recommendations import (
     NO_CONSENT,
@@ -162,7 +162,7 @@ def _context(engine: Engine, user_id: str, item_id: str, placement: str) -> _Con
         placement=chosen,
         catalogue=catalogue,
         rules=CompiledRules.of(chosen, catalogue),
-        model=bundle.model,
+        model=head_of(bundle.model, chosen.policy),
         fallback=bundle.fallback,
         version=version,
     )

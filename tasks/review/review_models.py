@@ -18,7 +18,7 @@ from infra.registry.client import Registry
 from infra.registry.registered_bundles import check_listing, check_version, signed_manifest
 from models.columns import ITEM_ID, OCCURRED_AT, TITLE, USER_KEY
 from models.datasets.dataset import Dataset
-from models.evaluation.comparison import BASELINES, leaderboard
+from models.evaluation.comparison import leaderboard
 from models.evaluation.example_users import Example, examples
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import Evaluation
@@ -95,10 +95,10 @@ def judge_candidate(
     A candidate with the champion's own settings is not compared with itself. Exposure is compared with `promoted`, the
     champion's figures at its promotion. `dropped` are the traits that form no groups, with the reasons.
     """
-    baselines = {kinds[r]: e for r, e in evaluations.items() if kinds[r] in BASELINES}
+    others = {kinds[run]: evaluation for run, evaluation in evaluations.items() if run != champion_run or run == best}
     opponent = evaluations[champion_run] if champion_run and champion_run != best else None
     known = (promoted or {}) if champion_run else None
-    gate = decision.decide(evaluations[best], baselines, opponent, 7, traits, limits, promoted=known, dropped=dropped)
+    gate = decision.decide(evaluations[best], others, opponent, 7, traits, limits, promoted=known, dropped=dropped)
     if champion_run == best:
         detail = "The champion's own recipe, learned again from newer data."
         gate = gate_result((*gate.checks, Check("renews the champion", 0.0, 0.0, Outcome.PASSED, detail)), gate.groups)

@@ -160,7 +160,7 @@ def user_lists(installation: Installation, name: str, placement: Placement) -> W
     rules = compiled_rules(name, placement, catalogue)
     new = newcomers(installation, reference, keys, bundle.model.users, bundle.model.items)
     hidden, due = hidden_and_due(installation, reference, placement, keys, catalogue)
-    cascade = build_cascade(bundle.model, bundle.segments, bundle.fallback, new, bundle.buyers)
+    cascade = build_cascade(bundle.model, bundle.segments, bundle.fallback, new, bundle.buyers, policy=placement.policy)
     builder = ListBuilder(cascade, bundle.fallback, rules, bundle.buyers)
     traits = None if new.traits is None else new.traits.to_pydict()
     clicks = new.in_order()

@@ -75,12 +75,12 @@ from tasks.reports.evaluation_plots import (
 )
 from tasks.scoring.publish_batch import TextCodes
 from tasks.training.fit_by_epochs import Checkpoints, fit_by_epochs
-from tasks.tuning.best_settings import find_settings
+from tasks.tuning.best_settings import find_settings, with_sources
 
 TABLES: Final = "tables.csv"
 IMPORTANCE: Final = "feature_importance"
 """The name of a table and a plot."""
-EVALUATION_FORMAT: Final = 6
+EVALUATION_FORMAT: Final = 7
 """The format of evaluations. A model whose run has another format is trained again."""
 
 
@@ -161,9 +161,8 @@ def run_key(version: str, kind: str, settings: JsonObject, seed: int) -> str:
 def settings_of(installation: Installation, version: str, kind: str) -> tuple[JsonObject, str]:
     """Return the best settings of a search on a similar data set and its run, or the defaults and no run."""
     result = find_settings(installation, version, kind)
-    if result is None:
-        return asdict(catalog.config(kind)), ""
-    return result["config"], str(result["run_id"])
+    settings = asdict(catalog.config(kind)) if result is None else result["config"]
+    return with_sources(installation, version, kind, settings), "" if result is None else str(result["run_id"])
 
 
 def finished_run(installation: Installation, registry: Registry, key: str) -> str | None:

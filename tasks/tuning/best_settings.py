@@ -1,6 +1,7 @@
 """Stores and reads the best settings of searches, by model and data set."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any, Final, cast
 
 from prefect import task
@@ -11,8 +12,10 @@ from infra.database.engine import database_now
 from infra.database.schema.promotion_rows import SearchResult
 from infra.database.schema.schema import datasets, search_results
 from infra.installation import Installation, current
+from models import catalog
 from models.monitoring.drift.dataset_distance import shift
 from models.primitives.json_types import JsonObject
+from models.ranking.candidate_generation import SETTINGS
 from models.tuning.retune_policy import MAX_AGE_DAYS, LastSearch, reason_to_search
 from models.tuning.study_config import same_shape
 from tasks.datasets.load_dataset import manifest_of, open_dataset
@@ -61,6 +64,14 @@ def find_other_search_result(installation: Installation, version: str, kind: str
     names = [column.name for column in search_results.c]
     similar = (row for row in rows if same_shape(row["manifest"], manifest))
     return next((cast(SearchResult, {name: row[name] for name in names}) for row in similar), None)
+
+
+def with_sources(installation: Installation, version: str, kind: str, settings: JsonObject) -> JsonObject:
+    """Return the settings of a model, with those that searches found for its retrievers."""
+    own = asdict(catalog.config(kind, settings))
+    kinds = [one for one in own.get("retrievers", ()) if one not in SETTINGS]
+    found = {one: result["config"] for one in kinds if (result := find_settings(installation, version, one))}
+    return settings | {"sources": found} if "sources" in own else settings
 
 
 def search_outcomes(version: str, kinds: Iterable[str]) -> dict[str, str]:

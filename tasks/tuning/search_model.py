@@ -238,7 +238,7 @@ class _Search:
                 future.result()
             share_of_trials = self.tried / self.budget.trials if self.budget.trials else 0.0
             now = round(1000 * min(1.0, max(share_of_trials, self.stop.share())))
-            advance(max(0, now - shown), note=self.note)
+            advance(max(0, now - shown), note=self.note + self.stop.left())
             if self.best != logged:
                 log_info(self.note)
             shown, logged = max(now, shown), self.best

@@ -17,12 +17,14 @@ from typing import Final, TextIO, TypedDict
 import numpy as np
 
 from infra import outages
+from infra.installation import current
 from models import catalog
 from models.datasets.dataset import Dataset
 from models.primitives.json_types import JsonObject
 from models.recommenders.protocols import Recommender
 from models.tuning.folds import FoldData, artifact_mb, search_folds
 from tasks.datasets.load_dataset import open_dataset
+from tasks.tuning.best_settings import with_sources
 
 FITTING: Final = {"at": "fit"}
 FITTED: Final = {"at": "measure"}
@@ -61,17 +63,19 @@ def _send(answers: TextIO, message: Mapping[str, object]) -> None:
     answers.flush()
 
 
-def _measure(dataset: Dataset, folds: dict[int, FoldData], request: Request, answers: TextIO) -> dict[str, float]:
+def _measure(
+    dataset: Dataset, folds: dict[int, FoldData], shared: JsonObject, request: Request, answers: TextIO
+) -> dict[str, float]:
     kind, place = request["kind"], request["fold"]
     all_folds = search_folds(dataset, request["folds"])
     if place not in folds:
         folds[place] = FoldData.of(dataset, all_folds[place])
         if request["warm"]:  # work shared by all settings counts for none of them
-            catalog.fit(kind, folds[place].data, {}, request["seed"])
+            catalog.fit(kind, folds[place].data, shared, request["seed"])
     fold = folds[place]
     _send(answers, FITTING)
     started = monotonic()
-    model = catalog.fit(kind, fold.data, request["settings"], request["seed"])
+    model = catalog.fit(kind, fold.data, request["settings"] | shared, request["seed"])
     fit_seconds = monotonic() - started
     _send(answers, FITTED)
     _check(model)
@@ -95,10 +99,14 @@ def main() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # output of libraries must not mix with answers
+    version = sys.argv[1]
     folds: dict[int, FoldData] = {}
+    shared: JsonObject | None = None
     for request in _requests():
         try:
-            answer: Mapping[str, object] = _measure(open_dataset(sys.argv[1]), folds, request, answers)
+            if shared is None:  # the same for all trials, even if a search of a retriever ends meanwhile
+                shared = with_sources(current(), version, request["kind"], {})
+            answer: Mapping[str, object] = _measure(open_dataset(version), folds, shared, request, answers)
         except Exception as error:
             outage = outages.explain(error)
             answer = {"outage": outage} if outage else {"error": f"{type(error).__name__}: {error}"}

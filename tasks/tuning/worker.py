@@ -192,6 +192,13 @@ class StopCondition:
         """Return the used fraction of the time, from 0 to 1."""
         return min(1.0, (monotonic() - self.began) / self._limit) if self._limit else 0.0
 
+    def left(self) -> str:
+        """Return the time that is left in words; empty without a limit."""
+        if self._limit is None:
+            return ""
+        seconds = max(0.0, self._limit - (monotonic() - self.began))
+        return f", at most {seconds / 60:.0f} min left" if seconds >= 60 else f", at most {seconds:.0f} s left"
+
     @property
     def _limit(self) -> float | None:
         """Return the seconds that the run may take."""

@@ -12,7 +12,6 @@ FEWER_SAMPLES: Final = 200
 """Samples for figures that are no means over users, and take long to compute."""
 LEVEL: Final = 0.95
 
-_EDGES: Final = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 _BLOCK: Final = 4_000_000
 
 Floats = NDArray[np.float64]
@@ -37,32 +36,41 @@ def draws(n_users: int, seed: int, samples: int = SAMPLES) -> Iterator[Floats]:
         yield np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float64)
 
 
-def intervals(values: Floats, seed: int) -> Floats:
+def edges(comparisons: int = 1) -> tuple[float, float]:
+    """Return the quantiles of an interval which, with those of other comparisons, holds with `LEVEL` (Bonferroni)."""
+    outside = (1 - LEVEL) / 2 / comparisons
+    return outside, 1 - outside
+
+
+def intervals(values: Floats, seed: int, comparisons: int = 1) -> Floats:
     """Return [2, m] percentile intervals (Efron 1979) of the column means of `values` [n_users, m].
 
     The mean is over users with a figure (no NaN), and NaN without any. All columns use the same samples.
     """
     known = ~np.isnan(values)
-    return intervals_of_ratios(np.where(known, values, 0.0), known.astype(np.float64), seed)
+    return intervals_of_ratios(np.where(known, values, 0.0), known.astype(np.float64), seed, comparisons)
 
 
-def estimates(columns: Mapping[str, Floats], seed: int) -> dict[str, Estimate]:
-    """Return the mean of each column [n_users] over users with a figure, and its interval, all by the same samples."""
+def estimates(columns: Mapping[str, Floats], seed: int, comparisons: int = 1) -> dict[str, Estimate]:
+    """Return the mean of each column [n_users] over users with a figure, and its interval, all by the same samples.
+
+    With several `comparisons`, the intervals are wider: all of them hold together with `LEVEL`.
+    """
     if not columns:
         return {}
     values = np.column_stack(list(columns.values()))
-    rows = zip(np.nanmean(values, axis=0).tolist(), *intervals(values, seed).tolist(), strict=True)
+    rows = zip(np.nanmean(values, axis=0).tolist(), *intervals(values, seed, comparisons).tolist(), strict=True)
     return {name: Estimate(*row) for name, row in zip(columns, rows, strict=True)}
 
 
-def intervals_of_ratios(above: Floats, below: Floats, seed: int) -> Floats:
+def intervals_of_ratios(above: Floats, below: Floats, seed: int, comparisons: int = 1) -> Floats:
     """Return [2, m] percentile intervals of the sum of `above` [n_users, m] over users divided by that of `below`."""
     if not len(above):
         return np.full((2, above.shape[1]), np.nan)
     with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of columns without figures
         ratios = np.concatenate([(drawn @ above) / (drawn @ below) for drawn in draws(len(above), seed)])
-        bounds: Floats = np.nanquantile(ratios, _EDGES, axis=0)
+        bounds: Floats = np.nanquantile(ratios, edges(comparisons), axis=0)
     return bounds
 
 
@@ -88,7 +96,7 @@ def estimate(statistic: Statistic, n_users: int, seed: int, samples: int = FEWER
     (value,) = statistic(np.ones((1, n_users)))
     with np.errstate(invalid="ignore", divide="ignore"):  # of samples without purchases
         sampled = np.concatenate([statistic(drawn) for drawn in draws(n_users, seed, samples)])
-    low, high = np.nanquantile(sampled - np.nanmean(sampled), _EDGES)
+    low, high = np.nanquantile(sampled - np.nanmean(sampled), edges())
     return Estimate(float(value), float(value + min(low, 0)), float(value + max(high, 0)))
 
 
@@ -98,6 +106,8 @@ WARM, COLD, NEWCOMER = "warm_", "cold_", "newcomer_"
 """Prefixes of metrics of a part of the users; newcomers have no history."""
 NEW: Final = "new_"
 """Prefix of metrics on items new to the user; it follows the prefix of the users."""
+REPEAT: Final = "repeat_"
+"""Prefix of metrics on items that the user had bought, in the same place."""
 LOW, HIGH = "_low", "_high"
 """Suffixes of the bounds of a metric's interval."""
 
@@ -144,7 +154,7 @@ def split_prefixes(summary: Mapping[str, float]) -> dict[tuple[str, str], dict[s
     by_prefix: dict[tuple[str, str], dict[str, float]] = {}
     for name, value in summary.items():
         part = next((prefix for prefix in (WARM, COLD, NEWCOMER) if name.startswith(prefix)), "")
-        kind = NEW if name.removeprefix(part).startswith(NEW) else ""
+        kind = next((prefix for prefix in (NEW, REPEAT) if name.removeprefix(part).startswith(prefix)), "")
         by_prefix.setdefault((part, kind), {})[name.removeprefix(part + kind)] = value
     return by_prefix
 

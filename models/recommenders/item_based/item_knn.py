@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.datasets.interaction_matrix import baskets, decay, profiles, rows
-from models.primitives.state import Part, StoredModel, matrix
+from models.primitives.state import Lookup, Part, StoredModel, matrix
 from models.recommenders.explanations.evidence import reasons_of, shortened, strongest_own
 from models.recommenders.item_based.bought_together import as_sets, in_order, strongest
 from models.recommenders.search_space import Choice, Float, Parameter
+from models.retrieval.candidate_query import CandidatePairs, CandidateScope, PreparesScopes, best_of_rows
 
 if TYPE_CHECKING:
     from models.datasets.cold_start import NewUsers
@@ -46,7 +47,7 @@ class Config:
 
 
 @dataclass(frozen=True)
-class ItemKNN(StoredModel):
+class ItemKNN(StoredModel, PreparesScopes):
     """Scores an item by its similarity to each of the user's items, with more weight on later ones.
 
     Similarity is the weight of pairs (`models.recommenders.item_based.bought_together`) over powers of both items' own
@@ -91,6 +92,19 @@ class ItemKNN(StoredModel):
         row = np.repeat(np.arange(len(users)), np.diff(summed.indptr))
         scores[row, summed.indices] = summed.data
         return scores
+
+    def top_candidates(self, users: NDArray[np.int32], scope: CandidateScope, n: int) -> CandidatePairs:
+        """Return the n best items of each user in the scope."""
+        alike = self._scoped.prepared(scope.items, lambda items: sparse.csr_array(self.alike[:, items]))
+        return best_of_rows(rows(self.own, users) @ alike, scope, n)
+
+    def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """Return [n] the scores of pairs."""
+        different, row = np.unique(users, return_inverse=True)
+        summed = rows(self.own, different) @ self.alike
+        of = np.repeat(np.arange(len(different)), np.diff(summed.indptr))
+        scores = Lookup.of(of, summed.indices, len(self.items), summed.data[:, None])
+        return scores.find(row, items, otherwise=-np.inf)[:, 0]
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
         """Return the own item that adds most to the score."""

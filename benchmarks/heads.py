@@ -1,0 +1,170 @@
+"""Measures the heads of the two-stage model against every single model, on the demo's data and on simulated shops.
+
+Run as `python -m benchmarks.heads [--seeds 1 2] [--trials 8] [--no-demo]`. A seed draws the parameters of two shops: a
+DIY shop with few repeats, pairs and season, and one with collections and no repeats. Their oracle knows the chance of
+every purchase. Settings are chosen on the validation weeks, and `two_stage` gets those of its retrievers. All models
+are measured on the test weeks: over all items, over items new to the user, and over items that the user bought. The
+intervals of a shop hold for all of its comparisons together (95 %).
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.installation import journey
+from benchmarks.results import publish
+from benchmarks.simulated_shops import HORIZON, Shop, drawn_shape, simulate
+from models import catalog
+from models.datasets.dataset import Dataset
+from models.datasets.training_data import TrainingData
+from models.evaluation.comparison import figures
+from models.evaluation.metrics.bootstrap import NEW, REPEAT, draws
+from models.evaluation.metrics.ranking import METRIC
+from models.evaluation.offline import Evaluation, evaluate
+from models.recommenders.baselines.most_popular import popularity
+from models.recommenders.kinds import DEFAULTS
+from tasks.tuning.study import distributions
+
+SEED: Final = 7
+TRIALS: Final = 8
+HEADS: Final = {"mix": "", "discover": NEW, "repurchase": REPEAT}
+"""The prefix of each head's metrics."""
+_COSINES: Final[Mapping[str, Any]] = {
+    "half_life_days": 3650.0, "memory_days": 3650.0, "user_exponent": 0.0, "shrinkage": 0.1
+}  # fmt: skip
+_LEVEL: Final = 0.95
+_FEWEST: Final = 100
+"""Users with targets that a comparison needs."""
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Scores by the true chances of a simulated shop."""
+
+    shop: Shop
+    data: TrainingData
+
+    @property
+    def users(self) -> NDArray[np.str_]:
+        """The users of the data."""
+        return self.data.users
+
+    @property
+    def items(self) -> NDArray[np.str_]:
+        """The items of the data."""
+        return self.data.items
+
+    def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Return [m, n_items] the expected purchases."""
+        scores: NDArray[np.float32] = self.shop.truth(self.data, users)
+        return scores
+
+
+def settings_found(kind: str, dataset: Dataset, trials: int) -> dict[str, Any]:
+    """Return the best of the default settings and some suggestions of TPE, measured on the validation weeks."""
+    space = catalog.model_type(kind).space
+    data = dataset.training_data(dataset.cuts.validation_from)
+    targets, popular = dataset.holdout(data, dataset.cuts.test_from), popularity(data)
+
+    def value(settings: Mapping[str, Any]) -> float:
+        model = catalog.fit(kind, data, settings, SEED)
+        return evaluate(model, data, targets, popular, brief=True).summary[METRIC]
+
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=SEED, multivariate=True))
+    default = value({})
+    for _ in range(trials if space else 0):
+        trial = study.ask(distributions(space))
+        study.tell(trial, value(trial.params))
+    return study.best_params if study.trials and study.best_value > default else {}
+
+
+def measured(dataset: Dataset, trials: int, shop: Shop | None) -> dict[str, Evaluation]:
+    """Return the evaluations of `two_stage`, of the ladder, of plain cosines, and of the oracle of a simulated shop."""
+    data = dataset.training_data(dataset.cuts.test_from)
+    targets, popular = dataset.holdout(data, dataset.cuts.as_of), popularity(data)
+    singles = [kind for kind in DEFAULTS if kind != "two_stage"]
+    found = {kind: settings_found(kind, dataset, trials) for kind in singles}
+    retrievers = catalog.config("two_stage").retrievers
+    sources = {kind: settings for kind, settings in found.items() if kind in retrievers}
+    fitted: dict[str, Any] = {"two_stage": catalog.fit("two_stage", data, {"sources": sources}, SEED)}
+    print("heads:", fitted["two_stage"].chosen)
+    fitted |= {kind: catalog.fit(kind, data, settings, SEED) for kind, settings in found.items()}
+    fitted["item cosines"] = catalog.fit("item_knn", data, _COSINES, SEED)
+    fitted |= {} if shop is None else {"oracle": Oracle(shop, data)}
+    return {name: evaluate(model, data, targets, popular) for name, model in fitted.items()}
+
+
+def gains(evaluations: Mapping[str, Evaluation]) -> dict[tuple[str, str], tuple[float, float, float]]:
+    """Return the gain of each head over each other model with its interval, which holds for all of them together.
+
+    The bootstrap is of the largest deviation in units of its own error (max-t, Romano and Wolf 2005).
+    """
+    others = [name for name in evaluations if name not in ("two_stage", "oracle")]
+    columns = {
+        (head, name): figures(evaluations["two_stage"], prefix + METRIC) - figures(evaluations[name], prefix + METRIC)
+        for head, prefix in HEADS.items()
+        for name in others
+    }
+    columns = {key: gained for key, gained in columns.items() if np.isfinite(gained).sum() >= _FEWEST}
+    values = np.column_stack([*columns.values()])
+    known = np.isfinite(values)
+    filled, mean = np.where(known, values, 0.0), np.nanmean(values, axis=0)
+    sampled = np.concatenate([(drawn @ filled) / (drawn @ known) for drawn in draws(len(values), SEED)])
+    error = np.maximum(sampled.std(axis=0), 1e-12)
+    width = np.quantile(np.abs((sampled - mean) / error).max(axis=1), _LEVEL) * error
+    bounds = zip(columns, mean.tolist(), (mean - width).tolist(), (mean + width).tolist(), strict=True)
+    return {key: tuple(row) for key, *row in bounds}  # type: ignore[misc]  # three of them
+
+
+def scored(name: str, evaluations: Mapping[str, Evaluation]) -> Iterator[tuple[str, float]]:
+    """Print a shop's table, and yield its figures."""
+    table = Table(title=f"NDCG@10 on {name}", title_justify="left")
+    for title in ("model", *HEADS):
+        table.add_column(title, justify="left" if title == "model" else "right")
+    for model, evaluation in evaluations.items():
+        table.add_row(model, *(f"{evaluation.summary.get(p + METRIC, np.nan):.4f}" for p in HEADS.values()))
+    Console().print(table)
+    compared = gains(evaluations)
+    for head, prefix in HEADS.items():
+        own = {model: row for (policy, model), row in compared.items() if policy == head}
+        if own:
+            worst = min(own, key=lambda model: own[model][2])
+            mean, low, high = own[worst]
+            print(f"{name}, {head}: {mean:+.4f} ({low:+.4f} to {high:+.4f}) against {worst}")
+            yield f"{name}_{head}_worst_gain_upper", high
+        if "oracle" in evaluations:
+            best = evaluations["oracle"].summary.get(prefix + METRIC, np.nan)
+            yield f"{name}_{head}_share_of_oracle", evaluations["two_stage"].summary.get(prefix + METRIC, np.nan) / best
+
+
+def main() -> None:
+    """Measure, print and store the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1])
+    parser.add_argument("--shapes", nargs="*", default=["diy", "collections"])
+    parser.add_argument("--trials", type=int, default=TRIALS)
+    parser.add_argument("--demo", action=argparse.BooleanOptionalAction, default=True)
+    options = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    result: dict[str, float] = {}
+    for seed in options.seeds:
+        for shape in options.shapes:
+            shop = simulate(drawn_shape(shape, seed), seed)
+            dataset = shop.dataset(shop.shape.days + HORIZON)
+            result |= scored(f"{shape}_{seed}", measured(dataset, options.trials, shop))
+    if options.demo:
+        with journey() as dataset:
+            result |= scored("demo", measured(dataset, options.trials, None))
+    result["worst_gain_upper"] = min(value for name, value in result.items() if name.endswith("_worst_gain_upper"))
+    publish("heads", result, SEED)
+
+
+if __name__ == "__main__":
+    main()
