@@ -18,7 +18,7 @@ from benchmarks.shop import generator
 from infra.services.embedded_postgres import EmbeddedPostgres
 
 SEED = 7
-_MAPPING = str(Path(__file__).parent / "shop" / "mapping.toml")
+_MAPPING = str(Path(generator.__file__).with_name("mapping.toml"))
 
 
 def _ingest(folder: Path) -> None:
