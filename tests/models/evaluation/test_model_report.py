@@ -28,7 +28,8 @@ from models.evaluation.model_report import (
 )
 from models.evaluation.offline import Evaluation, evaluate
 from models.primitives.vocabulary import index_of
-from models.ranking.two_stage import LogisticRegression, RegressionConfig, TwoStageConfig, build_examples
+from models.ranking.ranking_examples import TwoStageConfig, build_examples
+from models.ranking.two_stage import LogisticRegression, RegressionConfig
 from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.protocols import BASE_VALUE
 from tests.models.conftest import CUT, CUTS
@@ -245,7 +246,7 @@ def test_a_ranker_is_measured_on_the_candidates_it_learned_from(data) -> None:
     config = catalog.config("logistic_regression")
     model = catalog.model_type("logistic_regression").fit(data, config, 0)
     result = training_metrics(model, data, seed=0)
-    rows, labels, weights = build_examples(data, TwoStageConfig.of(config), 0)
+    rows, labels, weights, *_ = build_examples(data, TwoStageConfig.of(config), 0).examples
     answer = model.ranker.probabilities(rows)
     better = answer[labels == 1][:, None] - answer[labels == 0]
     expected = np.average((better > 0) + (better == 0) / 2, axis=1, weights=weights[labels == 0]).mean()

@@ -94,7 +94,8 @@ def test_a_decision_does_not_rest_on_a_handful_of_people() -> None:
 def test_figures_on_other_users_cannot_be_compared() -> None:
     other = measured(np.full(USERS, 0.1), first=1)
     gate = decide(around(0.4, 1), {"most_popular": other}, other, seed=0)
-    assert failed(gate) == ["not worse than most_popular", "better than the champion"]
+    others = ["not worse than most_popular", "not worse than the champion"]
+    assert failed(gate) == [*others, "better than the champion"]
     assert "same held-out weeks" in check(gate, "better than the champion").detail
 
 
@@ -129,6 +130,35 @@ def test_a_gain_by_repeats_alone_does_not_excuse_a_loss_on_new_items() -> None:
     assert failed(gate) == ["not worse than the champion on new items"]
     assert decide(champion, {"most_popular": worse}, None, seed=0).passed is False
     assert "not worse than most_popular on new items" not in failed(decide(champion, {"most_popular": worse}, None, 0))
+
+
+def on_kinds(seed: int, **gains: float) -> Evaluation:
+    random = np.random.default_rng(seed)
+    made = measured(random.normal(0.3 + gains.get("all", 0.0), 0.1, USERS))
+    table = made.per_user
+    for prefix in ("new_", "repeat_"):
+        values = random.normal(0.2 + gains.get(prefix, 0.0), 0.1, USERS)
+        table = table.append_column(prefix + METRIC, pa.array(values))
+    return Evaluation(table, made.summary)
+
+
+@pytest.mark.parametrize(("kind", "items"), [("new_", "on new items"), ("repeat_", "on repeat purchases")])
+def test_a_gain_on_one_kind_of_items_is_enough_and_a_loss_on_one_is_too_much(kind: str, items: str) -> None:
+    better = decide(on_kinds(1, **{kind: 0.05}), {}, on_kinds(2), seed=0)
+    assert better.passed
+    assert f"better than the champion {items}" in check(better, "better than the champion").detail
+    worse = decide(on_kinds(1, **{"all": 0.05, kind: -0.05}), {}, on_kinds(2), seed=0)
+    assert failed(worse) == [f"not worse than the champion {items}"]
+
+
+def test_every_trained_model_is_an_opponent_on_every_kind_of_items() -> None:
+    gate = decide(on_kinds(1), {"als": on_kinds(2, new_=0.05), "most_popular": on_kinds(3)}, None, seed=0)
+    assert failed(gate) == ["not worse than als on new items"]
+
+
+def test_several_kinds_of_items_promote_an_equal_model_no_more_often_than_one() -> None:
+    passed = [decide(on_kinds(2 * i), {}, on_kinds(2 * i + 1), seed=i).passed for i in range(200)]
+    assert np.mean(passed) <= 0.05
 
 
 TRAITS = {"age": np.array(["young", "old"] * (USERS // 2)), "income": np.array(["high"] * 30 + ["low"] * (USERS - 30))}

@@ -13,7 +13,9 @@ from models.datasets.training_data import TrainingData
 from models.errors import NoHistoryError
 from models.evaluation.offline import evaluate
 from models.ranking.candidate_generation import RETRIEVERS, Candidates, RankerRows, ScoredCandidates
-from models.ranking.two_stage import Config, LogisticRegression, TwoStage, TwoStageConfig, build_examples, fit_retrieval
+from models.ranking.ranking_examples import JudgedUsers, RankingExamples, TwoStageConfig, fit_retrieval
+from models.ranking.ranking_examples import build_examples as build_window
+from models.ranking.two_stage import RANKER, Config, LogisticRegression, TwoStage, better_head
 from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.explanations.sentences import parse
@@ -23,6 +25,10 @@ from tests.models.reference_ranking import top_k
 from tests.models.trainable import NEEDS_TORCH, TRAINABLE, quick_config
 
 KINDS = tuple(kind for kind in RETRIEVERS if kind in TRAINABLE)
+
+
+def build_examples(data: TrainingData, stages: TwoStageConfig, seed: int) -> RankingExamples:
+    return build_window(data, stages, seed).examples
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +69,14 @@ def test_ranked_pairs_are_the_scored_pairs_whatever_the_parts(
     np.testing.assert_allclose(in_parts.score, ranked.score, rtol=1e-5)
 
 
-def test_it_learns_at_the_data_sets_cut_before_and_only_from_there_on(data: TrainingData) -> None:
+def test_it_learns_at_the_data_sets_cut_before_and_only_from_there_on(model: TwoStage, data: TrainingData) -> None:
     assert data.origin is not None
     assert data.origin.before(data.cut, 31) == CUTS["validation_from"]
     assert data.origin.before(CUTS["validation_from"], 31) == CUTS["validation_from"] - 31 * 86_400
     learned = build_examples(data, TwoStageConfig(negatives=1.0, label_windows=1), seed=0)
     bought = data.origin.holdout(data.origin.training_data(CUTS["validation_from"]), data.cut)
     assert 0 < learned.labels.sum() <= bought.sum()
-    assert learned.rows.shape[1] == len(RankerRows.names(Config().retrievers))
+    assert learned.rows.shape[1] == len(model.rows.names(Config().retrievers))
 
 
 def test_windows_before_that_are_learned_from_too_as_far_as_history_reaches(data: TrainingData) -> None:
@@ -121,7 +127,7 @@ def test_features_of_a_candidate_are_those_of_its_pair_user_and_item(data: Train
     users = np.array([7], dtype=np.int32)
     result = model.candidates.find(users)
     rows = model.rows.build(users, result)
-    names = RankerRows.names(Config().retrievers)
+    names = model.rows.names(Config().retrievers)
     known = data.origin.features(data.cut)
     pairs = {row["item_id"]: row for row in known.pairs.to_pylist() if row["user_key"] == data.users[7]}
     items = {row["item_id"]: row for row in known.items.to_pylist()}
@@ -218,6 +224,73 @@ def test_each_candidate_has_the_score_of_every_retriever(candidates: Candidates,
         np.testing.assert_allclose(entries, np.where(np.isinf(scores), np.nan, scores), rtol=1e-4, atol=1e-6)
 
 
+def test_ranks_count_the_better_candidates_of_the_user(candidates: Candidates, data: TrainingData) -> None:
+    result = candidates.find(np.arange(len(data.users), dtype=np.int32))
+    for row in (0, 3, 17):
+        own = result.row == row
+        for scores, ranks in zip(result.scores[own].T, result.ranks[own].T, strict=True):
+            better = (scores[None, :] > scores[:, None]).sum(axis=1) + 1.0
+            np.testing.assert_array_equal(ranks, np.where(np.isnan(scores), np.nan, better))
+
+
+def test_retrievers_get_the_settings_that_a_search_found(data: TrainingData) -> None:
+    sources = {"als": {"factors": 8, "regularization": 3.0}}
+    model = TwoStage.fit(data, Config(sources=sources), seed=0)
+    assert model.candidates.retrievers["als"].config.regularization == 3.0
+    stored = TwoStage.from_state(model.config, model.state())
+    assert stored.candidates.retrievers["als"].config == model.candidates.retrievers["als"].config
+    assert (
+        build_examples(data, TwoStageConfig(sources=sources), 0).rows.tolist()
+        != build_examples(data, TwoStageConfig(), 0).rows.tolist()
+    )
+
+
+def test_each_policy_has_a_ranker_of_its_own_candidates(model: TwoStage) -> None:
+    users = np.arange(8, dtype=np.int32)
+    heads = {policy: model.head(policy) for policy in ("mix", "discover", "repurchase")}
+    assert heads["mix"] is model
+    scores = {policy: head.scores(users) for policy, head in heads.items()}
+    assert not np.array_equal(scores["mix"], scores["discover"])
+    assert not np.array_equal(scores["mix"], scores["repurchase"])
+    stored = TwoStage.from_state(model.config, model.state())
+    for policy, expected in scores.items():
+        np.testing.assert_array_equal(stored.head(policy).scores(users), expected)
+
+
+def test_a_model_of_an_earlier_version_ranks_by_its_single_ranker(model: TwoStage) -> None:
+    kept = model.ranker.trees.first.mean
+    assert len(kept) == 2 * len(model.rows.names(Config().retrievers))
+    state = {name: array for name, array in model.state().items() if not name.startswith(("discover.", "repurchase."))}
+    del state["chosen"]
+    state = {name.removeprefix("mix."): array for name, array in state.items()}
+    earlier = TwoStage.from_state(model.config, state)
+    assert not any(name.endswith("_rank") and name != "price_rank" for name in earlier.rows.names(("als",)))
+    assert earlier.head("discover").ranker is earlier.head("mix").ranker
+
+
+class RankedByColumn:
+    """A ranker whose probability is one of the features."""
+
+    def __init__(self, column: int) -> None:
+        self.column = column
+
+    def probabilities(self, rows: np.ndarray) -> np.ndarray:
+        return rows[:, self.column]
+
+
+@pytest.mark.parametrize(("users", "column", "head"), [(40, 0, RANKER), (40, 1, "als"), (20, 1, RANKER)])
+def test_a_retriever_is_the_head_only_where_it_is_better(users: int, column: int, head: str) -> None:
+    random, n = np.random.default_rng(0), 30
+    row, item = np.repeat(np.arange(users), n), np.tile(np.arange(n), users)
+    bought = random.random((users, n)) < 0.2
+    good, bad = bought.ravel() + random.random(users * n) / 2, random.random(users * n)
+    scores = np.column_stack([good, bad]).astype(np.float32)
+    nothing = np.zeros(users * n, dtype=bool)
+    pairs = ScoredCandidates(row, item, scores, scores)
+    judged = JudgedUsers(pairs, scores, nothing, sparse.csr_array(bought), sparse.csr_array(bought.shape, dtype=bool))
+    assert better_head("discover", RankedByColumn(column), ("als", "most_popular"), judged) == head
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_scores_of_pairs_are_those_of_the_whole_matrix(candidates: Candidates, data: TrainingData, kind: str) -> None:
     model, random = candidates.retrievers[kind], np.random.default_rng(0)
@@ -243,11 +316,11 @@ def test_a_retriever_that_learns_slowly_learns_once_before_all_windows(
     assert isinstance(data.origin, Dataset)
     learned: list[int] = []
 
-    def fit(_kind: str, past: TrainingData, _seed: int) -> SequenceModel:
+    def fit(_kind: str, _sources: object, past: TrainingData, _seed: int) -> SequenceModel:
         learned.append(past.cut)
         return SequenceModel.fit(past, quick_config("sequence"), 0)
 
-    monkeypatch.setattr("models.ranking.two_stage.fitted_retriever", fit)
+    monkeypatch.setattr("models.ranking.ranking_examples.fitted_retriever", fit)
     known = replace(data, origin=replace(data.origin))
     stages = TwoStageConfig(retrievers=("own_frequency", "sequence"), label_windows=2)
     build_examples(known, stages, seed=0)
@@ -264,10 +337,9 @@ def category_columns(data: TrainingData, pairs: list[tuple[int, int]]) -> np.nda
     """What is known of the categories of users' items: [n, 3]."""
     rows = RankerRows.of(data)
     user, item = (np.array(column) for column in zip(*pairs, strict=True))
-    built = rows.build(
-        user.astype(np.int32), ScoredCandidates(np.arange(len(pairs)), item, np.zeros((len(pairs), 1), np.float32))
-    )
-    names = RankerRows.names(("als",))
+    unscored = np.zeros((len(pairs), 1), np.float32)
+    built = rows.build(user.astype(np.int32), ScoredCandidates(np.arange(len(pairs)), item, unscored, unscored))
+    names = rows.names(("als",))
     return built[:, [names.index(name) for name in ("category_baskets", "category_share", "share_of_category")]]
 
 
