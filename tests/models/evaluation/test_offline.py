@@ -61,6 +61,38 @@ def test_new_items_are_measured_without_what_the_user_had(data, targets, popular
     assert evaluation.summary["new_fallback_share"] == 1
 
 
+@dataclass(frozen=True)
+class OracleOfNewItems(Oracle):
+    """A model that knows the targets only where new items are listed."""
+
+    popularity: np.ndarray
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        return np.tile(self.popularity, (len(users), 1))
+
+    def head(self, policy: str) -> Oracle:
+        return Oracle(self.users, self.items, self.targets) if policy == "discover" else self
+
+
+def test_each_kind_of_items_is_measured_with_its_own_head(data, targets, popularity) -> None:
+    heads = OracleOfNewItems(data.users, data.items, targets.toarray(), popularity)
+    popular = MostPopular.fit(data, Config(), 0)
+    own, plain = (evaluate(model, data, targets, popularity, k=5).summary for model in (heads, popular))
+    assert own["new_ndcg_at_5"] == 1 > plain["new_ndcg_at_5"]
+    assert own["ndcg_at_5"] == plain["ndcg_at_5"]
+    assert own["repeat_ndcg_at_5"] == plain["repeat_ndcg_at_5"]
+
+
+def test_repeat_purchases_are_measured_on_lists_of_what_the_user_had(data, targets, popularity) -> None:
+    had = targets.toarray() & data.history().toarray()
+    knowing = Oracle(data.users, data.items, had)
+    evaluation = evaluate(knowing, data, targets, popularity, k=5)
+    rows = had[np.flatnonzero(targets.sum(axis=1))].sum(axis=1)
+    assert evaluation.per_user["repeat_targets"].to_pylist() == rows.tolist()
+    assert evaluation.summary["repeat_ndcg_at_5"] == 1
+    assert evaluation.summary["repeat_users"] == (rows > 0).sum()
+
+
 def test_every_mean_stands_inside_its_interval_and_a_search_gets_no_more_than_accuracy(
     data, targets, popularity, evaluations
 ) -> None:
