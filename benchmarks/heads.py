@@ -120,7 +120,7 @@ def gains(evaluations: Mapping[str, Evaluation]) -> dict[tuple[str, str], tuple[
     error = np.maximum(sampled.std(axis=0), 1e-12)
     width = np.quantile(np.abs((sampled - mean) / error).max(axis=1), _LEVEL) * error
     bounds = zip(columns, mean.tolist(), (mean - width).tolist(), (mean + width).tolist(), strict=True)
-    return {key: tuple(row) for key, *row in bounds}  # type: ignore[misc]  # three of them
+    return {key: tuple(row) for key, *row in bounds}
 
 
 def scored(name: str, evaluations: Mapping[str, Evaluation]) -> Iterator[tuple[str, float]]:

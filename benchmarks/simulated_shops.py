@@ -78,30 +78,34 @@ def drawn_shape(name: str, seed: int) -> Shape:
     Its parameters are drawn by the seed.
     """
     random = np.random.default_rng([seed, 1])
-    between = lambda low, high: float(random.uniform(low, high))  # noqa: E731 -- read as a table below
-    whole = lambda low, high: int(random.integers(low, high + 1))  # noqa: E731
     shape = Shape(
         name,
         "als",
-        users=whole(900, 1800),
-        items=whole(900, 2200),
-        visits=between(18, 40),
-        basket=between(2, 4),
-        repeats=between(0.03, 0.15),
+        users=int(random.integers(900, 1801)),
+        items=int(random.integers(900, 2201)),
+        visits=random.uniform(18, 40),
+        basket=random.uniform(2, 4),
+        repeats=random.uniform(0.03, 0.15),
         own=0,
-        skew=between(0.5, 1.0),
-        tastes=whole(6, 14),
-        loyal=between(0.6, 0.9),
-        categories=whole(20, 60),
-        born=between(0.0, 0.2),
-        seasonal=between(0.3, 0.7),
-        pairs=between(0.1, 0.35),
+        skew=random.uniform(0.5, 1.0),
+        tastes=int(random.integers(6, 15)),
+        loyal=random.uniform(0.6, 0.9),
+        categories=int(random.integers(20, 61)),
+        born=random.uniform(0.0, 0.2),
+        seasonal=random.uniform(0.3, 0.7),
+        pairs=random.uniform(0.1, 0.35),
         days=2 * 7 * _YEAR,
         durable=True,
     )
     if name == "diy":
         return shape
-    return replace(shape, repeats=0.0, pairs=between(0.25, 0.55), collection=whole(4, 9), seasonal=between(0.0, 0.4))
+    return replace(
+        shape,
+        repeats=0.0,
+        pairs=random.uniform(0.25, 0.55),
+        collection=int(random.integers(4, 10)),
+        seasonal=random.uniform(0.0, 0.4),
+    )
 
 
 class Goods(NamedTuple):
@@ -175,7 +179,7 @@ def chances(shape: Shape, goods: Goods, person: Person, bought: Array, day: floa
     if shape.durable:
         now[own] = 0.0
     fitting = now * person.tastes[goods.taste]
-    chance = shape.loyal * fitting / max(fitting.sum(), 1e-12) + (1 - shape.loyal) * now / max(now.sum(), 1e-12)
+    chance: Array = shape.loyal * fitting / max(fitting.sum(), 1e-12) + (1 - shape.loyal) * now / max(now.sum(), 1e-12)
     if shape.pairs and len(last):
         partners = np.bincount(goods.partners[last].ravel(), minlength=shape.items) * (now > 0)
         if partners.any():
@@ -248,7 +252,8 @@ def _visits(shape: Shape, goods: Goods, person: Person, random: np.random.Genera
 def _draw(chance: Array, number: int, random: np.random.Generator) -> Array:
     """Draw items by their chances, with replacement."""
     summed = chance.cumsum()
-    return np.minimum(np.searchsorted(summed, random.random(number) * summed[-1], side="right"), len(chance) - 1)
+    places: Array = np.searchsorted(summed, random.random(number) * summed[-1], side="right")
+    return np.minimum(places, len(chance) - 1)
 
 
 def _shop(

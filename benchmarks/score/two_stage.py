@@ -21,7 +21,7 @@ from models.primitives.state import Lookup
 from models.ranking.candidate_generation import Candidates, RankerRows, Retriever
 from models.ranking.ensemble import BlendedRanker
 from models.ranking.logistic import sigmoid
-from models.ranking.two_stage import Config, TwoStage
+from models.ranking.two_stage import RANKER, Config, TwoStage
 from models.recommenders import als, content_based
 from models.recommenders.als import ImplicitALS
 from models.recommenders.baselines import most_popular, own_frequency
@@ -29,6 +29,7 @@ from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.content_based import ContentBased
 from models.recommenders.explanations.evidence import CategoryReasons
+from models.recommenders.protocols import POLICIES
 
 _CANDIDATES: Final = 200
 _CHUNK: Final = 4096
@@ -84,7 +85,8 @@ def two_stage(items: int, users: int, dims: int, per_retriever: int, seed: int) 
     labels = random.random(len(odds)) < sigmoid((odds - np.quantile(odds, 0.97)).astype(np.float32))
     ranker = BlendedRanker.fit(examples, labels.astype(np.float32), np.ones(len(odds), dtype=np.float32), config, seed)
     titles = np.full(len(names[1]), "", dtype=np.str_)
-    return TwoStage(config, names[0], names[1], candidates, rows, ranker, titles)
+    rankers, heads = dict.fromkeys(POLICIES, ranker), dict.fromkeys(POLICIES, RANKER)
+    return TwoStage(config, names[0], names[1], candidates, rows, rankers, heads, titles)
 
 
 def _names(letter: str, number: int) -> NDArray[np.str_]:

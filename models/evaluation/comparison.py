@@ -227,7 +227,8 @@ def leaderboard(evaluations: Mapping[str, Evaluation], metric: str = METRIC, see
     rows: list[LeaderboardRow] = []
     for step, name in enumerate(steps):
         row: LeaderboardRow = {"model": name, **evaluations[name].summary}
-        for items in ITEM_KINDS if step else ():
+        known = evaluations[name].per_user.column_names
+        for items in (kind for kind in ITEM_KINDS if step and kind + metric in known):
             above = {other: evaluations[other].summary.get(items + metric, np.nan) for other in steps[:step]}
             best = max(above, key=lambda other: np.nan_to_num(above[other], nan=-np.inf))
             gained = gain(evaluations[name], evaluations[best], items + metric, seed)

@@ -223,7 +223,7 @@ def _comparisons(
 ) -> list[Check]:
     """Return a check per model and kind of items, and whether the candidate is better than the champion."""
     kinds = {prefix: items for prefix, items in ITEM_KINDS.items() if _measured(candidate, prefix + metric, limits)}
-    models = others | ({CHAMPION: champion} if champion else {})
+    models = {**others, **({CHAMPION: champion} if champion else {})}
     compared_with = [
         _Comparison(name, items, paired(candidate, other, prefix + metric))
         for name, other in models.items()

@@ -93,7 +93,8 @@ class RankingExamples(NamedTuple):
 
     def at(self, some: NDArray[np.bool_]) -> "RankingExamples":
         """Return some of the candidates."""
-        return RankingExamples(*(array[some] for array in self))
+        rows, labels, weights, own, judged = self
+        return RankingExamples(rows[some], labels[some], weights[some], own[some], judged[some])
 
 
 class JudgedUsers(NamedTuple):

@@ -123,7 +123,9 @@ class TwoStage:
         """The heads by policy: the same object for each call, so that what is prepared for it is used again."""
         retrievers = self.candidates.retrievers
         others = {policy: retrievers[chosen] for policy, chosen in self.chosen.items() if chosen != RANKER}
-        own = {policy: replace(self, policy=policy) for policy in POLICIES if policy != self.policy}
+        own: dict[str, Recommender] = {
+            policy: replace(self, policy=policy) for policy in POLICIES if policy != self.policy
+        }
         return {self.policy: self} | own | others
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:

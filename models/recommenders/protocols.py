@@ -67,7 +67,7 @@ class Recommender(Protocol):
 
 
 @runtime_checkable
-class HasHeads(Recommender, Protocol):
+class HasHeads(Protocol):
     """A model that ranks differently for each policy of placements."""
 
     def head(self, policy: str) -> Recommender:

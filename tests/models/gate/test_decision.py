@@ -296,6 +296,7 @@ def test_a_check_that_does_not_apply_states_its_reason_and_refuses_nothing() -> 
     assert set(reasons) == {
         "not worse than a baseline",
         "not worse on new items",
+        "not worse on repeat purchases",
         "no group worse",
         "answers cold users personally",
         "keeps some of the champion's lists",

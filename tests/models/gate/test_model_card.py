@@ -45,7 +45,7 @@ trained before.
 |  | this version | champion (als) | difference |
 | --- | --- | --- | --- |
 | NDCG@10 | 0.4393 (0.4255 to 0.4526) | 0.4213 (0.4075 to 0.4350) | +0.0180 (+0.0180 to +0.0180) |
-| NDCG@10, new items | 0.0500 | - | - |
+| NDCG@10 on new items | 0.0500 | - | - |
 
 Gains in NDCG@10: over most_popular +0.2597 (+0.2597 to +0.2597).
 
