@@ -9,7 +9,7 @@ intervals of a shop hold for all of its comparisons together (95 %).
 
 import argparse
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -22,6 +22,7 @@ from benchmarks.installation import journey
 from benchmarks.results import publish
 from benchmarks.simulated_shops import HORIZON, Shop, drawn_shape, simulate
 from models import catalog
+from models.columns import ITEM_ID, USER_KEY
 from models.datasets.dataset import Dataset
 from models.datasets.training_data import TrainingData
 from models.evaluation.comparison import figures
@@ -77,12 +78,19 @@ def settings_found(kind: str, dataset: Dataset, trials: int) -> dict[str, Any]:
         model = catalog.fit(kind, data, settings, SEED)
         return evaluate(model, data, targets, popular, brief=True).summary[METRIC]
 
+    usual = _usual(kind, dataset)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=SEED, multivariate=True))
-    default = value({})
+    default = value(usual)
     for _ in range(trials if space else 0):
         trial = study.ask(distributions(space))
         study.tell(trial, value(trial.params))
-    return study.best_params if study.trials and study.best_value > default else {}
+    return study.best_params if study.trials and study.best_value > default else usual
+
+
+def _usual(kind: str, dataset: Dataset) -> dict[str, Any]:
+    """Return the settings of a model that nobody searched."""
+    different = dataset.interactions.group_by([USER_KEY, ITEM_ID]).aggregate([]).num_rows
+    return asdict(catalog.defaults(kind, 1 - different / dataset.interactions.num_rows))
 
 
 def measured(dataset: Dataset, trials: int, shop: Shop | None) -> dict[str, Evaluation]:

@@ -57,6 +57,21 @@ def config(kind: str, values: Mapping[str, Any] | None = None) -> Any:
     return made(**given)
 
 
+FEW_REPEATS: Final = 0.2
+"""The share of repeat purchases below which shoppers seek new items."""
+
+
+def defaults(kind: str, repeats: float) -> Any:
+    """Return the settings of a model that nobody searched.
+
+    `repeats` is the share of purchases of items that the user had bought before: with few of them, the order of
+    purchases says more and old ones say it longer.
+    """
+    made = model_type(kind)
+    few = getattr(made, "few_repeats", None)
+    return few if few is not None and repeats < FEW_REPEATS else made.config_type()
+
+
 def fit(kind: str, data: "TrainingData", settings: Mapping[str, Any], seed: int) -> Recommender:
     """Return a model of that kind with `settings` over the defaults, fitted to the data."""
     return model_type(kind).fit(data, config(kind, settings), seed)

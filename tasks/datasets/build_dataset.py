@@ -181,6 +181,7 @@ def _write(installation: Installation, space: Workspace, plan: _Plan, moments: C
     return {
         "refunds": space.refunds._asdict(),
         "rows": {name: _count(space, rows) for name, rows in stored.items()},
+        "repeats": _repeats(space, stored["interactions"]),
         "content_hash": {name: content_hash(space.connection, rows, keys_of(name)) for name, rows in stored.items()},
         "hashed_by": ENGINE,
         "traits": trait_pooling.sentences(trait_pooling.fit(known.users)),
@@ -203,6 +204,12 @@ def _store(installation: Installation, draft: Draft, manifest: DatasetManifest) 
             }
             database.execute(insert(audit_log).values(entry))
     return manifest
+
+
+def _repeats(space: Workspace, rows: str) -> float:
+    different = f"SELECT count(*) AS n FROM {rows} GROUP BY {columns.USER_KEY}, {columns.ITEM_ID}"
+    share = space.connection.execute(f"SELECT 1 - count(*) / nullif(sum(n), 0) FROM ({different})").fetchall()[0][0]
+    return float(share or 0.0)
 
 
 def _count(space: Workspace, rows: str) -> int:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
-from typing import Final, TypedDict
+from typing import Final, NotRequired, TypedDict
 
 import pyarrow as pa
 from sqlalchemy import select
@@ -40,6 +40,8 @@ class SnapshotRecord(TypedDict):
 
     refunds: dict[str, int]
     rows: dict[str, int]
+    repeats: NotRequired[float]
+    """The share of purchases of items that the user had bought before; data sets of earlier versions lack it."""
     content_hash: dict[str, str]
     hashed_by: str
     traits: list[str]

@@ -50,7 +50,8 @@ from tasks.promotion.review_requests import APPROVED, request, review_of
 from tasks.reports.evaluation_plots import plot_groups
 from tasks.reports.review_page import Page, Plot, render
 from tasks.review.outcomes import ReviewOutcome, ReviewResult
-from tasks.training.train_model import finished_run, run_key, settings_of, train_model
+from tasks.training.train_model import finished_run, run_key, train_model
+from tasks.tuning.best_settings import settings_of
 
 
 def choose_candidate(

@@ -75,7 +75,7 @@ from tasks.reports.evaluation_plots import (
 )
 from tasks.scoring.publish_batch import TextCodes
 from tasks.training.fit_by_epochs import Checkpoints, fit_by_epochs
-from tasks.tuning.best_settings import find_settings, with_sources
+from tasks.tuning.best_settings import settings_of
 
 TABLES: Final = "tables.csv"
 IMPORTANCE: Final = "feature_importance"
@@ -156,13 +156,6 @@ def run_key(version: str, kind: str, settings: JsonObject, seed: int) -> str:
     """Return a key of everything that decides the result of a training, so that a repeat finds the first run."""
     inputs = json.dumps([version, kind, settings, seed, FORMAT, EVALUATION_FORMAT], sort_keys=True)
     return sha256(inputs.encode()).hexdigest()[:24]
-
-
-def settings_of(installation: Installation, version: str, kind: str) -> tuple[JsonObject, str]:
-    """Return the best settings of a search on a similar data set and its run, or the defaults and no run."""
-    result = find_settings(installation, version, kind)
-    settings = asdict(catalog.config(kind)) if result is None else result["config"]
-    return with_sources(installation, version, kind, settings), "" if result is None else str(result["run_id"])
 
 
 def finished_run(installation: Installation, registry: Registry, key: str) -> str | None:

@@ -67,11 +67,24 @@ def find_other_search_result(installation: Installation, version: str, kind: str
 
 
 def with_sources(installation: Installation, version: str, kind: str, settings: JsonObject) -> JsonObject:
-    """Return the settings of a model, with those that searches found for its retrievers."""
+    """Return the settings of a model, with those that searches found for its retrievers, or else their defaults."""
     own = asdict(catalog.config(kind, settings))
     kinds = [one for one in own.get("retrievers", ()) if one not in SETTINGS]
-    found = {one: result["config"] for one in kinds if (result := find_settings(installation, version, one))}
-    return settings | {"sources": found} if "sources" in own else settings
+    sources = {one: settings_of(installation, version, one)[0] for one in kinds}
+    return settings | {"sources": sources} if "sources" in own else settings
+
+
+def default_settings(installation: Installation, version: str, kind: str) -> JsonObject:
+    """Return the settings of a model that nobody searched on this data set."""
+    repeats = manifest_of(installation, version).get("repeats", 1.0)
+    return asdict(catalog.defaults(kind, repeats))
+
+
+def settings_of(installation: Installation, version: str, kind: str) -> tuple[JsonObject, str]:
+    """Return the best settings of a search on a similar data set and its run, or the defaults and no run."""
+    result = find_settings(installation, version, kind)
+    settings = default_settings(installation, version, kind) if result is None else result["config"]
+    return with_sources(installation, version, kind, settings), "" if result is None else str(result["run_id"])
 
 
 def search_outcomes(version: str, kinds: Iterable[str]) -> dict[str, str]:

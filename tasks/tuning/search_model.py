@@ -25,6 +25,7 @@ from tasks.orchestration.run_artifacts import announce, log_info
 from tasks.promotion.champion import current_champion
 from tasks.tuning.best_settings import (
     ModelSearch,
+    default_settings,
     find_other_search_result,
     find_search_result,
     find_settings,
@@ -182,7 +183,7 @@ def searchable(kinds: Sequence[str]) -> list[Mapping[str, Parameter]]:
 
 def _first(installation: Installation, version: str, kind: str) -> list[JsonObject]:
     """Return the first settings: the defaults, the best earlier ones, and those of a champion of this kind."""
-    known = [asdict(catalog.config(kind))]
+    known = [default_settings(installation, version, kind)]
     earlier = find_settings(installation, version, kind)
     known += [earlier["config"]] if earlier else []
     with installation.engine.connect() as connection:

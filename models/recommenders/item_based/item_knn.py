@@ -57,6 +57,15 @@ class ItemKNN(StoredModel, PreparesScopes):
 
     kind: ClassVar[str] = "item_knn"
     config_type: ClassVar[type[Config]] = Config
+    few_repeats: ClassVar[Config] = Config(
+        half_life_days=4.0,
+        memory_days=1500.0,
+        window=10,
+        lag_exponent=0.1,
+        user_exponent=0.3,
+        source_exponent=0.7,
+        popularity_exponent=0.6,
+    )
     space: ClassVar[Mapping[str, Parameter]] = {
         "half_life_days": Float(0.5, 365, log=True),
         "memory_days": Float(14, 3650, log=True),

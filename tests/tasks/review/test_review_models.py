@@ -20,8 +20,8 @@ from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopu
 from tasks.datasets.load_dataset import open_dataset
 from tasks.promotion.champion import current_champion
 from tasks.review.review_models import _status, best_of, judge_candidate, material, titles
-from tasks.training.train_model import _store_model, run_key, settings_of
-from tasks.tuning.best_settings import find_search_result
+from tasks.training.train_model import _store_model, run_key
+from tasks.tuning.best_settings import find_search_result, settings_of
 from tests.models.conftest import CUTS, DAY, make_shop
 
 
