@@ -18,7 +18,7 @@ from models.primitives.json_types import JsonObject
 from models.ranking.candidate_generation import SETTINGS
 from models.tuning.retune_policy import MAX_AGE_DAYS, LastSearch, reason_to_search
 from models.tuning.study_config import same_shape
-from tasks.datasets.load_dataset import manifest_of, open_dataset
+from tasks.datasets.load_dataset import manifest_of, open_dataset, stored_manifest
 
 
 class ModelSearch(SearchResult):
@@ -76,8 +76,8 @@ def with_sources(installation: Installation, version: str, kind: str, settings: 
 
 def default_settings(installation: Installation, version: str, kind: str) -> JsonObject:
     """Return the settings of a model that nobody searched on this data set."""
-    repeats = manifest_of(installation, version).get("repeats", 1.0)
-    return asdict(catalog.defaults(kind, repeats))
+    manifest = stored_manifest(installation, version)
+    return asdict(catalog.defaults(kind, manifest.get("repeats", 1.0) if manifest else 1.0))
 
 
 def settings_of(installation: Installation, version: str, kind: str) -> tuple[JsonObject, str]:

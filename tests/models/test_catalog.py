@@ -16,7 +16,7 @@ from models.recommenders.kinds import Kind
 from models.recommenders.lightfm import Config as LightFMConfig
 from models.recommenders.lightfm import LightFMHybrid
 from models.recommenders.protocols import Recommender
-from models.recommenders.search_space import Choice
+from models.recommenders.search_space import Choice, within
 from tests.models.conftest import CUT, CUTS, make_shop
 from tests.models.trainable import marked, quick_config
 
@@ -25,6 +25,14 @@ KINDS = marked(sorted(CATALOG))
 
 def test_the_command_line_names_every_model() -> None:
     assert [kind.value for kind in Kind] == list(CATALOG)
+
+
+@pytest.mark.parametrize("kind", sorted(CATALOG))
+def test_defaults_depend_on_repeats_and_stay_inside_what_a_search_may_try(kind: str) -> None:
+    few, many = catalog.defaults(kind, 0.05), catalog.defaults(kind, 0.5)
+    assert many == CATALOG[kind].config_type()
+    assert (few != many) == (kind in {"als", "item_knn"})
+    assert within(CATALOG[kind].space, asdict(few)) == {name: getattr(few, name) for name in CATALOG[kind].space}
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -102,6 +102,9 @@ def test_a_model_is_trained_with_what_its_search_found_or_its_defaults(installat
     with installation.engine.begin() as connection:
         connection.execute(insert(search_results).values(**row, ndcg_10=0.4, trials=6, run_id="r1"))
     assert settings_of(installation, "v1", "own_frequency") == (row["config"], "r1")
+    sources = settings_of(installation, "v1", "two_stage")[0]["sources"]
+    assert sources["own_frequency"] == row["config"]
+    assert sources["als"] == asdict(catalog.config("als"))
     assert settings_of(installation, "v2", "own_frequency") == (defaults, "")
 
 

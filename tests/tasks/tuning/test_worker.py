@@ -219,7 +219,7 @@ def test_work_that_all_settings_share_is_done_before_a_fit_is_timed(stage: Any) 
     answers, opened = StringIO(), open_dataset(stage.manifest["version"])
     given = {one.name: getattr(opened, one.name) for one in fields(Dataset) if one.init}
     request = {"kind": "two_stage", "settings": {}, "seed": 7, "folds": 1, "fold": 0, "warm": True}
-    trial_child._measure(RecordingDataset(**given, answers=answers), {}, request, answers)
+    trial_child._measure(RecordingDataset(**given, answers=answers), {}, {}, request, answers)
     messages = [json.loads(line) for line in answers.getvalue().splitlines()]
     assert messages[0] == "work"
     assert messages[-2:] == [trial_child.FITTING, trial_child.FITTED]
