@@ -256,9 +256,9 @@ class RankerRows:
         return own
 
     @staticmethod
-    def names(retrievers: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the names of the columns of `build`."""
-        return (*retrievers, *_CATEGORY[:2], *_ITEM, _CATEGORY[2], *_PAIR, *_USER)
+    def names(retrievers: tuple[str, ...], of_items: int = len(_ITEM)) -> tuple[str, ...]:
+        """Return the names of the columns of `build`; bundles of earlier versions have the first `of_items` alone."""
+        return (*retrievers, *_CATEGORY[:2], *_ITEM[:of_items], _CATEGORY[2], *_PAIR, *_USER)
 
     def state(self) -> State:
         """Return all arrays."""
@@ -274,8 +274,12 @@ class RankerRows:
 
 
 def _matrix(table: pa.Table, names: tuple[str, ...], at: NDArray[np.int32] | None = None) -> NDArray[np.float32]:
-    """Return the named columns as float32, NaN for nulls; `at` selects rows, and -1 is a row of NaN."""
-    columns = [table[name].cast(pa.float32()).to_numpy() for name in names]
+    """Return the named columns as float32, NaN for nulls; `at` selects rows, and -1 is a row of NaN.
+
+    Columns that data sets of earlier formats lack are NaN.
+    """
+    stored, absent = set(table.column_names), pa.chunked_array([pa.nulls(len(table), pa.float32())])
+    columns = [(table[name].cast(pa.float32()) if name in stored else absent).to_numpy() for name in names]
     whole = np.column_stack([np.asarray(column, dtype=np.float32) for column in columns])
     if at is None:
         return whole

@@ -307,7 +307,8 @@ class TwoStage:
         self, users: NDArray[np.int32], items: NDArray[np.int32]
     ) -> tuple[tuple[str, ...], NDArray[np.float32]]:
         """Return the names of the features and their parts for many pairs [n, features]; NaN for other pairs."""
-        names = (*RankerRows.names(tuple(self.candidates.retrievers)), BASE_VALUE)
+        stored = self.rows.items.shape[1] - 1
+        names = (*RankerRows.names(tuple(self.candidates.retrievers), stored), BASE_VALUE)
         different, row = np.unique(users, return_inverse=True)
         pairs = self.candidates.find(different)
         n = len(self.items)
