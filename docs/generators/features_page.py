@@ -7,6 +7,7 @@ from models.features.expressions import ORDER
 from models.features.tables.item_features import HALF_LIVES, SMOOTHING, WINDOWS
 from models.features.tables.registry import TABLES, Table
 from models.features.tables.user_features import ACTS, ENGAGEMENT, HALF_LIFE, LENGTH, SESSION_GAP
+from models.primitives.time import SEASON_DAYS, YEAR_DAYS
 
 _OPENING = f"""\
 # Features
@@ -69,6 +70,12 @@ _METHODS = f"""\
 - Popularity windows: {", ".join(map(str, WINDOWS))} days, each including its first second. Half-lives of decayed
   counts: {", ".join(map(str, HALF_LIVES))} days.
 - `trend` = (popularity_7d + 1) / (popularity_28d / 4 + 1).
+- A year is {YEAR_DAYS} days: 52 whole weeks. `share_year_ago` is of the {SEASON_DAYS} days from then on; an item counts
+  once per basket. It is null if the first known purchase is later than the first of these days.
+- An index, or `category_trend`, is (k + {SMOOTHING} p) / (e + {SMOOTHING}): k baskets in the 28 days, where e would be
+  as in the 365 days. p is the index of the level above: of the category path for an item, of the top-level category for
+  a path, and 1 for a top-level category. A level that was first bought after the 28 days a year ago has the seasonal
+  index p.
 - Conversions count users, not events, over the last 28 days. With n users at the first step and k of them at the second
   step, the value is (k + {SMOOTHING} r) / (n + {SMOOTHING}), with the rate r of the whole shop; null if n is 0.
 - `price_rank` = (rank - 1) / (items - 1); equal prices share their mean rank. An item without a listed price uses

@@ -52,6 +52,8 @@ class Bundle:
     digest: str
     first_events: NDArray[np.float64] | None = None
     """[n_items] the time of each item's first event, in epoch seconds; bundles of earlier versions lack it."""
+    season: NDArray[np.float64] | None = None
+    """[n_items] the seasonal change that is a factor of `fallback`; None for 1."""
 
 
 def write(
@@ -64,6 +66,7 @@ def write(
     available: NDArray[np.bool_] | None = None,
     buyers: NDArray[np.int32] | None = None,
     first_events: NDArray[np.float64] | None = None,
+    season: NDArray[np.float64] | None = None,
     beside: Mapping[str, str] | None = None,
 ) -> str:
     """Write a model's config and arrays into a new folder, with a signed manifest; return the manifest's digest.
@@ -76,8 +79,9 @@ def write(
     offered = np.ones(len(model.items), dtype=np.bool_) if available is None else available
     bought = np.zeros(len(model.items), dtype=np.int32) if buyers is None else buyers
     segment_state: Arrays = {} if segments is None else under(_SEGMENTS, segments.state())
-    first: Arrays = {} if first_events is None else {"first_events": first_events}
-    of_items = {"scores": fallback, "available": offered, "buyers": bought} | first
+    optional = {"first_events": first_events, "season": season}
+    of_items: Arrays = {"scores": fallback, "available": offered, "buyers": bought}
+    of_items |= {name: values for name, values in optional.items() if values is not None}
     write_arrays(folder / "fallback.npz", of_items | segment_state)
     (folder / "config.json").write_text(json.dumps(asdict(model.config), sort_keys=True))
     others = beside or {}
@@ -100,8 +104,8 @@ def load(folder: Path, digest: str | None = None) -> Bundle:
     segments = SegmentPopular.from_state(BY_TRAITS, state) if state else None
     fallback, available = others["scores"], others["available"]
     buyers = others.get("buyers", np.zeros(len(fallback), dtype=np.int32))  # bundles of earlier versions lack them
-    first = others.get("first_events")
-    return Bundle(model, fallback, buyers, available, segments, manifest, manifest.digest, first)
+    optional = (others.get(name) for name in ("first_events", "season"))
+    return Bundle(model, fallback, buyers, available, segments, manifest, manifest.digest, *optional)
 
 
 def store_bundle(source: Path, root: Path, digest: str | None = None) -> tuple[Path, str]:

@@ -20,3 +20,7 @@ def read_moment(stated: Any) -> datetime | None:
 
 
 DAY: Final = 86_400
+YEAR_DAYS: Final = 364
+"""Days of a year in whole weeks, which keep the weekdays."""
+SEASON_DAYS: Final = 28
+"""Days ahead whose season a year ago is known."""

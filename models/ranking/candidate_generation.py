@@ -306,8 +306,12 @@ class RankerRows:
 
 
 def _matrix(table: pa.Table, names: tuple[str, ...], at: NDArray[np.int32] | None = None) -> NDArray[np.float32]:
-    """Return the named columns as float32, NaN for nulls; `at` selects rows, and -1 is a row of NaN."""
-    columns = [table[name].cast(pa.float32()).to_numpy() for name in names]
+    """Return the named columns as float32, NaN for nulls; `at` selects rows, and -1 is a row of NaN.
+
+    Columns that data sets of earlier formats lack are NaN.
+    """
+    stored, absent = set(table.column_names), pa.chunked_array([pa.nulls(len(table), pa.float32())])
+    columns = [(table[name].cast(pa.float32()) if name in stored else absent).to_numpy() for name in names]
     whole = np.column_stack([np.asarray(column, dtype=np.float32) for column in columns])
     if at is None:
         return whole

@@ -166,7 +166,7 @@ def _trending(model: LoadedModel, attributes: ItemAttributes) -> Listing:
     """
     bundle = model.bundle
     buyers, sales = bundle.buyers.astype(np.float64), bundle.fallback.astype(np.float64)
-    sales = np.where(np.isfinite(sales), np.maximum(sales, 0), 0)
+    sales = np.where(np.isfinite(sales), np.maximum(sales, 0), 0) / (1.0 if bundle.season is None else bundle.season)
     expected = sales * (buyers.sum() / max(1.0, sales.sum()))
     surprise = (buyers - expected) / np.sqrt(np.maximum(expected, 1.0))
     ranked = np.where((buyers >= CUSTOMERS) & attributes.available, surprise, -np.inf)

@@ -39,7 +39,7 @@ from tasks.lake.reference_data import ReferenceData, read_reference_data
 from tasks.orchestration.guards import hold_pseudonym_key
 from tasks.orchestration.progress import progress
 
-FORMAT: Final = 6
+FORMAT: Final = 7
 _SEED = 7
 
 

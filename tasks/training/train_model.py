@@ -40,7 +40,7 @@ from models.lists.ranked_lists import Lists
 from models.lists.rules.compiled_rules import CompiledRules
 from models.primitives.json_types import JsonObject
 from models.primitives.threads import one_thread
-from models.recommenders.baselines.most_popular import popularity
+from models.recommenders.baselines.most_popular import popularity, seasonal_change
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
 from models.recommenders.explanations.sentences import recent_buyers
 from models.recommenders.protocols import Recommender
@@ -262,6 +262,7 @@ def _store_model(
         available=data.available,
         buyers=recent_buyers(data),
         first_events=data.first_events(),
+        season=seasonal_change(data),
         beside=model_files,
     )
     probe = np.arange(min(8, len(model.users)), dtype=np.int32)

@@ -1,4 +1,4 @@
-"""Compute item features: popularity, price, age, repurchases and conversions; and the history of pairs below them."""
+"""Compute item features: popularity, season, price, age, repurchases, conversions; and the history of pairs."""
 
 from typing import Final
 
@@ -30,7 +30,7 @@ from models.features.expressions import (
     purchases,
     sold,
 )
-from models.primitives.time import DAY
+from models.primitives.time import DAY, SEASON_DAYS, YEAR_DAYS
 
 DEPARTMENT: Final = "_department"
 """The top level of a category path."""
@@ -38,7 +38,7 @@ PRICE_RANK: Final = "price_rank"
 
 
 def catalogue_features(events: Frame, items: Frame, now: int, materialize: Materialize = no_cache) -> Frame:
-    """Return one row per catalogue item with an event known at `now`: item_id, `_department`, brand, price_rank.
+    """Return one row per catalogue item with an event known at `now`: item_id, category, `_department`, brand, rank.
 
     `items` is the catalogue as known at `now`. An item without a listed price uses the mean price paid for it until
     then.
@@ -48,7 +48,7 @@ def catalogue_features(events: Frame, items: Frame, now: int, materialize: Mater
     active = items.select(ITEM_ID, CATEGORY, BRAND, PRICE).join(counts.select(ITEM_ID), on=ITEM_ID, how="inner")
     listed = active.join(paid, on=ITEM_ID, how="left")
     priced = listed.with_columns(nw.coalesce(nw.col(PRICE).cast(nw.Float64), "mean_price").alias(PRICE))
-    return priced.select(ITEM_ID, _department(), BRAND, _rank().alias(PRICE_RANK))
+    return priced.select(ITEM_ID, CATEGORY, _department(), BRAND, _rank().alias(PRICE_RANK))
 
 
 def departments(items: Frame) -> Frame:
@@ -91,6 +91,8 @@ HALF_LIVES: Final = (7, 30, 90, 365)
 _NO_ACTION: Final = ("impression", REFUND)
 """Event types that are no action of the user: an impression makes no history with an item."""
 _POPULARITY: Final = tuple(f"popularity_{days}d" for days in WINDOWS)
+_YEAR_AGO: Final = "_year_ago"
+"""Baskets in the days that follow the moment, a year ago."""
 _DECAYED: Final = tuple(f"decayed_{days}d" for days in HALF_LIVES)
 
 
@@ -119,21 +121,21 @@ def history(events: Frame, now: int, materialize: Materialize = no_cache) -> Fra
 
 
 def sales(events: Frame, now: int, materialize: Materialize = no_cache) -> Frame:
-    """Return one row per item with history: popularity windows, views_28d, carts_28d and sales.
+    """Return one row per item with history: popularity windows, `_year_ago`, views_28d, carts_28d and sales.
 
     Sales are quantity, value and `_first`, the moment of the first purchase row.
     """
-    visits = ("views_28d", "carts_28d")
-    popular = (
-        indicator(nw.col("_last") >= now - days * DAY).alias(name)
-        for days, name in zip(WINDOWS, _POPULARITY, strict=True)
-    )
+    visits, bought, last = ("views_28d", "carts_28d"), (*_POPULARITY, _YEAR_AGO), nw.col("_last")
+    year_ago = now - YEAR_DAYS * DAY
+    season = (last >= year_ago) & (last < year_ago + SEASON_DAYS * DAY)
+    windows = (*(last >= now - days * DAY for days in WINDOWS), season)
+    popular = (indicator(window).alias(name) for window, name in zip(windows, bought, strict=True))
     whole = _joined(
-        _baskets(events, now, materialize).with_columns(*popular).group_by(ITEM_ID).agg(nw.col(*_POPULARITY).sum()),
+        _baskets(events, now, materialize).with_columns(*popular).group_by(ITEM_ID).agg(nw.col(*bought).sum()),
         _visits(events, now).group_by(ITEM_ID).agg(nw.col(*visits).sum()),
         ITEM_ID,
     )
-    counts = nw.col(*_POPULARITY, *visits).fill_null(0).cast(nw.Int64)
+    counts = nw.col(*bought, *visits).fill_null(0).cast(nw.Int64)
     totals = materialize(lambda: sold(events, now), f"sold {now}")
     return whole.with_columns(counts).join(totals, on=ITEM_ID, how="left")
 
@@ -176,7 +178,8 @@ def _joined(bought: Frame, visited: Frame, *keys: str) -> Frame:
 
 
 SMOOTHING: Final = 10
-"""Users at the mean rate of the shop that are added to the users of each item to smooth a conversion."""
+"""Users at the mean rate of the shop that are added to those of each item to smooth a conversion; and baskets at the
+index of the level above that are added to those of an item or a category to smooth its index."""
 
 _CONVERSIONS: Final = {
     "view_to_cart": ("_viewers", "_viewed_carted"),
@@ -196,10 +199,10 @@ def item_features(events: Frame, items: Frame, now: int, materialize: Materializ
         lambda: sales(events, now, materialize).join(_counted(pairs, now), on=ITEM_ID, how="left"), f"counted {now}"
     )
     places = materialize(lambda: catalogue_features(events, items, now, materialize), f"catalogue features {now}")
-    ranks = places.select(ITEM_ID, PRICE_RANK)
+    categories = places.select(ITEM_ID, CATEGORY, DEPARTMENT, PRICE_RANK)
     pieces, money, week, month = (nw.col(name) for name in (QUANTITY, VALUE, "popularity_7d", "popularity_28d"))
     buyers = nw.col("distinct_users")
-    features = counted.join(ranks, on=ITEM_ID, how="left").with_columns(
+    features = _seasonal(counted.join(categories, on=ITEM_ID, how="left"), now).with_columns(
         ((week + 1) / (month / 4 + 1)).alias("trend"),
         nw.when(pieces > 0).then(money / pieces).alias("mean_price"),
         days_before(now, "_first").alias("age_days"),
@@ -207,6 +210,39 @@ def item_features(events: Frame, items: Frame, now: int, materialize: Materializ
         *(_conversion(base, converted).alias(name) for name, (base, converted) in _CONVERSIONS.items()),
     )
     return features.select(ITEM_ID, *(feature.name for feature in ITEM_FEATURES))
+
+
+def _seasonal(counted: Frame, now: int) -> Frame:
+    """Return the counts of items with their shares a year ago, their seasonal indexes and their categories' trends."""
+    begin, ago = now - YEAR_DAYS * DAY, nw.col(_YEAR_AGO)
+    names = ("_department_index", "category_seasonal_index", "seasonal_index")
+    frame = _indexed(counted, _YEAR_AGO, begin + SEASON_DAYS * DAY, names)
+    frame = _indexed(frame, "popularity_28d", now, ("_department_trend", "category_trend"))
+    old_enough, categorized = nw.col("_first").min() <= begin, ~nw.col(CATEGORY).is_null()
+    shared = old_enough & (ago.sum() > 0)
+    return frame.with_columns(
+        nw.when(shared).then(ago / ago.sum()).alias("share_year_ago"),
+        nw.when(shared & categorized).then(ago.sum().over(CATEGORY) / ago.sum()).alias("category_share_year_ago"),
+        nw.when(old_enough).then(nw.col("seasonal_index")).alias("seasonal_index"),
+        nw.when(old_enough & categorized).then(nw.col("category_seasonal_index")).alias("category_seasonal_index"),
+        nw.when(categorized).then(nw.col("category_trend")).alias("category_trend"),
+    )
+
+
+def _indexed(frame: Frame, count: str, until: int, names: tuple[str, ...]) -> Frame:
+    """Return the frame with indexes of the top-level category, of the path and of the item, under `names`.
+
+    An index is the share in `count` over the share in 365 days. It is smoothed towards the one before it, the first one
+    towards 1; without a category, or without a purchase before `until`, it is the one before it.
+    """
+    counts, year, above = nw.col(count), nw.col("popularity_365d"), nw.lit(1.0)
+    for level, name in zip((DEPARTMENT, CATEGORY, ITEM_ID), names, strict=False):
+        expected = year.sum().over(level) * counts.sum() / year.sum()
+        index = (counts.sum().over(level) + SMOOTHING * above) / (expected + SMOOTHING)
+        was_sold = ~nw.col(level).is_null() & (nw.col("_first").min().over(level) < until) & (year.sum() > 0)
+        frame = frame.with_columns(nw.when(was_sold).then(index).otherwise(above).alias(name))
+        above = nw.col(name)
+    return frame
 
 
 def repurchase_gaps(pairs: Frame) -> Frame:

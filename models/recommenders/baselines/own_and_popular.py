@@ -59,7 +59,7 @@ class OwnAndPopular:
     config: Config
     own: OwnFrequency
     share: NDArray[np.float32]
-    """[n_items] share of all decayed baskets that contain the item."""
+    """[n_items] share of all decayed baskets that contain the item, times `seasonal_change`."""
     weight: float
     buyers: NDArray[np.int32]
     """[n_items] users who bought the item in recent days."""

@@ -63,7 +63,7 @@ class SegmentPopular(StoredModel):
     segment: NDArray[np.int32]
     """[n_users] each user's row; -1 for a new user without traits."""
     popularity: NDArray[np.float32]
-    """[n_segments, n_items] decayed baskets."""
+    """[n_segments, n_items] decayed baskets, times `seasonal_change`."""
     buyers: NDArray[np.int32]
     """[n_items] users of all segments who bought the item in recent days."""
     demographics: Demographics

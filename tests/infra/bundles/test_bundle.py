@@ -55,7 +55,7 @@ def test_the_manifest_states_the_origin_of_the_model_and_lists_every_other_file(
     assert {"python", "numpy", "tailorbird"} <= manifest["libraries"].keys()
 
 
-def test_segments_first_events_and_missing_items_come_back_and_a_bundle_without_them_opens_too(
+def test_segments_first_events_seasons_and_missing_items_come_back_and_a_bundle_without_them_opens_too(
     folder: Path, tmp_path: Path
 ) -> None:
     data = Dataset(CUTS, *make_shop(seed=1)).training_data(CUT)
@@ -63,10 +63,12 @@ def test_segments_first_events_and_missing_items_come_back_and_a_bundle_without_
     segments = SegmentPopular.fit(data, BY_TRAITS, 7)
     first = np.array([5.0, 7.5, np.inf])
     there = np.array([True, False, True])
-    bundles.write(tmp_path / "more", model(), FALLBACK, ORIGIN, segments, available=there, first_events=first)
+    more = {"available": there, "first_events": first, "season": first / 2}
+    bundles.write(tmp_path / "more", model(), FALLBACK, ORIGIN, segments, **more)
     assert bundles.load(tmp_path / "more").available.tolist() == there.tolist()
-    assert bundles.load(folder).first_events is None, "as in bundles of earlier versions"
+    assert bundles.load(folder).first_events is bundles.load(folder).season is None, "as in bundles of earlier versions"
     assert np.array_equal(bundles.load(tmp_path / "more").first_events, first)
+    assert np.array_equal(bundles.load(tmp_path / "more").season, first / 2)
     again = bundles.load(tmp_path / "more").segments
     assert again is not None
     all_users = np.arange(len(data.users), dtype=np.int32)
@@ -125,6 +127,9 @@ def test_a_bundle_that_was_kept_scores_as_it_did_when_it_was_written(monkeypatch
     with np.load(EXPECTED) as expected:
         np.testing.assert_allclose(golden.model.scores(USERS), expected["scores"], rtol=1e-5)
     assert np.isfinite(golden.model.scores(USERS)[0]).any()
+    item = int(golden.model.scores(USERS)[0].argmax())
+    odds = sum(golden.model.contributions(0, item).values())  # of fewer features than today's
+    assert 1 / (1 + np.exp(-odds)) == pytest.approx(golden.model.scores(USERS)[0, item], rel=1e-4)
     assert (golden.manifest.kind, golden.fallback[-1]) == ("two_stage", len(golden.model.items) - 1)
 
 

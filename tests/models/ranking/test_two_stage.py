@@ -138,6 +138,18 @@ def test_features_of_a_candidate_are_those_of_its_pair_user_and_item(data: Train
         assert stated["popularity_28d"] == items[item]["popularity_28d"]
 
 
+def test_features_that_an_older_data_set_lacks_are_unknown(data: TrainingData) -> None:
+    assert isinstance(data.origin, Dataset)
+    tables = data.origin.features(data.cut).by_name()
+    tables["item_features"] = tables["item_features"].drop_columns(["seasonal_index", "category_trend"])
+    older = replace(data.origin, stored=lambda name, _: tables[name])
+    result, whole = (RankerRows.of(origin.training_data(data.cut)).items for origin in (older, data.origin))
+    places = [RankerRows.names(()).index(name) - 2 for name in ("seasonal_index", "category_trend")]
+    assert np.isnan(result[:, places]).all()
+    assert np.isfinite(whole[:, places[1]]).all()
+    np.testing.assert_array_equal(np.delete(result, places, axis=1), np.delete(whole, places, axis=1))
+
+
 def test_the_shares_of_a_users_categories_add_up(data: TrainingData, model: TwoStage) -> None:
     kinds = len(np.unique(data.item_categories))
     everything = model.rows.categories.find(np.repeat(3, kinds), np.arange(kinds), otherwise=0.0)

@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ from models.datasets.cold_start import NewUsers
 from models.datasets.dataset import Dataset
 from models.datasets.training_data import TrainingData
 from models.errors import NoHistoryError, TailorbirdError
-from models.recommenders.baselines.most_popular import MostPopular
+from models.recommenders.baselines.most_popular import MostPopular, popularity, popularity_by, seasonal_change
 from models.recommenders.baselines.own_and_popular import WEIGHTS, Config, OwnAndPopular
 from models.recommenders.baselines.own_frequency import Config as FrequencyConfig
 from models.recommenders.baselines.own_frequency import OwnFrequency
@@ -225,3 +226,68 @@ def test_a_basket_one_half_life_old_counts_half(small) -> None:
     data = small([("a", "x", 72, "1"), ("b", "x", 44, "2"), ("b", "y", 100 - 1e-3, "3")])
     model = MostPopular.fit(data, MostPopular.config_type(half_life_days=28), seed=0)
     np.testing.assert_allclose(model.popularity, [0.5 + 0.25, 1], rtol=1e-4)
+
+
+WEEKS = (95, 155)
+"""The days of each year on which the shop below sells lights."""
+PATHS = {"bread": "food|fresh", "light": "home|seasonal", "nail": "home|tools"}
+
+
+def years_of_sales(begin: int) -> list[tuple[str, str, float, str]]:
+    """Bread is sold every day, a nail every third, and in their weeks three lights a day; 364 days are a year."""
+    rows = []
+    for day in range(begin, 100):
+        items = ["bread"] + ["nail"] * (day % 3 == 0) + ["light"] * 3 * (WEEKS[0] <= day % 364 < WEEKS[1])
+        rows += [(f"u{day % 7}", item, day + 0.5, f"{day} {number}") for number, item in enumerate(items)]
+    return rows
+
+
+def plain(data: TrainingData, half_life: float = 28.0) -> Any:
+    """The decayed baskets of each item, without any season."""
+    return np.bincount(data.item, 2 ** (-data.age_days() / half_life), minlength=len(data.items))
+
+
+def test_an_item_that_sold_better_in_the_coming_weeks_a_year_ago_is_ahead_of_the_best_seller_until_now(small) -> None:
+    data = small(years_of_sales(-700), PATHS)
+    assert data.items[plain(data).argmax()] == "bread"
+    assert data.items[popularity(data).argmax()] == "light"
+    assert popularity(data)[0] < plain(data)[0]
+
+
+def test_best_sellers_of_less_than_a_year_and_four_weeks_are_the_plain_ones(small) -> None:
+    old, young = (small(years_of_sales(begin), PATHS) for begin in (100 - 392, 100 - 391))
+    young = replace(young, occurred_at=young.occurred_at - DAY // 2)
+    assert young.occurred_at.min() == (100 - 391) * DAY
+    np.testing.assert_array_equal(popularity(young), plain(young).astype(np.float32))
+    old = replace(old, occurred_at=old.occurred_at - DAY // 2)
+    assert old.occurred_at.min() == (100 - 392) * DAY
+    assert (popularity(old) != plain(old).astype(np.float32)).all()
+    np.testing.assert_array_equal(popularity(replace(old, item_categories=np.full(3, ""))), plain(old).astype("f4"))
+
+
+@pytest.mark.parametrize("half_life", [3.0, 28.0, 120.0])
+def test_the_change_of_a_season_is_that_of_a_count_by_hand(small, half_life: float) -> None:
+    random = np.random.default_rng(3)
+    paths = {f"i{n}": ("", "a|x", "a|y", "b")[n % 4] for n in range(9)}
+    days = random.uniform(-600, 100, 1500)
+    items = [f"i{n}" for n in random.integers(9, size=1500)]
+    data = small([("u", item, day, str(day)) for item, day in zip(items, days, strict=True)], paths)
+    after = Counter(item for item, day in zip(items, days, strict=True) if -264 <= int(day * DAY) / DAY < -236)
+    before: Counter[str] = Counter()
+    for item, day in zip(items, days, strict=True):
+        before[item] += 2 ** ((day + 264) / half_life) if day < -264 else 0
+    growth = after.total() / before.total()
+    weight = 10 * max(1, growth)
+    for item, change in zip(data.items.tolist(), seasonal_change(data, half_life), strict=True):
+        expected = 1.0
+        for level in ({paths[item][:1]}, {paths[item], None}) if paths[item] else ():
+            peers = [one for one, path in paths.items() if path in level or path[:1] in level]
+            sums = [sum(counts[one] for one in peers) for counts in (after, before)]
+            expected = (sums[0] + weight * expected) / (sums[1] * growth + weight)
+        assert change == pytest.approx(min(max(expected, 0.25), 4), rel=1e-6)
+
+
+def test_segments_have_the_season_of_the_shop(small) -> None:
+    data = small(years_of_sales(-700), PATHS)
+    groups = np.arange(len(data.users), dtype=np.int32) % 2
+    np.testing.assert_allclose(popularity_by(data, groups, 2, 28.0).sum(axis=0), popularity(data), rtol=1e-6)

@@ -69,6 +69,16 @@ def test_trending_items_sell_better_than_before() -> None:
     assert all(np.isfinite(entry.score) for entry in best.trending.entries)
 
 
+def test_the_season_of_best_sellers_does_not_move_trending_items() -> None:
+    buyers = np.random.default_rng(0).permutation(MODEL.bundle.buyers)
+    plain = replace(MODEL.bundle, buyers=buyers, segments=None)
+    season = np.linspace(0.25, 4, len(buyers))
+    ahead = replace(plain, fallback=(plain.fallback * season).astype(np.float32), season=season)
+    lists = [BestSellers.build(replace(MODEL, bundle=bundle), CATALOGUE, PLACEMENTS) for bundle in (plain, ahead)]
+    assert first(lists[0].trending, 9) == first(lists[1].trending, 9)
+    assert first(lists[0].listing("home")) != first(lists[1].listing("home"))
+
+
 def test_new_items_are_those_whose_sale_began_last() -> None:
     known = CATALOGUE.by_id
     dated = {name: known[name]._replace(available_from=moment) for name, moment in (("item-03", 5.0), ("item-04", 9.0))}

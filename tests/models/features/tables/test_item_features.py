@@ -1,5 +1,7 @@
+from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 
 from models.features.expressions import sold
@@ -142,3 +144,73 @@ def test_mean_prices_are_money_by_pieces(answer: Any) -> None:
 def test_the_top_level_is_what_comes_before_the_first_separator(answer: Any, path: str | None, top: str | None) -> None:
     rows = answer(lambda _, items, __: departments(items), [], [("a", path, None, None), ("b", "x", None, None)], LATER)
     assert {row["item_id"]: row["_department"] for row in rows} == {"a": top, "b": "x"}
+
+
+SEASONAL = ("share_year_ago", "category_share_year_ago", "seasonal_index", "category_seasonal_index", "category_trend")
+SHELVES = [(f"i{n}", (None, "home|light", "home|light", "home|tools", "food")[n % 5], None, 1.0) for n in range(20)]
+
+
+def sales_of(begin: int, end: int, n: int = 900) -> list[tuple[Any, ...]]:
+    """Purchases at random, in baskets of a day. The last items are new; those at a light are sold in some weeks."""
+    random, rows = np.random.default_rng(begin + 1000), []
+    for day in random.integers(begin, end, n).tolist():
+        item = int(random.integers(20 if day >= 200 else 15))
+        if SHELVES[item][1] != "home|light" or day % 364 < 80:
+            rows.append((f"u{random.integers(9)}", f"i{item}", "purchase", day * DAY + 7, f"s{day}", 1.0, 1.0))
+    return rows
+
+
+def recounted(events: list[Any]) -> dict[str, list[float | None]]:
+    """Return the seasonal features of each item, from rows alone."""
+    lines = {(user, item, session): at for user, item, _, at, session, *_ in sorted(events) if at < NOW}
+    first = {item: min(at for (_, other, _), at in lines.items() if other == item) for _, item, _ in lines}
+    begin, paths = NOW - 364 * DAY, {row[0]: row[1] for row in SHELVES}
+
+    def count(start: int, end: int) -> Counter[str]:
+        return Counter(item for (_, item, _), at in lines.items() if start <= at < end)
+
+    year, then, lately = (count(NOW - 365 * DAY, NOW), count(begin, begin + 28 * DAY), count(NOW - 28 * DAY, NOW))
+
+    def indexes(counts: Counter[str], item: str, until: int) -> list[float]:
+        path, result = paths[item], [1.0]
+        tops = [other for other in first if path and (paths[other] or "").split("|")[0] == path.split("|")[0]]
+        for peers in (tops, [other for other in first if path and paths[other] == path], [item]):
+            above = result[-1]
+            if any(first[other] < until for other in peers):
+                expected = sum(year[other] for other in peers) / year.total() * counts.total()
+                above = (sum(counts[other] for other in peers) + SMOOTHING * above) / (expected + SMOOTHING)
+            result.append(above)
+        return result[2:]
+
+    result: dict[str, list[float | None]] = {}
+    for item in first:
+        category, own = indexes(then, item, begin + 28 * DAY)
+        peers = sum(then[other] for other in first if paths[other] == paths[item])
+        values = [then[item] / max(1, then.total()), peers / max(1, then.total()), own, category]
+        old = min(first.values()) <= begin
+        known = [old, old and paths[item], old, old and paths[item], paths[item]]
+        values.append(indexes(lately, item, NOW)[0])
+        result[item] = [value if there else None for value, there in zip(values, known, strict=True)]
+    return result
+
+
+@pytest.mark.parametrize("begin", [0, 36, 37, 150])
+def test_seasonal_features_are_those_of_a_count_in_plain_python(answer: Any, begin: int) -> None:
+    events = [*sales_of(begin, 420), ("u1", "i0", "purchase", begin * DAY, "first", 1.0, 1.0)]
+    stated = {item: [row[name] for name in SEASONAL] for item, row in features_of(answer, events, SHELVES).items()}
+    expected = recounted(events)
+    assert {tuple(value is None for value in values) for values in expected.values()} == {
+        (begin > 36, begin > 36 or not path, begin > 36, begin > 36 or not path, not path) for path in (None, "food")
+    }
+    assert stated.keys() == expected.keys()
+    for item, values in expected.items():
+        np.testing.assert_allclose(np.array(stated[item], float), np.array(values, float), rtol=1e-9, err_msg=item)
+
+
+def test_a_category_that_is_sold_in_some_weeks_has_a_high_index_before_and_a_low_one_after_them(answer: Any) -> None:
+    def lights(now: int) -> Any:
+        rows = answer(item_features, sales_of(-400, 460, 6_000), SHELVES, now * DAY)
+        return next(row["category_seasonal_index"] for row in rows if row["item_id"] == "i1")
+
+    assert lights(364) > 2
+    assert lights(364 + 81) < 0.5
