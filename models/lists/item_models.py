@@ -151,9 +151,9 @@ class SimilarToItem(_ItemModel):
 _COMPLEMENTS: Final = 10
 """Categories that go with a category."""
 _CANDIDATES: Final = 100
-"""Items of these categories, and similar ones, per item."""
+"""Items of these categories per item, and candidates below which similar ones are added."""
 _STEP: Final = np.float32(100)
-"""Each kind of evidence scores so many times further below 0: boosts up to half of it keep the order of the kinds."""
+"""Each kind of evidence scores so many times further below 0: boosts within half of it keep the order of the kinds."""
 
 
 @dataclass(frozen=True)
@@ -187,8 +187,9 @@ class BoughtWithItem(_ItemModel):
 
     def ranked(self, users: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
         """Return the pairs with any evidence: row among `users`, item, and lift or a score below 0."""
-        found = [part[rows].tocoo() for part, rows in self._counted(users)]
-        kinds = [*((*part.coords, part.data) for part in found), self._similar(users)]
+        found = [part[rows] for part, rows in self._counted(users)]
+        few = np.flatnonzero(sum(np.diff(part.indptr) for part in found) < _CANDIDATES)
+        kinds = [*((*part.tocoo().coords, part.data) for part in found), self._similar(users, few)]
         row, item, strength = (np.concatenate(parts) for parts in zip(*kinds, strict=True))
         kind = np.repeat(np.arange(len(kinds)), [len(part[0]) for part in kinds])
         weaker = -(_STEP ** np.maximum(kind - 1, 0)) * (2 - strength / (1 + strength))
@@ -200,14 +201,14 @@ class BoughtWithItem(_ItemModel):
         own = self.similar.explanations.category[users]
         return [(self.together.lift, users), (self.near.lift, users), (self.of_categories, own)]
 
-    def _similar(self, users: Pairs) -> tuple[NDArray[np.int64], Pairs, NDArray[np.float32]]:
-        """Return the most similar items, if there is a reason why: row among `users`, item and cosine."""
+    def _similar(self, users: Pairs, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], Pairs, NDArray[np.float32]]:
+        """Return the items most similar to some of the users, if there is a reason why: row, item and cosine."""
         vectors, every = self.similar.item_vectors, np.arange(len(self.items), dtype=np.int32)
-        source = FactorSource(vectors, vectors[users], self.similar.least_score).restrict_to(every)
-        best = source.fetch(np.arange(len(users)), min(_CANDIDATES, len(every)))
-        row, place = np.nonzero((best.items >= 0) & (best.items != users[:, None]))
-        why = self.similar.reason_codes(users[row], best.items[row, place])[0] > 0
-        return row[why], best.items[row, place][why], best.scores[row, place][why]
+        source = FactorSource(vectors, vectors[users[rows]], self.similar.least_score).restrict_to(every)
+        best = source.fetch(np.arange(len(rows)), min(_CANDIDATES, len(every)))
+        row, place = np.nonzero((best.items >= 0) & (best.items != users[rows, None]))
+        why = self.similar.reason_codes(users[rows[row]], best.items[row, place])[0] > 0
+        return rows[row[why]], best.items[row, place][why], best.scores[row, place][why]
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """Return the same scores [m, n_items]; -inf for items without evidence."""

@@ -94,7 +94,7 @@ KINDS = {"together": 0, "near_order": 1, "category_pair": 2, "same_category": 3,
 """The kinds of reasons of what goes with an item, the strongest evidence first."""
 
 
-def test_what_goes_with_an_item_states_its_strongest_evidence_and_no_boost_brings_weaker_evidence_before_it() -> None:
+def test_items_that_go_with_an_item_come_by_their_strongest_evidence_and_boosts_keep_the_order_of_its_kinds() -> None:
     seen = set[str]()
     for seed in range(6):
         data, facts = Odd.of(seed)
