@@ -41,6 +41,8 @@ class Facts:
     lately: dict[str, set[str]] = field(default_factory=dict)
     baskets: dict[str, set[str]] = field(default_factory=dict)
     category_days: dict[tuple[str, str], set[date]] = field(default_factory=dict)
+    orders: dict[str, list[tuple[datetime, str, set[str]]]] = field(default_factory=dict)
+    """The latest time, the basket and the items of each order of a user, in order."""
     lines: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Items in baskets, by user and category; the empty user is everybody, the empty category everything."""
 
@@ -60,7 +62,9 @@ class Facts:
                 pair = (row.user, row.item, row.basket)
                 latest[pair] = max(row.at, latest.get(pair, row.at))
         days: defaultdict[tuple[str, str], set[date]] = defaultdict(set)
+        orders: defaultdict[tuple[str, str], list[tuple[datetime, str]]] = defaultdict(list)
         for (user, item, basket), at in latest.items():
+            orders[user, basket].append((at, item))
             day, category = at.astimezone(UTC).date(), name_of(paths.get(item))
             days[user, item].add(day)
             facts.baskets.setdefault(item, set()).add(f"{user} {basket}")
@@ -69,6 +73,11 @@ class Facts:
                 facts.category_days.setdefault((user, category), set()).add(day)
             if at >= cut - timedelta(days=28):
                 facts.lately.setdefault(item, set()).add(user)
+        for (user, basket), lines in orders.items():
+            order = (max(at for at, _ in lines), basket, {item for _, item in lines})
+            facts.orders.setdefault(user, []).append(order)
+        for own in facts.orders.values():
+            own.sort(key=lambda order: order[:2])
         facts.days = {pair: sorted(dates) for pair, dates in days.items()}
         return facts
 
@@ -153,6 +162,26 @@ def _together(facts: Facts, place: Place, both: str, own: str) -> bool:
     return (len(items & other), len(items)) == (int(both), int(own)) and int(both) >= 3
 
 
+def _near_order(facts: Facts, place: Place, near: str, own: str) -> bool:
+    counted = 0
+    for orders in facts.orders.values():
+        for number, (at, _, bought) in enumerate(orders):
+            others = [*orders[max(0, number - 3) : number], *orders[number + 1 : number + 4]]
+            close = [items for then, _, items in others if abs(then - at) <= timedelta(days=28)]
+            counted += place.of_item in bought and any(place.item in items for items in close)
+    return (counted, len(facts.baskets[place.of_item])) == (int(near), int(own)) and counted >= 3
+
+
+def _category_pair(facts: Facts, place: Place, category: str, both: str, own: str, of: str) -> bool:
+    named = {of: set[str](), category: set[str]()}
+    for item, baskets in facts.baskets.items():
+        if (name := name_of(facts.paths.get(item))) in named:
+            named[name] |= baskets
+    right = (len(named[of] & named[category]), len(named[of])) == (int(both), int(own)) and int(both) >= 3
+    names = [name_of(facts.paths.get(item)) for item in (place.item, place.of_item)]
+    return right and names == [category, of] and len(named) == 2 and facts.small(of) and facts.small(category)
+
+
 def _same_words(facts: Facts, place: Place, words: str) -> bool:
     titles = [facts.titles[item].casefold() for item in (place.of_item, place.item)]
     return all(re.search(rf"(?<!\w){re.escape(word)}", title) for word in words.split(", ") for title in titles)
@@ -185,6 +214,8 @@ CHECKS: Final[Mapping[str, tuple[str, Callable[..., bool]]]] = {
     "looked_in": (r"You looked at (\d+) items? in (.+)", _viewed_in),
     "popular": (r"Bought by (\d+) customers in the last 28 days", _popular),
     "together": (r"In (\d+) of (\d+) baskets with this item", _together),
+    "near_order": (r"Within 3 orders and 28 days of (\d+) of (\d+) baskets with this item", _near_order),
+    "category_pair": (r"From (.+), in (\d+) of (\d+) baskets with (.+)", _category_pair),
     "same_words": (r"Titles share: (.+)", _same_words),
     "same_category": (r"Also in (.+)", _same_category),
     "picked": (r"Picked by the shop", _no_claim),

@@ -26,6 +26,8 @@ _CENT: Final = 0.005
 _POPULAR_DAYS: Final = 28
 _FEWEST_USERS: Final = 5
 _FEWEST_BASKETS: Final = 3
+_NEAR_ORDERS: Final = 3
+_NEAR: Final = pd.Timedelta(days=28)
 _HABIT_DAYS: Final = 3
 _LONG_AGO_DAYS: Final = 300
 
@@ -52,6 +54,8 @@ class Facts:
     titles: dict[str, set[str]] = field(repr=False)
     """All titles that an item ever had, by its code."""
     items_of: dict[str, set[str]] = field(repr=False)
+    orders: dict[str, list[tuple[pd.Timestamp, str, set[str]]]] = field(repr=False)
+    """Time, invoice and items of each order of a user, in order."""
 
     @classmethod
     def of(cls, purchases: Sequence[Purchase], rows: pd.DataFrame, cut: pd.Timestamp) -> "Facts":
@@ -60,11 +64,13 @@ class Facts:
         users: defaultdict[str, set[str]] = defaultdict(set)
         baskets: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
         items_of: defaultdict[str, set[str]] = defaultdict(set)
+        lines: defaultdict[tuple[str, str], list[Purchase]] = defaultdict(list)
         since = cut - pd.Timedelta(days=_POPULAR_DAYS)
         for purchase in purchases:
             days[purchase.user, purchase.item].add(purchase.at.date())
             items_of[purchase.user].add(purchase.item)
             baskets[purchase.item].add((purchase.user, purchase.invoice))
+            lines[purchase.user, purchase.invoice].append(purchase)
             if purchase.at >= since:
                 users[purchase.item].add(purchase.user)
         titled = rows.dropna(subset=["Description"]).drop_duplicates(["StockCode", "Description"])
@@ -72,7 +78,11 @@ class Facts:
         for code, title in zip(titled["StockCode"], titled["Description"], strict=True):
             titles[code].add(" ".join(title.split()).casefold())
         ordered = {pair: sorted(dates) for pair, dates in days.items()}
-        return cls(cut, ordered, dict(users), dict(baskets), dict(titles), dict(items_of))
+        orders: defaultdict[str, list[tuple[pd.Timestamp, str, set[str]]]] = defaultdict(list)
+        for (user, invoice), bought in lines.items():
+            orders[user].append((max(line.at for line in bought), invoice, {line.item for line in bought}))
+        sorted_orders = {user: sorted(own, key=lambda order: order[:2]) for user, own in orders.items()}
+        return cls(cut, ordered, dict(users), dict(baskets), dict(titles), dict(items_of), sorted_orders)
 
     def is_on(self, text: str, day: date) -> bool:
         """Return whether `3 May`, or `3 May 2024` for a day long ago, is this day."""
@@ -114,6 +124,16 @@ def _together(facts: Facts, place: Place, both: str, own: str) -> bool:
     return stated == (len(subject & other), len(subject)) and stated[0] >= _FEWEST_BASKETS
 
 
+def _near_order(facts: Facts, place: Place, near: str, own: str) -> bool:
+    subject, counted = facts.baskets.get(place.of_item, set()), 0
+    for orders in (facts.orders[user] for user in {user for user, _ in subject}):
+        for number, (at, _, items) in enumerate(orders):
+            others = [*orders[max(0, number - _NEAR_ORDERS) : number], *orders[number + 1 : number + 1 + _NEAR_ORDERS]]
+            close = any(place.item in bought and abs(then - at) <= _NEAR for then, _, bought in others)
+            counted += place.of_item in items and close
+    return (counted, len(subject)) == (int(near), int(own)) and counted >= _FEWEST_BASKETS
+
+
 def _same_words(facts: Facts, place: Place, words: str) -> bool:
     return all(
         any(word.casefold() in title for title in facts.titles.get(code, set()))
@@ -141,6 +161,7 @@ _CHECKS: Final[dict[str, Callable[..., bool]]] = {
     r"You bought this before": _before,
     r"Bought by ([\d,]+) customers in the last 28 days": _popular,
     r"In ([\d,]+) of ([\d,]+) baskets with this item": _together,
+    r"Within 3 orders and 28 days of (\d+) of (\d+) baskets with this item": _near_order,
     r"Titles share: (.+)": _same_words,
     r"You may like this": lambda _facts, _place: True,
 }

@@ -1,10 +1,12 @@
 """Models of lists about items: their users are items, and their candidates are what goes with the item.
 
-Similar items come from titles and tags; items bought together from baskets.
+Similar items come from titles and tags. Items that go together come from baskets; other orders, categories and
+similarity fill the places that baskets leave.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
@@ -12,10 +14,12 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.features.encoding.item_tfidf import ItemVectors, Weights
+from models.primitives.state import places
 from models.recommenders.content_based import Config
+from models.recommenders.explanations import sentences
 from models.recommenders.explanations.evidence import category_names_of, distinctive, unit
-from models.recommenders.explanations.sentences import LARGEST_SHARE, NONE, WORDS, same_category, same_words, together
-from models.recommenders.item_based.bought_together import BoughtTogether
+from models.recommenders.item_based.bought_together import BoughtTogether, near_orders, strongest
+from models.retrieval.candidate_sources import FactorSource
 
 if TYPE_CHECKING:
     from models.datasets.training_data import TrainingData
@@ -79,7 +83,7 @@ class SimilarityReasons:
         item = np.repeat(np.arange(len(of_items)), [len(words) for words in of_items])
         flat = np.array([word for words in of_items for word in words], dtype=np.str_)
         vocabulary, code, count = np.unique(flat, return_inverse=True, return_counts=True)
-        useful = (count > 1) & (count <= LARGEST_SHARE * len(of_items))
+        useful = (count > 1) & (count <= sentences.LARGEST_SHARE * len(of_items))
         order = np.flatnonzero(useful)[np.argsort(count[useful], kind="stable")]
         place = np.full(len(vocabulary), -1)
         place[order] = np.arange(len(order))
@@ -92,7 +96,7 @@ class SimilarityReasons:
         """Return [n] positions among the sentences, and the sentences, for n pairs: category first, then words."""
         same = (self.category[subjects] == self.category[items]) & (self.category[items] >= 0)
         categories, place = np.unique(self.category[items[same]], return_inverse=True)
-        texts = [NONE, *(same_category(name) for name in self.categories[categories].tolist())]
+        texts = [sentences.NONE, *(sentences.same_category(name) for name in self.categories[categories].tolist())]
         codes = np.zeros(len(items), dtype=np.int32)
         codes[same] = place + 1
         code = {text: position for position, text in enumerate(texts)}
@@ -100,27 +104,26 @@ class SimilarityReasons:
         both = self.words[subjects[others]].multiply(self.words[items[others]]).tocsr()
         both.sort_indices()
         for row in np.flatnonzero(np.diff(both.indptr)).tolist():
-            shared = both.indices[both.indptr[row] : both.indptr[row + 1]][:WORDS]
-            codes[others[row]] = code.setdefault(same_words(self.vocabulary[shared].tolist()), len(code))
+            shared = both.indices[both.indptr[row] : both.indptr[row + 1]][: sentences.WORDS]
+            codes[others[row]] = code.setdefault(sentences.same_words(self.vocabulary[shared].tolist()), len(code))
         return codes, list(code)
 
 
-class _SentencesFromCodes:
-    def reason_codes(self, users: Pairs, items: Pairs) -> Codes:
-        raise NotImplementedError
+@dataclass(frozen=True)
+class _ItemModel(sentences.ReasonsFromCodes):
+    items: NDArray[np.str_]
+    """The items that get a list, and that are on the lists."""
 
-    def reasons(self, users: Pairs, items: Pairs) -> list[str]:
-        """Return one sentence per pair."""
-        codes, texts = self.reason_codes(users, items)
-        return [texts[code] for code in codes.tolist()]
+    @property
+    def users(self) -> NDArray[np.str_]:
+        """The items that get a list."""
+        return self.items
 
 
 @dataclass(frozen=True)
-class SimilarToItem(_SentencesFromCodes):
+class SimilarToItem(_ItemModel):
     """Ranks by the similarity of titles and tags."""
 
-    items: NDArray[np.str_]
-    """The items on the lists."""
     item_vectors: NDArray[np.float32]
     """[n_items, d]"""
     explanations: SimilarityReasons
@@ -130,11 +133,6 @@ class SimilarToItem(_SentencesFromCodes):
     def fit(cls, data: "TrainingData") -> "SimilarToItem":
         """Learn the items' vectors."""
         return cls(data.items, latent_vectors(data), SimilarityReasons.fit(data))
-
-    @property
-    def users(self) -> NDArray[np.str_]:
-        """The items that get a list."""
-        return self.items
 
     def queries(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """Return [m, d] the vectors of the items that get a list."""
@@ -150,42 +148,103 @@ class SimilarToItem(_SentencesFromCodes):
         return self.explanations.reasons(users.astype(np.int64), items)
 
 
+_COMPLEMENTS: Final = 10
+"""Categories that go with a category."""
+_CANDIDATES: Final = 100
+"""Items of these categories per item, and candidates below which similar ones are added."""
+_STEP: Final = np.float32(100)
+"""Each kind of evidence scores so many times further below 0: boosts within half of it keep the order of the kinds."""
+
+
 @dataclass(frozen=True)
-class BoughtWithItem(_SentencesFromCodes):
-    """Ranks by the lift of common baskets."""
+class BoughtWithItem(_ItemModel):
+    """Ranks by the lift of common baskets, then by weaker evidence, one kind after the other, with scores below 0."""
 
     together: BoughtTogether
+    near: BoughtTogether
+    """Near orders of the same users."""
+    category_baskets: Any
+    """int32 CSR [n_categories + 1, n_categories + 1]: baskets with both categories, or with the one."""
+    of_categories: Any
+    """float32 CSR [n_categories + 1, n_items]: best sellers of categories that go with one; the last row is empty."""
+    similar: SimilarToItem
 
     @classmethod
     def fit(cls, data: "TrainingData") -> "BoughtWithItem":
-        """Count the baskets of all pairs."""
-        return cls(BoughtTogether.fit(data))
-
-    @property
-    def users(self) -> NDArray[np.str_]:
-        """The items that get a list."""
-        return self.together.items
-
-    @property
-    def items(self) -> NDArray[np.str_]:
-        """The items on the lists."""
-        return self.together.items
+        """Count the baskets of all pairs, of items and of categories."""
+        similar = SimilarToItem.fit(data)
+        names, category = np.append(similar.explanations.categories, ""), similar.explanations.category
+        own, shape = category[data.item], (len(names), len(data.items))
+        bought = replace(data, items=names, item=own[own >= 0], basket=data.basket[own >= 0])
+        pairs = BoughtTogether.fit(bought, neighbours=_COMPLEMENTS)
+        order = np.lexsort((-np.bincount(data.item, minlength=shape[1]), -sentences.recent_buyers(data), category))
+        order = order[category[order] >= 0]
+        nth = (1 / (1 + places(category[order]))).astype(np.float32)
+        best = strongest(pairs.lift @ sparse.csr_array((nth, (category[order], order)), shape=shape), _CANDIDATES)
+        baskets = pairs.by_item.astype(np.int32)
+        near = BoughtTogether.fit(data, near=near_orders(data))
+        return cls(data.items, BoughtTogether.fit(data), near, sparse.csr_array(baskets @ baskets.T), best, similar)
 
     def ranked(self, users: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """Return the pairs with a lift above 1: row among `users`, item and lift."""
-        pairs: Any = self.together.lift[users].tocoo()
-        row, item = (part.astype(np.int64) for part in pairs.coords)
-        return row, item, pairs.data
+        """Return the pairs with any evidence: row among `users`, item, and lift or a score below 0."""
+        found = [part[rows] for part, rows in self._counted(users)]
+        few = np.flatnonzero(sum(np.diff(part.indptr) for part in found) < _CANDIDATES)
+        kinds = [*((*part.tocoo().coords, part.data) for part in found), self._similar(users, few)]
+        row, item, strength = (np.concatenate(parts) for parts in zip(*kinds, strict=True))
+        kind = np.repeat(np.arange(len(kinds)), [len(part[0]) for part in kinds])
+        weaker = -(_STEP ** np.maximum(kind - 1, 0)) * (2 - strength / (1 + strength))
+        pairs, first = np.unique(row.astype(np.int64) * len(self.items) + item, return_index=True)
+        return *np.divmod(pairs, len(self.items)), np.where(kind == 0, strength, weaker)[first].astype(np.float32)
+
+    def _counted(self, users: Pairs) -> list[tuple[Any, Pairs]]:
+        """Return what is counted, the strongest kind of evidence first: each a matrix with the users' rows."""
+        own = self.similar.explanations.category[users]
+        return [(self.together.lift, users), (self.near.lift, users), (self.of_categories, own)]
+
+    def _similar(self, users: Pairs, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], Pairs, NDArray[np.float32]]:
+        """Return the items most similar to some of the users, if there is a reason why: row, item and cosine."""
+        vectors, every = self.similar.item_vectors, np.arange(len(self.items), dtype=np.int32)
+        source = FactorSource(vectors, vectors[users[rows]], self.similar.least_score).restrict_to(every)
+        best = source.fetch(np.arange(len(rows)), min(_CANDIDATES, len(every)))
+        row, place = np.nonzero((best.items >= 0) & (best.items != users[rows, None]))
+        why = self.similar.reason_codes(users[rows[row]], best.items[row, place])[0] > 0
+        return rows[row[why]], best.items[row, place][why], best.scores[row, place][why]
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Return lifts [m, n_items]; -inf for items that are not bought together."""
+        """Return the same scores [m, n_items]; -inf for items without evidence."""
         scores = np.full((len(users), len(self.items)), -np.inf, dtype=np.float32)
-        row, item, lift = self.ranked(users)
-        scores[row, item] = lift
+        row, item, score = self.ranked(users)
+        scores[row, item] = score
         return scores
 
     def reason_codes(self, users: Pairs, items: Pairs) -> Codes:
-        """Return [n] positions among the sentences, and the sentences."""
-        counts = np.column_stack(self.together.baskets(users.astype(np.int64), items))
-        different, code = np.unique(counts, axis=0, return_inverse=True)
-        return code.ravel().astype(np.int32), [together(*pair) for pair in different.tolist()]
+        """Return [n] positions among the sentences, which state the strongest evidence, and the sentences."""
+        has = [np.asarray(part[rows, items]) > 0 for part, rows in self._counted(users) if len(items)]
+        kind = np.argmax([*has, np.ones(len(items), dtype=bool)], axis=0)
+        codes, texts = np.zeros(len(items), dtype=np.int32), list[str]()
+        for at in np.unique(kind).tolist():
+            pairs = np.flatnonzero(kind == at)
+            code, own = self._reasons(at, users[pairs].astype(np.int64), items[pairs])
+            codes[pairs] = code + len(texts)
+            texts += own
+        return codes, texts
+
+    def _reasons(self, kind: int, subjects: NDArray[np.int64], items: Pairs) -> Codes:
+        """Return the sentences of pairs whose strongest evidence is of one kind."""
+        if kind < 2:
+            counts = (self.together, self.near)[kind].baskets(subjects, items)
+            return _coded((sentences.together, sentences.near_order)[kind], *counts)
+        known = self.similar.explanations
+        if kind == 3:
+            return known.reasons(subjects, items)
+        own, other, both = known.category[subjects], known.category[items], self.category_baskets
+
+        def sentence(one: int, of: int, count: int, baskets: int) -> str:
+            return sentences.category_pair(known.categories[of], count, baskets, known.categories[one])
+
+        return _coded(sentence, own, other, both[own, other], both[own, own])
+
+
+def _coded(sentence: Callable[..., str], *counts: NDArray[Any]) -> Codes:
+    different, code = np.unique(np.column_stack(counts), axis=0, return_inverse=True)
+    return code.ravel().astype(np.int32), [sentence(*row) for row in different.tolist()]

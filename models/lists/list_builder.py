@@ -16,7 +16,7 @@ from models.lists.rules.compiled_rules import CompiledRules
 from models.primitives.threads import prefetch_map
 from models.primitives.vocabulary import NO_INDEX, index_of, position_of
 from models.recommenders.explanations.sentences import DUE as BOUGHT_BEFORE
-from models.recommenders.explanations.sentences import NONE, popular_codes
+from models.recommenders.explanations.sentences import NONE, ReasonsFromCodes, popular_codes
 from models.retrieval.candidate_sources import CandidateSource, Factored
 
 USERS_AT_ONCE: Final = 256
@@ -193,7 +193,7 @@ def lists_of_scores(
 
 
 @dataclass(frozen=True)
-class StoredScores:
+class StoredScores(ReasonsFromCodes):
     """Scores in memory as a model that gives no reasons."""
 
     users: NDArray[np.str_]
@@ -209,14 +209,6 @@ class StoredScores:
         """Return the rows of these users."""
         return self.table if len(users) == len(self.table) else self.table[users]
 
-    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:  # noqa: ARG002
+    def reason_codes(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[str]]:  # noqa: ARG002
         """Return a reason that claims nothing for each pair."""
-        return [NONE] * len(users)
-
-    def reason_codes(
-        self,
-        users: NDArray[np.int32],
-        items: NDArray[np.int32],  # noqa: ARG002
-    ) -> tuple[NDArray[np.int32], list[str]]:
-        """Return the same as positions among the sentences, and the sentences."""
         return np.zeros(len(users), dtype=np.int32), [NONE]

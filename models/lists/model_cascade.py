@@ -3,7 +3,7 @@
 Each kind of model is asked for candidates and reasons in the cheapest way that the model offers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
@@ -15,7 +15,7 @@ from models.lists.constrained_selection import Selection
 from models.primitives.state import Lookup
 from models.primitives.vocabulary import NO_INDEX
 from models.recommenders.baselines.segment_popular import SegmentPopular
-from models.recommenders.explanations.sentences import PICKED, VIEWED, popular_reasons
+from models.recommenders.explanations.sentences import PICKED, VIEWED, ReasonsFromCodes, popular_reasons
 from models.recommenders.protocols import MIX, FoldsInUsers, Recommender, head_of
 from models.retrieval.candidate_sources import (
     CandidateSource,
@@ -155,16 +155,6 @@ class RanksPairs(Protocol):
         """Return pairs in order of row and item: row among the `users`, item and score."""
 
 
-@runtime_checkable
-class ReasonsInCodes(Protocol):
-    """A model with few different reasons: a number per pair is cheaper than a sentence per pair."""
-
-    def reason_codes(
-        self, users: NDArray[np.int32], items: NDArray[np.int32]
-    ) -> tuple[NDArray[np.int32], Sequence[str]]:
-        """Return [n] positions among the sentences, and the sentences."""
-
-
 def candidate_source_for(
     model: ScoringModel | None,
     users: NDArray[np.int32],
@@ -246,7 +236,7 @@ def reasons_of(
     if model is None or not len(row):
         return reasons, texts
     pairs = users[row], selection.items[row, place]
-    if isinstance(model, ReasonsInCodes):
+    if isinstance(model, ReasonsFromCodes):
         codes, own = model.reason_codes(*pairs)
         reasons[row, place] = codes + len(texts)
         return reasons, [*texts, *own]

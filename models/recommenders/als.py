@@ -15,6 +15,7 @@ from models.errors import TailorbirdError
 from models.primitives.state import Part, StoredModel
 from models.primitives.threads import allowed_threads
 from models.recommenders.explanations.evidence import WHY, CategoryReasons
+from models.recommenders.explanations.sentences import ReasonsFromCodes
 from models.recommenders.search_space import Choice, Float, Integer, Parameter
 from models.retrieval.candidate_query import CandidatePairs, CandidateScope, PreparesScopes, best_by_scores
 from models.retrieval.candidate_sources import products
@@ -43,7 +44,7 @@ class Config:
 
 
 @dataclass(frozen=True)
-class ImplicitALS(StoredModel, PreparesScopes):
+class ImplicitALS(StoredModel, PreparesScopes, ReasonsFromCodes):
     """Fitted factors: a score near 1 means that the user buys the item, near 0 that the user does not.
 
     The confidence in a pair is alpha log(1 + r), with its decayed baskets r. The paper adds 1 (equation 6), which gives
@@ -129,12 +130,8 @@ class ImplicitALS(StoredModel, PreparesScopes):
         scores[known] = self.user_factors[users[known]] @ vectors.T
         return scores
 
-    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
-        """Return the item's category if the user has enough of it, or the nearest item that a new user viewed."""
-        return self.why.reasons(users, items, self.item_factors)
-
     def reason_codes(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[str]]:
-        """Return the same as positions among the sentences, and the sentences."""
+        """Return the item's category if the user has enough of it, or the nearest item that a new user viewed."""
         return self.why.coded(users, items, self.item_factors)
 
     def with_users(self, users: "NewUsers") -> Self:

@@ -15,6 +15,7 @@ from models.datasets.interaction_matrix import baskets, rows
 from models.features.encoding.item_tfidf import ItemVectors, Weights
 from models.primitives.state import Arrays, Part, StoredModel, entries, matrix, parts, whole
 from models.recommenders.explanations.evidence import WHY, CategoryReasons, unit
+from models.recommenders.explanations.sentences import ReasonsFromCodes
 from models.recommenders.search_space import Float, Parameter
 from models.retrieval.candidate_query import CandidatePairs, CandidateScope, PreparesScopes, best_by_scores
 
@@ -45,7 +46,7 @@ class Config:
 
 
 @dataclass(frozen=True)
-class ContentBased(StoredModel, PreparesScopes):
+class ContentBased(StoredModel, PreparesScopes, ReasonsFromCodes):
     """The score is the cosine between the item's vector and the mean vector of the user's decayed baskets.
 
     Profiles are computed on use: a user's baskets are fewer numbers than the mean of their vectors.
@@ -131,9 +132,9 @@ class ContentBased(StoredModel, PreparesScopes):
         np.add.at(sums[0], self.vectors.indices[words.at], weights)  # in the order of the product
         return sums
 
-    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
+    def reason_codes(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[str]]:
         """Return the item's category if the user has enough of it."""
-        return self.why.reasons(users, items)
+        return self.why.coded(users, items)
 
     def with_users(self, users: "NewUsers") -> Self:
         """Return the model of users by their clicks; traits are not used."""

@@ -16,6 +16,7 @@ from models.features.encoding.encoder import Tags
 from models.primitives.arrow_types import pa
 from models.primitives.state import Part, StoredModel
 from models.recommenders.explanations.evidence import WHY, CategoryReasons
+from models.recommenders.explanations.sentences import ReasonsFromCodes
 from models.recommenders.search_space import Choice, Float, Integer, Parameter
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def _features(tags: Any, weight: float) -> Any:
 
 
 @dataclass(frozen=True)
-class LightFMHybrid(StoredModel):
+class LightFMHybrid(StoredModel, ReasonsFromCodes):
     """A fitted LightFM with WARP loss, reduced to one vector of factors and one bias per user and item."""
 
     kind: ClassVar[str] = "lightfm_hybrid"
@@ -247,12 +248,8 @@ class LightFMHybrid(StoredModel):
         scores[known] += self.user_biases[users[known], None]
         return scores
 
-    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
-        """Return the item's category if the user has enough of it, or the nearest item that a new user viewed."""
-        return self.why.reasons(users, items, self.item_factors)
-
     def reason_codes(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[str]]:
-        """Return the same as positions among the sentences, and the sentences."""
+        """Return the item's category if the user has enough of it, or the nearest item that a new user viewed."""
         return self.why.coded(users, items, self.item_factors)
 
     def with_users(self, users: NewUsers) -> Self:

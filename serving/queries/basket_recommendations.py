@@ -34,7 +34,8 @@ def basket_recommendations(
 ) -> list[JsonObject]:
     """Return the `k` items that go best with all of `items`, best first, by the published lists of these items.
 
-    A `fit` of 0 is no better than chance. For a user who consented, they are ranked again by the user's preferences.
+    A `fit` of 0 is no better than chance, and below 0 it is weaker evidence than baskets. For a user who consented,
+    they are ranked again by the user's preferences.
     Raises UnknownProductError, UnknownUserError for a user id, and NoChampionError.
     """
     with engine.connect() as connection:

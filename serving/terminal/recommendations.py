@@ -7,7 +7,7 @@ from serving.terminal.console import line, table
 
 _NAMES = {"rank": "#", "item_id": "item", "title": "product"}
 _MOST_RANGES = 3
-_TOO_FEW = "Nothing is known to go with it: too few baskets have it."
+_TOO_FEW = "Nothing is known to go with it."
 
 
 def score_ranges(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -60,7 +60,10 @@ def print_basket_recommendations(rows: Sequence[Mapping[str, Any]], user: str | 
     priced = [{**row, "price": _price(row)} for row in rows]
     table("Goes well with it", priced, _NAMES | {"price": "price", "fit": "fit"})
     by = f"by its fit and the preferences of {user} alike" if user else "by its fit, the best first"
-    line(f"Each place is given {by}. A fit of 0 is no better than chance.", "dim")
+    line(
+        f"Each place is given {by}. Items with a fit of 0 or less are not bought with it more often than by chance.",
+        "dim",
+    )
     _note(note)
 
 

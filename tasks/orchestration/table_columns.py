@@ -31,7 +31,7 @@ DECISION: Final = _columns(
 )  # fmt: skip
 BATCHES: Final = _columns(
     "status", "placement", "batch_id", "model_version", "users", "recommendations", "coverage", "reasons",
-    "shorter lists", "kept from before", batch_id="batch",
+    "filled", "shorter lists", "kept from before", batch_id="batch",
 )  # fmt: skip
 SEGMENTS: Final = _columns("segment", "lists", "full", "kept from before")
 WINDOWS: Final = _columns(
@@ -82,6 +82,7 @@ def batch_row(batch: Row) -> TableRow:
     row: TableRow = {name: batch[name] for name in names}
     row["coverage"], row["kept from before"] = summary.get("coverage"), summary.get("kept_from_before")
     row["reasons"] = ", ".join(f"{kind} {share:.0%}" for kind, share in summary.get("reasons", {}).items())
+    row["filled"] = ", ".join(f"{share:.0%} of {part}" for part, share in summary.get("filled", {}).items())
     row["shorter lists"] = "; ".join(f"{count}: {cause}" for cause, count in summary.get("short", {}).items())
     return row
 

@@ -48,6 +48,8 @@ class BatchSummary(TypedDict):
     segments: NotRequired[list[SegmentRow]]
     reasons: NotRequired[dict[str, float]]
     """The share of each kind of reason."""
+    filled: NotRequired[dict[str, float]]
+    """Of items bought together, the share of `places` with weaker evidence, and of `lists` that begin with it."""
 
 
 class BatchRow(TypedDict):

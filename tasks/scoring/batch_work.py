@@ -51,7 +51,7 @@ _FIT: Final[dict[str, Callable[[TrainingData], ScoringModel]]] = {
 }
 _SHORTFALL: Final = {
     "similarity": "too few items are known to be like it",
-    "co_purchase": "too little is bought together with it",
+    "co_purchase": "too little is known to go with it",
 }
 
 
@@ -188,7 +188,8 @@ def item_lists(installation: Installation, name: str, placement: Placement) -> W
     items = dataset.once(("items", cut), partial(dataset.item_ids, cut))
     catalogue = catalogue_of(installation, items, placement, shared_reference_data(installation))
     rules = compiled_rules(name, placement, catalogue)
-    spec = batch_spec(name, placement, champion, rules, version)
+    # Its text differs from that of versions whose lists used less evidence: their batches are not live ones of today.
+    spec = batch_spec(name, placement, champion, rules, version, _SHORTFALL[str(placement.method)])
 
     def lists(texts: TextCodes) -> Iterator[Lists]:
         data = dataset.once(("known at", cut), partial(dataset.training_data, cut))

@@ -93,8 +93,8 @@ class ListStatistics:
     _best: list[NDArray[np.float32]] = field(default_factory=list)
     shown: NDArray[np.int64] = field(init=False)
     """[n] the number of lists that each item is on."""
-    reasons: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    """The number of places that the reason of each code has."""
+    reasons: NDArray[np.int64] = field(default_factory=lambda: np.zeros((2, 0), dtype=np.int64))
+    """[2, codes] the number of places, and of first places, that the reason of each code has."""
     short: dict[str, int] = field(default_factory=dict)
     """Lists that are shorter than asked for, by the reason."""
 
@@ -108,8 +108,10 @@ class ListStatistics:
         self._best.append(lists.scores[lists.lengths > 0, 0])
         listed = lists.items[(lists.items >= 0) & (lists.items < len(self.shown))]
         self.shown += np.bincount(listed, minlength=len(self.shown))
-        counts = np.bincount(lists.reasons[lists.reasons >= 0], minlength=len(self.reasons))
-        counts[: len(self.reasons)] += self.reasons
+        known, parts = self.reasons.shape[1], (lists.reasons, lists.reasons[:, :1])
+        codes = max(known, int(lists.reasons.max(initial=-1)) + 1)
+        counts = np.stack([np.bincount(part[part >= 0], minlength=codes) for part in parts])
+        counts[:, :known] += self.reasons
         self.reasons = counts
         for why, times in zip(*np.unique(lists.short[lists.short != ""], return_counts=True), strict=True):
             self.short[str(why)] = self.short.get(str(why), 0) + int(times)
@@ -203,7 +205,10 @@ def _build(installation: Installation, work: Work, claim: batch_state.Claim, bef
             _write_texts(connection, work, claim.batch_id, statistics, texts)
             partitions.analyze(connection, claim.batch_id)
             summary = _checked(connection, work, claim.batch_id, before, statistics)
-            summary["reasons"] = _reasons(statistics, texts)
+            summary["reasons"], first = _reasons(statistics, texts)
+            if work.placement.method == "co_purchase":
+                parts = {"places": summary["reasons"], "lists": first}
+                summary["filled"] = {name: round(1 - part.get("together", 0), 4) for name, part in parts.items()}
             counts = {"users": statistics.rows.num_rows, "recommendations": int(statistics.shown.sum())}
             batch_state.mark(connection, claim, status=batch_state.CHECKED, summary=summary, **counts)
     except BatchUnsoundError as error:
@@ -246,11 +251,10 @@ def _write_texts(
     partitions.write_words(connection, batch_id, "batch_reasons", reasons)
 
 
-def _reasons(statistics: ListStatistics, texts: TextCodes) -> dict[str, float]:
-    """Return the share of each kind of reason; codes were given in the order of the texts."""
-    places = np.zeros(len(texts.code), dtype=np.int64)
-    places[: len(statistics.reasons)] = statistics.reasons
-    return shares(texts.code, places.tolist())
+def _reasons(statistics: ListStatistics, texts: TextCodes) -> list[dict[str, float]]:
+    """Return the share of each kind of reason, of places and of first places; codes have the order of the texts."""
+    unused = len(texts.code) - statistics.reasons.shape[1]
+    return [shares(texts.code, [*places, *[0] * unused]) for places in statistics.reasons.tolist()]
 
 
 def _checked(

@@ -312,7 +312,7 @@ _POLICIES: Final = {
     "discover": "shows only items that the user never bought",
     "repurchase": "shows only items that the user bought before and that are due again",
 }
-_METHODS: Final = {"similarity": "shows items similar to an item", "co_purchase": "shows items bought with an item"}
+_METHODS: Final = {"similarity": "shows items similar to an item", "co_purchase": "shows items that go with an item"}
 _SHOWN: Final = 5
 
 

@@ -141,22 +141,13 @@ class CategoryReasons:
         categories, item_category = category_names_of(data.item_categories)
         return cls(categories, item_category, TopCategories.bought(data, item_category), shortened(data.item_titles))
 
-    def reasons(
-        self, users: NDArray[np.int32], items: NDArray[np.int32], vectors: NDArray[np.float32] | None = None
-    ) -> list[str]:
-        """Return one sentence per pair: the item's category if the user has enough of it.
-
-        Else it is the viewed item that is nearest by the `vectors` of items; else the sentence claims nothing.
-        """
-        codes, texts = self.coded(users, items, vectors)
-        return [texts[code] for code in codes.tolist()]
-
     def coded(
         self, users: NDArray[np.int32], items: NDArray[np.int32], vectors: NDArray[np.float32] | None = None
     ) -> tuple[NDArray[np.int32], list[str]]:
-        """Return the same as positions among the sentences, and the sentences; the first one claims nothing.
+        """Return [n] positions among the sentences, and the sentences; the first one claims nothing.
 
-        Strangers are users of -1.
+        A sentence names the item's category if the user has enough of it, else the viewed item that is nearest by the
+        `vectors` of items. Strangers are users of -1.
         """
         codes, texts = self._by_category(users, items)
         unexplained = np.flatnonzero(codes == 0)

@@ -35,6 +35,9 @@ HABIT_GAPS: Final = 2
 CATEGORY_DAYS: Final = 2
 CUSTOMERS: Final = 5
 TOGETHER: Final = 3
+NEAR_ORDERS: Final = 3
+NEAR_DAYS: Final = 28
+"""Two orders of a user are near each other if they are at most so many orders and days apart."""
 LARGEST_SHARE: Final = 0.5
 """A category with a larger share of the items does not distinguish users."""
 POPULAR_DAYS: Final = 28
@@ -56,6 +59,8 @@ KINDS: Final = {
     "looked_in": r"You looked at (\d+) items? in (.+)",
     "popular": rf"Bought by (\d+) customers in the last {POPULAR_DAYS} days",
     "together": r"In (\d+) of (\d+) baskets with this item",
+    "near_order": rf"Within {NEAR_ORDERS} orders and {NEAR_DAYS} days of (\d+) of (\d+) baskets with this item",
+    "category_pair": r"From (.+), in (\d+) of (\d+) baskets with (.+)",
     "same_words": r"Titles share: (.+)",
     "same_category": r"Also in (.+)",
     "picked": re.escape(PICKED),
@@ -86,6 +91,19 @@ def shares(texts: Iterable[str], places: Iterable[int]) -> dict[str, float]:
         reason = parse(text)
         counts[reason.kind if reason else "other"] += times
     return {kind: round(times / counts.total(), 4) for kind, times in counts.most_common() if times}
+
+
+class ReasonsFromCodes:
+    """A model with few different sentences: a number per pair is cheaper than a sentence per pair."""
+
+    def reason_codes(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[str]]:
+        """Return [n] positions among the sentences, and the sentences."""
+        raise NotImplementedError
+
+    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
+        """Return one sentence per pair."""
+        codes, texts = self.reason_codes(users, items)
+        return [texts[code] for code in codes.tolist()]
 
 
 def bought(days: int, first_day: int, last_day: int, cut_day: int) -> str:
@@ -171,6 +189,16 @@ def popular(customers: int) -> str:
 def together(both: int, baskets: int) -> str:
     """Return how many of the baskets with an item contain another one too."""
     return f"In {both} of {baskets} baskets with this item"
+
+
+def near_order(near: int, baskets: int) -> str:
+    """Return how many of the baskets with an item are near another order, of the same user, with another item."""
+    return f"Within {NEAR_ORDERS} orders and {NEAR_DAYS} days of {near} of {baskets} baskets with this item"
+
+
+def category_pair(category: str, both: int, baskets: int, own: str) -> str:
+    """Return how many of the baskets with the category `own` contain another category too."""
+    return f"From {short(category)}, in {both} of {baskets} baskets with {short(own)}"
 
 
 def same_category(category: str) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.recommenders.explanations.sentences import TOGETHER
+from models.primitives.time import DAY
+from models.recommenders.explanations.sentences import NEAR_DAYS, NEAR_ORDERS, TOGETHER
 
 if TYPE_CHECKING:
     from models.datasets.training_data import TrainingData
@@ -108,6 +109,8 @@ class BoughtTogether:
     """float32 CSR [n_items, n_items]: above 1, and the strongest of each item only."""
     by_item: Any
     """Boolean CSR, items x baskets."""
+    by_other: Any
+    """The same for the second item of a pair: baskets with it, or near those with it."""
 
     @classmethod
     def fit(
@@ -116,38 +119,56 @@ class BoughtTogether:
         shrinkage: float = _SHRINKAGE,
         neighbours: int = _NEIGHBOURS,
         evidence: int = TOGETHER,
+        near: Any = None,
     ) -> Self:
         """Count the baskets of every pair, a block of items at a time; huge baskets are truncated.
 
-        Pairs of fewer than `evidence` baskets are left out.
+        Pairs of fewer than `evidence` baskets are left out. With `near` (boolean CSR, baskets x baskets), the second
+        item of a pair is in a basket near that of the first one.
         """
-        once = np.ones(len(data.item), dtype=np.float32)
+        once = np.ones(len(data.item), dtype=bool)
         shape = (int(data.basket.max(initial=-1)) + 1, len(data.items))
         whole = sparse.csr_array((once, (data.basket, data.item)), shape=shape)
-        held = strongest(whole, _BASKET)
+        held = strongest(whole.astype(np.float32), _BASKET)
+        second = whole if near is None else near @ whole
+        others = held if near is None else strongest(second.astype(np.float32), _BASKET)
         by_item, total = sparse.csr_array(held.T), shape[0]
         single = np.diff(by_item.indptr).astype(np.float32)
-        blocks_of_lift = []
-        for start, counted in blocks(by_item, held):
+        other = np.bincount(others.indices, minlength=shape[1]).astype(np.float32)
+        blocks_of_lift = [sparse.csr_array((0, shape[1]), dtype=np.float32)]
+        for start, counted in blocks(by_item, others):
             row = np.repeat(np.arange(start, start + counted.shape[0]), np.diff(counted.indptr))
-            expected = single[row] * single[counted.indices] / np.float32(max(1, total))
+            expected = single[row] * other[counted.indices] / np.float32(max(1, total))
             lift = (counted.data + shrinkage) / (expected + shrinkage)
             counted.data = np.where((lift > 1) & (counted.data >= evidence), lift, np.float32(0))
             blocks_of_lift.append(strongest(without_self(counted, start), neighbours))
         lifts = sparse.csr_array(sparse.vstack(blocks_of_lift, format="csr"), dtype=np.float32)
-        return cls(data.items, lifts, sparse.csr_array(whole.T, dtype=bool))
+        return cls(data.items, lifts, sparse.csr_array(whole.T), sparse.csr_array(second.T))
 
     def baskets(
         self, subjects: NDArray[np.int64], items: NDArray[np.int32]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return, for n pairs, [n] baskets with both and [n] with the first item, counting whole baskets."""
-        held = np.diff(self.by_item.indptr).astype(np.int64)
-        block = np.cumsum(held[subjects] + held[items]) // _COMPARED
+        held, other = (np.diff(part.indptr).astype(np.int64) for part in (self.by_item, self.by_other))
+        block = np.cumsum(held[subjects] + other[items]) // _COMPARED
         both = [np.empty(0, dtype=np.int64)]
         for part in np.split(np.arange(len(items)), np.flatnonzero(np.diff(block)) + 1):
-            shared = self.by_item[subjects[part]].multiply(self.by_item[items[part]])
+            shared = self.by_item[subjects[part]].multiply(self.by_other[items[part]])
             both.append(np.asarray(shared.astype(np.int64).sum(axis=1)).ravel())
         return np.concatenate(both), held[subjects]
+
+
+def near_orders(data: "TrainingData") -> Any:
+    """Return boolean CSR, baskets x baskets: other ones of the same user, at most NEAR_ORDERS and NEAR_DAYS apart."""
+    first = np.unique(data.basket, return_index=True)[1]
+    user, at, n = data.user[first], np.maximum.reduceat(data.occurred_at, first), len(first)
+    order = np.lexsort((at, user))
+    pairs = [np.empty((2, 0), dtype=np.int64)]
+    for early, late in ((order[:-lag], order[lag:]) for lag in range(1, NEAR_ORDERS + 1)):
+        near = (user[early] == user[late]) & (at[late] - at[early] <= NEAR_DAYS * DAY)
+        pairs += [np.stack([early[near], late[near]]), np.stack([late[near], early[near]])]
+    where = np.concatenate(pairs, axis=1)
+    return sparse.csr_array((np.ones(where.shape[1], dtype=bool), (where[0], where[1])), shape=(n, n))
 
 
 _COMPARED: Final = 20_000_000
@@ -168,11 +189,13 @@ def with_basket(lifts: NDArray[np.float32]) -> NDArray[np.float64]:
 def fit_of_lists(lists: Sequence[Mapping[str, float]]) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
     """Return the items on lists of what goes with each item of a basket, sorted, and [n] how well they go with all.
 
-    A list has the lift of each of its items; an item that it lacks has a lift of 1.
+    A list has the lift of each of its items, or a score below 0 if weaker evidence filled the place. Items without
+    lifts have the best of these scores, so that they come after all others.
     """
     names = np.array(sorted({name for lifts in lists for name in lifts}), dtype=np.str_)
-    lifts = np.array([[own.get(name, 1.0) for name in names.tolist()] for own in lists], dtype=np.float32)
-    return names, with_basket(lifts.reshape(len(lists), len(names)))
+    lifts = np.array([[own.get(name, -np.inf) for name in names.tolist()] for own in lists], dtype=np.float32)
+    lifts = lifts.reshape(len(lists), len(names))
+    return names, with_basket(lifts) + np.minimum(lifts.max(axis=0, initial=-np.inf), 0)
 
 
 def for_user(fit: NDArray[np.float64], liked: NDArray[np.float32]) -> NDArray[np.intp]:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 
 from models.datasets.training_data import TrainingData
-from models.lists.item_models import SimilarityReasons, latent_vectors
+from models.lists.item_models import BoughtWithItem, SimilarityReasons, latent_vectors
 from models.retrieval.candidate_sources import FactorSource
 
 TITLES = ["Green tea", "Black tea", "Garden hose", "Garden rake", ""]
@@ -83,3 +83,38 @@ def test_words_are_written_as_the_titles_have_them(small) -> None:
     titled = replace(data, item_titles=np.array(["Bohrer Größe 3", "BOHRER größe 4", "Hammer", "Hammer"]))
     codes, texts = SimilarityReasons.fit(titled).reasons(np.array([0]), np.array([1], np.int32))
     assert texts[int(codes[0])] == "Titles share: bohrer, größe"
+
+
+def test_an_item_in_too_few_baskets_gets_weaker_evidence_after_which_none_comes_that_is_stronger(small) -> None:
+    """Paint goes with tape, a day later with a cloth, and another paint with brushes; the third paint was sold once."""
+    sold = [(20, 10, ("paint1", "tape")), (20, 11, ("cloth",)), (20, 10, ("paint2", "brush1")), (10, 10, ("brush2",))]
+    rows = [
+        (f"{'first' if 'paint1' in names or 'cloth' in names else names} {user}", name, day, f"{day}")
+        for users, day, names in sold
+        for user in range(users)
+        for name in names
+    ]
+    rows += [("once", "paint3", 10, "1"), *((f"other {user}", "lamp", 10, "1") for user in range(200))]
+    paths = {f"paint{number}": "X|PAINT" for number in (1, 2, 3)} | {f"brush{number}": "X|BRUSH" for number in (1, 2)}
+    data = small(rows, paths | {"tape": "X|TAPE"})
+    names = data.items.tolist()
+    model = BoughtWithItem.fit(replace(data, item_titles=np.array([f"{name[:-1]} {name}" for name in names])))
+
+    def listed(name: str) -> list[tuple[str, str]]:
+        own = np.array([names.index(name)], np.int32)
+        row, item, score = model.ranked(own)
+        best = item[np.argsort(-score, kind="stable")].astype(np.int32)
+        reasons = model.reasons(own[row].astype(np.int32), best)
+        return [(names[one], reason) for one, reason in zip(best.tolist(), reasons, strict=True)]
+
+    tape, brush = "From tape, in 20 of 41 baskets with paint", "From brush, in 20 of 41 baskets with paint"
+    content = [("paint1", "Also in paint"), ("paint2", "Also in paint")]
+    assert listed("paint3") == [("tape", tape), ("brush1", brush), ("brush2", brush), *content]
+    assert listed("paint1")[:4] == [
+        ("tape", "In 20 of 20 baskets with this item"),
+        ("cloth", "Within 3 orders and 28 days of 20 of 20 baskets with this item"),
+        ("brush1", brush),
+        ("brush2", brush),
+    ]
+    assert not {"lamp", "paint1"} & {name for name, _ in listed("paint1")}
+    assert listed("lamp") == []

@@ -1,6 +1,6 @@
 """Every way of asking gives the same candidates and the same reasons."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from models.lists.model_cascade import ClickPrior, Filler, ScoringModel, candida
 from models.lists.rules.compiled_rules import CompiledRules
 from models.recommenders.als import ImplicitALS
 from models.recommenders.baselines.own_frequency import OwnFrequency
+from models.recommenders.explanations.sentences import ReasonsFromCodes
 from models.recommenders.item_based.item_knn import Config, ItemKNN
 
 USERS = np.array([3, 0, 11, 40], np.int32)
@@ -54,12 +55,10 @@ class InPairs(Plain):
         return row, item, scores[row, item]
 
 
-class InCodes(Plain):
+class InCodes(Plain, ReasonsFromCodes):
     """A model that also gives its reasons as codes of sentences."""
 
-    def reason_codes(
-        self, users: NDArray[np.int32], items: NDArray[np.int32]
-    ) -> tuple[NDArray[np.int32], Sequence[str]]:
+    def reason_codes(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[str]]:
         texts, codes = np.unique(self.of.reasons(users, items), return_inverse=True)
         return codes.astype(np.int32), texts.tolist()
 

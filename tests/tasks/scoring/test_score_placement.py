@@ -111,7 +111,9 @@ def test_items_have_lists_of_what_is_like_them_and_of_what_goes_with_them(stage:
     stage.promote()
     alike, together = (score_placement.fn(name) for name in ("similar-items", "goes-well-with"))
     assert (alike["users"], together["users"]) == (61, 61)
-    kinds = {"similar-items": {"same_category", "same_words", "none"}, "goes-well-with": {"together"}}
+    content = {"same_category", "same_words"}
+    weaker = {"near_order", "category_pair", *content}
+    kinds = {"similar-items": {*content, "none"}, "goes-well-with": {"together", *weaker}}
     for name, expected in kinds.items():
         shown = lists(stage, name, about="for_item_id")
         assert shown
@@ -119,6 +121,13 @@ def test_items_have_lists_of_what_is_like_them_and_of_what_goes_with_them(stage:
             assert item not in {entry.item for entry in entries}
             assert {result.kind for entry in entries if (result := parse(entry.reason))} <= expected
     assert lists(stage, "similar-items") == {}
+    reasons = [[parse(entry.reason).kind for entry in entries] for entries in shown.values()]  # type: ignore[union-attr]
+    places, firsts = [kind for own in reasons for kind in own], [own[0] for own in reasons]
+    assert min(map(len, reasons)) > 0
+    assert weaker & {*places}
+    filled = {name: 1 - part.count("together") / len(part) for name, part in (("places", places), ("lists", firsts))}
+    assert together["summary"]["filled"] == pytest.approx(filled, abs=1e-3)
+    assert "filled" not in alike["summary"]
 
 
 def test_the_same_lists_again_are_as_fresh_as_new_ones(stage: Any) -> None:

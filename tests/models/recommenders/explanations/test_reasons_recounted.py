@@ -9,12 +9,13 @@ import pyarrow as pa
 import pytest
 
 from models.datasets.training_data import TrainingData, build
-from models.lists.item_models import SimilarityReasons
+from models.lists.item_models import BoughtWithItem, SimilarityReasons
+from models.lists.slot_filling import boosted
 from models.recommenders.als import ImplicitALS
 from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.content_based import ContentBased
-from models.recommenders.explanations.sentences import together
+from models.recommenders.explanations.sentences import parse, together
 from models.recommenders.item_based.bought_together import BoughtTogether
 from models.recommenders.item_based.item_knn import ItemKNN
 from tests.recount import Bought, Facts, Place, recounted
@@ -87,3 +88,30 @@ def test_reasons_about_pairs_of_items_are_true_of_the_rows(seed: int) -> None:
     ids = data.items.tolist()
     places = [Place("", ids[own[pair]], ids[other[pair]], reason) for pair, reason in entries]
     assert recounted(places, facts)[1] == []
+
+
+KINDS = {"together": 0, "near_order": 1, "category_pair": 2, "same_category": 3, "same_words": 3}
+"""The kinds of reasons of what goes with an item, the strongest evidence first."""
+
+
+def test_items_that_go_with_an_item_come_by_their_strongest_evidence_and_boosts_keep_the_order_of_its_kinds() -> None:
+    seen = set[str]()
+    for seed in range(6):
+        data, facts = Odd.of(seed)
+        model, ids = BoughtWithItem.fit(data), data.items.tolist()
+        own, item, score = model.ranked(np.arange(len(ids), dtype=np.int32))
+        reasons = model.reasons(own.astype(np.int32), item.astype(np.int32))
+        places = [
+            Place("", ids[one], ids[other], reason) for one, other, reason in zip(own, item, reasons, strict=True)
+        ]
+        assert recounted(places, facts)[1] == []
+        assert len({place[1:3] for place in places}) == len(places)
+        assert (own != item).all()
+        kinds = [parsed.kind for reason in reasons if (parsed := parse(reason))]
+        kind = np.array([KINDS[name] for name in kinds])
+        factor = np.random.default_rng(seed).choice(np.array([1 / 7, 1, 7], np.float32), len(ids))
+        for scores in (score, boosted(score, factor[item])):
+            assert (np.diff(kind[np.lexsort((-scores, own))])[np.diff(np.sort(own)) == 0] >= 0).all()
+        np.testing.assert_array_equal(kind == 0, model.together.lift.toarray()[own, item] > 0)
+        seen |= {*kinds}
+    assert seen == KINDS.keys()

@@ -14,6 +14,7 @@ from models.recommenders.explanations.evidence import unit
 from models.recommenders.item_based.bought_together import (
     BoughtTogether,
     as_sets,
+    fit_of_lists,
     for_user,
     in_order,
     strongest,
@@ -237,6 +238,12 @@ def test_an_item_that_goes_with_all_of_a_basket_beats_one_that_goes_with_a_part_
     fit = with_basket(np.array([[2, 3.5, 1, 0.2], [2, 1, 1, 1]], np.float32))
     assert fit.argsort().tolist()[::-1][:2] == [0, 1]
     assert fit[2] == fit[3] == 0
+
+
+def test_an_item_with_weaker_evidence_comes_after_all_that_are_bought_with_any_of_a_basket() -> None:
+    names, fit = fit_of_lists([{"a": 1.1, "b": -1.5, "c": -120}, {"b": 1.2, "c": -1.8, "d": -150}])
+    assert names[np.argsort(-fit)].tolist() == ["b", "a", "c", "d"]
+    assert (fit > 0).tolist() == [True, True, False, False]
 
 
 def test_for_a_user_both_rankings_count_and_silence_comes_last() -> None:
