@@ -53,7 +53,7 @@ class ImplicitALS(StoredModel, PreparesScopes, ReasonsFromCodes):
 
     kind: ClassVar[str] = "als"
     config_type: ClassVar[type[Config]] = Config
-    few_repeats: ClassVar[Config] = Config(factors=32, iterations=15, regularization=2.0, half_life_days=90.0)
+    few_repeats: ClassVar[Config] = Config(factors=32, iterations=15, regularization=5.0, half_life_days=180.0)
     space: ClassVar[Mapping[str, Parameter]] = {
         "factors": Choice((32, 64, 128)),
         "iterations": Integer(5, 25),

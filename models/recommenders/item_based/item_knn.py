@@ -58,10 +58,11 @@ class ItemKNN(StoredModel, PreparesScopes):
     kind: ClassVar[str] = "item_knn"
     config_type: ClassVar[type[Config]] = Config
     few_repeats: ClassVar[Config] = Config(
-        half_life_days=4.0,
+        half_life_days=15.0,
         memory_days=1500.0,
         window=10,
         lag_exponent=0.1,
+        backward=0.6,
         user_exponent=0.3,
         source_exponent=0.7,
         popularity_exponent=0.6,
