@@ -86,6 +86,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.score.features
 	$(BIN)/python -m benchmarks.gate
+	$(BIN)/python -m benchmarks.heads
 	$(BIN)/python -m benchmarks.score
 	$(BIN)/python -m benchmarks.drift
 	$(BIN)/python -m benchmarks.foreign_shop

@@ -26,7 +26,7 @@ from benchmarks.results import publish
 from models.columns import USER_KEY
 from models.datasets.dataset import Dataset
 from models.evaluation.comparison import figures
-from models.evaluation.metrics.bootstrap import NEW
+from models.evaluation.metrics.bootstrap import NEW, REPEAT
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import Evaluation
 from models.gate.decision import decide
@@ -66,7 +66,7 @@ def resampled(measured: Measured, gain: float, seed: int) -> GateResult:
         evaluation.per_user.take(people).set_column(0, USER_KEY, keys)
         for evaluation in (measured.popular, measured.champion, measured.other)
     )
-    for metric in (METRIC, NEW + METRIC):
+    for metric in (METRIC, NEW + METRIC, REPEAT + METRIC):
         before, its = (figures(Evaluation(table, {}), metric) for table in (champion, other))
         values = before + sign * (its - before) + gain * np.nanmean(figures(measured.champion, metric))
         at = other.schema.get_field_index(metric)
