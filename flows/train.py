@@ -7,8 +7,9 @@ from models.recommenders.kinds import DEFAULTS
 from tasks.datasets.load_dataset import newest_version
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
-from tasks.orchestration.run_artifacts import show_leaderboard
+from tasks.orchestration.run_artifacts import announce, show_leaderboard
 from tasks.training.train_model import compare_models, train_model
+from tasks.tuning.best_settings import unsearched
 
 MODELS = [*DEFAULTS]
 
@@ -26,5 +27,6 @@ def train(dataset_version: str | None = None, models: Models = MODELS) -> JsonOb
     version = dataset_version or newest_version()
     run_ids = [train_model(version, kind) for kind in models]
     rows = compare_models(run_ids)
+    announce(unsearched(version, models))
     show_leaderboard(version, rows)
     return {"dataset_version": version, "runs": run_ids, "ladder": rows}

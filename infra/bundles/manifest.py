@@ -56,6 +56,8 @@ class Manifest:
     seed: int
     parameters: JsonObject
     """The settings of the model."""
+    heads: Mapping[str, str]
+    """What ranks for each policy of placements; empty for models with a single way."""
     files: Mapping[str, str]
     """The sha256 of every file of the bundle, by name."""
     git_commit: str
@@ -74,6 +76,7 @@ class Manifest:
             dataset_version=str(content.get("dataset_version", "")),
             seed=int(content.get("seed", 0)),
             parameters=dict(content.get("parameters", {})),
+            heads=dict(content.get("heads", {})),
             files=dict(content["files"]),
             git_commit=str(content.get("git_commit", "")),
             libraries=dict(content.get("libraries", {})),
@@ -102,6 +105,7 @@ def seal(folder: Path, names: Iterable[str], model: Recommender, origin: Origin)
         "format": FORMAT,
         "kind": model.kind,
         "parameters": asdict(model.config),
+        "heads": dict(getattr(model, "chosen", {})),
         "files": {name: sha256(folder / name) for name in names},
         "git_commit": git_commit(),
         "libraries": libraries(),

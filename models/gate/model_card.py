@@ -192,11 +192,14 @@ def about(kind: str) -> str:
     return (sys.modules[model_type(kind).__module__].__doc__ or "").partition("\n")[0]
 
 
-def card(version: ReviewSummary, material: TrainingSummary, links: str) -> str:
-    """Return the card: verdict, description, metrics, groups, checks, limits, how to decide, links (Markdown)."""
+def card(version: ReviewSummary, material: TrainingSummary, links: str, heads: Mapping[str, str]) -> str:
+    """Return the card: verdict, description, metrics, groups, checks, limits, how to decide, links (Markdown).
+
+    `heads` has what ranks for each policy of placements; empty for a model with a single way.
+    """
     limits = weaknesses(version.candidate.summary, version.gate)
     parts = {
-        "What it is": f"`{version.kind}`. {about(version.kind)} {material.sentence}",
+        "What it is": f"`{version.kind}`. {about(version.kind)} {_heads(heads)}{material.sentence}",
         "Figures": _figures(version),
         "Groups": " ".join([_groups(version.gate), *map(for_markdown, material.traits)]).strip(),
         "The gate": _checks(version.gate),
@@ -217,6 +220,11 @@ def with_verdict(text: str, sentence: str, otherwise: str = "") -> str:
     top = sentence.replace("\n#", "\n\\#")  # keeps a reviewer's heading from being read as the card's first
     top = top if len(top) <= _REASON else f"{top[: _REASON - 1]}…"
     return f"{top}\n{mark}{body or otherwise}"[:LONGEST]
+
+
+def _heads(heads: Mapping[str, str]) -> str:
+    named = ", ".join(f"`{policy}` by {head}" for policy, head in heads.items())
+    return f"Placements are ranked by policy: {named}. " if named else ""
 
 
 def _figures(version: ReviewSummary) -> str:

@@ -8,6 +8,7 @@ from typing import Final, cast
 import pyarrow.compute as pc
 from prefect import task
 
+from infra.bundles.manifest import Manifest
 from infra.bundles.promoted import verify_promoted
 from infra.configuration.version import git_commit
 from infra.database.schema.promotion_rows import Review
@@ -129,16 +130,17 @@ def publish_review_report(installation: Installation, registry: Registry, summar
     links = run_artifacts.of_version(installation, registry, summary.version, summary.run_id, summary.dataset_version)
     links[run_artifacts.REPORT] = registry.artifact_page(summary.run_id, f"{FOLDER}/{REPORT}")
     learned = material(dataset, summary.dataset_version, summary.candidate)
+    manifest = signed_manifest(registry, summary.run_id)
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / FOLDER
         folder.mkdir()
         if summary.gate.groups:
             plot_groups(summary.gate.groups, summary.reference or "before", folder / _GROUPS)
-        page = _page(registry, summary, dataset, learned.sentence, links, Path(scratch))
+        page = _page(registry, summary, manifest, dataset, learned.sentence, links, Path(scratch))
         (folder / REPORT).write_text(render(page), encoding="utf-8")
         registry.log_folder(summary.run_id, folder, FOLDER)
     others = {name: address for name, address in links.items() if name != run_artifacts.VERSION}
-    registry.describe(summary.version, card(summary, learned, run_artifacts.markdown(others)))
+    registry.describe(summary.version, card(summary, learned, run_artifacts.markdown(others), manifest.heads))
     registry.tag_version(summary.version, others)
     run_artifacts.show_links(links, f"version {summary.version}")
     return links[run_artifacts.REPORT]
@@ -147,16 +149,17 @@ def publish_review_report(installation: Installation, registry: Registry, summar
 def _page(
     registry: Registry,
     summary: ReviewSummary,
+    manifest: Manifest,
     dataset: Dataset,
     learned: str,
     links: run_artifacts.Links,
     scratch: Path,
 ) -> Page:
     plots = registry.download(summary.run_id, EVALUATION_PATH, scratch)
-    manifest = signed_manifest(registry, summary.run_id)
     reference = summary.compared[summary.reference] if summary.reference else None
     people = examples(summary.candidate, reference, dataset) if reference else []
     facts = {"data set": summary.dataset_version, "git commit": manifest.git_commit, "run": summary.run_id}
+    facts |= {f"ranks for {policy}": head for policy, head in manifest.heads.items()}
     return Page(
         version=summary,
         material=learned,

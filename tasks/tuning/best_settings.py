@@ -87,6 +87,19 @@ def settings_of(installation: Installation, version: str, kind: str) -> tuple[Js
     return with_sources(installation, version, kind, settings), "" if result is None else str(result["run_id"])
 
 
+def unsearched(version: str, kinds: Iterable[str]) -> str:
+    """Return a sentence on the models whose settings are defaults, and the command that tries others."""
+    installation = current()
+    searchable = [kind for kind in kinds if catalog.model_type(kind).space]
+    names = [kind for kind in searchable if find_settings(installation, version, kind) is None]
+    if not names:
+        return "All settings come from searches."
+    repeats = manifest_of(installation, version).get("repeats")
+    shop = "" if repeats is None else f", those for a shop with {repeats:.0%} repeat purchases"
+    options = " ".join(f"--model {name}" for name in names)
+    return f"Default settings{shop}: {', '.join(names)}. Others are tried by: tailorbird search {options}"
+
+
 def search_outcomes(version: str, kinds: Iterable[str]) -> dict[str, str]:
     """Return a sentence for each model: the search result on this data set, or the settings that training uses."""
     return {kind: _outcome(current(), version, kind) for kind in kinds}

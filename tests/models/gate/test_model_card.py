@@ -26,8 +26,11 @@ MATERIAL = TrainingSummary("v5-2018", 1483228800, 1512086400, 1514764800, 2467, 
 LINKS = "See [the training run](http://mlflow/#/run)."
 
 
+HEADS = {"mix": "ranker", "discover": "als"}
+
+
 def card_of(gate: GateResult = VERSION.gate, version: ReviewSummary = VERSION) -> str:
-    return card(replace(version, gate=gate), MATERIAL, LINKS)
+    return card(replace(version, gate=gate), MATERIAL, LINKS, HEADS)
 
 
 GOLDEN = """\
@@ -36,7 +39,7 @@ Version 3 passed the gate and waits for a person's decision.
 ## What it is
 
 `two_stage`. Two stages (Covington, Adams and Sargin 2016): retrievers return candidates, a ranker orders them by \
-features. Learned from what 2,467 people bought of 68,082 items from 2017-01-01 00:00 UTC to 2018-01-01 00:00 UTC \
+features. Placements are ranked by policy: `mix` by ranker, `discover` by als. Learned from what 2,467 people bought of 68,082 items from 2017-01-01 00:00 UTC to 2018-01-01 00:00 UTC \
 (data set v5-2018); measured on what 900 of them bought from 2017-12-01 00:00 UTC on, by the same model \
 trained before.
 

@@ -16,7 +16,8 @@ from sqlalchemy import insert
 
 from infra.database.schema.schema import datasets, search_results
 from models.tuning.study_config import OutOfTimeError, SearchError
-from tasks.tuning.best_settings import find_due_searches, find_settings, search_outcomes
+from tasks.datasets.load_dataset import open_dataset
+from tasks.tuning.best_settings import find_due_searches, find_settings, search_outcomes, unsearched
 from tasks.tuning.mlflow_record import plots
 from tasks.tuning.search_model import Deadline, successful_searches
 from tasks.tuning.worker import StopCondition
@@ -119,6 +120,18 @@ def other(stage: Any, version: str, **rows: int) -> None:
     early = datetime(2020, 1, 1, tzinfo=UTC)
     with stage.here.engine.begin() as connection:
         connection.execute(insert(datasets).values(version=version, manifest=manifest, created_at=early))
+
+
+def test_defaults_are_named_with_the_command_that_tries_others_until_a_search_has(stage: Any) -> None:
+    version, interactions = stage.manifest["version"], open_dataset(stage.manifest["version"]).interactions
+    pairs = list(zip(interactions["user_key"].to_pylist(), interactions["item_id"].to_pylist(), strict=True))
+    share = 1 - len(set(pairs)) / len(pairs)
+    assert stage.manifest["repeats"] == pytest.approx(share)
+    sentence = unsearched(version, ["own_frequency", "als"])
+    assert f"for a shop with {share:.0%} repeat purchases: own_frequency, als." in sentence
+    assert sentence.endswith("tailorbird search --model own_frequency --model als")
+    searched(stage, version)
+    assert unsearched(version, ["als"]) == "All settings come from searches."
 
 
 def test_settings_of_another_data_set_serve_when_it_has_the_same_shape(stage: Any) -> None:
