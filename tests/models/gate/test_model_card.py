@@ -39,7 +39,8 @@ Version 3 passed the gate and waits for a person's decision.
 ## What it is
 
 `two_stage`. Two stages (Covington, Adams and Sargin 2016): retrievers return candidates, a ranker orders them by \
-features. Placements are ranked by policy: `mix` by ranker, `discover` by als. Learned from what 2,467 people bought of 68,082 items from 2017-01-01 00:00 UTC to 2018-01-01 00:00 UTC \
+features. Placements are ranked by policy: `mix` by ranker, `discover` by als. \
+Learned from what 2,467 people bought of 68,082 items from 2017-01-01 00:00 UTC to 2018-01-01 00:00 UTC \
 (data set v5-2018); measured on what 900 of them bought from 2017-12-01 00:00 UTC on, by the same model \
 trained before.
 
