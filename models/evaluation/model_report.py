@@ -21,6 +21,7 @@ from models.evaluation.metrics.bootstrap import (
     LOW,
     NEW,
     NEWCOMER,
+    REPEAT,
     Estimate,
     intervals_of_ratios,
     mean_of,
@@ -335,11 +336,11 @@ def evaluate_newcomers(
 def newcomer_metrics(evaluation: Evaluation) -> dict[str, float]:
     """Return the means of newcomers, prefixed `newcomer_`; empty without newcomers.
 
-    Figures on new items are left out because every item is new to them. Figures on rarity need users with history.
+    Figures by kind of items are left out because every item is new to them. Figures on rarity need users with history.
     """
     if not evaluation.per_user.num_rows:
         return {}
-    excluded = (NEW, "novelty_", "long_tail_")
+    excluded = (NEW, REPEAT, "novelty_", "long_tail_")
     means = {name for name in evaluation.per_user.column_names if not name.startswith(excluded)} | {"users"}
     names = [name for name in evaluation.summary if name.removesuffix(LOW).removesuffix(HIGH) in means]
     return {NEWCOMER + name: evaluation.summary[name] for name in names}

@@ -157,7 +157,7 @@ def decide(
     include the candidate. `traits` are of the candidate's users.
 
     `promoted` has the champion's metrics as stored at its promotion, None without a champion. They are the reference
-    for exposure, also for the champion's own settings trained on newer data.
+    for exposure, also for the champion's own settings trained on newer data: then there is no `champion` to compare.
     `dropped` has the traits that make no groups, with the reasons.
     """
     checks = sanity_checks(candidate, metric, limits)
@@ -168,7 +168,8 @@ def decide(
     name, reference = _reference(baselines, candidate, champion, metric)
     groups = by_group.groups_of(traits or {})
     compared_by = paired(candidate, reference, metric) if reference else None
-    checks += _comparisons(candidate, others, champion, metric, limits, seed)
+    renewal = champion is None and promoted is not None
+    checks += _comparisons(candidate, others, champion, metric, limits, seed, renewal)
     checks += [] if others else [not_applicable("not worse than a baseline", "No other model was trained.")]
     columns = {_title(group): np.where(group.members, compared_by[0] - compared_by[1], np.nan) for group in groups
                } if compared_by else {}  # fmt: skip
@@ -220,9 +221,14 @@ def _comparisons(
     metric: str,
     limits: GateThresholds,
     seed: int,
+    renewal: bool,
 ) -> list[Check]:
-    """Return a check per model and kind of items, and whether the candidate is better than the champion."""
-    kinds = {prefix: items for prefix, items in ITEM_KINDS.items() if _measured(candidate, prefix + metric, limits)}
+    """Return a check per model and kind of items, and whether the candidate is better than the champion.
+
+    A renewal is compared on all items only: it replaces the same model, which is no better on a kind of items.
+    """
+    asked = {"": ""} if renewal else ITEM_KINDS
+    kinds = {prefix: items for prefix, items in asked.items() if _measured(candidate, prefix + metric, limits)}
     models = {**others, **({CHAMPION: champion} if champion else {})}
     compared_with = [
         _Comparison(name, items, paired(candidate, other, prefix + metric))
@@ -234,7 +240,7 @@ def _comparisons(
     if champion is not None:
         own = {one.items: columns[one.name] for one in compared_with if one.opponent == CHAMPION and one.both}
         checks.append(_better(estimates(own, seed, comparisons=max(1, len(own)))))
-    unknown = [items for prefix, items in ITEM_KINDS.items() if prefix not in kinds]
+    unknown = [items for prefix, items in asked.items() if prefix not in kinds]
     reason = f"Fewer than {limits.users} users bought such items."
     return [*checks, *(not_applicable(f"not worse{items}", reason) for items in unknown)]
 

@@ -144,7 +144,7 @@ def test_features_that_an_older_data_set_lacks_are_unknown(data: TrainingData) -
     tables["item_features"] = tables["item_features"].drop_columns(["seasonal_index", "category_trend"])
     older = replace(data.origin, stored=lambda name, _: tables[name])
     result, whole = (RankerRows.of(origin.training_data(data.cut)).items for origin in (older, data.origin))
-    places = [RankerRows.names(()).index(name) - 2 for name in ("seasonal_index", "category_trend")]
+    places = [RankerRows.of(data).names(()).index(name) - 2 for name in ("seasonal_index", "category_trend")]
     assert np.isnan(result[:, places]).all()
     assert np.isfinite(whole[:, places[1]]).all()
     np.testing.assert_array_equal(np.delete(result, places, axis=1), np.delete(whole, places, axis=1))
