@@ -99,9 +99,10 @@ def measured(dataset: Dataset, trials: int, shop: Shop | None) -> dict[str, Eval
     targets, popular = dataset.holdout(data, dataset.cuts.as_of), popularity(data)
     singles = [kind for kind in DEFAULTS if kind != "two_stage"]
     found = {kind: settings_found(kind, dataset, trials) for kind in singles}
-    retrievers = catalog.config("two_stage").retrievers
+    usual = _usual("two_stage", dataset)
+    retrievers = usual["retrievers"]
     sources = {kind: settings for kind, settings in found.items() if kind in retrievers}
-    fitted: dict[str, Any] = {"two_stage": catalog.fit("two_stage", data, {"sources": sources}, SEED)}
+    fitted: dict[str, Any] = {"two_stage": catalog.fit("two_stage", data, usual | {"sources": sources}, SEED)}
     print("heads:", fitted["two_stage"].chosen)
     fitted |= {kind: catalog.fit(kind, data, settings, SEED) for kind, settings in found.items()}
     fitted["item cosines"] = catalog.fit("item_knn", data, _COSINES, SEED)

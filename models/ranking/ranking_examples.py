@@ -26,7 +26,6 @@ from models.recommenders.als import ImplicitALS
 from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.content_based import ContentBased
-from models.recommenders.item_based.item_knn import ItemKNN
 from models.recommenders.sequence.model import SequenceModel
 
 if TYPE_CHECKING:
@@ -46,9 +45,7 @@ _FEW: Final = 5_000_000
 class TwoStageConfig:
     """Settings of both stages that do not depend on the ranker."""
 
-    retrievers: tuple[str, ...] = (
-        *(OwnFrequency.kind, ImplicitALS.kind, ItemKNN.kind, ContentBased.kind, MostPopular.kind),
-    )
+    retrievers: tuple[str, ...] = (OwnFrequency.kind, ImplicitALS.kind, ContentBased.kind, MostPopular.kind)
     """Kinds of the first stage: own_frequency for repeat purchases, the others for new items."""
     per_retriever: int = 100
     """Candidates that each may return."""

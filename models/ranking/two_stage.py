@@ -21,6 +21,7 @@ from models.ranking.ranking_examples import JudgedUsers, RankingExamples, TwoSta
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.explanations.evidence import nearest_own, reasons_of, shortened
 from models.recommenders.explanations.sentences import NONE as NO_REASON
+from models.recommenders.item_based.item_knn import ItemKNN
 from models.recommenders.protocols import BASE_VALUE, DISCOVER, MIX, POLICIES, REPURCHASE, Recommender
 from models.recommenders.search_space import Parameter
 from models.retrieval.candidate_sources import Factored, PairSource
@@ -49,6 +50,10 @@ class Config(ensemble.Config, TwoStageConfig):
     """Settings of TwoStage."""
 
 
+WITH_ORDER: Final = (*Config.retrievers, ItemKNN.kind)
+"""The retrievers of a shop with few repeats, where the order of purchases says what comes next."""
+
+
 class RankedPairs(NamedTuple):
     """n pairs, in order of user and item, none of them twice."""
 
@@ -70,6 +75,7 @@ class TwoStage:
     kind: ClassVar[str] = "two_stage"
     adds_to: ClassVar[str] = "log-odds"
     config_type: ClassVar[type[Any]] = Config
+    few_repeats: ClassVar[Any] = Config(retrievers=WITH_ORDER)
     space: ClassVar[Mapping[str, Parameter]] = BlendedRanker.space
     learner: ClassVar[type[Any]] = BlendedRanker
     probabilities: ClassVar[bool] = True
@@ -255,5 +261,6 @@ class LogisticRegression(TwoStage):
 
     kind: ClassVar[str] = "logistic_regression"
     config_type: ClassVar[type[Any]] = RegressionConfig
+    few_repeats: ClassVar[Any] = RegressionConfig(retrievers=WITH_ORDER)
     space: ClassVar[Mapping[str, Parameter]] = Logistic.space
     learner: ClassVar[type[Any]] = Logistic
