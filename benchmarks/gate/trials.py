@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from scipy.stats import beta
 
-from benchmarks.simulated_shops import HORIZON, SHAPES, Shape, simulate
+from benchmarks.heads.simulated_shops import HORIZON, SHAPES, Shape, simulate
 from models import catalog
 from models.columns import USER_KEY
 from models.datasets.dataset import Dataset

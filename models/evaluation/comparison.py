@@ -244,7 +244,7 @@ def leaderboard_order(values: Mapping[str, float]) -> list[str]:
 
 
 def tables(rows: Iterable[Row]) -> dict[str, Table]:
-    """Return tables by title: gains over all items and over new items, and accuracy by length of history."""
+    """Return tables by title, for each kind of items: gains, and accuracy by length of history."""
     rows = list(rows)
     measured = {
         title: kind for title, kind in _ITEMS.items() if any(row.get(kind + METRIC) is not None for row in rows)

@@ -25,6 +25,7 @@ from models.gate.results import (
     BETTER,
     Check,
     GateResult,
+    GroupResult,
     Outcome,
     at_most,
     compared,
@@ -171,11 +172,12 @@ def decide(
     renewal = champion is None and promoted is not None
     checks += _comparisons(candidate, others, champion, metric, limits, seed, renewal)
     checks += [] if others else [not_applicable("not worse than a baseline", "No other model was trained.")]
-    columns = {_title(group): np.where(group.members, compared_by[0] - compared_by[1], np.nan) for group in groups
-               } if compared_by else {}  # fmt: skip
-    by_name = estimates(columns, seed)
-    group_differences = [by_name[_title(group)] for group in groups] if compared_by else []
-    results = by_group.results(traits or {}, *compared_by, group_differences, limits) if compared_by else []
+    results: list[GroupResult] = []
+    if compared_by:
+        own, theirs = compared_by
+        columns = {_title(group): np.where(group.members, own - theirs, np.nan) for group in groups}
+        differences = list(estimates(columns, seed).values())
+        results = by_group.results(traits or {}, own, theirs, differences, limits)
     checks += by_group.checks(results, name, limits) + by_group.inapplicable_checks(
         traits or {}, results, dropped or {}
     )

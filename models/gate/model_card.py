@@ -27,7 +27,12 @@ from models.primitives.time import moment
 
 THIS: Final = "this version"
 """Name of the candidate among the compared models."""
-ALL_ITEMS, NEW_ITEMS, REPEAT_ITEMS = "All items", "Items that are new to the person", "Items that the person had bought"
+_TITLES: Final = {
+    "": "All items",
+    NEW: "Items that are new to the person",
+    REPEAT: "Items that the person had bought",
+}
+"""Titles of tables by the kind of items: the prefix of their metrics."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +103,7 @@ class ReviewSummary:
     def tables(self) -> dict[str, list[Line]]:
         """All tables by title."""
         arguments = (THIS, self.reference, self.compared, SEED)
-        return {
-            ALL_ITEMS: comparison(*arguments),
-            NEW_ITEMS: comparison(*arguments, NEW),
-            REPEAT_ITEMS: comparison(*arguments, REPEAT),
+        return {title: comparison(*arguments, kind) for kind, title in _TITLES.items()} | {
             "NDCG@10 by how long people are known": by_history(*arguments),
             "What it costs": costs(self.compared),
         }
@@ -231,8 +233,8 @@ def _figures(version: ReviewSummary) -> str:
     names = [name for name in (THIS, version.reference) if name]
     head = ["", *names, "difference"] if version.reference else ["", *names]
     rows = [head]
-    for kind, lines in zip(ITEM_KINDS, version.tables.values(), strict=False):
-        for line in (one for one in lines if one.figure in (*_MAIN, kind + _MAIN[0])):
+    for kind, title_of_table in _TITLES.items():
+        for line in (one for one in version.tables[title_of_table] if one.figure in (*_MAIN, kind + _MAIN[0])):
             title = line.meaning.partition(":")[0] + ITEM_KINDS[kind]
             difference = [format_estimate(line.difference, "+")] if version.reference else []
             rows.append([title, *(format_estimate(line.values.get(name)) for name in names), *difference])

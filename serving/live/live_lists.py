@@ -89,7 +89,7 @@ def _built(
         context = prepared.positions(visitor.latest)
         if len(context):
             related = RelatedItems.of(prepared.model.evidence, context)
-            own = own_scores(cascade.models, visitor.key, usable, prepared.model.ranked[prepared.placement.policy])
+            own = own_scores(cascade.models, visitor.key, usable, prepared.ranked)
             titles = prepared.catalogue.titles
             first = blended(visitor.key, prepared.model.items, usable, own, related, titles)
             cascade = ModelCascade((first, *cascade.models))
@@ -210,12 +210,7 @@ def items_that_go_with(prepared: Prepared, visitor: VisitorState, basket: tuple[
 def _liked(prepared: Prepared, visitor: VisitorState) -> NDArray[np.float32]:
     """Return [n] the user's own scores; -inf without one."""
     liked = np.full(len(prepared.model.items), -np.inf, dtype=np.float32)
-    own = own_scores(
-        prepared.builder.cascade.models,
-        visitor.key,
-        prepared.rules.allowed,
-        prepared.model.ranked[prepared.placement.policy],
-    )
+    own = own_scores(prepared.builder.cascade.models, visitor.key, prepared.rules.allowed, prepared.ranked)
     if own is not None:
         liked[own.item] = own.score
     return liked

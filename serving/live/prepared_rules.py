@@ -19,7 +19,7 @@ from models.recommenders.explanations.sentences import ReasonsNaming
 from serving.answers.best_sellers import selected
 from serving.answers.request import Filters
 from serving.live.visitor_facts import NO_FACTS, BatchFacts
-from serving.model.loaded_model import LoadedModel
+from serving.model.loaded_model import LoadedModel, RankedUsers
 from serving.stores.catalogue import Catalogue
 
 CurrentCatalogue = Callable[[], Catalogue | None]
@@ -93,6 +93,11 @@ class Prepared:
     def rules(self) -> CompiledRules:
         """The compiled rules."""
         return self.builder.rules
+
+    @property
+    def ranked(self) -> RankedUsers:
+        """The model's candidates of users, by the head of the placement's policy."""
+        return self.model.ranked[self.placement.policy]
 
     def under(self, placement: Placement) -> "Prepared":
         """Return the same lists under other rules of the placement."""

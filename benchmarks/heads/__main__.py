@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.heads.simulated_shops import HORIZON, Shop, drawn_shape, simulate
 from benchmarks.installation import journey
 from benchmarks.results import publish
-from benchmarks.simulated_shops import HORIZON, Shop, drawn_shape, simulate
 from models import catalog
 from models.columns import ITEM_ID, USER_KEY
 from models.datasets.dataset import Dataset
@@ -31,6 +31,7 @@ from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import Evaluation, evaluate
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.kinds import DEFAULTS
+from models.tuning.folds import FoldData, search_folds
 from tasks.tuning.study import distributions
 
 SEED: Final = 7
@@ -68,17 +69,13 @@ class Oracle:
         return scores
 
 
-def settings_found(kind: str, dataset: Dataset, trials: int) -> dict[str, Any]:
-    """Return the best of the default settings and some suggestions of TPE, measured on the validation weeks."""
+def settings_found(kind: str, fold: FoldData, usual: dict[str, Any], trials: int) -> dict[str, Any]:
+    """Return the best of the usual settings and some suggestions of TPE, measured on the fold."""
     space = catalog.model_type(kind).space
-    data = dataset.training_data(dataset.cuts.validation_from)
-    targets, popular = dataset.holdout(data, dataset.cuts.test_from), popularity(data)
 
     def value(settings: Mapping[str, Any]) -> float:
-        model = catalog.fit(kind, data, settings, SEED)
-        return evaluate(model, data, targets, popular, brief=True).summary[METRIC]
+        return fold.figures(catalog.fit(kind, fold.data, settings, SEED))[METRIC]
 
-    usual = _usual(kind, dataset)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=SEED, multivariate=True))
     default = value(usual)
     for _ in range(trials if space else 0):
@@ -87,22 +84,19 @@ def settings_found(kind: str, dataset: Dataset, trials: int) -> dict[str, Any]:
     return study.best_params if study.trials and study.best_value > default else usual
 
 
-def _usual(kind: str, dataset: Dataset) -> dict[str, Any]:
-    """Return the settings of a model that nobody searched."""
-    different = dataset.interactions.group_by([USER_KEY, ITEM_ID]).aggregate([]).num_rows
-    return asdict(catalog.defaults(kind, 1 - different / dataset.interactions.num_rows))
-
-
 def measured(dataset: Dataset, trials: int, shop: Shop | None) -> dict[str, Evaluation]:
     """Return the evaluations of `two_stage`, of the ladder, of plain cosines, and of the oracle of a simulated shop."""
     data = dataset.training_data(dataset.cuts.test_from)
     targets, popular = dataset.holdout(data, dataset.cuts.as_of), popularity(data)
     singles = [kind for kind in DEFAULTS if kind != "two_stage"]
-    found = {kind: settings_found(kind, dataset, trials) for kind in singles}
-    usual = _usual("two_stage", dataset)
-    retrievers = usual["retrievers"]
-    sources = {kind: settings for kind, settings in found.items() if kind in retrievers}
-    fitted: dict[str, Any] = {"two_stage": catalog.fit("two_stage", data, usual | {"sources": sources}, SEED)}
+    validation = FoldData.of(dataset, search_folds(dataset, 1)[0])
+    different = dataset.interactions.group_by([USER_KEY, ITEM_ID]).aggregate([]).num_rows
+    repeats = 1 - different / dataset.interactions.num_rows
+    usual = {kind: asdict(catalog.defaults(kind, repeats)) for kind in DEFAULTS}
+    found = {kind: settings_found(kind, validation, usual[kind], trials) for kind in singles}
+    own = usual["two_stage"]
+    sources = {kind: settings for kind, settings in found.items() if kind in own["retrievers"]}
+    fitted: dict[str, Any] = {"two_stage": catalog.fit("two_stage", data, own | {"sources": sources}, SEED)}
     print("heads:", fitted["two_stage"].chosen)
     fitted |= {kind: catalog.fit(kind, data, settings, SEED) for kind, settings in found.items()}
     fitted["item cosines"] = catalog.fit("item_knn", data, _COSINES, SEED)

@@ -1,0 +1,1 @@
+"""Measures the heads of the two-stage model on the demo and on simulated shops."""
