@@ -10,10 +10,16 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.datasets.interaction_matrix import baskets, profiles, rows
-from models.primitives.state import Part, StoredModel, matrix
+from models.primitives.state import Part, StoredModel, entries, matrix
 from models.recommenders.explanations.evidence import reasons_of, shortened, strongest_own
 from models.recommenders.search_space import Choice, Float, Parameter
-from models.retrieval.candidate_query import CandidatePairs, CandidateScope, PreparesScopes, best_by_scores
+from models.retrieval.candidate_query import (
+    CandidatePairs,
+    CandidateScope,
+    PreparesScopes,
+    best_by_scores,
+    scores_of_pairs,
+)
 
 if TYPE_CHECKING:
     from models.datasets.cold_start import NewUsers
@@ -129,13 +135,9 @@ class GraphFilter(StoredModel, PreparesScopes):
 
     def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """Return [n] the scores of pairs."""
-        scores = np.empty(len(users), dtype=np.float32)
-        different, row = np.unique(users, return_inverse=True)
-        for start in range(0, len(different), _BLOCK):
-            own = np.flatnonzero(row // _BLOCK == start // _BLOCK)
-            filtered = self._filtered(different[start : start + _BLOCK], self._every)
-            scores[own] = filtered[row[own] - start, items[own]]
-        return scores
+        different, column = np.unique(items, return_inverse=True)
+        columns = self._columns(different) if len(different) < len(self.items) else self._every
+        return scores_of_pairs(lambda block: self._filtered(block, columns), users, column)
 
     def _filtered(self, users: NDArray[np.int32], columns: "_Columns") -> NDArray[np.float32]:
         """Return the scores of some items [m, c]."""
@@ -178,22 +180,27 @@ class GraphFilter(StoredModel, PreparesScopes):
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
         """Return the own item that adds most to the score."""
-        strongest = [
-            strongest_own(self._evidence(users[start : start + _BLOCK], items[start : start + _BLOCK]), picks)
-            for start in range(0, len(items), _BLOCK)
-            for picks in [items[start : start + _BLOCK]]
-        ]
-        return reasons_of(self.titles, np.concatenate([np.empty(0, dtype=np.int32), *strongest]), self.clicked)
+        return reasons_of(self.titles, strongest_own(self._evidence(users, items), items), self.clicked)
 
     def _evidence(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> Any:
         """Return [m, n_items] the part of each own item in the score of the listed one, up to a constant factor."""
         own = rows(self.own, users)
-        row, column = np.repeat(np.arange(len(items)), np.diff(own.indptr)), own.indices
-        plain = (sparse.csr_array(self.graph.T)[items] @ self.graph)[row, column] if len(row) else np.empty(0)
         scale = power(self.degree, self.config.item_exponent)
-        low = np.einsum("ij,ij->i", self.factors[column] * self.response, self.factors[items[row]])
-        low *= scale[items[row]] / np.maximum(scale[column], np.finfo(np.float32).tiny)
-        return sparse.csr_array((own.data * (plain + low), column, own.indptr), shape=own.shape)
+        values = np.empty(own.nnz, dtype=np.float32)
+        for user in np.unique(users):
+            listed = np.flatnonzero(users == user)
+            found = own.indices[own.indptr[listed[0]] : own.indptr[listed[0] + 1]]
+            plain = self._by_item[found] @ self._by_item[items[listed]].toarray().T
+            low = (self.factors[found] * self.response) @ self.factors[items[listed]].T
+            low *= scale[items[listed]] / np.maximum(scale[found], np.finfo(np.float32).tiny)[:, None]
+            at = entries(own.indptr, listed).at
+            values[at] = own.data[at] * (plain + low).T.ravel()
+        return sparse.csr_array((values, own.indices, own.indptr), shape=own.shape)
+
+    @cached_property
+    def _by_item(self) -> Any:
+        """Rᵀ, as CSR."""
+        return sparse.csr_array(self.graph.T)
 
     def with_users(self, users: "NewUsers") -> Self:
         """Return the model of users with clicks as profiles; traits are not used."""

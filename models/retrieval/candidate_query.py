@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.primitives.vocabulary import NO_INDEX
-from models.retrieval.candidate_sources import PairSource, best_scores
+from models.retrieval.candidate_sources import best_scores
 
 T = TypeVar("T")
 
@@ -80,14 +80,22 @@ def best_by_scores(
     return CandidatePairs.of(best)
 
 
-def best_of_rows(scores: Any, scope: CandidateScope, n: int) -> CandidatePairs:
-    """Return the n best entries of each row of `scores`, a CSR matrix [m, c] over the scope; ties go by position."""
-    m, width = scores.shape
-    row, place = np.repeat(np.arange(m), np.diff(scores.indptr)), scores.indices
-    shown = np.isin(row * width + place, scope.row * width + scope.place, invert=True)
-    best = PairSource.of(m, row[shown], place[shown], scores.data[shown]).fetch(np.arange(m), n)
-    pairs = CandidatePairs.of(best.items)
-    return CandidatePairs(pairs.row, scope.items[pairs.item])
+def scores_of_pairs(
+    score: Callable[[NDArray[np.int32]], NDArray[np.float32]],
+    users: NDArray[np.int32],
+    place: NDArray[np.integer[Any]],
+) -> NDArray[np.float32]:
+    """Return [n] the scores of pairs by `score`, which gives users' scores of some items [m, c].
+
+    `place` [n] is the column of each pair's item. The rows of one call to `score` fit into 16 MB.
+    """
+    scores = np.empty(len(users), dtype=np.float32)
+    different, row = np.unique(users, return_inverse=True)
+    at_once = max(1, _BLOCK // (int(place.max(initial=0)) + 1))
+    for start in range(0, len(different), at_once):
+        own = np.flatnonzero(row // at_once == start // at_once)
+        scores[own] = score(different[start : start + at_once])[row[own] - start, place[own]]
+    return scores
 
 
 def first_of_order(order: NDArray[np.int64], known: NDArray[np.bool_], scope: CandidateScope, n: int) -> CandidatePairs:

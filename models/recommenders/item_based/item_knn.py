@@ -2,22 +2,32 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from models.datasets.interaction_matrix import baskets, decay, profiles, rows
-from models.primitives.state import Lookup, Part, StoredModel, matrix
+from models.primitives.state import Part, StoredModel, matrix
 from models.recommenders.explanations.evidence import reasons_of, shortened, strongest_own
 from models.recommenders.item_based.bought_together import as_sets, in_order, strongest
 from models.recommenders.search_space import Choice, Float, Parameter
-from models.retrieval.candidate_query import CandidatePairs, CandidateScope, PreparesScopes, best_of_rows
+from models.retrieval.candidate_query import (
+    CandidatePairs,
+    CandidateScope,
+    PreparesScopes,
+    best_by_scores,
+    scores_of_pairs,
+)
 
 if TYPE_CHECKING:
     from models.datasets.cold_start import NewUsers
     from models.datasets.training_data import TrainingData
+
+
+_PROFILE: Final = 100
+"""Items of a user's profile, the latest and most frequent ones: further ones add nothing but time."""
 
 
 @dataclass(frozen=True)
@@ -92,34 +102,34 @@ class ItemKNN(StoredModel, PreparesScopes):
     @classmethod
     def fit(cls, data: "TrainingData", config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
         """Count pairs, normalise them and keep the strongest."""
-        own, alike = profiles(data, config.half_life_days), _similarity(data, config)
+        own, alike = strongest(profiles(data, config.half_life_days), _PROFILE), _similarity(data, config)
         return cls(config, data.users, data.items, shortened(data.item_titles), own, alike)
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """Return the similarity to the user's items, summed by their weights; -inf for items similar to none."""
-        summed = rows(self.own, users) @ self.alike
-        scores = np.full(summed.shape, -np.inf, dtype=np.float32)
-        row = np.repeat(np.arange(len(users)), np.diff(summed.indptr))
-        scores[row, summed.indices] = summed.data
-        return scores
+        return self._summed(users, self.alike)
 
     def top_candidates(self, users: NDArray[np.int32], scope: CandidateScope, n: int) -> CandidatePairs:
         """Return the n best items of each user in the scope."""
         alike = self._scoped.prepared(scope.items, lambda items: sparse.csr_array(self.alike[:, items]))
-        return best_of_rows(rows(self.own, users) @ alike, scope, n)
+        return best_by_scores(lambda block: self._summed(block, alike), users, scope, n)
 
     def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """Return [n] the scores of pairs."""
-        different, row = np.unique(users, return_inverse=True)
-        summed = rows(self.own, different) @ self.alike
-        of = np.repeat(np.arange(len(different)), np.diff(summed.indptr))
-        scores = Lookup.of(of, summed.indices, len(self.items), summed.data[:, None])
-        return scores.find(row, items, otherwise=-np.inf)[:, 0]
+        return scores_of_pairs(lambda block: self._summed(block, self.alike), users, items)
+
+    def _summed(self, users: NDArray[np.int32], alike: Any) -> NDArray[np.float32]:
+        """Return the scores [m, c] for the items of some columns of the similarities."""
+        scores: NDArray[np.float32] = (rows(self.own, users) @ alike).toarray()
+        scores[scores == 0] = -np.inf
+        return scores
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
         """Return the own item that adds most to the score."""
-        towards_listed = sparse.csr_array(self.alike.T)[items]
-        evidence = sparse.csr_array(rows(self.own, users).multiply(towards_listed))
+        own = rows(self.own, users)
+        listed = np.repeat(items, np.diff(own.indptr))
+        similarity = self.alike[own.indices, listed] if own.nnz else own.data
+        evidence = sparse.csr_array((own.data * similarity, own.indices, own.indptr), shape=own.shape)
         return reasons_of(self.titles, strongest_own(evidence, items), self.clicked)
 
     def with_users(self, users: "NewUsers") -> Self:
