@@ -9,14 +9,16 @@ intervals of a shop hold for all of its comparisons together (95 %).
 
 import argparse
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import optuna
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from scipy import sparse
 
 from benchmarks.heads.simulated_shops import HORIZON, Shop, drawn_shape, simulate
 from benchmarks.installation import journey
@@ -25,12 +27,15 @@ from models import catalog
 from models.columns import ITEM_ID, USER_KEY
 from models.datasets.dataset import Dataset
 from models.datasets.training_data import TrainingData
-from models.evaluation.comparison import figures
+from models.evaluation.comparison import figures, gain
 from models.evaluation.metrics.bootstrap import NEW, REPEAT, draws
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import Evaluation, evaluate
+from models.ranking.ranking_examples import TwoStageConfig, build_examples
+from models.ranking.two_stage import RANKER, TwoStage
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.kinds import DEFAULTS
+from models.recommenders.protocols import POLICIES
 from models.tuning.folds import FoldData, search_folds
 from tasks.tuning.study import distributions
 
@@ -42,6 +47,7 @@ _COSINES: Final[Mapping[str, Any]] = {
     "half_life_days": 3650.0, "memory_days": 3650.0, "user_exponent": 0.0, "shrinkage": 0.1
 }  # fmt: skip
 _LEVEL: Final = 0.95
+_YEAR_DAYS: Final = 365
 _FEWEST: Final = 100
 """Users with targets that a comparison needs."""
 
@@ -84,8 +90,33 @@ def settings_found(kind: str, fold: FoldData, usual: dict[str, Any], trials: int
     return study.best_params if study.trials and study.best_value > default else usual
 
 
-def measured(dataset: Dataset, trials: int, shop: Shop | None) -> dict[str, Evaluation]:
-    """Return the evaluations of `two_stage`, of the ladder, of plain cosines, and of the oracle of a simulated shop."""
+def own_rankers(model: TwoStage, data: TrainingData) -> dict[str, TwoStage]:
+    """Return two variants of the model, whose rankers learned only from new or only from own items (decision 38)."""
+    learned = build_examples(data, TwoStageConfig.of(model.config), SEED).examples
+    names = model.rows.names(tuple(model.candidates.retrievers))
+    own = np.isfinite(learned.rows[:, names.index("days_since_last")])
+    chosen, variants = dict.fromkeys(POLICIES, RANKER), {}
+    for kind, some in (("new", ~own), ("own", own)):
+        if learned.labels[some].any():
+            part = learned.at(some)
+            ranker = model.learner.fit(part.rows, part.labels, part.weights, model.config, SEED)
+            variants[f"two_stage of {kind} items"] = replace(model, ranker=ranker, chosen=chosen)
+    return variants
+
+
+class Measured(NamedTuple):
+    """A shop's models on the test weeks."""
+
+    evaluations: dict[str, Evaluation]
+    """`two_stage`, the ladder, plain cosines, and the oracle of a simulated shop."""
+    untuned: dict[str, float]
+    """By model of the ladder the NDCG@10 of its default settings, as a share of that of the settings found."""
+    season: float
+    """See `season_ratio`."""
+
+
+def measured(dataset: Dataset, trials: int, shop: Shop | None) -> Measured:
+    """Choose settings on the validation weeks, and measure on the test weeks."""
     data = dataset.training_data(dataset.cuts.test_from)
     targets, popular = dataset.holdout(data, dataset.cuts.as_of), popularity(data)
     singles = [kind for kind in DEFAULTS if kind != "two_stage"]
@@ -98,10 +129,35 @@ def measured(dataset: Dataset, trials: int, shop: Shop | None) -> dict[str, Eval
     sources = {kind: settings for kind, settings in found.items() if kind in own["retrievers"]}
     fitted: dict[str, Any] = {"two_stage": catalog.fit("two_stage", data, own | {"sources": sources}, SEED)}
     print("heads:", fitted["two_stage"].chosen)
+    fitted |= own_rankers(fitted["two_stage"], data)
     fitted |= {kind: catalog.fit(kind, data, settings, SEED) for kind, settings in found.items()}
     fitted["item cosines"] = catalog.fit("item_knn", data, _COSINES, SEED)
     fitted |= {} if shop is None else {"oracle": Oracle(shop, data)}
-    return {name: evaluate(model, data, targets, popular) for name, model in fitted.items()}
+    evaluations = {name: evaluate(model, data, targets, popular) for name, model in fitted.items()}
+    untuned = {}
+    for kind in singles:
+        whole = evaluations[kind]
+        if found[kind] != usual[kind]:
+            whole = evaluate(catalog.fit(kind, data, usual[kind], SEED), data, targets, popular, brief=True)
+        untuned[kind] = whole.summary[METRIC] / evaluations[kind].summary[METRIC]
+    return Measured(evaluations, untuned, season_ratio(evaluations["two_stage"], data, targets))
+
+
+def season_ratio(evaluation: Evaluation, data: TrainingData, targets: sparse.csr_array) -> float:
+    """Return the share of places over the share of purchases, of the categories that sell twice as well as in a year.
+
+    NaN if there is no such category.
+    """
+    paths, category = np.unique(data.item_categories, return_inverse=True)
+
+    def share(items: NDArray[np.int32]) -> NDArray[np.float64]:
+        shares: NDArray[np.float64] = np.bincount(category[items], minlength=len(paths)) / len(items)
+        return shares
+
+    bought = share(targets.indices)
+    doubled = bought >= 2 * share(data.item[data.age_days() < _YEAR_DAYS])
+    shown = share(data.item_index(pc.list_flatten(evaluation.per_user["items_at_10"])))
+    return float(shown[doubled].sum() / bought[doubled].sum()) if doubled.any() else float("nan")
 
 
 def gains(evaluations: Mapping[str, Evaluation]) -> dict[tuple[str, str], tuple[float, float, float]]:
@@ -109,7 +165,7 @@ def gains(evaluations: Mapping[str, Evaluation]) -> dict[tuple[str, str], tuple[
 
     The bootstrap is of the largest deviation in units of its own error (max-t, Romano and Wolf 2005).
     """
-    others = [name for name in evaluations if name not in ("two_stage", "oracle")]
+    others = [name for name in evaluations if name != "oracle" and not name.startswith("two_stage")]
     columns = {
         (head, name): figures(evaluations["two_stage"], prefix + METRIC) - figures(evaluations[name], prefix + METRIC)
         for head, prefix in HEADS.items()
@@ -126,14 +182,19 @@ def gains(evaluations: Mapping[str, Evaluation]) -> dict[tuple[str, str], tuple[
     return {key: tuple(row) for key, *row in bounds}
 
 
-def scored(name: str, evaluations: Mapping[str, Evaluation]) -> Iterator[tuple[str, float]]:
+def scored(name: str, shop: Measured) -> Iterator[tuple[str, float]]:
     """Print a shop's table, and yield its figures."""
+    evaluations = shop.evaluations
     table = Table(title=f"NDCG@10 on {name}", title_justify="left")
     for title in ("model", *HEADS):
         table.add_column(title, justify="left" if title == "model" else "right")
     for model, evaluation in evaluations.items():
         table.add_row(model, *(f"{evaluation.summary.get(p + METRIC, np.nan):.4f}" for p in HEADS.values()))
     Console().print(table)
+    for head, variant in (("discover", "two_stage of new items"), ("repurchase", "two_stage of own items")):
+        if variant in evaluations:
+            gained = gain(evaluations[variant], evaluations["two_stage"], HEADS[head] + METRIC, SEED)
+            print(f"{name}, {head}: {variant} {gained}" if gained else f"{name}, {head}: nothing to compare")
     compared = gains(evaluations)
     for head, prefix in HEADS.items():
         own = {model: row for (policy, model), row in compared.items() if policy == head}
@@ -145,6 +206,10 @@ def scored(name: str, evaluations: Mapping[str, Evaluation]) -> Iterator[tuple[s
         if "oracle" in evaluations:
             best = evaluations["oracle"].summary.get(prefix + METRIC, np.nan)
             yield f"{name}_{head}_share_of_oracle", evaluations["two_stage"].summary.get(prefix + METRIC, np.nan) / best
+    print(f"{name}: default settings reach", {kind: round(share, 2) for kind, share in shop.untuned.items()})
+    yield f"{name}_untuned_share", min(shop.untuned.values())
+    if np.isfinite(shop.season):
+        yield f"{name}_season_ratio", shop.season
 
 
 def main() -> None:
@@ -165,7 +230,8 @@ def main() -> None:
     if options.demo:
         with journey() as dataset:
             result |= scored("demo", measured(dataset, options.trials, None))
-    result["worst_gain_upper"] = min(value for name, value in result.items() if name.endswith("_worst_gain_upper"))
+    for figure in ("worst_gain_upper", "untuned_share"):
+        result[figure] = min(value for name, value in result.items() if name.endswith(f"_{figure}"))
     publish("heads", result, SEED)
 
 

@@ -85,8 +85,8 @@ def two_stage(items: int, users: int, dims: int, per_retriever: int, seed: int) 
     labels = random.random(len(odds)) < sigmoid((odds - np.quantile(odds, 0.97)).astype(np.float32))
     ranker = BlendedRanker.fit(examples, labels.astype(np.float32), np.ones(len(odds), dtype=np.float32), config, seed)
     titles = np.full(len(names[1]), "", dtype=np.str_)
-    rankers, heads = dict.fromkeys(POLICIES, ranker), dict.fromkeys(POLICIES, RANKER)
-    return TwoStage(config, names[0], names[1], candidates, rows, rankers, heads, titles)
+    heads = dict.fromkeys(POLICIES, RANKER)
+    return TwoStage(config, names[0], names[1], candidates, rows, ranker, heads, titles)
 
 
 def _names(letter: str, number: int) -> NDArray[np.str_]:

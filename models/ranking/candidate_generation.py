@@ -94,10 +94,12 @@ class ScoredCandidates(NamedTuple):
     """[n, retrievers] each retriever's score of the pair; NaN if it has none."""
     ranks: NDArray[np.float32]
     """[n, retrievers] the pair's rank by that score among the user's candidates, from 1; NaN without a score."""
+    own: NDArray[np.bool_]
+    """[n] whether the user had bought the item."""
 
     def at(self, rows: NDArray[Any] | slice) -> ScoredCandidates:
         """Return some of the candidates."""
-        return ScoredCandidates(self.row[rows], self.item[rows], self.scores[rows], self.ranks[rows])
+        return ScoredCandidates._make(array[rows] for array in self)
 
 
 @dataclass(frozen=True)
@@ -140,19 +142,21 @@ class Candidates:
 
     def find(self, users: NDArray[np.int32]) -> ScoredCandidates:
         """Return the union of the retrievers' candidates; none for strangers. Memory is bounded by m x candidates."""
-        n, scope = self.history.shape[1], self._new_items(users)
+        n, bought = self.history.shape[1], entries(self.history.indptr, users)
+        bought_items = self.history.indices[bought.at].astype(np.int64)
+        scope = self._new_items(bought.row, bought_items)
         pairs = [model.top_candidates(users, scope, self.per_retriever) for model in self.retrievers.values()]
-        row, item = np.divmod(distinct(np.concatenate([one.row * n + one.item for one in pairs])), n)
+        code = distinct(np.concatenate([one.row * n + one.item for one in pairs]))
+        row, item = np.divmod(code, n)
         scores = np.column_stack([model.pair_scores(users[row], item) for model in self.retrievers.values()])
         scores[np.isinf(scores)] = np.nan
         ranks = np.column_stack([_ranks(row, column) for column in scores.T])
-        return ScoredCandidates(row, item, scores, ranks)
+        return ScoredCandidates(row, item, scores, ranks, np.isin(code, bought.row * n + bought_items))
 
-    def _new_items(self, users: NDArray[np.int32]) -> CandidateScope:
+    def _new_items(self, row: NDArray[np.int64], bought: NDArray[np.int64]) -> CandidateScope:
         """Return the scope of new items: a user's purchases are hidden from that user."""
-        own = entries(self.history.indptr, users)
-        place = self._place[self.history.indices[own.at]]
-        return CandidateScope(self.recent_items, own.row[place != NO_INDEX], place[place != NO_INDEX])
+        place = self._place[bought]
+        return CandidateScope(self.recent_items, row[place != NO_INDEX], place[place != NO_INDEX])
 
     @cached_property
     def _place(self) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from scipy import sparse
 from models.errors import NoHistoryError
 from models.primitives.threads import thread_pool
 from models.primitives.time import DAY
+from models.primitives.vocabulary import NO_INDEX
 from models.ranking.candidate_generation import (
     RETRIEVERS,
     Candidates,
@@ -26,6 +27,7 @@ from models.recommenders.als import ImplicitALS
 from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.content_based import ContentBased
+from models.recommenders.item_based.item_knn import ItemKNN
 from models.recommenders.sequence.model import SequenceModel
 
 if TYPE_CHECKING:
@@ -45,7 +47,13 @@ _FEW: Final = 5_000_000
 class TwoStageConfig:
     """Settings of both stages that do not depend on the ranker."""
 
-    retrievers: tuple[str, ...] = (OwnFrequency.kind, ImplicitALS.kind, ContentBased.kind, MostPopular.kind)
+    retrievers: tuple[str, ...] = (
+        OwnFrequency.kind,
+        ImplicitALS.kind,
+        ItemKNN.kind,
+        ContentBased.kind,
+        MostPopular.kind,
+    )
     """Kinds of the first stage: own_frequency for repeat purchases, the others for new items."""
     per_retriever: int = 100
     """Candidates that each may return."""
@@ -83,15 +91,12 @@ class RankingExamples(NamedTuple):
     """[n] 1 if the user bought the item afterwards."""
     weights: NDArray[np.float32]
     """[n] 1, or more if a candidate represents others that were not sampled."""
-    own: NDArray[np.bool_]
-    """[n] whether the user had bought the item before."""
     judged: NDArray[np.bool_]
     """[n] whether the user is among the `JudgedUsers` of the window."""
 
     def at(self, some: NDArray[np.bool_]) -> "RankingExamples":
         """Return some of the candidates."""
-        rows, labels, weights, own, judged = self
-        return RankingExamples(rows[some], labels[some], weights[some], own[some], judged[some])
+        return RankingExamples._make(array[some] for array in self)
 
 
 class JudgedUsers(NamedTuple):
@@ -100,8 +105,6 @@ class JudgedUsers(NamedTuple):
     pairs: ScoredCandidates
     rows: NDArray[np.float32]
     """[n, features]"""
-    own: NDArray[np.bool_]
-    """[n] whether the user had bought the item before."""
     bought: sparse.csr_array
     """Boolean CSR [m, n_items]: purchases in the window."""
     history: sparse.csr_array
@@ -170,35 +173,31 @@ def _window(origin: "Origin", moment: int, later: int, stages: TwoStageConfig, s
     judged = buyers[::_EVERY][:_JUDGED] if len(buyers) >= _EVERY * _FEWEST else buyers[:0]
     n = len(past.items)
     bought_pairs = np.repeat(np.arange(len(past.users), dtype=np.int64), np.diff(bought.indptr)) * n + bought.indices
-    nobody, nothing = buyers[:0], np.empty(0, dtype=np.float32)
-    empty = features.build(nobody, candidates.find(nobody))
-    parts = [RankingExamples(empty, nothing, nothing, nothing.astype(bool), nothing.astype(bool))]
+    position = np.full(len(past.users), NO_INDEX)
+    position[judged] = np.arange(len(judged))
+    examples, found = [], []
     for users, pairs in _candidates_of(candidates, buyers):
         labels = np.isin(users[pairs.row].astype(np.int64) * n + pairs.item, bought_pairs)
-        sampled = np.flatnonzero(labels | (random.random(len(labels)) < stages.negatives))
-        some = pairs.at(sampled)
-        weights = np.where(labels[sampled], 1, 1 / stages.negatives)
-        user = users[some.row]
-        own = candidates.bought(user, some.item.astype(np.int32))
-        figures = labels[sampled].astype(np.float32), weights.astype(np.float32)
-        parts.append(RankingExamples(features.build(users, some), *figures, own, np.isin(user, judged)))
-    return Window(_joined(parts), _judged(candidates, features, judged, bought))
-
-
-def _judged(
-    candidates: Candidates, features: RankerRows, users: NDArray[np.int32], bought: sparse.csr_array
-) -> JudgedUsers:
-    pairs = candidates.find(users)
-    own = candidates.bought(users[pairs.row], pairs.item.astype(np.int32))
-    rows = features.build(users, pairs)
-    return JudgedUsers(pairs, rows, own, sparse.csr_array(bought[users]), sparse.csr_array(candidates.history[users]))
+        of_judged = position[users[pairs.row]]
+        sampled = labels | (random.random(len(labels)) < stages.negatives)
+        some = np.flatnonzero(sampled | (of_judged != NO_INDEX))
+        pairs, labels, of_judged, sampled = pairs.at(some), labels[some], of_judged[some], sampled[some]
+        rows, is_judged = features.build(users, pairs), of_judged != NO_INDEX
+        weights = np.where(labels, 1, 1 / stages.negatives).astype(np.float32)
+        whole = RankingExamples(rows, labels.astype(np.float32), weights, is_judged)
+        examples.append(whole.at(sampled))
+        found.append((pairs._replace(row=of_judged).at(is_judged), rows[is_judged]))
+    joined = ScoredCandidates(*(np.concatenate(arrays) for arrays in zip(*(part for part, _ in found), strict=True)))
+    rows = np.concatenate([part for _, part in found])
+    histories = sparse.csr_array(candidates.history[judged])
+    return Window(_joined(examples), JudgedUsers(joined, rows, sparse.csr_array(bought[judged]), histories))
 
 
 def _candidates_of(
     candidates: Candidates, users: NDArray[np.int32]
 ) -> Iterator[tuple[NDArray[np.int32], ScoredCandidates]]:
-    """Yield the candidates of the users in parts, in their order."""
-    parts = [users[start : start + _USERS] for start in range(0, len(users), _USERS)]
+    """Yield the candidates of the users in parts, in their order; without users, an empty part."""
+    parts = [users[start : start + _USERS] for start in range(0, max(1, len(users)), _USERS)]
     with thread_pool(_AT_ONCE) as pool:
         yield from zip(parts, pool.map(candidates.find, parts), strict=True)
 

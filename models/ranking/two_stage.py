@@ -1,8 +1,7 @@
 """Two stages (Covington, Adams and Sargin 2016): retrievers return candidates, a ranker orders them by features."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self
 
 import numpy as np
@@ -11,17 +10,16 @@ from scipy import sparse
 
 from models.errors import NoHistoryError
 from models.evaluation.metrics.ranking import accuracy
-from models.primitives.state import State, part_of, under
+from models.primitives.state import State
 from models.primitives.threads import parallel_map
 from models.ranking import ensemble, logistic
 from models.ranking.candidate_generation import Candidates, RankerRows
 from models.ranking.ensemble import BlendedRanker
 from models.ranking.logistic import Logistic
-from models.ranking.ranking_examples import JudgedUsers, RankingExamples, TwoStageConfig, build_examples, fit_retrieval
+from models.ranking.ranking_examples import JudgedUsers, TwoStageConfig, build_examples, fit_retrieval
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.explanations.evidence import nearest_own, reasons_of, shortened
 from models.recommenders.explanations.sentences import NONE as NO_REASON
-from models.recommenders.item_based.item_knn import ItemKNN
 from models.recommenders.protocols import BASE_VALUE, DISCOVER, MIX, POLICIES, REPURCHASE, Recommender
 from models.recommenders.search_space import Parameter
 from models.retrieval.candidate_sources import Factored, PairSource
@@ -40,18 +38,11 @@ RANKER: Final = "ranker"
 _PLACES: Final = 10
 _FEWEST_USERS: Final = 30
 """Users with purchases that a comparison needs."""
-_FEWEST_BOUGHT: Final = 50
-"""Purchases that the ranker of a policy needs to learn from; with fewer, that of all items is used."""
-_PREFIX: Final = {policy: f"{policy}." for policy in POLICIES}
 
 
 @dataclass(frozen=True)
 class Config(ensemble.Config, TwoStageConfig):
     """Settings of TwoStage."""
-
-
-WITH_ORDER: Final = (*Config.retrievers, ItemKNN.kind)
-"""The retrievers of a shop with few repeats, where the order of purchases says what comes next."""
 
 
 class RankedPairs(NamedTuple):
@@ -67,15 +58,13 @@ class RankedPairs(NamedTuple):
 class TwoStage:
     """The score is the probability that the user buys the item in the days ahead; -inf if it is no candidate.
 
-    Each policy of placements has a head: a ranker that learned from its own candidates (all, those new to the user,
-    those that the user bought), or the retriever that ranked them better for users whom no ranker learned from. The
-    model itself is the ranker of one policy; `head` returns that of another.
+    Each policy of placements has a head: the ranker, or the retriever that ranked its candidates better for users whom
+    the ranker did not learn from. A ranker of a single policy's candidates learned less than one of all (decision 38).
     """
 
     kind: ClassVar[str] = "two_stage"
     adds_to: ClassVar[str] = "log-odds"
     config_type: ClassVar[type[Any]] = Config
-    few_repeats: ClassVar[Any] = Config(retrievers=WITH_ORDER)
     space: ClassVar[Mapping[str, Parameter]] = BlendedRanker.space
     learner: ClassVar[type[Any]] = BlendedRanker
     probabilities: ClassVar[bool] = True
@@ -86,12 +75,10 @@ class TwoStage:
     items: NDArray[np.str_]
     candidates: Candidates
     rows: RankerRows
-    rankers: Mapping[str, Any]
-    """By policy."""
+    ranker: Any
     chosen: Mapping[str, str]
     """The head of each policy: `RANKER`, or the kind of a retriever."""
     titles: NDArray[np.str_]
-    policy: str = MIX
 
     @classmethod
     def fit(cls, data: "TrainingData", config: Any, seed: int) -> Self:
@@ -103,36 +90,15 @@ class TwoStage:
             raise NoHistoryError(f"{cls.kind} learns from how things stood before: give it data of a data set.")
         stages = TwoStageConfig.of(config)
         learned, judged = build_examples(data, stages, seed)
-        rankers = {MIX: cls._learned(learned, config, seed)}
-        for policy, some in ((DISCOVER, ~learned.own), (REPURCHASE, learned.own)):
-            enough = learned.labels[some].sum() >= _FEWEST_BOUGHT
-            rankers[policy] = cls._learned(learned.at(some), config, seed) if enough else rankers[MIX]
-        chosen = {policy: better_head(policy, ranker, stages.retrievers, judged) for policy, ranker in rankers.items()}
+        ranker = cls.learner.fit(learned.rows, learned.labels, learned.weights, config, seed)
+        chosen = better_heads(ranker, stages.retrievers, judged)
         retrieval = fit_retrieval(data, stages, seed)
-        return cls(config, data.users, data.items, *retrieval, rankers, chosen, shortened(data.item_titles))
-
-    @classmethod
-    def _learned(cls, examples: RankingExamples, config: Any, seed: int) -> Any:
-        return cls.learner.fit(examples.rows, examples.labels, examples.weights, config, seed)
-
-    @property
-    def ranker(self) -> Any:
-        """The ranker of the policy."""
-        return self.rankers[self.policy]
+        return cls(config, data.users, data.items, *retrieval, ranker, chosen, shortened(data.item_titles))
 
     def head(self, policy: str) -> Recommender:
         """Return the model that ranks for placements of this policy."""
-        return self._heads[policy]
-
-    @cached_property
-    def _heads(self) -> dict[str, Recommender]:
-        """The heads by policy: the same object for each call, so that what is prepared for it is used again."""
-        retrievers = self.candidates.retrievers
-        others = {policy: retrievers[chosen] for policy, chosen in self.chosen.items() if chosen != RANKER}
-        own: dict[str, Recommender] = {
-            policy: replace(self, policy=policy) for policy in POLICIES if policy != self.policy
-        }
-        return {self.policy: self} | own | others
+        chosen = self.chosen[policy]
+        return self if chosen == RANKER else self.candidates.retrievers[chosen]
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """Return probabilities of the candidates; -inf elsewhere and for strangers."""
@@ -208,9 +174,7 @@ class TwoStage:
         """Return the arrays of the retrievers, of the features and of the ranker."""
         arrays: State = {"users": self.users, "items": self.items, "titles": self.titles}
         arrays |= {"chosen": np.array([self.chosen[policy] for policy in POLICIES])}
-        for policy, ranker in self.rankers.items():
-            if policy == MIX or ranker is not self.rankers[MIX]:
-                arrays |= under(_PREFIX[policy], ranker.state())
+        arrays |= self.ranker.state()
         return arrays | self.candidates.state() | self.rows.state()
 
     @classmethod
@@ -218,36 +182,44 @@ class TwoStage:
         """Return the stored model."""
         kinds, items = tuple(config.retrievers), state["items"]
         candidates = Candidates.from_state(state, kinds, config.per_retriever, len(items), config.sources)
-        parts = {policy: part_of(prefix, state) for policy, prefix in _PREFIX.items()}
-        mix = cls.learner.from_state(parts[MIX] or state)  # models of earlier versions have a single ranker
-        others = {policy: cls.learner.from_state(part) if part else mix for policy, part in parts.items()}
-        rankers, heads = others | {MIX: mix}, state.get("chosen", np.full(len(POLICIES), RANKER)).tolist()
+        ranker = cls.learner.from_state(state)
+        heads = state.get("chosen", np.full(len(POLICIES), RANKER)).tolist()
         chosen = dict(zip(POLICIES, heads, strict=True))
         rows = RankerRows.from_state(state)
-        return cls(config, state["users"], items, candidates, rows, rankers, chosen, state["titles"])
+        return cls(config, state["users"], items, candidates, rows, ranker, chosen, state["titles"])
 
 
-def better_head(policy: str, ranker: Any, kinds: tuple[str, ...], judged: JudgedUsers) -> str:
-    """Return the kind whose NDCG@10 is higher than the ranker's by more than its standard error; else `RANKER`."""
-    own, bought, history = judged.own, judged.bought, judged.history
-    if policy == MIX:
-        some, targets = np.ones(len(own), dtype=bool), bought
-    else:
-        some = ~own if policy == DISCOVER else own
-        targets = sparse.csr_array(bought > history if policy == DISCOVER else bought.multiply(history))
-    if (np.diff(targets.indptr) > 0).sum() < _FEWEST_USERS:
-        return RANKER
-    row, item = judged.pairs.row[some], judged.pairs.item[some]
+def better_heads(ranker: Any, kinds: tuple[str, ...], judged: JudgedUsers) -> dict[str, str]:
+    """Return the head of each policy.
 
-    def measured(scores: NDArray[np.float32]) -> NDArray[np.float64]:
-        source = PairSource.of(targets.shape[0], row, item, np.nan_to_num(scores, nan=-np.inf))
-        return accuracy(source.fetch(np.arange(targets.shape[0]), _PLACES).items, targets)["ndcg"]
+    It is the retriever with the highest NDCG@10 if that exceeds the ranker's by more than its standard error, else
+    `RANKER`.
+    """
+    own, bought, history = judged.pairs.own, judged.bought, judged.history
+    candidates = {MIX: np.ones(len(own), dtype=bool), DISCOVER: ~own, REPURCHASE: own}
+    targets = {MIX: bought, DISCOVER: bought > history, REPURCHASE: bought.multiply(history)}
+    scores = dict(zip(kinds, judged.pairs.scores.T, strict=True))
+    scores[RANKER] = ranker.probabilities(judged.rows)
+    chosen = dict.fromkeys(POLICIES, RANKER)
+    for policy, some in candidates.items():
+        if (targets[policy].sum(axis=1) > 0).sum() < _FEWEST_USERS:
+            continue
+        measured = {kind: _measured(judged, some, values, targets[policy]) for kind, values in scores.items()}
+        best = max(kinds, key=lambda kind: float(np.nanmean(measured[kind])))
+        gained = (measured[best] - measured[RANKER])[~np.isnan(measured[RANKER])]
+        if gained.mean() > gained.std() / np.sqrt(len(gained)):
+            chosen[policy] = best
+    return chosen
 
-    figures = measured(ranker.probabilities(judged.rows[some]))
-    others = {kind: measured(scores) for kind, scores in zip(kinds, judged.pairs.scores[some].T, strict=True)}
-    best = max(others, key=lambda kind: float(np.nanmean(others[kind])))
-    gained = (others[best] - figures)[~np.isnan(figures)]
-    return best if gained.mean() > gained.std() / np.sqrt(len(gained)) else RANKER
+
+def _measured(
+    judged: JudgedUsers, some: NDArray[np.bool_], scores: NDArray[np.float32], targets: Any
+) -> NDArray[np.float64]:
+    """Return the NDCG@10 per user when some of the candidates are ranked by these scores."""
+    users = targets.shape[0]
+    ranked = np.nan_to_num(scores[some], nan=-np.inf)
+    source = PairSource.of(users, judged.pairs.row[some], judged.pairs.item[some], ranked)
+    return accuracy(source.fetch(np.arange(users), _PLACES).items, sparse.csr_array(targets))["ndcg"]
 
 
 @dataclass(frozen=True)
@@ -261,6 +233,5 @@ class LogisticRegression(TwoStage):
 
     kind: ClassVar[str] = "logistic_regression"
     config_type: ClassVar[type[Any]] = RegressionConfig
-    few_repeats: ClassVar[Any] = RegressionConfig(retrievers=WITH_ORDER)
     space: ClassVar[Mapping[str, Parameter]] = Logistic.space
     learner: ClassVar[type[Any]] = Logistic

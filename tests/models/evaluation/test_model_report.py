@@ -246,7 +246,7 @@ def test_a_ranker_is_measured_on_the_candidates_it_learned_from(data) -> None:
     config = catalog.config("logistic_regression")
     model = catalog.model_type("logistic_regression").fit(data, config, 0)
     result = training_metrics(model, data, seed=0)
-    rows, labels, weights, *_ = build_examples(data, TwoStageConfig.of(config), 0).examples
+    rows, labels, weights, _ = build_examples(data, TwoStageConfig.of(config), 0).examples
     answer = model.ranker.probabilities(rows)
     better = answer[labels == 1][:, None] - answer[labels == 0]
     expected = np.average((better > 0) + (better == 0) / 2, axis=1, weights=weights[labels == 0]).mean()

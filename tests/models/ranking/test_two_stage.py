@@ -15,7 +15,7 @@ from models.evaluation.offline import evaluate
 from models.ranking.candidate_generation import RETRIEVERS, Candidates, RankerRows, ScoredCandidates
 from models.ranking.ranking_examples import JudgedUsers, RankingExamples, TwoStageConfig, fit_retrieval
 from models.ranking.ranking_examples import build_examples as build_window
-from models.ranking.two_stage import RANKER, Config, LogisticRegression, TwoStage, better_head
+from models.ranking.two_stage import RANKER, Config, LogisticRegression, TwoStage, better_heads
 from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.explanations.sentences import parse
@@ -257,27 +257,42 @@ def test_retrievers_get_the_settings_that_a_search_found(data: TrainingData) -> 
     )
 
 
-def test_each_policy_has_a_ranker_of_its_own_candidates(model: TwoStage) -> None:
+def test_candidates_tell_whether_the_user_had_bought_them(model: TwoStage, data: TrainingData) -> None:
+    found = model.candidates.find(np.array([3, -1, 0], dtype=np.int32))
+    bought = data.history()[np.array([3, 0])[(found.row > 0).astype(int)], found.item]
+    assert 0 < bought.sum() < len(bought)
+    np.testing.assert_array_equal(found.own, bought)
+
+
+def test_users_to_judge_on_are_judged_on_all_their_candidates_and_not_learned_from(
+    data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert data.origin is not None
+    monkeypatch.setattr("models.ranking.ranking_examples._FEWEST", 5)
+    known, stages = replace(data, origin=replace(data.origin)), TwoStageConfig(label_windows=1)
+    learned, judged = build_window(known, stages, 0)
+    whole = build_window(known, replace(stages, negatives=1.0), 0)
+    assert len(whole.judged.rows) == len(judged.rows) > 0
+    np.testing.assert_array_equal(whole.judged.rows, judged.rows)
+    assert (np.diff(judged.pairs.row) >= 0).all()
+    assert set(judged.pairs.row.tolist()) == set(range(judged.bought.shape[0]))
+    assert not set(map(bytes, judged.rows)) & set(map(bytes, learned.rows))
+
+
+def test_a_stored_model_keeps_its_heads(model: TwoStage) -> None:
     users = np.arange(8, dtype=np.int32)
-    heads = {policy: model.head(policy) for policy in ("mix", "discover", "repurchase")}
-    assert heads["mix"] is model
-    scores = {policy: head.scores(users) for policy, head in heads.items()}
-    assert not np.array_equal(scores["mix"], scores["discover"])
-    assert not np.array_equal(scores["mix"], scores["repurchase"])
-    stored = TwoStage.from_state(model.config, model.state())
-    for policy, expected in scores.items():
-        np.testing.assert_array_equal(stored.head(policy).scores(users), expected)
+    chosen = {"mix": RANKER, "discover": "als", "repurchase": "own_frequency"}
+    stored = TwoStage.from_state(model.config, replace(model, chosen=chosen).state())
+    assert stored.head("mix") is stored
+    assert [stored.head(policy).kind for policy in chosen] == ["two_stage", "als", "own_frequency"]
+    np.testing.assert_array_equal(stored.scores(users), model.scores(users))
 
 
-def test_a_model_of_an_earlier_version_ranks_by_its_single_ranker(model: TwoStage) -> None:
-    kept = model.ranker.trees.first.mean
-    assert len(kept) == 2 * len(model.rows.names(Config().retrievers))
-    state = {name: array for name, array in model.state().items() if not name.startswith(("discover.", "repurchase."))}
-    del state["chosen"]
-    state = {name.removeprefix("mix."): array for name, array in state.items()}
+def test_a_model_of_an_earlier_version_has_no_ranks_and_ranks_by_its_ranker(model: TwoStage) -> None:
+    state = {name: array for name, array in model.state().items() if name != "chosen"}
     earlier = TwoStage.from_state(model.config, state)
     assert not any(name.endswith("_rank") and name != "price_rank" for name in earlier.rows.names(("als",)))
-    assert earlier.head("discover").ranker is earlier.head("mix").ranker
+    assert earlier.head("discover") is earlier.head("mix") is earlier
 
 
 class RankedByColumn:
@@ -298,9 +313,10 @@ def test_a_retriever_is_the_head_only_where_it_is_better(users: int, column: int
     good, bad = bought.ravel() + random.random(users * n) / 2, random.random(users * n)
     scores = np.column_stack([good, bad]).astype(np.float32)
     nothing = np.zeros(users * n, dtype=bool)
-    pairs = ScoredCandidates(row, item, scores, scores)
-    judged = JudgedUsers(pairs, scores, nothing, sparse.csr_array(bought), sparse.csr_array(bought.shape, dtype=bool))
-    assert better_head("discover", RankedByColumn(column), ("als", "most_popular"), judged) == head
+    pairs = ScoredCandidates(row, item, scores, scores, nothing)
+    judged = JudgedUsers(pairs, scores, sparse.csr_array(bought), sparse.csr_array(bought.shape, dtype=bool))
+    chosen = better_heads(RankedByColumn(column), ("als", "most_popular"), judged)
+    assert chosen == {"mix": head, "discover": head, "repurchase": RANKER}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -350,7 +366,8 @@ def category_columns(data: TrainingData, pairs: list[tuple[int, int]]) -> np.nda
     rows = RankerRows.of(data)
     user, item = (np.array(column) for column in zip(*pairs, strict=True))
     unscored = np.zeros((len(pairs), 1), np.float32)
-    built = rows.build(user.astype(np.int32), ScoredCandidates(np.arange(len(pairs)), item, unscored, unscored))
+    known = data.history()[user, item]
+    built = rows.build(user.astype(np.int32), ScoredCandidates(np.arange(len(pairs)), item, unscored, unscored, known))
     names = rows.names(("als",))
     return built[:, [names.index(name) for name in ("category_baskets", "category_share", "share_of_category")]]
 
