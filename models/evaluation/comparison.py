@@ -12,6 +12,7 @@ from models.evaluation.metrics.bootstrap import (
     COLD,
     COLD_BASKETS,
     HIGH,
+    ITEM_KINDS,
     LOW,
     NEW,
     NEWCOMER,
@@ -202,8 +203,6 @@ def _together(one: Evaluation, other: Evaluation, name: str) -> Estimate | None:
     return Estimate(one.summary[name] - other.summary[name], np.nan, np.nan)
 
 
-ITEM_KINDS: Final = {"": "", NEW: " on new items", REPEAT: " on repeat purchases"}
-"""By the prefix of their metrics, the items that models are compared on, as the end of a sentence."""
 BASELINES: Final = ("most_popular", "segment_popular", "own_frequency", "own_and_popular")
 """Models that every other model has to beat, in this order."""
 

@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.comparison import BASELINES, ITEM_KINDS, figures, paired
-from models.evaluation.metrics.bootstrap import HIGH, LOW, Estimate, estimates
+from models.evaluation.comparison import BASELINES, figures, paired
+from models.evaluation.metrics.bootstrap import HIGH, ITEM_KINDS, LOW, Estimate, estimates
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import Evaluation
 from models.gate import fairness_checks as by_group

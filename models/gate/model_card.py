@@ -10,7 +10,6 @@ from typing import Final
 from models.catalog import model_type
 from models.evaluation.comparison import (
     BASELINES,
-    ITEM_KINDS,
     Line,
     by_history,
     comparison,
@@ -18,7 +17,17 @@ from models.evaluation.comparison import (
     format_estimate,
     gain,
 )
-from models.evaluation.metrics.bootstrap import COLD, COLD_BASKETS, HIGH, LOW, NEW, NEWCOMER, REPEAT, Estimate
+from models.evaluation.metrics.bootstrap import (
+    COLD,
+    COLD_BASKETS,
+    HIGH,
+    ITEM_KINDS,
+    LOW,
+    NEW,
+    NEWCOMER,
+    REPEAT,
+    Estimate,
+)
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import SEED, Evaluation
 from models.gate.results import GateResult, GroupResult

@@ -1,12 +1,13 @@
 """The checks of the gate, and their results."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import nan
 from typing import Final
 
-from models.evaluation.metrics.bootstrap import LEVEL, Estimate
+from models.evaluation.metrics.bootstrap import ITEM_KINDS, LEVEL, Estimate
 
 BETTER: Final = "better than the champion"
 """The check with the gain over the champion that a candidate was compared with."""
@@ -36,6 +37,10 @@ class Outcome(StrEnum):
 def outcome(passed: bool) -> Outcome:
     """Return the outcome of a check that passes or refuses."""
     return Outcome.PASSED if passed else Outcome.REFUSED
+
+
+NOT_WORSE: Final = re.compile(f"not worse than (?P<model>.+?)(?P<items>{'|'.join(ITEM_KINDS.values())})")
+"""The name of a comparison with a model on one kind of items."""
 
 
 def stored_outcome(check: Mapping[str, object]) -> Outcome:

@@ -108,6 +108,8 @@ NEW: Final = "new_"
 """Prefix of metrics on items new to the user; it follows the prefix of the users."""
 REPEAT: Final = "repeat_"
 """Prefix of metrics on items that the user had bought, in the same place."""
+ITEM_KINDS: Final = {"": "", NEW: " on new items", REPEAT: " on repeat purchases"}
+"""By the prefix of their metrics, the items that models are compared on, as the end of a sentence."""
 LOW, HIGH = "_low", "_high"
 """Suffixes of the bounds of a metric's interval."""
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
@@ -15,6 +15,8 @@ from infra.configuration.placements import configured
 from infra.configuration.settings import Settings
 from infra.keys.api_keys import ApiKey, Scope, all_scopes, create_secret, hash_of
 from infra.keys.credentials import Pseudonyms
+from models.evaluation.metrics.bootstrap import Estimate
+from models.gate.results import BETTER, compared
 from models.lists.rules.layer.rule_layer import NO_RULES, NO_VERSION, RuleLayer, RuleVersion, attributed
 from models.lists.rules.layer.validation import Conflict, faults
 from models.lists.rules.placement_config import Placement
@@ -47,6 +49,15 @@ from serving.stores.shared_loads import PostgresDownError
 
 PSEUDONYM_KEY = "5e" * 32
 PASSWORD = "the password of operators"
+GATE = [
+    asdict(compared(name, Estimate(gain, gain - 0.01, gain + 0.01), 0.0, True, "verdict"))
+    for name, gain in (
+        ("not worse than most_popular", 0.2),
+        ("not worse than most_popular on new items", 0.001),
+        ("not worse than the champion on repeat purchases", -0.02),
+        (BETTER, 0.1),
+    )
+]
 of = Pseudonyms(PSEUDONYM_KEY).of
 of_device = Pseudonyms(PSEUDONYM_KEY).of_device
 NOW = datetime(2026, 11, 29, 10, tzinfo=UTC)
@@ -236,7 +247,7 @@ class MemoryReports:
         return [PlacementReport("home", "user", 20, ["shows items"], [], *shown, answers={"table": 5}, page=MLFLOW)]
 
     async def champion(self) -> ChampionReport:
-        return ChampionReport(VersionReport(3, "v1", "als", {"ndcg_10": 0.1}, page=MLFLOW), None)
+        return ChampionReport(VersionReport(3, "v1", "als", {"ndcg_10": 0.1}, gate=GATE, page=MLFLOW), None)
 
     async def ledger(self, part: Paging) -> list[LedgerEntry]:
         entry = LedgerEntry("b", "shop", "events", "committed", "a.csv", NOW, None, 17, 8, 1, 2, 3, 3, 0, None, DOCS)

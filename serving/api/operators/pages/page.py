@@ -12,12 +12,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from models.gate.results import NOT_WORSE
 from serving.api.operators.pages.rules import key, moment, words
 from serving.api.operators.router import operators
 from serving.api.requests.problems import ProblemError
 from serving.api.state import Call, Operators, call_of
 from serving.http.safe_pages import HEADERS, PRIVATE, form_token, read_form, templates
-from serving.operations.reports import Author
+from serving.operations.reports import Author, VersionReport
 from serving.operations.sign_ins import KEY, SECONDS, Operator
 
 if TYPE_CHECKING:
@@ -121,6 +122,14 @@ def is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 10
 
 
+def compared(version: VersionReport) -> list[tuple[str, list[tuple[str, Mapping[str, Any]]]]]:
+    """Return the gate's comparisons of a version by kind of items: each other model, with the stored check."""
+    rows = [(NOT_WORSE.fullmatch(check["name"]), check) for check in version.gate if check.get("low") is not None]
+    known = [(named["model"], named["items"], check) for named, check in rows if named]
+    kinds = dict.fromkeys(items for _, items, _ in known)
+    return [(kind, [(model, check) for model, items, check in known if items == kind]) for kind in kinds]
+
+
 async def _failed(page: OperatorPage, status: int, detail: str) -> Response:
     return await page.show("error.html", status, heading=HTTPStatus(status).phrase, text=detail)
 
@@ -134,7 +143,7 @@ def _templates() -> "Environment":
     """Return the templates of the pages. Few servers ever show one, so none loads them at its start."""
     own = templates(Path(__file__).parent / "templates")
     own.globals.update(words=words, key=key)
-    own.filters.update(moment=moment, web=_web)
+    own.filters.update(moment=moment, web=_web, compared=compared)
     return own
 
 

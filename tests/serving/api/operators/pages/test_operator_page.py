@@ -221,6 +221,20 @@ def test_the_overview_shows_every_report_and_counts_that_add_up(desk: Desk) -> N
         assert int(read) == sum(map(int, others)) == 17
 
 
+def test_the_overview_has_a_table_for_all_items_for_new_ones_and_for_repeat_purchases(desk: Desk) -> None:
+    tables = desk.open("/operator").split("<summary>Version 3 against the other models ")[1:]
+    rows = [
+        (table.partition("</summary>")[0], *re.sub(r"<[^>]+>", " ", row).split()[:-1])
+        for table in tables
+        for row in table.partition("</table>")[0].split("<tr>")[2:]
+    ]
+    assert rows == [
+        ("on all items", "most_popular", "+0.2000", "+0.1900", "to", "+0.2100"),
+        ("on new items", "most_popular", "+0.0010", "-0.0090", "to", "+0.0110", "no", "proven"),
+        ("on repeat purchases", "the", "champion", "-0.0200", "-0.0300", "to", "-0.0100"),
+    ]
+
+
 def test_each_number_of_the_reports_links_to_its_page(desk: Desk) -> None:
     links = set(re.findall(r'<a href="(http[^"]+)" rel="noreferrer">([^<]+)</a>', desk.open("/operator")))
     assert links >= {(MLFLOW, number) for number in ("12", "3", "30", "5", "0.1000", "Version 3")}
