@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, cast
 
+import numpy as np
 import pyarrow.compute as pc
 from prefect import task
 
@@ -21,6 +22,7 @@ from models.columns import ITEM_ID, OCCURRED_AT, TITLE, USER_KEY
 from models.datasets.dataset import Dataset
 from models.evaluation.comparison import leaderboard
 from models.evaluation.example_users import Example, examples
+from models.evaluation.metrics.bootstrap import ITEM_KINDS
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import Evaluation
 from models.gate import decision
@@ -77,9 +79,18 @@ def choose_candidate(
 
 
 def best_of(evaluations: dict[str, Evaluation]) -> str:
-    """Return the run with the highest mean NDCG@10 among the personalized models, or among all if there are none."""
+    """Return the best run among the personalized models, or among all if there are none.
+
+    Its NDCG@10, as a share of the best model's, is the highest on average over all items, new items and repeat
+    purchases. The gate compares all three, and would refuse a model that ranks only some of them well.
+    """
     personal = {r: e for r, e in evaluations.items() if e.summary["distinct_lists"] > 1} or evaluations
-    return max(sorted(personal), key=lambda run_id: personal[run_id].summary[METRIC])
+    shares = dict.fromkeys(sorted(personal), 0.0)
+    for prefix in ITEM_KINDS:
+        values = {run_id: personal[run_id].summary.get(prefix + METRIC, 0.0) for run_id in shares}
+        best = np.nanmax([0.0, *values.values()])
+        shares = {run_id: share + (values[run_id] / best if best > 0 else 0.0) for run_id, share in shares.items()}
+    return max(shares, key=lambda run_id: shares[run_id])
 
 
 def judge_candidate(

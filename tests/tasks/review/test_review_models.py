@@ -14,6 +14,7 @@ from infra.installation import Installation
 from models import catalog
 from models.datasets.dataset import Dataset
 from models.evaluation.example_users import Example, ExampleList
+from models.evaluation.metrics.bootstrap import NEW, REPEAT
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import Evaluation
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
@@ -44,6 +45,17 @@ def test_the_best_is_the_most_accurate_that_is_personal_in_any_order() -> None:
     assert best_of({"pop": MEASURED["pop"]}) == "pop"
     twins = {"b": MEASURED["own"], "a": MEASURED["own"]}
     assert best_of(twins) == best_of(dict(reversed(twins.items()))) == "a"
+
+
+def test_the_best_ranks_new_items_and_repeat_purchases_well_too() -> None:
+    def on(every: float, new: float, repeat: float) -> Evaluation:
+        whole = measured(every, 4)
+        kinds = {METRIC: every, NEW + METRIC: new, REPEAT + METRIC: repeat}
+        return Evaluation(whole.per_user, whole.summary | kinds)
+
+    assert best_of({"mix": on(0.40, 0.10, 0.5), "repeats": on(0.41, 0.01, 0.5)}) == "mix"
+    assert best_of({"mix": on(0.40, 0.10, 0.5), "better": on(0.41, 0.099, 0.5)}) == "better"
+    assert best_of({"mix": on(0.40, 0.0, np.nan), "better": on(0.41, 0.0, np.nan)}) == "better"
 
 
 def names(gate: Any) -> list[str]:
