@@ -30,8 +30,8 @@ SECRET = "0f" * 32
 SIGNED = Signatures(SECRET, required=True)
 CLAIMED = Signatures(SECRET)
 NUMBERS = count()
-SEQUENCES = 40
-"""The sequences of an example, each about a victim of its own, which are moved together: 2,000 in 2 x 25 examples."""
+SEQUENCES = 20
+"""The sequences of an example, each about a victim of its own, which are moved together: 1,000 in 2 x 25 examples."""
 
 
 def signature(user: str) -> str:
