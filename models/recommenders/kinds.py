@@ -24,7 +24,7 @@ class Kind(StrEnum):
 
 DEFAULTS: Final = (
     *("most_popular", "segment_popular", "own_frequency", "own_and_popular"),
-    *("als", "lightfm_hybrid", "item_knn", "two_stage"),
+    *("als", "lightfm_hybrid", "item_knn", "graph_filter", "two_stage"),
 )
 """The kinds that are trained and compared by default."""
 
