@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.lambda_package import PACKAGES, ROOT, PackageError, build, pinned
+from benchmarks.serve.lambda_package import PACKAGES, ROOT, PackageError, build, pinned
 from infra.bundles.manifest import BundleRefusedError
 from tests.serving.api.startup.test_aws_lambda import PACKAGES as IMPORTED
 from tests.serving.bundle_folders import write_bundle

@@ -1,6 +1,6 @@
 """Builds the folder of a function for AWS Lambda: the packages that answers import, our code, and a bundle.
 
-Run as `python -m benchmarks.lambda_package BUNDLE`, with the Python version of the function's runtime and on its kind
+Run as `python -m benchmarks.serve.lambda_package BUNDLE`, with the Python version of the function's runtime and on its kind
 of processor.
 """
 
@@ -18,7 +18,7 @@ from benchmarks.results import FOLDER
 from infra.bundles.manifest import verify
 from models.errors import TailorbirdError
 
-ROOT: Final = Path(__file__).parents[1]
+ROOT: Final = Path(__file__).parents[2]
 BUNDLE: Final = "bundle"
 MOST_MB: Final = 250
 """Lambda's limit for an unzipped package."""
