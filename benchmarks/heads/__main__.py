@@ -36,7 +36,7 @@ from models.ranking.two_stage import RANKER, TwoStage
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.kinds import DEFAULTS
 from models.recommenders.protocols import POLICIES
-from models.tuning.folds import FoldData, search_folds
+from models.tuning.folds import NEW_METRIC, FoldData, search_folds
 from tasks.tuning.study import distributions
 
 SEED: Final = 7
@@ -75,19 +75,16 @@ class Oracle:
         return scores
 
 
-def settings_found(kind: str, fold: FoldData, usual: dict[str, Any], trials: int) -> dict[str, Any]:
-    """Return the best of the usual settings and some suggestions of TPE, measured on the fold."""
+def settings_found(kind: str, fold: FoldData, usual: dict[str, Any], trials: int) -> dict[str, dict[str, Any]]:
+    """Return the best by `METRIC`, and by `NEW_METRIC`, of the usual settings and of some suggestions of TPE."""
     space = catalog.model_type(kind).space
-
-    def value(settings: Mapping[str, Any]) -> float:
-        return fold.figures(catalog.fit(kind, fold.data, settings, SEED))[METRIC]
-
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=SEED, multivariate=True))
-    default = value(usual)
+    tried = [(usual, fold.figures(catalog.fit(kind, fold.data, usual, SEED)))]
     for _ in range(trials if space else 0):
         trial = study.ask(distributions(space))
-        study.tell(trial, value(trial.params))
-    return study.best_params if study.trials and study.best_value > default else usual
+        tried.append((trial.params, fold.figures(catalog.fit(kind, fold.data, trial.params, SEED))))
+        study.tell(trial, tried[-1][1][METRIC])
+    return {name: max(tried, key=lambda one: one[1][name])[0] for name in (METRIC, NEW_METRIC)}
 
 
 def own_rankers(model: TwoStage, data: TrainingData) -> dict[str, TwoStage]:
@@ -124,9 +121,10 @@ def measured(dataset: Dataset, trials: int, shop: Shop | None) -> Measured:
     different = dataset.interactions.group_by([USER_KEY, ITEM_ID]).aggregate([]).num_rows
     repeats = 1 - different / dataset.interactions.num_rows
     usual = {kind: asdict(catalog.defaults(kind, repeats)) for kind in DEFAULTS}
-    found = {kind: settings_found(kind, validation, usual[kind], trials) for kind in singles}
-    own = usual["two_stage"]
-    sources = {kind: settings for kind, settings in found.items() if kind in own["retrievers"]}
+    tried = {kind: settings_found(kind, validation, usual[kind], trials) for kind in singles}
+    found, own = {kind: best[METRIC] for kind, best in tried.items()}, usual["two_stage"]
+    sources = {kind: best[NEW_METRIC] for kind, best in tried.items() if kind in own["retrievers"]}
+    sources["own_frequency"] = found["own_frequency"]
     fitted: dict[str, Any] = {"two_stage": catalog.fit("two_stage", data, own | {"sources": sources}, SEED)}
     print("heads:", fitted["two_stage"].chosen)
     fitted |= own_rankers(fitted["two_stage"], data)
@@ -139,7 +137,8 @@ def measured(dataset: Dataset, trials: int, shop: Shop | None) -> Measured:
         whole = evaluations[kind]
         if found[kind] != usual[kind]:
             whole = evaluate(catalog.fit(kind, data, usual[kind], SEED), data, targets, popular, brief=True)
-        untuned[kind] = whole.summary[METRIC] / evaluations[kind].summary[METRIC]
+        if best := evaluations[kind].summary[METRIC]:
+            untuned[kind] = whole.summary[METRIC] / best
     return Measured(evaluations, untuned, season_ratio(evaluations["two_stage"], data, targets))
 
 
