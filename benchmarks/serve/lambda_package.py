@@ -1,7 +1,7 @@
 """Builds the folder of a function for AWS Lambda: the packages that answers import, our code, and a bundle.
 
-Run as `python -m benchmarks.serve.lambda_package BUNDLE`, with the Python version of the function's runtime and on its kind
-of processor.
+Run as `python -m benchmarks.serve.lambda_package BUNDLE`, with the Python version of the function's runtime and on its
+kind of processor.
 """
 
 import argparse
