@@ -125,15 +125,14 @@ def evaluate(
 
     Metrics cover all items, then only new items (earlier purchases are hidden and are no targets), then only earlier
     purchases, each with the model's head for such lists. A `brief` evaluation, for searches, has only accuracy and
-    coverage over all items, without intervals. `fallback` [n_items]
-    fills short lists. A model of other users or items (an older champion) is queried by key; unknown ones have no
+    coverage over all items and over new ones, without intervals. `fallback` [n_items] fills short lists. A model of
+    other users or items (an older champion) is queried by key; unknown ones have no
     score. Memory is about 2 x chunk x n_items x 14 bytes.
     """
     users = np.flatnonzero(targets.sum(axis=1)).astype(np.int32)
     history, bought = data.history()[users], sparse.csr_array(targets[users])
-    target_sets = [TargetSet("", bought)]
+    target_sets = [TargetSet("", bought), TargetSet(NEW, _without(bought, history), DISCOVER, hide=history)]
     if not brief:
-        target_sets.append(TargetSet(NEW, _without(bought, history), DISCOVER, hide=history))
         target_sets.append(TargetSet(REPEAT, sparse.csr_array(bought.multiply(history)), REPURCHASE, only=history))
     parts = [slice(start, start + chunk) for start in range(0, len(users), chunk)]
     depth = k if brief else max(k, CANDIDATES)

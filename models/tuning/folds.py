@@ -1,7 +1,7 @@
 """Folds of a search: the validation weeks and spans of equal length before them, never the test weeks."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow.compute as pc
@@ -11,6 +11,7 @@ from models.columns import OCCURRED_AT
 from models.datasets.dataset import Dataset
 from models.datasets.time_splits import Fold
 from models.datasets.training_data import TrainingData
+from models.evaluation.metrics.bootstrap import NEW
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import evaluate
 from models.primitives.time import DAY
@@ -21,6 +22,7 @@ from models.tuning.study_config import COVERAGE
 if TYPE_CHECKING:
     from scipy import sparse
 
+NEW_METRIC: Final = NEW + METRIC
 _MIN_HISTORY = 28 * DAY
 
 
@@ -51,9 +53,10 @@ class FoldData:
         return cls(data, dataset.holdout(data, fold.measured_until), popularity(data))
 
     def figures(self, model: Recommender) -> dict[str, float]:
-        """Return accuracy and coverage of a model that was fitted to `data`."""
+        """Return accuracy and coverage of a model that was fitted to `data`; also on new items, if any were bought."""
         summary = evaluate(model, self.data, self.targets, self.popular, brief=True).summary
-        return {name: summary[name] for name in (METRIC, COVERAGE)}
+        new = {} if np.isnan(summary[NEW_METRIC]) else {NEW_METRIC: summary[NEW_METRIC]}
+        return {name: summary[name] for name in (METRIC, COVERAGE)} | new
 
 
 def artifact_mb(model: Recommender) -> float:

@@ -16,9 +16,11 @@ from models import catalog
 from models.monitoring.drift.dataset_distance import shift
 from models.primitives.json_types import JsonObject
 from models.ranking.candidate_generation import SETTINGS
+from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.tuning.retune_policy import MAX_AGE_DAYS, LastSearch, reason_to_search
 from models.tuning.study_config import same_shape
 from tasks.datasets.load_dataset import manifest_of, open_dataset, stored_manifest
+from tasks.tuning.study import settings_for_new_items
 
 
 class ModelSearch(SearchResult):
@@ -67,11 +69,20 @@ def find_other_search_result(installation: Installation, version: str, kind: str
 
 
 def with_sources(installation: Installation, version: str, kind: str, settings: JsonObject) -> JsonObject:
-    """Return the settings of a model, with those that searches found for its retrievers, or else their defaults."""
+    """Return the settings of a model, with those that searches found for its retrievers, or else their defaults.
+
+    Retrievers name new items, so theirs are those that ranked such items best; `own_frequency` names the user's own.
+    """
     own = asdict(catalog.config(kind, settings))
     kinds = [one for one in own.get("retrievers", ()) if one not in SETTINGS]
-    sources = {one: settings_of(installation, version, one)[0] for one in kinds}
+    sources = {one: _source_settings(installation, version, one) for one in kinds}
     return settings | {"sources": sources} if "sources" in own else settings
+
+
+def _source_settings(installation: Installation, version: str, kind: str) -> JsonObject:
+    found = None if kind == OwnFrequency.kind else find_settings(installation, version, kind)
+    best = settings_for_new_items(installation, found["study"]) if found else None
+    return asdict(catalog.config(kind, best)) if best else settings_of(installation, version, kind)[0]
 
 
 def default_settings(installation: Installation, version: str, kind: str) -> JsonObject:

@@ -15,6 +15,7 @@ from infra.installation import Installation
 from infra.locks import LockHeldError, locked
 from models.primitives.json_types import JsonObject
 from models.recommenders.search_space import Choice, Integer, Parameter, grid
+from models.tuning.folds import NEW_METRIC
 from models.tuning.study_config import Budget, OutOfTimeError, SearchError, SearchPlan
 
 WAIT: Final = "wait"
@@ -257,6 +258,16 @@ def _name(storage: optuna.storages.RDBStorage, topic: str, fresh: bool) -> str:
     names = [topic, *(f"{topic} {number}" for number in range(2, len(known) + 3))]
     place = next(place for place, name in enumerate(names) if name not in known)
     return names[place if fresh else max(0, place - 1)]
+
+
+def settings_for_new_items(installation: Installation, name: str) -> JsonObject | None:
+    """Return the settings of a study that ranked items new to the user best; None if none was measured on them."""
+    try:
+        study = optuna.load_study(study_name=name, storage=_storage(installation))
+    except KeyError:  # it was deleted
+        return None
+    known = [one for one in study.get_trials(deepcopy=False) if within_limits(one) and NEW_METRIC in one.user_attrs]
+    return max(known, key=lambda trial: float(trial.user_attrs[NEW_METRIC])).params if known else None
 
 
 def trial_settings(trial: FrozenTrial) -> JsonObject:

@@ -20,6 +20,7 @@ from optuna.trial import TrialState
 from infra import outages
 from models.errors import TailorbirdError
 from models.evaluation.metrics.ranking import METRIC
+from models.tuning.folds import NEW_METRIC
 from models.tuning.study_config import Budget, TrialLimits
 from tasks.tuning.mlflow_record import BUSY, COSTS, Outcome, Record
 from tasks.tuning.study import DONE, ERROR, WAIT, Assignment, Study
@@ -311,6 +312,8 @@ class Worker:
         for name, excess in outcome.excess.items():
             trial.set_constraint(name, excess)
         costs = {name: outcome.highest(name) for name in COSTS if outcome.folds} | {BUSY: outcome.busy_seconds}
+        if outcome.folds and all(NEW_METRIC in fold for fold in outcome.folds):
+            costs[NEW_METRIC] = outcome.mean(NEW_METRIC)
         details = {"run_id": run_id} | ({ERROR: outcome.reason} if outcome.reason else {})
         for name, value in {**costs, **details}.items():
             trial.set_user_attr(name, value)

@@ -257,7 +257,7 @@ def test_retrievers_get_the_settings_that_a_search_found(data: TrainingData) -> 
     )
 
 
-def test_candidates_tell_whether_the_user_had_bought_them(model: TwoStage, data: TrainingData) -> None:
+def test_candidates_state_which_items_the_user_had_bought(model: TwoStage, data: TrainingData) -> None:
     found = model.candidates.find(np.array([3, -1, 0], dtype=np.int32))
     bought = data.history()[np.array([3, 0])[(found.row > 0).astype(int)], found.item]
     assert 0 < bought.sum() < len(bought)

@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pyarrow as pa
 import pytest
 from sqlalchemy import insert
@@ -23,6 +24,7 @@ from tasks.promotion.champion import current_champion
 from tasks.review.review_models import _status, best_of, judge_candidate, material, titles
 from tasks.training.train_model import _store_model, run_key
 from tasks.tuning.best_settings import find_search_result, settings_of
+from tasks.tuning.study import _storage
 from tests.models.conftest import CUTS, DAY, make_shop
 
 
@@ -118,6 +120,25 @@ def test_a_model_is_trained_with_what_its_search_found_or_its_defaults(installat
     assert sources["own_frequency"] == row["config"]
     assert sources["als"] == asdict(catalog.config("als"))
     assert settings_of(installation, "v2", "own_frequency") == (defaults, "")
+
+
+def test_a_retriever_gets_the_settings_of_its_search_that_ranked_new_items_best(installation: Installation) -> None:
+    study = optuna.create_study(study_name="als on v3", storage=_storage(installation), direction="maximize")
+    space = {"regularization": optuna.distributions.FloatDistribution(0.1, 100)}
+    for value, new, regularization in ((0.2, 0.01, 1.0), (0.1, 0.03, 2.0), (0.1, 0.02, 3.0)):
+        trial = optuna.create_trial(
+            params={"regularization": regularization},
+            distributions=dict(space),
+            value=value,
+            user_attrs={"new_ndcg_at_10": new},
+        )
+        study.add_trial(trial)
+    best = asdict(catalog.config("als", {"regularization": 1.0}))
+    row = {"dataset_version": "v3", "model": "als", "study": study.study_name, "config": best}
+    with installation.engine.begin() as connection:
+        connection.execute(insert(search_results).values(**row, ndcg_10=0.2, trials=3, run_id="r3"))
+    assert settings_of(installation, "v3", "als")[0] == best
+    assert settings_of(installation, "v3", "two_stage")[0]["sources"]["als"]["regularization"] == 2.0
 
 
 def test_the_champion_is_the_newest_promotion_and_each_follows_another(stage: Any) -> None:
