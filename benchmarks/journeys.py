@@ -2,7 +2,7 @@
 
 A file counts if one of its functions starts on the way from (a) opening a CSV of purchases to the return of its commit,
 (b) the call of `score` for one placement and two users to its return, (c) the bytes of a request for recommendations,
-which no cache has, to those of its answer. All three run once before, on other rows. `--root` counts another checkout.
+which no cache has, to those of its answer. All three run once before, on other rows.
 Run as `python -m benchmarks.journeys [--list]`.
 """
 
@@ -21,6 +21,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+from benchmarks.installation import installed, promote
+
+_ROOT: Final = Path(__file__).resolve().parents[1]
 _ROOMS: Final = ("flows", "serving", "tasks", "expectations", "infra", "models")
 _USERS, _ITEMS, _WEEKS = 2, 12, 10
 _MAPPING: Final = """
@@ -52,10 +55,9 @@ k = 5
 class Journey:
     """The files of the product in which a function has started."""
 
-    def __init__(self, root: Path) -> None:
-        """Count files of the six rooms of a checkout."""
-        self._rooms = tuple(f"{root / room}{os.sep}" for room in _ROOMS)
-        self._root, self._started = root, set[str]()
+    def __init__(self) -> None:
+        self._rooms = tuple(f"{_ROOT / room}{os.sep}" for room in _ROOMS)
+        self._started = set[str]()
         self._active = False
 
     def profile(self, frame: FrameType, event: str, _: Any) -> None:
@@ -74,7 +76,7 @@ class Journey:
         finally:
             self._active = False
             inside = [name for name in self._started if name.startswith(self._rooms) and name.endswith(".py")]
-            found += sorted(str(Path(name).relative_to(self._root)) for name in inside)
+            found += sorted(str(Path(name).relative_to(_ROOT)) for name in inside)
 
 
 def _write(file: Path, weeks: range) -> Path:
@@ -104,27 +106,15 @@ def _ingest(mapping: Path, file: Path) -> None:
 
 
 def _promote() -> None:
-    from sqlalchemy import insert
-
-    from infra.bundles import bundle as bundles
-    from infra.bundles.manifest import Origin
-    from infra.database.schema.schema import promotions
-    from infra.installation import current
     from models import catalog
     from models.recommenders.baselines.most_popular import popularity
     from tasks.datasets.build_dataset import build_dataset, split_by
     from tasks.datasets.load_dataset import open_dataset
 
-    here, manifest = current(), build_dataset.fn(split_by(validation_days=14, test_days=14))
+    manifest = build_dataset.fn(split_by(validation_days=14, test_days=14))
     data = open_dataset(manifest["version"]).training_data(manifest["as_of"])
     model = catalog.model_type("own_frequency").fit(data, catalog.config("own_frequency", None), 7)
-    draft = here.settings.var / "draft"
-    bundles.write(draft, model, popularity(data), Origin(manifest["version"], 7, "run"))
-    bundle, digest = bundles.store_bundle(draft, here.bundles)
-    row = {"previous_promotion_id": 0, "model_version": 1, "kind": model.kind, "metrics": {}, "actor": "benchmark"}
-    row |= {"dataset_version": manifest["version"], "bundle": str(bundle), "digest": digest, "reason": "a count"}
-    with here.engine.begin() as connection:
-        connection.execute(insert(promotions).values(row))
+    promote(model, popularity(data), manifest["version"])
 
 
 def _score(placement: str) -> None:
@@ -181,15 +171,10 @@ def main() -> None:
     """Print the number of files of each journey, and with --list their names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--list", action="store_true", help="print the files, too")
-    parser.add_argument("--root", type=Path, default=Path(__file__).parents[1], help="the checkout whose files count")
     given = parser.parse_args()
-    root = given.root.resolve()
-    sys.path.insert(0, str(root))
-    from benchmarks.installation import installed
-
     found: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as name:
-        folder, journey = Path(name), Journey(root)
+        folder, journey = Path(name), Journey()
         server = installed(folder / "var")
         os.environ["TAILORBIRD_PLACEMENTS"] = str(folder / "placements.toml")
         (folder / "placements.toml").write_text(_PLACEMENTS)

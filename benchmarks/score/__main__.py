@@ -6,22 +6,18 @@ Run as `python -m benchmarks.score`; `--users` for other sizes, `--ours` to leav
 import argparse
 import json
 import os
-import shutil
-import subprocess
 import sys
 import time
 from typing import Final
 
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import text
 
-from benchmarks.installation import installed
-from benchmarks.results import FOLDER, peak_mb, publish
+from benchmarks.installation import fresh
+from benchmarks.results import FOLDER, peak_mb, publish, run_apart, show
 from benchmarks.score.peers import implicit_seconds, lightfm_seconds, product_seconds
 from benchmarks.score.synthetic_shop import build, factors
 from benchmarks.score.two_stage import two_stage_users_per_s
-from infra.installation import Installation
+from infra.installation import Installation, current
 from models.primitives.json_types import JsonObject
 from tasks.scoring import batch_state
 
@@ -37,27 +33,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--users", type=int, default=USERS)
     parser.add_argument("--ours", action="store_true", help="Only ours, and the limit.")
-    parser.add_argument("--placement", help="Only score and publish it, in an installation of another process.")
+    parser.add_argument("--placement", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.placement:
         _score(options.placement)
         return
-    var = (FOLDER / "score-var").absolute()
-    shutil.rmtree(var, ignore_errors=True)
-    os.environ["TAILORBIRD_PLACEMENTS"] = str(var / "placements.toml")
-    server = installed(var)
-    try:
-        figures = _measured(options.users, server.url(), peers=not options.ours)
-    finally:
-        server.stop()
-        shutil.rmtree(var, ignore_errors=True)
+    os.environ["TAILORBIRD_PLACEMENTS"] = str(FOLDER.absolute() / "score-var" / "placements.toml")
+    with fresh("score-var"):
+        figures = _measured(options.users, peers=not options.ours)
     name = "score" if options.users == USERS else f"score-{options.users}"
     publish(name, figures, SEED)
 
 
-def _measured(users: int, url: str, *, peers: bool) -> dict[str, float]:
-    from infra.installation import current
-
+def _measured(users: int, *, peers: bool) -> dict[str, float]:
     installation, started = current(), time.perf_counter()
     build(installation, users, SEED)
     print(f"a shop of {users:,} users is there after {time.perf_counter() - started:.0f} s", file=sys.stderr)
@@ -74,21 +62,20 @@ def _measured(users: int, url: str, *, peers: bool) -> dict[str, float]:
         "flip_ms": _flip_ms(installation),
     }
     if peers:
-        plain = url.replace("postgresql+psycopg2", "postgresql")
+        plain = installation.endpoints.database_url.replace("postgresql+psycopg2", "postgresql")
         seconds["implicit and execute_values"] = implicit_seconds(plain, people, goods, SEED)
         seconds["LightFM's predict, scaled up"] = lightfm_seconds(users, SEED)
         figures["ratio_to_implicit"] = seconds["implicit and execute_values"] / ours["seen"]["seconds"]
         figures["ratio_to_lightfm"] = seconds["LightFM's predict, scaled up"] / ours["seen"]["seconds"]
         del people, goods
         figures["two_stage_users_per_s"] = two_stage_users_per_s()
-    _show(users, seconds)
+    rows = ((name, f"{value:,.1f}", f"{users / value:,.0f}") for name, value in seconds.items())
+    show(f"50 of 100,000 items for each of {users:,} users", ("way", "seconds", "users/s"), rows)
     return figures
 
 
 def _ours(placement: str) -> JsonObject:
-    command = [sys.executable, "-m", "benchmarks.score", "--placement", placement]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    payload: JsonObject = json.loads(done.stdout.splitlines()[-1])
+    payload = run_apart("benchmarks.score", "--placement", placement)
     print(f"{placement}: {payload['lists']:,} lists in {payload['seconds']:.1f} s", file=sys.stderr)
     return payload
 
@@ -114,14 +101,13 @@ def _score(placement: str) -> None:
     import great_expectations  # noqa: F401
     import sklearn.decomposition  # noqa: F401
 
-    from infra.installation import current
     from tasks.scoring.score_placement import score_placement
 
     current()
     started = time.perf_counter()
     batch = score_placement.fn(placement)
     seconds = time.perf_counter() - started
-    print(json.dumps({"seconds": seconds, "lists": batch["users"], "peak_mb": peak_mb(), "summary": batch["summary"]}))
+    print(json.dumps({"seconds": seconds, "lists": batch["users"], "peak_mb": peak_mb()}))
 
 
 def _pointer_seconds(installation: Installation, expected: int, batch_id: int) -> float:
@@ -130,15 +116,6 @@ def _pointer_seconds(installation: Installation, expected: int, batch_id: int) -
         started = time.perf_counter()
         batch_state.move_pointer(connection, "seen", expected, {"batch_id": batch_id, "fence": fence})
     return time.perf_counter() - started
-
-
-def _show(users: int, seconds: dict[str, float]) -> None:
-    table = Table(title=f"50 of 100,000 items for each of {users:,} users", title_justify="left")
-    for name in ("way", "seconds", "users/s"):
-        table.add_column(name, justify="left" if name == "way" else "right")
-    for name, value in seconds.items():
-        table.add_row(name, f"{value:,.1f}", f"{users / value:,.0f}")
-    Console().print(table)
 
 
 if __name__ == "__main__":

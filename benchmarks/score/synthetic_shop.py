@@ -10,10 +10,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from sqlalchemy import Connection, insert, text
 
-from infra.bundles import bundle as bundles
-from infra.bundles.manifest import Origin
+from benchmarks.installation import promote
 from infra.database.bulk_copy import copy_table
-from infra.database.schema.schema import ingest_batches, promotions
+from infra.database.schema.schema import ingest_batches
 from infra.installation import Installation
 from models import columns
 from models.recommenders.als import Config, ImplicitALS
@@ -80,7 +79,9 @@ def build(installation: Installation, users: int, seed: int) -> None:
         connection.execute(text("ANALYZE"))
     for chunk, (user, item) in enumerate(seen_by(users, seed)):
         installation.lake.append_events(_events(keys[user], ids[item], chunk), "b", chunk)
-    _promote(installation, people, goods, keys, ids)
+    gram, mean = goods.T @ goods, people.mean(axis=0)
+    model = ImplicitALS(Config(factors=DIMENSIONS), keys, ids, people, goods, gram, mean, no_reasons(keys, ids))
+    promote(model, np.ones(len(ids), dtype=np.float32), "v1")
     Path(installation.settings.placements).write_text(PLACEMENTS)
 
 
@@ -110,27 +111,3 @@ def no_reasons(users: NDArray[np.str_], items: NDArray[np.str_]) -> CategoryReas
     """Return reasons that claim nothing: no item has a category."""
     own = TopCategories(np.full((len(users), 1), -1, dtype=np.int32), np.zeros((len(users), 1), dtype=np.uint16))
     return CategoryReasons(np.empty(0, np.str_), np.full(len(items), -1, dtype=np.int32), own, np.full(len(items), ""))
-
-
-def _promote(
-    installation: Installation,
-    people: NDArray[np.float32],
-    goods: NDArray[np.float32],
-    keys: NDArray[np.str_],
-    ids: NDArray[np.str_],
-) -> None:
-    gram, mean = goods.T @ goods, people.mean(axis=0)
-    model = ImplicitALS(Config(factors=DIMENSIONS), keys, ids, people, goods, gram, mean, no_reasons(keys, ids))
-    draft = installation.settings.var / "draft"
-    bundles.write(draft, model, np.ones(len(ids), dtype=np.float32), Origin("v1", 7, "run"))
-    bundle, digest = bundles.store_bundle(draft, installation.bundles)
-    row = {
-        "previous_promotion_id": 0,
-        "model_version": 1,
-        "kind": model.kind,
-        "metrics": {},
-        "actor": "benchmark",
-    }
-    row |= {"dataset_version": "v1", "bundle": str(bundle), "digest": digest, "reason": "a measurement"}
-    with installation.engine.begin() as connection:
-        connection.execute(insert(promotions).values(row))

@@ -1,7 +1,4 @@
-"""Measures the users per second that the two-stage model ranks, each with some 200 candidates of a large catalogue.
-
-Run as `python -m benchmarks.score.two_stage`.
-"""
+"""Measures the users per second that the two-stage model ranks, each with some 200 candidates of a large catalogue."""
 
 import time
 from dataclasses import replace
@@ -12,7 +9,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
-from benchmarks.results import peak_mb, publish
 from benchmarks.score.synthetic_shop import no_reasons
 from models.features.definitions import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES
 from models.features.encoding.encoder import Tags
@@ -161,13 +157,3 @@ def _rows(random: np.random.Generator, history: sparse.csr_array) -> RankerRows:
         category,
         Lookup(_LEVELS[-1], code, numbers(len(code), 2)),
     )
-
-
-def main() -> None:
-    """Measure, and store the figures."""
-    figures = {"two_stage_users_per_s": two_stage_users_per_s(), "peak_mb": peak_mb()}
-    publish("score_two_stage", figures, _SEED)
-
-
-if __name__ == "__main__":
-    main()

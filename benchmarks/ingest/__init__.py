@@ -1,1 +1,0 @@
-"""Measures ingestion against plain pandas, Great Expectations and SQL."""
