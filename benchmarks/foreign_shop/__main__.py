@@ -14,11 +14,10 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from benchmarks.foreign_shop import later_weeks, ledger_recount, lists_recount, returns
+from benchmarks.foreign_shop import history, later_weeks, lists_recount, returns
 from benchmarks.foreign_shop.export import Export, export
 from benchmarks.foreign_shop.files import read, write_export, write_renamed
-from benchmarks.foreign_shop.history import services_of
-from benchmarks.foreign_shop.installation import Shop, installed
+from benchmarks.installation import Shop, opened_shop
 from benchmarks.results import FOLDER, publish
 from models.primitives.json_types import JsonObject
 
@@ -30,6 +29,8 @@ SMALL: Final = (500, 500)
 RETURNS: Final = (200, 200)
 """Size of a second shop, whose cancellations name orders."""
 CONSENT: Final = ("--consent", "given", "--consent-note", "nobody is asked: the customers are made up")
+MONITOR: Final = '{"window_days": 7}'
+"""The closed week is a window."""
 ZERO: Final = (
     "ledger_difference",
     "reasons_false",
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="A shop of 500 items and 500 customers.")
     parser.add_argument("--table", type=Path, help="A table with the same columns, in place of the made-up one.")
     options = parser.parse_args()
-    folder = (FOLDER / "foreign-shop").absolute()
+    folder, name = (FOLDER / "foreign-shop").absolute(), "foreign-shop/var"
     folder.mkdir(parents=True, exist_ok=True)
     if options.table:
         rows = read(options.table)
@@ -61,15 +62,15 @@ def main() -> None:
     else:
         made = export(*(SMALL if options.small else SIZE), options.seed)
     started = time.perf_counter()
-    with installed(folder / "var") as shop:
+    with opened_shop(name, TAILORBIRD_MONITOR=MONITOR) as shop:
         figures = taken(shop, made.rows, folder, made.always_cancelled)
         if len(made.later):
             figures |= later_weeks.figures(shop, made, folder, CONSENT, options.seed)
     if len(made.later):
         random = np.random.default_rng(options.seed)
-        with installed(folder / "var") as shop:
+        with opened_shop(name) as shop:
             rows = returns.with_orders(export(*RETURNS, options.seed).rows, random)
-            figures["kept_difference"] = returns.figures(shop, rows, services_of(rows), folder, CONSENT)
+            figures["kept_difference"] = returns.figures(shop, rows, history.services_of(rows), folder, CONSENT)
     figures["seconds"] = time.perf_counter() - started
     publish("foreign_shop-small" if options.small else "foreign_shop", figures, options.seed)
     missed = [name for name in ZERO if figures.get(name)] + [name for name in ("promoted",) if not figures[name]]
@@ -79,19 +80,19 @@ def main() -> None:
 
 def taken(shop: Shop, rows: pd.DataFrame, folder: Path, always_cancelled: Collection[str]) -> dict[str, float]:
     """Take the table to published lists, and return the figures."""
-    services = services_of(rows)
+    services = history.services_of(rows)
     first, renamed = write_export(rows, folder), write_renamed(rows, folder)
     entries = shop.run_json("ingest", "wholesale", str(first), *CONSENT)
-    figures = ledger_recount.differences(rows, entries, services)
+    figures = history.ledger_differences(rows, entries, services)
     again = shop.run_json("ingest", "wholesale", str(renamed), *CONSENT)
-    figures |= ledger_recount.of_renamed(again)
+    figures |= history.stored_again(again)
     shop.run("features")
     shop.run("train")
     figures |= _promoted(shop, shop.run_json("review"))
     shop.run("score")
     catalogue = shop.query("SELECT item_id, price FROM items WHERE available")
     figures["prices_not_paid"] = lists_recount.prices_not_paid(catalogue, rows)
-    return figures | lists_recount.figures(shop, rows, services, always_cancelled)
+    return figures | lists_recount.figures(shop.query, rows, services, always_cancelled)
 
 
 def _promoted(shop: Shop, review: JsonObject) -> dict[str, float]:

@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmarks.foreign_shop.items import DAYS, Items, made
-from benchmarks.foreign_shop.orders import HOME, Lines, countries, ordered
+from benchmarks.foreign_shop.orders import DAYS, HOME, Items, Lines, countries, made, ordered
 
 START: Final = datetime(2024, 12, 1)
 _SERVICES: Final = {

@@ -1,4 +1,4 @@
-"""Counts purchases that were kept, from raw rows, with code that is independent of the product.
+"""Counts the ledger and the purchases that were kept, from raw rows, with code that is independent of the product.
 
 Rows without a customer do not count. Services are no goods. A line without a price or with an absurd quantity is no
 sale. A line that an invoice repeats exactly counts once. A cancellation takes back the pieces of the item that its
@@ -7,9 +7,9 @@ before those that name none.
 """
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 
@@ -19,6 +19,7 @@ ZONE: Final = "Europe/London"
 """Time zone of the table, as in the mapping."""
 LINE: Final = ["InvoiceNo", "StockCode", "Quantity", "UnitPrice"]
 """Columns that identify a line of an invoice; an equal line is a repeat."""
+COUNTS: Final = ("read", "accepted", "quarantined", "duplicate", "suppressed", "routed")
 
 
 @dataclass
@@ -85,3 +86,44 @@ def net_purchases(
     everything = [purchase for lines in made.values() for purchase in lines]
     remaining = [purchase for purchase in everything if purchase.remaining > 0]
     return remaining, {purchase.item for purchase in everything} - {purchase.item for purchase in remaining}
+
+
+def _expected_ledger(rows: pd.DataFrame, services: Collection[str]) -> dict[str, int]:
+    """Return the expected counts of the table's events.
+
+    Guests and services are routed. Of equal lines one counts; the others are duplicates, whether they are valid or not.
+    """
+    known = of_customers(tidy(rows))
+    goods = known[~known["StockCode"].isin(services)]
+    first = goods[~goods.duplicated([*LINE, "user", "InvoiceDate"])]
+    accepted = int(sound(first, services).sum())
+    return {
+        "read": len(rows),
+        "accepted": accepted,
+        "quarantined": len(first) - accepted,
+        "duplicate": len(goods) - len(first),
+        "suppressed": 0,
+        "routed": len(rows) - len(goods),
+    }
+
+
+def ledger_differences(
+    rows: pd.DataFrame, entries: Sequence[Mapping[str, Any]], services: Collection[str]
+) -> dict[str, float]:
+    """Compare the ledger's line of events with the count, and print both if they differ."""
+    entry = next(entry for entry in entries if entry["dataset"] == "events")
+    expected_counts = _expected_ledger(rows, services)
+    for name in COUNTS:
+        if entry[name] != expected_counts[name]:
+            print(f"ledger: {name} is {entry[name]:,}, counted {expected_counts[name]:,}")
+    return {
+        "rows": float(len(rows)),
+        "accepted": float(entry["accepted"]),
+        "ledger_difference": float(sum(abs(entry[name] - expected_counts[name]) for name in COUNTS)),
+    }
+
+
+def stored_again(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return how many rows of the same table under another name were stored twice."""
+    entry = next(entry for entry in entries if entry["dataset"] == "events")
+    return {"stored_again_by_renaming": float(entry["accepted"] + entry["quarantined"])}

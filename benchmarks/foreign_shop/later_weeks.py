@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.foreign_shop.export import CLOSED, START, WEEK, Export
 from benchmarks.foreign_shop.files import write_export, write_impressions
-from benchmarks.foreign_shop.installation import CommandFailedError, Shop
+from benchmarks.installation import CommandFailedError, Shop
 
 _WHERE: Final = "not matches(upper(item), '[A-Z ]{2,}|^[A-Z][0-9]?$')"
 _IMPRESSIONS: Final = f"""

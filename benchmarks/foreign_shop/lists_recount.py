@@ -14,10 +14,9 @@ import pandas as pd
 
 from benchmarks.foreign_shop.export import NOTES
 from benchmarks.foreign_shop.history import Purchase, net_purchases, of_customers, tidy
-from benchmarks.foreign_shop.installation import Shop
 
-_OF_USERS: Final = "SELECT user_id AS owner, placement, item_id, title, reason FROM recommendations_by_user_id"
-_OF_ITEMS: Final = "SELECT for_item_id AS owner, placement, item_id, title, reason FROM current_item_recommendations"
+_OF_USERS: Final = "SELECT user_id AS owner, item_id, title, reason FROM recommendations_by_user_id"
+_OF_ITEMS: Final = "SELECT for_item_id AS owner, item_id, title, reason FROM current_item_recommendations"
 _CUT: Final = """
 SELECT (manifest->>'as_of')::bigint AS cut FROM datasets
 WHERE version = (SELECT dataset_version FROM promotions ORDER BY promotion_id DESC LIMIT 1)"""
@@ -179,22 +178,24 @@ def _holds(place: Place, facts: Facts) -> bool:
 
 
 def figures(
-    shop: Shop, rows: pd.DataFrame, services: Collection[str], always_cancelled: Collection[str]
+    query: Callable[[str], pd.DataFrame],
+    rows: pd.DataFrame,
+    services: Collection[str],
+    always_cancelled: Collection[str],
 ) -> dict[str, float]:
     """Count faults over all live lists, and print some examples of each."""
-    cut = pd.Timestamp(int(shop.query(_CUT)["cut"][0]), unit="s")
+    cut = pd.Timestamp(int(query(_CUT)["cut"][0]), unit="s")
     rows = tidy(rows)
     purchases, cancelled = net_purchases(rows, services, cut)
     cancelled |= set(always_cancelled)
     facts = Facts.of(purchases, rows, cut)
-    of_users, of_items = shop.query(_OF_USERS), shop.query(_OF_ITEMS)
+    of_users, of_items = query(_OF_USERS), query(_OF_ITEMS)
     places = [Place(r.owner, "", r.item_id, r.reason) for r in of_users.itertuples()]
     places += [Place("", r.owner, r.item_id, r.reason) for r in of_items.itertuples()]
     wrong = false(places, facts)
     _print_examples(wrong)
     lists = pd.concat([of_users, of_items])
     junk = lists["title"].str.strip().str.casefold().isin([note.casefold() for note in NOTES])
-    email = of_users[of_users["placement"] == "email"].groupby("owner").size()
     return {
         "places": float(len(places)),
         "reasons_false": float(len(wrong)),
@@ -202,7 +203,6 @@ def figures(
         "services_shown": float(lists["item_id"].isin(services).sum() + of_items["owner"].isin(services).sum()),
         "cancelled_shown": float(lists["item_id"].isin(cancelled).sum()),
         "junk_titles_shown": float(junk.sum()),
-        "email_items": float(email.mean()),
     }
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchmarks.foreign_shop.files import write_export
 from benchmarks.foreign_shop.history import net_purchases, of_customers, tidy
-from benchmarks.foreign_shop.installation import CommandFailedError, Shop
+from benchmarks.installation import CommandFailedError, Shop
 
 _MAPPING: Final = Path(__file__).parents[2] / "tasks" / "sources" / "mappings" / "wholesale.toml"
 _KEY: Final = 'session_id = "InvoiceNo"\n'
