@@ -26,8 +26,7 @@ import numpy as np
 from sqlalchemy import Engine, text
 
 from benchmarks.results import FOLDER, publish
-from benchmarks.serve.constant_rate import latency
-from benchmarks.serve.load import Load, saturation
+from benchmarks.serve.load import Load, latency, saturation
 from benchmarks.serve.servers import Ready, Server, api, free_port, running, uvicorn
 from benchmarks.serve.traffic import LIVE, PLACEMENT, Traffic, traffic
 from infra.configuration.placements import placements_file

@@ -11,7 +11,6 @@ lists of 1,000 users again, and a fifth of the events at half of the saturation 
 import argparse
 import asyncio
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -24,10 +23,9 @@ import psutil
 from sqlalchemy import TextClause, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from benchmarks.installation import installed
-from benchmarks.results import FOLDER, publish
-from benchmarks.serve.collect.__main__ import arrived
-from benchmarks.serve.collect.load import singles
+from benchmarks.installation import fresh
+from benchmarks.results import publish
+from benchmarks.serve.collect import arrived, singles
 from benchmarks.stream.rabbit_server import RabbitServer, rabbit_server
 from benchmarks.stream.shelves import QUEUE, SOURCE, live_placements, measured, shelves
 from infra.installation import Installation, current
@@ -47,20 +45,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=40_000)
     given = parser.parse_args()
-    var, variables = Path("var/benchmarks/stream").absolute(), os.environ.copy()
-    shutil.rmtree(var, ignore_errors=True)
-    (var / "rabbit").mkdir(parents=True)
-    server = installed(var)
-    try:
+    variables = os.environ.copy()
+    with fresh("stream") as var:
+        (var / "rabbit").mkdir()
         with rabbit_server(var / "rabbit") as broker:
             stored = _measured(current(), broker, given.events)
             os.environ.clear()
             os.environ.update(variables)
             current.cache_clear()
             publish("stream", stored | _of_shelves(broker, var), SEED)
-    finally:
-        server.destroy()
-        shutil.rmtree(var, ignore_errors=True)
 
 
 def _measured(installation: Installation, broker: RabbitServer, events: int) -> dict[str, float]:
@@ -129,5 +122,4 @@ def _count(installation: Installation, counted: TextClause) -> int:
 
 
 if __name__ == "__main__":
-    FOLDER.mkdir(parents=True, exist_ok=True)
     main()

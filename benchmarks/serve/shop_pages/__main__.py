@@ -14,7 +14,7 @@ With `--answers N` that many answers of the last day are stored meanwhile, under
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Final
@@ -24,8 +24,7 @@ import numpy as np
 from sqlalchemy import Engine, text
 
 from benchmarks.results import FOLDER, publish
-from benchmarks.serve.constant_rate import Latency, latency
-from benchmarks.serve.load import Load, LoadError
+from benchmarks.serve.load import Latency, Load, LoadError, latency
 from benchmarks.serve.servers import Ready, free_port, running
 from benchmarks.serve.shop_pages.pages import SHOP_HOME, cookies_of, operator_pages, visitor_pages
 from benchmarks.serve.traffic import traffic
@@ -37,6 +36,8 @@ from models.errors import TailorbirdError
 
 SEED: Final = 7
 _SOURCE: Final = "benchmark"
+_RATE, _OPERATOR_RATE = 10.0, 2.0
+"""Pages a second."""
 _ADD: Final = """
     INSERT INTO served_answers (recommendation_id, placement, source, shown_at)
     SELECT :source || '-' || number, placement, :source, now() - number * interval '1 day' / :number
@@ -53,8 +54,6 @@ def main() -> None:
     """Measure all pages, and store the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=4, help="of each page and visitor; twice as many for operators")
-    parser.add_argument("--rate", type=float, default=10, help="pages a second")
-    parser.add_argument("--operator-rate", type=float, default=2, help="pages of operators a second")
     parser.add_argument("--answers", type=int, default=0, help="answers that are stored meanwhile, and removed again")
     parser.add_argument("--restart", action="store_true", help="stop and start all services before")
     given = parser.parse_args()
@@ -63,8 +62,7 @@ def main() -> None:
         if given.restart:
             _restart(settings)
         with _more_answers(current().engine, given.answers):
-            rates = {"rate": given.rate, "operator_rate": given.operator_rate}
-            figures = {"answers": float(given.answers)} | _measured(settings, given.seconds, rates)
+            figures = {"answers": float(given.answers)} | _measured(settings, given.seconds)
     except ServicesDownError as error:
         sys.exit(f"{error} The benchmark needs the installation of `make demo`.")
     except (TailorbirdError, LoadError) as error:
@@ -79,11 +77,11 @@ def _restart(settings: Settings) -> None:
     startup.start(settings, print)
 
 
-def _measured(settings: Settings, seconds: int, rates: Mapping[str, float]) -> dict[str, float]:
+def _measured(settings: Settings, seconds: int) -> dict[str, float]:
     asked = traffic(current().engine, "", np.random.default_rng(SEED))
     command = [sys.executable, "-m", "flows", "shop", "--port", str(port := free_port())]
     variables = dict(os.environ) | {"TAILORBIRD_VAR": str(settings.var)}
-    figures = dict(rates)
+    figures = dict[str, float]()
     everything: list[float] = []
     with running(command, port, Ready("/livez"), FOLDER / "log" / "shop.log", variables) as server:
         pages = visitor_pages(server.address, asked, cookies_of(settings, asked))
@@ -92,13 +90,13 @@ def _measured(settings: Settings, seconds: int, rates: Mapping[str, float]) -> d
         office = operator_pages(endpoints(settings).api_page, asked, settings)
         figures |= {f"first_ms_{name}": _first_ms(loads[0]) for name, loads in office.items()}
         for name, loads in {**pages, **office}.items():
-            own = (seconds, rates["rate"]) if name in pages else (2 * seconds, rates["operator_rate"])
+            own = (seconds, _RATE) if name in pages else (2 * seconds, _OPERATOR_RATE)
             taken = _taken(loads, *own)
             figures |= {f"p50_ms_{name}": taken.quantile_ms(0.5), f"p99_ms_{name}": taken.quantile_ms(0.99)}
             figures[f"meant_{name}"] = taken.meant / len(taken.seconds)
             everything += taken.seconds
         figures["peak_mb"] = server.peak_mb()
-    figures["p99_ms_page"] = Latency(sorted(everything), 0).quantile_ms(0.99)
+    figures["p99_ms_page"] = Latency(sorted(everything)).quantile_ms(0.99)
     return figures
 
 

@@ -7,20 +7,21 @@ this process on the same processors.
 """
 
 import argparse
-import asyncio
+import base64
+import math
 import os
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import orjson
 import pyarrow.parquet as pq
 from sqlalchemy import text
 
-from benchmarks.installation import installed
-from benchmarks.results import FOLDER, publish
-from benchmarks.serve.collect.load import Sent, batches, send, singles
+from benchmarks.installation import fresh
+from benchmarks.results import publish
+from benchmarks.serve.load import Latency, Load, send
 from benchmarks.serve.servers import Ready, Server, free_port, running, uvicorn
 from infra.installation import Installation, current
 from infra.keys.recorded_api_keys import NewKey, create_key
@@ -31,6 +32,7 @@ _SIZE: Final = 100
 _CONNECTIONS, _SINGLE_CONNECTIONS = 8, 64
 _SOURCE: Final = "benchmark"
 _UNLIMITED: Final = 1_000_000.0
+_CONSENT: Final = {"consent": {"categoryPreferences": {"Personalization": True}}}
 
 
 def main() -> None:
@@ -39,14 +41,37 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=40_000, help="events in requests of 100")
     parser.add_argument("--singles", type=int, default=6_000, help="requests with one event")
     given = parser.parse_args()
-    var = Path("var/benchmarks/collect").absolute()
-    shutil.rmtree(var, ignore_errors=True)
-    server = installed(var)
-    try:
+    with fresh("collect") as var:
         publish("collect", _measured(current(), var, given.events, given.singles), SEED)
-    finally:
-        server.destroy()
-        shutil.rmtree(var, ignore_errors=True)
+
+
+def _call(name: str, number: int) -> dict[str, object]:
+    """Return a click as a library sends it."""
+    product = {"product_id": f"item {number % 500}", "name": "A cup of stoneware", "price": 12.5, "currency": "EUR"}
+    return {
+        "type": "track",
+        "event": "Product Clicked",
+        "messageId": f"{name}-{number}",
+        "userId": f"user {number % 5000}",
+        "anonymousId": f"device {number % 5000}",
+        "timestamp": "2026-11-01T10:00:00.000Z",
+        "properties": product,
+        "context": {"library": {"name": "analytics-python", "version": "2.4.0"}, **_CONSENT},
+        "integrations": {},
+    }
+
+
+def batches(name: str, count: int, size: int) -> list[bytes]:
+    """Return bodies with `size` calls each."""
+    return [
+        orjson.dumps({"batch": [_call(name, number) for number in range(start, start + size)]})
+        for start in range(0, count, size)
+    ]
+
+
+def singles(name: str, count: int) -> list[bytes]:
+    """Return bodies with one call each."""
+    return [orjson.dumps(_call(name, number)) for number in range(count)]
 
 
 def _measured(installation: Installation, var: Path, events: int, number: int) -> dict[str, float]:
@@ -58,23 +83,28 @@ def _measured(installation: Installation, var: Path, events: int, number: int) -
         _send(server, "/v1/batch", key, batches("warm", 2_000, _SIZE), _CONNECTIONS)
         batched = _send(server, "/v1/batch", key, many, _CONNECTIONS)
         alone = _send(server, "/v1/track", key, single, _SINGLE_CONNECTIONS)
-        paced = _send(server, "/v1/batch", key, half, _CONNECTIONS, batched.per_second / 2)
+        paced = _send(server, "/v1/batch", key, half, _CONNECTIONS, _per_second(batched) / 2)
         for path, bodies in (("/v1/batch", many[::10]), ("/v1/track", single[::10])):
             _send(server, path, key, bodies, _CONNECTIONS)
     expected = events + events // 4 + number + 2_000
     return {
-        "events_per_s": batched.per_second * _SIZE,
-        "single_per_s": alone.per_second,
-        "p99_ms": paced.p99_ms(),
-        "single_p99_ms": alone.p99_ms(),
+        "events_per_s": _per_second(batched) * _SIZE,
+        "single_per_s": _per_second(alone),
+        "p99_ms": paced.quantile_ms(0.99),
         **arrived(installation, expected),
     }
 
 
 def _send(
-    server: Server, path: str, key: str, bodies: Sequence[bytes], connections: int, rate: float | None = None
-) -> Sent:
-    return asyncio.run(send(server.address, path, key, bodies, connections, rate))
+    server: Server, path: str, key: str, bodies: Sequence[bytes], connections: int, rate: float = math.inf
+) -> Latency:
+    login = base64.b64encode(f"{key}:".encode()).decode()
+    headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
+    return send([Load(server.address, [path], headers, body.decode(), connections) for body in bodies], rate)
+
+
+def _per_second(sent: Latency) -> float:
+    return len(sent.seconds) / sent.took
 
 
 def arrived(installation: Installation, expected: int) -> dict[str, float]:
@@ -94,5 +124,4 @@ def arrived(installation: Installation, expected: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    FOLDER.mkdir(parents=True, exist_ok=True)
     main()

@@ -1,1 +1,0 @@
-"""Measures the collector: durable events per second, and what reaches the lake."""
