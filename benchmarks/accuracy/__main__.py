@@ -9,21 +9,18 @@ or `python -m benchmarks.accuracy --path TRAIN --test TEST --layout pairs`, wher
 
 import argparse
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.accuracy.splits import SEED, split
-from benchmarks.accuracy.tuning import OF_USERS, measured, search
-from benchmarks.results import machine, peak_mb
+from benchmarks.accuracy.tuning import OF_USERS, SearchedSettings, measured, parser, search_on
+from benchmarks.results import machine, peak_mb, run_apart, show
 from models import catalog
 from models.errors import TailorbirdError
 from models.evaluation.metrics.bootstrap import interval
@@ -37,26 +34,19 @@ _COLUMNS: Final = ("hr_10", "recall_10", "ndcg_10", "hr_20", "recall_20", "ndcg_
 
 def _step(options: argparse.Namespace) -> JsonObject:
     """Search settings of the named model, or measure it, in this process."""
-    kind = options.models[0]
+    [kind], layout = options.models, options.layout
     if options.step == "search":
-        return asdict(
-            search(
-                kind, options.layout, split(options.layout, "validation", options.path, options.test), options.minutes
-            )
-        )
-    figures = measured(kind, json.loads(options.settings), split(options.layout, "test", options.path, options.test))
+        validation = split(layout, "validation", options.path, options.test)
+        return search_on(kind, layout, validation, options.minutes)._asdict()
+    figures = measured(kind, json.loads(options.settings), split(layout, "test", options.path, options.test))
     return figures | {"peak_mb": peak_mb()}
 
 
 def _run(options: argparse.Namespace, kind: str, step: str, *more: str) -> JsonObject:
-    """Run one step in a process of its own, and print its errors."""
-    command = [sys.executable, "-m", "benchmarks.accuracy", "--path", str(options.path), "--layout", options.layout]
-    command += ["--test", str(options.test)] if options.test else []
-    done = subprocess.run([*command, "--models", kind, "--step", step, *more], stdout=subprocess.PIPE, text=True)
-    payload: JsonObject = json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else {}
-    if done.returncode or not payload:
-        raise TailorbirdError(f"{kind}, {step}: {payload.get('error', f'ended with code {done.returncode}.')}")
-    return payload
+    """Run one step in a process of its own."""
+    words = ["--path", str(options.path), "--layout", options.layout, "--models", kind, "--step", step, *more]
+    words += ["--test", str(options.test)] if options.test else []
+    return run_apart("benchmarks.accuracy", *words)
 
 
 def _compare(options: argparse.Namespace) -> list[JsonObject]:
@@ -65,18 +55,16 @@ def _compare(options: argparse.Namespace) -> list[JsonObject]:
     rows, of_users = [], dict[str, NDArray[np.float64]]()
     for kind in options.models:
         minutes = options.minutes / max(1, len(catalogued))
-        settings = _run(options, kind, "search", "--minutes", str(minutes))
-        chosen = ", ".join(
-            f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-            for name, value in settings["settings"].items()
-        )
-        console.print(
-            f"{kind}: {settings['value']:.4f} on the validation, best of {settings['trials']}: {chosen}", soft_wrap=True
-        )
-        figures = _run(options, kind, "measure", "--settings", json.dumps(settings["settings"]))
+        found = SearchedSettings(**_run(options, kind, "search", "--minutes", str(minutes)))
+        console.print(f"{kind}: {found}", soft_wrap=True)
+        figures = _run(options, kind, "measure", "--settings", json.dumps(found.settings))
         of_users[kind] = np.array(figures.pop(OF_USERS))
-        rows.append({"model": kind, **figures, "settings": settings["settings"]})
-    _show(rows, f"accuracy on {options.path.name}, {machine()}")
+        rows.append({"model": kind, **figures, "settings": found.settings})
+    shown = (
+        [row["model"], *(f"{row[name]:.4f}" for name in _COLUMNS), f"{row['fit_s']:.1f}", f"{row['peak_mb']:,.0f}"]
+        for row in rows
+    )
+    show(f"accuracy on {options.path.name}, {machine()}", ("model", *_COLUMNS, "fit_s", "peak_mb"), shown)
     last = options.models[-1]
     for kind in options.models[:-1]:
         gain = of_users[last] - of_users[kind]
@@ -86,29 +74,16 @@ def _compare(options: argparse.Namespace) -> list[JsonObject]:
     return rows
 
 
-def _show(rows: list[JsonObject], title: str) -> None:
-    table = Table(title=title, title_justify="left")
-    for name in ("model", *_COLUMNS, "fit_s", "peak_mb"):
-        table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True)
-    for row in rows:
-        figures = [f"{row[name]:.4f}" for name in _COLUMNS]
-        table.add_row(row["model"], *figures, f"{row['fit_s']:.1f}", f"{row['peak_mb']:,.0f}")
-    Console(width=max(Console().width, 110)).print(table)
-
-
 def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
+    made = parser(__doc__, MODELS)
+    made.add_argument(
         "--path", type=Path, required=True, help="the file; for pairs train, or a folder of train* and test*"
     )
-    parser.add_argument("--layout", choices=("sequences", "pairs"), required=True)
-    parser.add_argument("--test", type=Path, help="for pairs")
-    parser.add_argument("--models", type=lambda text: text.split(","), default=list(MODELS), help="names by comma")
-    parser.add_argument("--minutes", type=float, default=10, help="for choosing settings, shared by the models")
-    parser.add_argument("--json", type=Path, help="where to write the rows")
-    parser.add_argument("--step", choices=("search", "measure"), help=argparse.SUPPRESS)
-    parser.add_argument("--settings", default="{}", help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
+    made.add_argument("--layout", choices=("sequences", "pairs"), required=True)
+    made.add_argument("--test", type=Path, help="for pairs")
+    made.add_argument("--step", choices=("search", "measure"), help=argparse.SUPPRESS)
+    made.add_argument("--settings", default="{}", help=argparse.SUPPRESS)
+    return made.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -122,10 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         rows = _compare(options)
     except TailorbirdError as error:
-        print(
-            json.dumps({"error": str(error)}) if options.step else error,
-            file=sys.stdout if options.step else sys.stderr,
-        )
+        print(error, file=sys.stderr)
         return 1
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")

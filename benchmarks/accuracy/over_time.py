@@ -9,24 +9,21 @@ dates), or with `--journey` on the Complete Journey with the types of its produc
 import argparse
 import json
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 import duckdb
-import optuna
 import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.accuracy.readers import BadFileError, lines
 from benchmarks.accuracy.splits import SEED
-from benchmarks.results import gained, machine
+from benchmarks.accuracy.tuning import SearchedSettings, Settings, defaults, parser, search
+from benchmarks.results import gained, machine, show
 from models import catalog, columns
 from models.datasets.dataset import Dataset
 from models.errors import TailorbirdError
@@ -36,11 +33,9 @@ from models.evaluation.offline import Evaluation, evaluate
 from models.primitives.json_types import JsonObject
 from models.primitives.time import DAY
 from models.recommenders.baselines.most_popular import popularity
-from tasks.tuning.study import distributions
 
 MODELS: Final = ("most_popular", "item_knn", "graph_filter", "own_frequency", "own_and_popular", "sequence")
-TRIALS: Final = 60
-STARTS: Final[dict[str, list[JsonObject]]] = {
+STARTS: Final[dict[str, list[Settings]]] = {
     "item_knn": [{"half_life_days": days, "memory_days": 3650.0} for days in (60.0, 180.0)],
     "graph_filter": [{"half_life_days": 180.0, "memory_days": 3650.0, "components": n} for n in (64, 256)],
     "own_frequency": [{"half_life_days": days, "due_exponent": due} for days in (60.0, 180.0) for due in (0.0, 0.3)],
@@ -119,7 +114,7 @@ def timed_dataset(rows: pa.Table, days: int) -> Dataset:
     return Dataset({"version": "timed", **cuts}, events, users, items)
 
 
-def measured(kind: str, settings: JsonObject, dataset: Dataset, cut: int, end: int, brief: bool) -> Evaluation:
+def measured(kind: str, settings: Settings, dataset: Dataset, cut: int, end: int, brief: bool) -> Evaluation:
     """Fit on everything before the cut, and measure on the days from it to the end."""
     data = dataset.training_data(cut)
     config = catalog.config(kind, FIXED.get(kind, {}) | settings)
@@ -127,60 +122,46 @@ def measured(kind: str, settings: JsonObject, dataset: Dataset, cut: int, end: i
     return evaluate(model, data, dataset.holdout(data, end), popularity(data), brief=brief)
 
 
-def chosen(kind: str, dataset: Dataset, minutes: float) -> tuple[JsonObject, float, int]:
-    """Return the settings that are best on the validation, their NDCG@10, and the number of trials."""
-    space = catalog.model_type(kind).space
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=SEED, multivariate=True))
-    defaults = {name: value for name, value in asdict(catalog.config(kind)).items() if name in space}
-    starts = [defaults | start for start in STARTS.get(kind, [])] or [defaults]
-    for start in starts if kind == "sequence" else [*starts, defaults]:
-        study.enqueue_trial(start, skip_if_exists=True)
-    end = time.monotonic() + 60 * minutes
-    for number in range(TRIALS if space else 1):
-        if number >= len(starts) and time.monotonic() >= end:
-            break
-        trial = study.ask(distributions(space))
-        cuts = dataset.cuts
-        evaluation = measured(kind, trial.params, dataset, cuts.validation_from, cuts.test_from, brief=True)
-        study.tell(trial, evaluation.summary[METRIC])
-    return study.best_params, study.best_value, len(study.trials)
+def chosen(kind: str, dataset: Dataset, minutes: float) -> SearchedSettings:
+    """Return the settings that are best on the validation."""
+    cuts = dataset.cuts
+
+    def value(settings: Settings) -> float:
+        evaluation = measured(kind, settings, dataset, cuts.validation_from, cuts.test_from, brief=True)
+        return evaluation.summary[METRIC]
+
+    begin = [defaults(kind) | start for start in STARTS.get(kind, [])] or [defaults(kind)]
+    return search(kind, begin if kind == "sequence" else [*begin, defaults(kind)], value, minutes, len(begin))
 
 
 def compared(dataset: Dataset, options: argparse.Namespace) -> list[JsonObject]:
     """Choose the settings of each model and measure it on the test days; print and return the rows."""
     console, cuts, evaluations, rows = Console(), dataset.cuts, dict[str, Evaluation](), []
     for kind in options.models:
-        settings, value, trials = chosen(kind, dataset, options.minutes / len(options.models))
-        shown = ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in settings.items())
-        console.print(f"{kind}: {value:.4f} on the validation, best of {trials}: {shown}", soft_wrap=True)
-        evaluations[kind] = measured(kind, settings, dataset, cuts.test_from, cuts.as_of, brief=False)
+        found = chosen(kind, dataset, options.minutes / len(options.models))
+        console.print(f"{kind}: {found}", soft_wrap=True)
+        evaluations[kind] = measured(kind, found.settings, dataset, cuts.test_from, cuts.as_of, brief=False)
     subject = evaluations[options.models[-1]]
-    table = Table(title=f"{options.models[-1]} against each other model", title_justify="left")
-    for name in ("model", "NDCG@10", "gain over it (95 %)", "new items", "gain over it (95 %)"):
-        table.add_column(name, no_wrap=True)
     for kind, evaluation in evaluations.items():
         row: JsonObject = {"model": kind}
         for metric in (METRIC, NEW + METRIC):
             row[metric] = evaluation.summary[metric]
             row[f"gain_{metric}"] = "" if evaluation is subject else gained(subject, evaluation, metric, SEED)
         rows.append(row)
-        table.add_row(*(f"{value:.4f}" if isinstance(value, float) else value for value in row.values()))
-    Console(width=max(Console().width, 120)).print(table)
+    shown = ([f"{value:.4f}" if isinstance(value, float) else value for value in row.values()] for row in rows)
+    names = ("model", "NDCG@10", "gain over it (95 %)", "new items", "gain over it (95 %)")
+    show(f"{options.models[-1]} against each other model", names, shown)
     return rows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare the last model with the others."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    source = parser.add_mutually_exclusive_group(required=True)
+    made = parser(__doc__, MODELS)
+    source = made.add_mutually_exclusive_group(required=True)
     source.add_argument("--path", type=Path, help="lines `user item time`, plain or gzip")
     source.add_argument("--journey", action="store_true", help="the Complete Journey, types of products as items")
-    parser.add_argument("--days", type=int, default=28, help="length of the test, and of the validation before it")
-    parser.add_argument("--models", type=lambda text: text.split(","), default=list(MODELS), help="names by comma")
-    parser.add_argument("--minutes", type=float, default=10, help="for choosing settings, shared by the models")
-    parser.add_argument("--json", type=Path, help="where to write the rows")
-    options = parser.parse_args(arguments)
+    made.add_argument("--days", type=int, default=28, help="length of the test, and of the validation before it")
+    options = made.parse_args(arguments)
     try:
         for kind in options.models:
             catalog.model_type(kind)

@@ -1,9 +1,11 @@
 """Chooses settings on the validation split, and measures a model on the test split."""
 
+import argparse
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import optuna
@@ -66,36 +68,64 @@ LONG: Final[dict[str, Settings]] = {
 MANY: Final = 30
 
 
-@dataclass(frozen=True)
-class SearchedSettings:
+class SearchedSettings(NamedTuple):
     """The best settings of a search, their validation metric, and the number of trials."""
 
     settings: Settings
     value: float
     trials: int
 
+    def __str__(self) -> str:
+        shown = (f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in self.settings.items())
+        return f"{self.value:.4f} on the validation, best of {self.trials}: {', '.join(shown)}"
 
-def search(kind: str, layout: Layout, split: Split, minutes: float) -> SearchedSettings:
-    """Try settings of the model for that long: at least one trial, which may run over, and at most `TRIALS`.
 
-    Sensible settings come first, then suggestions of Optuna's TPE sampler (Bergstra et al. 2011).
+def parser(description: str | None, models: Sequence[str]) -> argparse.ArgumentParser:
+    """Return a parser of the options that both commands have."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--models", type=lambda text: text.split(","), default=list(models), help="names by comma")
+    made.add_argument("--minutes", type=float, default=10, help="for choosing settings, shared by the models")
+    made.add_argument("--json", type=Path, help="where to write the rows")
+    return made
+
+
+def search(
+    kind: str, begin: Sequence[Settings], evaluate: Callable[[Settings], float], minutes: float, certain: int = 1
+) -> SearchedSettings:
+    """Try settings of the model for that long, at most `TRIALS`; the first `certain` ones even if they run over.
+
+    Those to begin with come first, then suggestions of Optuna's TPE sampler (Bergstra et al. 2011).
     """
-    model = catalog.model_type(kind)
-    split = Split(split.data, sample(split.targets, USERS))
-
+    space = catalog.model_type(kind).space
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=SEED, multivariate=True))
-    for start in starts(kind, layout, has_long_histories(split)):
+    for start in begin:
         study.enqueue_trial(start, skip_if_exists=True)
     end = time.monotonic() + 60 * minutes
-    for _ in range(TRIALS if model.space else 1):
-        trial = study.ask(distributions(model.space))
-        fitted = model.fit(split.data, catalog.config(kind, trial.params), SEED)
-        study.tell(trial, figures(fitted, split)[METRIC[layout]])
-        if time.monotonic() >= end:
+    for number in range(TRIALS if space else 1):
+        if number >= certain and time.monotonic() >= end:
             break
+        trial = study.ask(distributions(space))
+        study.tell(trial, evaluate(trial.params))
     tried = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     return SearchedSettings(study.best_params, study.best_value, len(tried))
+
+
+def search_on(kind: str, layout: Layout, split: Split, minutes: float) -> SearchedSettings:
+    """Search on some users of a validation split."""
+    split = Split(split.data, sample(split.targets, USERS))
+
+    def evaluate(settings: Settings) -> float:
+        fitted = catalog.model_type(kind).fit(split.data, catalog.config(kind, settings), SEED)
+        return float(of_users(fitted, split)[METRIC[layout]].mean())
+
+    return search(kind, starts(kind, layout, has_long_histories(split)), evaluate, minutes)
+
+
+def defaults(kind: str) -> Settings:
+    """Return the defaults of the settings that a search of the model varies."""
+    space = catalog.model_type(kind).space
+    return {name: value for name, value in asdict(catalog.config(kind)).items() if name in space}
 
 
 def has_long_histories(split: Split) -> bool:
@@ -105,21 +135,13 @@ def has_long_histories(split: Split) -> bool:
 
 def starts(kind: str, layout: Layout, is_long: bool = False) -> list[Settings]:
     """Return complete settings of the model's space to begin with; the defaults come last."""
-    default = {
-        name: value for name, value in asdict(catalog.config(kind)).items() if name in catalog.model_type(kind).space
-    }
-    default |= AS_STEPS.get(kind, {})
+    default = defaults(kind) | AS_STEPS.get(kind, {})
     first = [LONG[kind]] if is_long and kind in LONG else []
     return [default | start for start in (*first, *STARTS[layout].get(kind, []), {})]
 
 
-def figures(model: Recommender, split: Split) -> dict[str, float]:
-    """Return hit rate, recall and NDCG at 10 and 20 over all new items of a user; popular items fill up."""
-    return {name: float(values.mean()) for name, values in of_users(model, split).items()}
-
-
 def of_users(model: Recommender, split: Split) -> dict[str, NDArray[np.float64]]:
-    """Return the same figures of each user with targets."""
+    """Return hit rate, recall and NDCG at 10 and 20 of each user with targets; popular items fill up."""
     users = np.flatnonzero(np.diff(split.targets.indptr)).astype(np.int32)
     history = split.data.history()
     popular = popularity(split.data)
