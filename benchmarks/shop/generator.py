@@ -1,13 +1,9 @@
 """Simulates a fashion retailer of any size as Parquet files: two years of purchases and optional clicks.
 
-Run as `python -m benchmarks.shop.generator FOLDER [--purchases 31000000] [--seed 7] [--clicks 5]`. The files match
-`benchmarks/shop/mapping.toml`: `tailorbird ingest benchmarks/shop/mapping.toml FOLDER`.
+The files match `benchmarks/shop/mapping.toml`: `tailorbird ingest benchmarks/shop/mapping.toml FOLDER`.
 """
 
-import argparse
-import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -43,35 +39,18 @@ class Shop(NamedTuple):
     """The events, one file per month: events-2023-01.parquet and so on, in order of time."""
 
 
-Report = Callable[[str], None]
-
-
-def write(
-    folder: Path,
-    purchases: int,
-    seed: int,
-    users: int | None = None,
-    items: int | None = None,
-    clicks: float = 0.0,
-    report: Report = lambda _: None,
-) -> Shop:
+def write(folder: Path, purchases: int, seed: int, clicks: float = 0.0) -> Shop:
     """Write `items.parquet`, `users.parquet` and the events of 24 months from January 2023 on.
 
-    Args:
-        folder: The folder to create.
-        purchases: Number of purchases; those after a click on a list (some hundredths) are extra.
-        seed: The same seed and sizes give the same bytes, by the same versions of numpy and pyarrow.
-        users: By default in proportion to the purchases.
-        items: By default by their 0.45th power.
-        clicks: How many other events there are for each purchase: up to 2 its own view and cart; of the rest half are
-            views without a purchase (and some carts), half impressions of recommended lists and their consequences.
-        report: Receives a line for each written month.
-
-    Memory grows with the events of a week: 0.5 GB at 31 million purchases, 1 GB with five clicks for each.
+    Purchases after a click on a list (some hundredths) are extra. `clicks` is the number of other events for each
+    purchase: up to 2 its own view and cart; of the rest half are views without a purchase (and some carts), half
+    impressions of recommended lists and their consequences. The same seed and sizes give the same bytes, by the same
+    versions of numpy and pyarrow. Memory grows with the events of a week: 0.5 GB at 31 million purchases, 1 GB with
+    five clicks for each.
     """
     share = purchases / PURCHASES
-    users = users or max(_FEWEST, round(USERS * share))
-    items = items or max(_FEWEST, round(ITEMS * share**_ITEMS_GROW))
+    users = max(_FEWEST, round(USERS * share))
+    items = max(_FEWEST, round(ITEMS * share**_ITEMS_GROW))
     folder.mkdir(parents=True, exist_ok=True)
     shop = world(users, items, seed)
     pq.write_table(shop.catalogue.table(shop.periods[-1].number), folder / "items.parquet")
@@ -82,7 +61,6 @@ def write(
         files.append(folder / f"events-{month}.parquet")
         more = _month(files[-1], parts, writing, events, seed)
         events, bought = events + more[0], bought + more[1]
-        report(f"{month}: {bought:,} purchases, {events:,} events")
     return Shop(users, items, bought, events, files)
 
 
@@ -105,26 +83,3 @@ def _month(path: Path, parts: Iterable[Happened], writing: Writing, first: int, 
                 file.write_table(writing.table(rows[start : start + _AT_ONCE], first + events + start, random))
             events, bought = events + len(rows), bought + int((rows["kind"] == PURCHASE).sum())
     return events, bought
-
-
-def main() -> None:
-    """Write a shop, with a progress line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--purchases", type=int, default=PURCHASES)
-    parser.add_argument("--users", type=int)
-    parser.add_argument("--items", type=int)
-    parser.add_argument("--clicks", type=float, default=0.0, help="other events for each purchase")
-    parser.add_argument("--seed", type=int, default=7)
-    options = parser.parse_args()
-    started = time.perf_counter()
-
-    def report(line: str) -> None:
-        print(f"\r{line}, {time.perf_counter() - started:.0f} s ", end="", file=sys.stderr, flush=True)
-
-    shop = write(options.folder, options.purchases, options.seed, options.users, options.items, options.clicks, report)
-    print(f"\n{shop.events:,} events of {shop.users:,} users and {shop.items:,} items are in {options.folder}")
-
-
-if __name__ == "__main__":
-    main()
