@@ -11,9 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.drift.base_shop import Shop, goods
 from benchmarks.drift.shifts import SHIFTS, WINDOWS
-from benchmarks.drift.streams import USERS_OF_STREAMS, Stream, joined
+from benchmarks.drift.streams import USERS_OF_STREAMS, Shop, Stream, goods, joined
 from models.monitoring.drift.calibration.bands import request_windows
 from models.monitoring.drift.calibration.calibrate import Calibration, calibrate
 from models.monitoring.drift.calibration.windows import History, windows_before

@@ -95,12 +95,3 @@ SHIFTS: Final = {
     "nulls_5": nulls(0.05),
     "unit_times_100": other_unit(100.0),
 }
-LARGER: Final = (
-    "popularity_reshuffled_100",
-    "new_items_40",
-    "cold_users_doubled",
-    "clicks_minus_20",
-    "nulls_5",
-    "unit_times_100",
-)
-"""Return each shift at its largest grade."""
