@@ -35,7 +35,7 @@ from models.primitives.time import DAY
 from models.recommenders.baselines.most_popular import popularity
 
 MODELS: Final = ("most_popular", "item_knn", "graph_filter", "own_frequency", "own_and_popular", "sequence")
-STARTS: Final[dict[str, list[Settings]]] = {
+STARTS: Final[dict[str, list[JsonObject]]] = {
     "item_knn": [{"half_life_days": days, "memory_days": 3650.0} for days in (60.0, 180.0)],
     "graph_filter": [{"half_life_days": 180.0, "memory_days": 3650.0, "components": n} for n in (64, 256)],
     "own_frequency": [{"half_life_days": days, "due_exponent": due} for days in (60.0, 180.0) for due in (0.0, 0.3)],
