@@ -1,4 +1,4 @@
-"""Represent users and items that a model has not learned from."""
+"""Represent users that a model has not learned from."""
 
 from __future__ import annotations
 
@@ -82,38 +82,3 @@ class NewUsers:
         events = self.events.tocoo()
         user, item = (np.repeat(part, events.data.astype(np.int64)) for part in events.coords)
         return InOrder.of(user, item.astype(np.int32), len(self.keys))
-
-
-@dataclass(frozen=True)
-class ExtendedItems:
-    """The items of a model, extended by the catalogue items that it does not know."""
-
-    items: NDArray[np.str_]
-    """Sorted."""
-    known: NDArray[np.int64]
-    """Position in `items` of each item of the model."""
-    new: NDArray[np.int64]
-    """Position in `items` of each new item."""
-    rows: pa.Table
-    """The catalogue rows of the new items, in their order."""
-
-    @classmethod
-    def of(cls, items: NDArray[np.str_], catalogue: pa.Table) -> Self:
-        """Build it from `items` and the `catalogue` (`item_id`, and the columns that the model learned from)."""
-        fresh = np.flatnonzero(index_of(items, catalogue[ITEM_ID]) < 0)
-        ids, first = np.unique(words(catalogue[ITEM_ID].take(fresh)), return_index=True)
-        longer = np.sort(np.concatenate([items, ids]))
-        known, new = np.searchsorted(longer, items), np.searchsorted(longer, ids)
-        return cls(longer, known, new, catalogue.take(fresh[first]))
-
-    def joined(self, known: NDArray[Any], new: NDArray[Any]) -> NDArray[Any]:
-        """Return one array over all items, from the values of the known and of the new items."""
-        values = np.empty((len(self.items), *known.shape[1:]), dtype=known.dtype)
-        values[self.known], values[self.new] = known, new
-        return values
-
-    def words(self, column: str) -> NDArray[np.str_]:
-        """Return a column of the new items; empty if the catalogue has no value."""
-        if column not in self.rows.column_names:
-            return np.full(len(self.new), "", dtype=np.str_)
-        return words(self.rows[column])

@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.columns import TITLE
-from models.datasets.cold_start import ExtendedItems
 from models.datasets.interaction_matrix import baskets, rows
 from models.features.encoding.item_tfidf import ItemVectors, Weights
 from models.primitives.state import Arrays, Part, StoredModel, entries, matrix, parts, whole
@@ -20,8 +18,6 @@ from models.recommenders.search_space import Float, Parameter
 from models.retrieval.candidate_query import CandidatePairs, CandidateScope, PreparesScopes, best_by_scores
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from models.datasets.cold_start import NewUsers
     from models.datasets.training_data import TrainingData
 
@@ -140,22 +136,6 @@ class ContentBased(StoredModel, PreparesScopes, ReasonsFromCodes):
         """Return the model of users by their clicks; traits are not used."""
         clicks = sparse.csr_array(users.events, dtype=np.float32)
         return replace(self, users=users.keys, baskets=clicks, why=self.why.for_users(clicks))
-
-    def with_items(self, catalogue: "pa.Table") -> Self:
-        """Return the model with new items by those of their words and tags that occur among the fitted items."""
-        longer = ExtendedItems.of(self.items, catalogue)
-        tags = self.language.rules.encode(longer.rows)
-        vectors = self.language.vectors(longer.words(TITLE), tags, _weights(self.config))
-        both = sparse.vstack([self.vectors, vectors], format="csr")
-        place = longer.joined(np.arange(len(self.items)), np.arange(len(self.items), both.shape[0]))
-        own, shape = self.baskets, (len(self.users), len(longer.items))
-        return replace(
-            self,
-            items=longer.items,
-            vectors=both[place],
-            baskets=sparse.csr_array((own.data, longer.known[own.indices], own.indptr), shape=shape),
-            why=self.why.for_items(longer),
-        )
 
 
 def _weights(config: Config) -> Weights:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.datasets.cold_start import ExtendedItems
 from models.features.encoding.encoder import Tags
 from models.primitives.arrow_types import pa
 from models.primitives.state import Part, StoredModel
@@ -175,7 +174,6 @@ class LightFMHybrid(StoredModel, ReasonsFromCodes):
     stored: ClassVar[Mapping[str, Part]] = {
         "why": WHY,
         "user_tags": TagFactors.part("user_tags"),
-        "item_tags": TagFactors.part("item_tags"),
     }
 
     user_factors: NDArray[np.float32]
@@ -186,7 +184,6 @@ class LightFMHybrid(StoredModel, ReasonsFromCodes):
     why: CategoryReasons
     user_tags: TagFactors
     """As differences from the mean over the users of the tags of their column."""
-    item_tags: TagFactors
     mean_user: NDArray[np.float32]
     """[components] the factors of a new user without data."""
     mean_item: NDArray[np.float32]
@@ -200,7 +197,7 @@ class LightFMHybrid(StoredModel, ReasonsFromCodes):
         model = _fitted(*_weighted_pairs(data, config), user_features, item_features, config, seed)
         user_biases, user_factors = model.get_user_representations(user_features)
         item_biases, item_factors = model.get_item_representations(item_features)
-        user_tags, item_tags = slice(len(data.users), None), slice(len(data.items), None)
+        user_tags = slice(len(data.users), None)
         return cls(
             config=config,
             users=data.users,
@@ -216,12 +213,6 @@ class LightFMHybrid(StoredModel, ReasonsFromCodes):
                 model.user_biases[user_tags],
                 config.user_tag_weight,
             ).centred(data.user_tags),
-            item_tags=TagFactors.of(
-                data.item_tag_rules,
-                model.item_embeddings[item_tags],
-                model.item_biases[item_tags],
-                config.item_tag_weight,
-            ),
             mean_user=user_factors.mean(axis=0, dtype=np.float32),
             mean_item=item_factors[data.item].mean(axis=0, dtype=np.float32),
         )
@@ -271,19 +262,6 @@ class LightFMHybrid(StoredModel, ReasonsFromCodes):
             user_factors=(moved + tagged.factors).astype(np.float32),
             user_biases=np.where(known, tagged.biases, np.float32(-np.inf)),
             why=self.why.for_users(clicks),
-        )
-
-    def with_items(self, catalogue: pa.Table) -> Self:
-        """Return the model with new items as the sums of their tags' factors and biases."""
-        longer = ExtendedItems.of(self.items, catalogue)
-        tagged = self.item_tags.representations(longer.rows, len(longer.new))
-        biases = np.where(tagged.known, tagged.biases, np.float32(-np.inf))
-        return replace(
-            self,
-            items=longer.items,
-            item_factors=longer.joined(self.item_factors, tagged.factors),
-            item_biases=longer.joined(self.item_biases, biases),
-            why=self.why.for_items(longer),
         )
 
 

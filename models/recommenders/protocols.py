@@ -10,8 +10,6 @@ from models.primitives.state import State
 from models.recommenders.search_space import Parameter
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from models.datasets.cold_start import NewUsers
     from models.datasets.training_data import TrainingData
 
@@ -88,18 +86,6 @@ class FoldsInUsers(Recommender, Protocol):
 
         `users.events` refers to items by their position in this model. Users without data that the model uses have no
         scores: their whole rows are -inf.
-        """
-
-
-@runtime_checkable
-class FoldsInItems(Recommender, Protocol):
-    """A model that can score items without purchases."""
-
-    def with_items(self, catalogue: "pa.Table") -> Self:
-        """Return the model with the catalogue's unknown items beside its own, from their attributes.
-
-        The catalogue has `item_id` and the columns that the model learned from. Items without data that the model uses
-        have no scores: their columns are -inf.
         """
 
 

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.columns import CATEGORY, CATEGORY_SEPARATOR, TITLE
-from models.datasets.cold_start import ExtendedItems
+from models.columns import CATEGORY_SEPARATOR
 from models.primitives.distinct import distinct
 from models.primitives.state import Part, State, places
 from models.primitives.time import DAY
@@ -176,22 +175,6 @@ class CategoryReasons:
         views = sparse.coo_array(events)
         viewed = TopCategories.viewed(views.row, views.col, self.item_category, events.shape[0])
         return replace(self, top_categories=viewed, clicks=sparse.csr_array(events))
-
-    def for_items(self, longer: ExtendedItems) -> Self:
-        """Return the same of a longer catalogue; categories that only new items have come after the others."""
-        names, position = category_names_of(longer.words(CATEGORY))
-        titles = shortened(longer.words(TITLE))
-        new = names[~np.isin(names, self.categories)]
-        categories = np.concatenate([self.categories, new])
-        order = np.argsort(categories)
-        # The extra place is for items without a category.
-        place = np.append(order[np.searchsorted(categories, names, sorter=order)], NONE).astype(np.int32)
-        return replace(
-            self,
-            categories=categories,
-            item_category=longer.joined(self.item_category, place[position]),
-            titles=longer.joined(self.titles.astype(np.result_type(self.titles, titles)), titles),
-        )
 
     def state(self) -> State:
         """Return its arrays."""

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns import TITLE
-from models.datasets.cold_start import ExtendedItems
 from models.errors import TailorbirdError
 from models.primitives.state import Part, StoredModel, number
 from models.primitives.vocabulary import NO_INDEX, index_of
@@ -25,8 +23,6 @@ from models.retrieval.candidate_query import CandidatePairs, CandidateScope, Pre
 from models.retrieval.candidate_sources import products
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from models.datasets.cold_start import NewUsers
     from models.datasets.training_data import TrainingData
     from models.recommenders.protocols import EpochWatch
@@ -284,21 +280,6 @@ class SequenceModel(StoredModel, PreparesScopes):
         clicks = Histories.of_clicks(users.in_order(), self.config.length, self.usual_gap)
         none = Bonuses.none(len(users.keys), len(self.items))
         return replace(self, users=users.keys, histories=clicks, bonuses=none)
-
-    def with_items(self, catalogue: "pa.Table") -> Self:
-        """Return the model with new items as the sums of their tags' vectors."""
-        longer = ExtendedItems.of(self.items, catalogue)
-        tagged, titles = self.item_tags.representations(longer.rows, len(longer.new)), shortened(longer.words(TITLE))
-        vectors = np.where(tagged.known[:, None], tagged.factors, np.float32(np.nan))
-        known = longer.known[self.histories.items].astype(np.int32)
-        return replace(
-            self,
-            items=longer.items,
-            titles=longer.joined(self.titles.astype(np.result_type(self.titles, titles)), titles),
-            item_vectors=longer.joined(self.item_vectors, vectors),
-            histories=replace(self.histories, items=known),
-            bonuses=self.bonuses.renumbered(longer.known, len(longer.items)),
-        )
 
 
 def _products(queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -144,12 +144,6 @@ class Bonuses:
         bonus = Lookup(width, codes, self.of_own.data[own.at, None]).find(row, items)[:, 0]
         return np.where(np.isnan(bonus), scores, self.repeats.joined(scores, bonus))
 
-    def renumbered(self, places: NDArray[np.integer[Any]], n_items: int) -> Self:
-        """Return them for a longer catalogue, in which the items have these ascending places."""
-        items = places[self.of_own.indices].astype(np.int32)
-        shape = (self.of_own.shape[0], n_items)
-        return type(self)(sparse.csr_array((self.of_own.data, items, self.of_own.indptr), shape=shape), self.repeats)
-
     def state(self) -> State:
         """Return their arrays."""
         return parts("bonuses", self.of_own)

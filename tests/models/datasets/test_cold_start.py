@@ -1,4 +1,4 @@
-"""New users and new items are served without another fit."""
+"""New users are served without another fit."""
 
 from dataclasses import asdict
 from typing import Any
@@ -14,15 +14,14 @@ from models.datasets.cold_start import NewUsers
 from models.datasets.dataset import Dataset
 from models.datasets.training_data import TrainingData, build
 from models.recommenders.baselines.most_popular import MostPopular
-from models.recommenders.protocols import FoldsInItems, FoldsInUsers, Recommender
+from models.recommenders.protocols import FoldsInUsers, Recommender
 from tests.models.reference_ranking import top_k
-from tests.models.trainable import TRAINABLE, marked, quick_config
+from tests.models.trainable import TRAINABLE, quick_config
 
 CUT = 200 * 86_400
 FRUIT, TOOLS = slice(0, 20), slice(20, 40)
 FOLDING = [kind for kind in TRAINABLE if hasattr(CATALOG[kind], "with_users")]
 BY_CLICKS = [kind for kind in FOLDING if kind != "segment_popular"]
-WITH_ITEMS = marked(["content_based", "lightfm_hybrid", "sequence"])
 NO_CLICKS: dict[str, list[str]] = {"user_key": [], "item_id": []}
 TEXT = pa.schema({"user_key": pa.string(), "item_id": pa.string()})
 
@@ -47,37 +46,6 @@ def newcomers(model: Any, traits: dict[str, list[Any]], clicks: dict[str, list[s
 
 def scores_of(model: Any) -> np.ndarray:
     return model.scores(np.arange(len(model.users), dtype=np.int32))
-
-
-NEW_ITEMS = pa.table(
-    {
-        "item_id": ["i00", "a-pear", "z-saw", "mystery"],
-        "title": ["Another name", "Pear", "Saw", None],
-        "category": ["BAGS", "SHOP|FRUIT|SOFT", "SHOP|Tools", None],
-    }
-)
-
-
-@pytest.mark.parametrize("kind", WITH_ITEMS)
-def test_a_new_item_is_recommended_to_buyers_of_its_category(kind: str, models: dict[str, Recommender]) -> None:
-    longer = models[kind].with_items(NEW_ITEMS)
-    assert isinstance(models[kind], FoldsInItems)
-    pear, saw = (longer.items.tolist().index(name) for name in ("a-pear", "z-saw"))
-    scores = scores_of(longer)
-    assert (scores[0::2, pear] > scores[0::2, saw]).mean() > 0.95
-    assert (scores[1::2, pear] < scores[1::2, saw]).mean() > 0.95
-
-
-@pytest.mark.parametrize("kind", WITH_ITEMS)
-def test_known_items_keep_their_scores_when_new_ones_come_and_are_not_taken_for_new(
-    kind: str, models: dict[str, Recommender]
-) -> None:
-    before, longer = models[kind], models[kind].with_items(NEW_ITEMS)
-    assert len(longer.items) == len(before.items) + 3
-    assert longer.items.tolist() == sorted(longer.items.tolist())
-    known = np.flatnonzero(np.isin(longer.items, before.items))
-    np.testing.assert_allclose(scores_of(longer)[:, known], scores_of(before), rtol=1e-5, atol=1e-6)
-    assert (scores_of(longer)[:, longer.items.tolist().index("mystery")] == -np.inf).all()
 
 
 @pytest.mark.parametrize("kind", ["segment_popular", "lightfm_hybrid"])
@@ -127,23 +95,12 @@ def test_no_reason_calls_a_click_a_purchase(kind: str, models: dict[str, Recomme
     assert any("ou looked at" in reason for reason in reasons)
 
 
-@pytest.mark.parametrize("kind", WITH_ITEMS)
-def test_a_new_user_may_click_a_new_item(kind: str, models: dict[str, Recommender]) -> None:
-    longer = models[kind].with_items(NEW_ITEMS)
-    clicks = {"user_key": ["n"], "item_id": ["a-pear"]}
-    scores = scores_of(longer.with_users(newcomers(longer, {"user_key": ["n"]}, clicks)))[0]
-    known = np.isin(longer.items, models[kind].items)
-    assert scores[known][FRUIT].mean() > scores[known][TOOLS].mean()
-
-
 @pytest.mark.parametrize("kind", FOLDING)
 def test_a_stored_model_serves_newcomers_as_before(kind: str, models: dict[str, Recommender]) -> None:
     model = models[kind]
     again = catalog.from_state(kind, asdict(model.config), model.state())
     new = newcomers(model, {"user_key": ["n"], "hobby": ["build"]}, {"user_key": ["n"], "item_id": ["i01"]})
     np.testing.assert_array_equal(scores_of(again.with_users(new)), scores_of(model.with_users(new)))
-    if isinstance(model, FoldsInItems):
-        np.testing.assert_array_equal(scores_of(again.with_items(NEW_ITEMS)), scores_of(model.with_items(NEW_ITEMS)))
 
 
 def test_new_users_are_sorted_and_their_repeated_clicks_add_up() -> None:

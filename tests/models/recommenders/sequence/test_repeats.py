@@ -46,7 +46,7 @@ def test_a_score_that_is_no_number_stays_none() -> None:
     np.testing.assert_array_equal(repeats.joined(scores, np.ones(2, dtype=np.float32)), scores)
 
 
-def test_bonuses_are_the_same_for_rows_and_pairs_and_a_longer_catalogue(small) -> None:
+def test_bonuses_are_the_same_for_rows_and_pairs_and_some_items(small) -> None:
     repeats = Repeats(0.5, np.arange(1.0, GAPS + 1), np.ones(DUE), 1.0)
     bonuses = Bonuses(repeats.bonuses(own_items(small(ROWS)), (2, 3)), repeats)
     users = np.array([1, -1, 0], dtype=np.int32)
@@ -54,8 +54,6 @@ def test_bonuses_are_the_same_for_rows_and_pairs_and_a_longer_catalogue(small) -
     assert (rows[1] == 1).all()
     pairs = np.repeat(np.arange(3), 3), np.tile(np.arange(3), 3)
     np.testing.assert_array_equal(bonuses.added_to_pairs(users, *pairs, np.ones(9, dtype=np.float32)), rows.ravel())
-    longer = bonuses.renumbered(np.array([0, 2, 3]), 5).added(users, np.ones((3, 5), dtype=np.float32))
-    np.testing.assert_array_equal(longer[:, [0, 2, 3]], rows)
     scoped = bonuses.added(users, np.ones((3, 1), dtype=np.float32), np.array([-1, 0, -1]))
     np.testing.assert_array_equal(scoped[:, 0], rows[:, 1])
 
