@@ -18,7 +18,6 @@ _ATTEMPTS: Final = 20
 _PREFIX: Final = "tailorbird: "
 _LONGEST: Final = 63
 """Bytes of a session's name that PostgreSQL keeps."""
-_ROTATION: Final = "keys rotate pseudonym"
 _HOLDERS: Final = text(
     f"SELECT DISTINCT coalesce(nullif(application_name, ''), 'process ' || pid) FROM pg_locks "
     f"JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' AND classid = 0 AND objid = {_LOCK} "
@@ -74,7 +73,7 @@ def exclusive(engine: Engine) -> Iterator[Callable[[], None]]:
                 f"The {PSEUDONYM} cannot be rotated while this runs: {'; '.join(names) or 'another process'}. Wait "
                 "until it has ended, or stop it, then run the command again. Nothing was changed."
             )
-        _name(connection, _ROTATION)
+        _name(connection, "keys rotate pseudonym")
         connection.commit()
         try:
             yield partial(_confirm_connection, connection)

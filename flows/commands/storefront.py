@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 app = running.group()
 _EXAMPLES: Final = 8
-_COOKIES: Final = "shop-cookies"
 _KEYS: Final[tuple[tuple[str, list["Scope"]], ...]] = (
     ("shop", ["read", "write"]),
     ("storefront", ["collect"]),
@@ -89,7 +88,7 @@ def _config(actor: str) -> Iterator["ShopConfig"]:
     database = running.database("operator")
     households = tuple(example_users(database, _EXAMPLES))
     with new_keys(database, actor) as (key, collect_key):
-        yield ShopConfig(api, key, collect_key, secret(settings, _COOKIES).encode(), households)
+        yield ShopConfig(api, key, collect_key, secret(settings, "shop-cookies").encode(), households)
 
 
 @contextmanager

@@ -33,7 +33,6 @@ _HEADER: Final = 30
 _LONGEST_HEADER: Final = 2**16
 """Bytes before the values of an array of the usual format."""
 _PIECE: Final = 2**16
-_SAMPLE: Final = 2**18
 _WORTHWHILE: Final = 0.9
 """An array whose beginning does not shrink to this share is not compressed, such as factors of a model."""
 
@@ -71,7 +70,7 @@ def read_arrays(file: BufferedReader) -> Arrays:
 
 
 def _compression(content: memoryview) -> int:
-    sample = content[:_SAMPLE]
+    sample = content[: 2**18]
     return ZIP_DEFLATED if len(zlib.compress(sample, 1)) < _WORTHWHILE * len(sample) else ZIP_STORED
 
 

@@ -4,8 +4,6 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-_CGROUPS = Path("/sys/fs/cgroup")
-
 
 def size_pools() -> None:
     """Set the size and the wait policy of native thread pools for this process and its children.
@@ -22,7 +20,7 @@ def size_pools() -> None:
 def processors() -> int:
     """Return how many processors this process may use, from its affinity and the quota of its control group."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota(Path("/proc/self/cgroup"), _CGROUPS)
+    quota = _quota(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
     return usable if quota is None else max(1, min(usable, round(quota)))
 
 

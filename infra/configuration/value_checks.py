@@ -13,7 +13,6 @@ from cronsim import CronSim, CronSimError
 _STORES: Final = ("s3", "s3a", "gs", "az", "abfs", "abfss")
 _LEAST_MEMORY: Final = 100 * 10**6
 _MOST_MEMORY: Final = 10**15
-_UNITS: Final = {"K": 1, "M": 2, "G": 3}
 _MEMORY: Final = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) ?([KMG])(i?)B", re.ASCII)
 _FIELDS: Final = 5
 _ANY_DAY: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -59,7 +58,7 @@ def bundles(place: str) -> str:
 def memory(amount: str) -> str:
     """Check an amount of memory that DuckDB accepts and can work with."""
     match = _MEMORY.fullmatch(amount)
-    size = float(match[1]) * (1024 if match[3] else 1000) ** _UNITS[match[2]] if match else 0
+    size = float(match[1]) * (1024 if match[3] else 1000) ** {"K": 1, "M": 2, "G": 3}[match[2]] if match else 0
     if not _LEAST_MEMORY <= size <= _MOST_MEMORY:
         raise ValueError("write an amount from 100MB to 1000000GB, such as 4GB")
     return amount

@@ -98,8 +98,5 @@ def all_scopes(scopes: Collection[str]) -> frozenset[Scope]:
 
 def matches(known: ApiKey | None, key: str) -> bool:
     """Return whether the text is this key. Its time depends neither on the key nor on whether its id is known."""
-    expected = _NO_HASH if known is None else known.secret_hash
+    expected = bytes(32) if known is None else known.secret_hash
     return hmac.compare_digest(expected, hash_of(key)) and known is not None
-
-
-_NO_HASH: Final = bytes(32)

@@ -37,7 +37,6 @@ DATASET_FILES = WriterProperties(
 )
 _OWNER: Final = "installation"
 _NO_ROWS: Final = pa.schema({"installation": pa.string()})
-_PREFIX: Final = "tailorbird-lake-"
 _BLOCK: Final = 1 << 20
 
 
@@ -268,7 +267,7 @@ def _copy(store: PyFileSystem, name: str, target: Path) -> None:
 @cache
 def _copies_folder() -> Path:
     """Return this process's folder of copies (below TMPDIR), which only its user can read."""
-    folder = Path(mkdtemp(prefix=_PREFIX))
+    folder = Path(mkdtemp(prefix="tailorbird-lake-"))
     atexit.register(_remove, folder, os.getpid())
     return folder
 

@@ -29,7 +29,6 @@ _OWN: Final = "tailorbird:"
 """The prefix of the tag that holds an automation's slug."""
 _STATE: Final = "definition:"
 """The prefix of the tag that holds the digest of its definition."""
-_NO_RECIPIENT: Final = "Nobody gets alerts: name an address in TAILORBIRD_ALERTS and run `tailorbird up` again."
 
 
 @dataclass(frozen=True)
@@ -183,7 +182,7 @@ def _request(definition: Definition, block_ids: Sequence[str] = ()) -> tuple[str
     actions = [{**message, "block_document_id": block} for block in block_ids]
     if definition.action:
         actions = [definition.action]
-    note = "" if actions else _NO_RECIPIENT
+    note = "" if actions else "Nobody gets alerts: name an address in TAILORBIRD_ALERTS and run `tailorbird up` again."
     body = {
         "name": f"Tailorbird: {definition.name}",
         "description": f"{definition.description} {note}".strip(),

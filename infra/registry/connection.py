@@ -27,10 +27,6 @@ NAME: Final = MODEL
 _HEALTH_SECONDS: Final = 5
 KIND: Final = "mlflow.experimentKind"
 _VIEW: Final = "models"
-_VIEW_TAG: Final = f"mlflow.sharedViewState.{_VIEW}"
-_NAME: Final = "Models by their ten figures"
-_WORKFLOW: Final = "workflowType=machine_learning"
-_TAGS: Final = ("stage", "dataset_version")
 
 
 class ArtifactsGoneError(TailorbirdError):
@@ -134,10 +130,10 @@ def missing_tags(known: Mapping[str, str], figures: Sequence[str], now_ms: int) 
 
     The tags are MLflow's own. They make its page show ten figures as columns.
     """
-    columns = [f"metrics.`{name}`" for name in figures] + [f"tags.`{name}`" for name in _TAGS]
+    columns = [f"metrics.`{name}`" for name in figures] + [f"tags.`{name}`" for name in ("stage", "dataset_version")]
     state = {"selectedColumns": columns, "columnOrder": columns}
-    view = {"name": _NAME, "createdAt": now_ms, "updatedAt": now_ms, "state": json.dumps(state)}
-    tags = {KIND: "custom_model_development", _VIEW_TAG: json.dumps(view)}
+    view = {"name": "Models by their ten figures", "createdAt": now_ms, "updatedAt": now_ms, "state": json.dumps(state)}
+    tags = {KIND: "custom_model_development", f"mlflow.sharedViewState.{_VIEW}": json.dumps(view)}
     return {name: value for name, value in tags.items() if name not in known}
 
 
@@ -146,7 +142,7 @@ def experiment_address(pages: str, experiment: str) -> str:
 
     By default a browser opens every experiment as one of language models; the address overrides that.
     """
-    return f"{pages}/#/experiments/{experiment}/runs?{_WORKFLOW}&viewStateShareKey={_VIEW}"
+    return f"{pages}/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={_VIEW}"
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,6 @@ _OPTIONS = {
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
 }
-_FULL = "No space left on device"
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ class EmbeddedPostgres:
                 if "TCP/IP sockets" in logged and self.port is None:
                     # Another program, often a server like this one, took the port first.
                     return self._run(programs, ports.free(port + 1))
-                if _FULL in logged:
+                if "No space left on device" in logged:
                     raise PostgresFailedError(
                         f"The disk of PostgreSQL is full ({self._data}). Free space there, then run `tailorbird up`: "
                         "it goes on from what was committed, and nothing of that is lost."

@@ -16,7 +16,6 @@ from infra.services.processes import HIDDEN
 
 _LOGIN: Final = re.compile("//[^/,]*@")
 _SHORT: Final = 16
-_EXCLUDED: Final = frozenset({"exported_by"})
 _SHARED_WITH_API: Final = (
     *("database_url", "bundles", "placements", "signing_public_key", "user_traits", "identity", "pass_environment"),
     *("redis_url", "cache_seconds", "impressions_share", "spool_mb", "collect_mapping"),
@@ -45,7 +44,7 @@ def with_overrides(settings: Settings, overriding: Mapping[str, str]) -> dict[st
 
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Return the settings that differ, by name: the earlier and the later value, empty if unset."""
-    names = {name: variable_of(name) for name in Settings.model_fields if name not in _EXCLUDED}
+    names = {name: variable_of(name) for name in Settings.model_fields if name != "exported_by"}
     pairs = {name: (before.get(variable, ""), now.get(variable, "")) for name, variable in names.items()}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 

@@ -41,7 +41,6 @@ _SERVERS = {"docs": servers.docs_command, "api": servers.api_command}
 _SUPERVISOR = "supervisor"
 _DEMO: Final = "demo-installation"
 """The file in `var` of an installation that the demo ran in."""
-_DEMO_SOURCE: Final = "complete_journey"
 
 
 class DemoRefusedError(TailorbirdError):
@@ -132,7 +131,7 @@ def mark_demo(engine: Engine, var: Path) -> None:
         return
     with engine.connect() as connection:
         sources = set(connection.execute(select(ingest_batches.c.source).distinct()).scalars())
-    if others := sorted(sources - {_DEMO_SOURCE}):
+    if others := sorted(sources - {"complete_journey"}):
         raise DemoRefusedError(
             f"This installation holds data of {', '.join(others)}, and the demo would add those of a grocery. Run it "
             "in an installation of its own: TAILORBIRD_SETTINGS=none TAILORBIRD_VAR=./var-demo tailorbird demo"

@@ -127,9 +127,7 @@ PLACEHOLDERS: Final = (
     *("[]", "{}", "<nil>", "lmy47d", "00000000-0000-0000-0000-000000000000"),
 )
 """Ids that Mixpanel's import refuses, both as `distinct_id` and as `$insert_id`."""
-IDENTITY_EVENTS: Final = ("$identify", "$create_alias", "$merge")
 _DAY_US: Final = 86_400_000_000
-_INSERT_ID: Final = "[A-Za-z0-9-]{1,36}"
 _UNHASHED: Final = "{" + ", ".join(f'"{name}": null' for name in ("distinct_id", "$distinct_id_before_identity")) + "}"
 """Properties that a later merge of ids changes, so the id of an event without `$insert_id` ignores them."""
 
@@ -166,7 +164,7 @@ def _statement(reading: Reading) -> str:
         device_id=bare(word(own("$device_id"))),
         stated_insert_id=own("$insert_id"),
         refused_ids=texts(refused_ids),
-        insert_id_pattern=_INSERT_ID,
+        insert_id_pattern="[A-Za-z0-9-]{1,36}",
         profile_id=word("json_extract_string(sound, '/$distinct_id')"),
         user_id=word(own("$user_id")),
         unhashed=_UNHASHED,
@@ -177,7 +175,7 @@ def _statement(reading: Reading) -> str:
         products=products(reading.properties),
         product=", ".join(word(f"own_block.{name}") for name in product_ids(id_first=False)),
         answers=f"json_extract_string(p, {pointers(reading.consent_properties)})",
-        identity_events=IDENTITY_EVENTS,
+        identity_events=("$identify", "$create_alias", "$merge"),
         distinct_id=bare(word(own("distinct_id"))),
         identified_id=bare(word(own("$identified_id"))),
         anon_id=bare(word(own("$anon_id"))),

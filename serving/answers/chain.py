@@ -75,7 +75,6 @@ class Search:
         return self.request.offset + self.request.k
 
 
-_NO_VISITOR: Final = Visitor()
 _UNCHECKED: Final = Standing(known=True, consented=True)
 """On a server without a database nothing is stored about users but the model itself."""
 _DENIED: Final = CONSENT_DENIED.labels("answer")
@@ -103,7 +102,7 @@ class StoredAnswers:
         if search.user_key is not None:
             await self._check_user(search, search.user_key, connected=connected)
         if not (search.personal if search.user_key is not None else connected):
-            search.request = replace(search.request, visitor=_NO_VISITOR)
+            search.request = replace(search.request, visitor=Visitor())
 
     def may_show(self, user_key: str | None, read_at: float) -> bool:
         """Return whether an answer may be shown again: consent and exclusions are as they were read then."""

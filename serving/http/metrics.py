@@ -14,7 +14,6 @@ from prometheus_client.multiprocess import MultiProcessCollector
 REGISTRY: Final = CollectorRegistry()
 FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The variable with the folder in which workers share their metrics."""
-_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
 def _counter(name: str, text: str, *labels: str) -> Counter:
@@ -31,7 +30,7 @@ REQUEST_SECONDS: Final = Histogram(
     "Time from the request's headers to the end of the answer.",
     ("route", "method", "status_class"),
     registry=REGISTRY,
-    buckets=_BUCKETS,
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
 SHED: Final = _counter("requests_shed_total", "Requests refused to protect the server.", "reason")
 """Reasons: `rate` (a caller's limit) and `overload`."""

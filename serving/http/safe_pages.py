@@ -30,10 +30,8 @@ HEADERS: Final = {
 PRIVATE: Final = {"cache-control": "private, no-store"}
 STORED: Final = {"cache-control": "max-age=3600"}
 """For style sheets and images, which are the same for everybody."""
-TOKEN: Final = "token"  # noqa: S105 -- the name of a field
 FORGED: Final = "The form did not come from this site, or it is too old. Open the page again and repeat."
 _MOST_FIELDS: Final = 20
-_TYPE: Final = "application/x-www-form-urlencoded"
 _COOKIE: Final = b"cookie:"
 _FORM: Final = b"form:"
 
@@ -81,12 +79,12 @@ async def read_form(
     request: Request, read: Callable[[], Awaitable[bytes]], secret: bytes, nonce: str
 ) -> Mapping[str, str]:
     """Return the fields of a form, whose body `read` returns. Raises HTTPException for a form of another site."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _TYPE:
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         raise HTTPException(415, "This is no form.")
     if not is_own(request):
         raise HTTPException(403, FORGED)
     fields = _fields(await read())
-    if not hmac.compare_digest(form_token(secret, nonce).encode(), fields.get(TOKEN, "").encode()):
+    if not hmac.compare_digest(form_token(secret, nonce).encode(), fields.get("token", "").encode()):
         raise HTTPException(403, FORGED)
     return fields
 

@@ -29,13 +29,11 @@ from serving.shop.page import Page, Parts, home_shelves
 from serving.shop.rendering import compile_templates
 from serving.shop.visits import Visit
 
-_STATIC: Final = Path(__file__).parent / "static"
 _CONNECTIONS: Final = httpx.Limits(max_connections=64, max_keepalive_connections=64)
 _TRIES, _BETWEEN_SECONDS = 12, 0.25
 _FILES: Final = "/static/"
 _FOUND: Final = (200, 304)
 """Other answers for a file are pages, with the token of a visitor."""
-_NOT_HERE: Final = "There is no such page or product."
 
 
 class SafeHeaders:
@@ -113,7 +111,7 @@ def _routes() -> list[Route | Mount]:
     return [
         *(Route(path, endpoint, methods=["GET"]) for path, endpoint in gets.items()),
         *(Route(path, endpoint, methods=["POST"]) for path, endpoint in posts.items()),
-        Mount("/static", StaticFiles(directory=_STATIC)),
+        Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
     ]
 
 
@@ -132,7 +130,11 @@ async def _failed(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     detail = error.detail if isinstance(error, HTTPException) else ""
     phrase = HTTPStatus(status).phrase
-    text = _NOT_HERE if status == 404 else "This is a defect of the shop. Its log has the details."
+    text = (
+        "There is no such page or product."
+        if status == 404
+        else "This is a defect of the shop. Its log has the details."
+    )
     if detail and detail != phrase:
         text = detail
     page = Page.of(request).show("error.html", status, heading=phrase, text=text)

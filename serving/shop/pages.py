@@ -20,10 +20,8 @@ from serving.shop.visits import LONGEST_ID, MOST_LINES, is_id
 
 _PAGE: Final = 24
 _DEEPEST: Final = 9_600
-_AFTER_ADDING: Final = ("added", "full")
 _BUNDLE: Final = 2
 """The products that a bundle adds to the one of the page."""
-DOWN: Final = "The recommender does not answer at the moment, and with it the catalogue. Try again in a minute."
 
 
 async def home(request: Request) -> Response:
@@ -44,7 +42,7 @@ async def product(request: Request) -> Response:
     query = request.query_params
     # A link on a page of another site is no click on a shelf of ours.
     origin = Origin.of(query, query.get("position", "")) if is_own(request) else None
-    if page.visit.note not in _AFTER_ADDING:  # otherwise the page is only loaded again
+    if page.visit.note not in ("added", "full"):  # otherwise the page is only loaded again
         seen = [calls.viewed(page.visit, page.agent, item)]
         page.track(*([calls.clicked(page.visit, page.agent, item, origin)] if origin else []), *seen)
     together = shelves.of(wanted[0])
@@ -56,7 +54,9 @@ async def _product(page: Page, item: str) -> Product | None:
     try:
         return (await page.parts.api.products([item])).get(item)
     except ApiDownError:
-        raise HTTPException(503, DOWN) from None
+        raise HTTPException(
+            503, "The recommender does not answer at the moment, and with it the catalogue. Try again in a minute."
+        ) from None
 
 
 async def search(request: Request) -> Response:
@@ -85,7 +85,6 @@ def _offset(text: str) -> int:
 
 Picked = tuple[str, Origin | None]
 _UNREADABLE: Final = "The form names no product."
-_ORDER: Final = re.compile("[0-9a-f]{16}")
 
 
 async def basket(request: Request) -> Response:
@@ -130,7 +129,7 @@ async def buy(request: Request) -> Response:
     """Buy what is in the basket, as far as a demo can. The form has a number of its own: two clicks are one order."""
     page = Page.of(request)
     order = (await page.form()).get("order", "")
-    if not _ORDER.fullmatch(order):
+    if not re.fullmatch(r"[0-9a-f]{16}", order):
         raise HTTPException(400, "The form has no number of an order. Open the basket again and repeat.")
     if not page.visit.basket:
         return page.go("/basket", page.visit)
@@ -150,9 +149,6 @@ def picks(fields: Mapping[str, str]) -> Iterable[Picked]:
         yield item, Origin.of(fields, position)
 
 
-_ANSWERS: Final[Mapping[str, bool]] = {"yes": True, "no": False}
-
-
 async def privacy(request: Request) -> Response:
     """Show what the shop stores and states, and the choice."""
     return Page.of(request).show("privacy.html")
@@ -162,7 +158,7 @@ async def decide(request: Request) -> Response:
     """Take the answer about personal shelves. A withdrawal counts from the next page on, also in the recommender."""
     page = Page.of(request)
     fields = await page.form()
-    agrees = _ANSWERS.get(fields.get("answer", ""))
+    agrees = {"yes": True, "no": False}.get(fields.get("answer", ""))
     if agrees is None:
         raise HTTPException(400, "The form holds no answer.")
     changed = page.visit.agreeing() if agrees else page.visit.refusing()

@@ -10,7 +10,6 @@ from serving.http.safe_pages import templates
 from serving.shop.api import Shelf, ShelfItem, Wanted
 from serving.shop.visits import Note, Visit
 
-_TEMPLATES: Final = Path(__file__).parent / "templates"
 _COLOURS: Final = 6
 _LEVEL: Final = "|"
 _MADE_AHEAD: Final = "The recommender made this list ahead of time"
@@ -25,7 +24,6 @@ _SOURCES: Final[Mapping[str, str]] = {
 _OLD: Final = (
     "The recommender does not answer at the moment. This is the last list for everybody that the shop received."
 )
-_DEGRADED: Final = "A part of the recommender did not answer, so a simpler list takes the place of the usual one."
 NOBODY: Final = "It depends on no person."
 NOTES: Final[Mapping[Note, str]] = {
     "added": "It is in your basket.",
@@ -90,7 +88,9 @@ def why(shelf: Shelf, wanted: Wanted, visit: Visit) -> list[str]:
     """Return sentences about the origin of a shelf: how it was made, from what, and by which model."""
     sentences = [_OLD] if shelf.is_old else [_how(shelf), _from(wanted, visit, shelf)]
     if shelf.degraded:
-        sentences.append(_DEGRADED)
+        sentences.append(
+            "A part of the recommender did not answer, so a simpler list takes the place of the usual one."
+        )
     return sentences
 
 
@@ -115,6 +115,6 @@ def _from(wanted: Wanted, visit: Visit, shelf: Shelf) -> str:
     return "It depends on what your household bought, and on your latest clicks, because you agreed to that."
 
 
-_ENVIRONMENT: Final = templates(_TEMPLATES)
+_ENVIRONMENT: Final = templates(Path(__file__).parent / "templates")
 _ENVIRONMENT.globals.update(product_path=product_path, pick=pick, why=why, notes=NOTES)
 _ENVIRONMENT.filters.update(price=_price, initials=_initials, colour=_colour, levels=_levels)

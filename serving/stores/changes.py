@@ -16,7 +16,6 @@ import asyncpg
 
 from serving.stores.postgres import connection_options
 
-CHANNEL: Final = "tailorbird_changes"
 _BEAT_SECONDS: Final = 1.0
 _CONNECT_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 0.2
@@ -133,7 +132,7 @@ class Changes:
         connection = await asyncpg.connect(**self._options, timeout=_CONNECT_SECONDS)
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                await connection.add_listener(CHANNEL, self._notified)
+                await connection.add_listener("tailorbird_changes", self._notified)
                 await connection.add_listener(self._beats, self._beat_arrived)
                 await self._read_clock(connection, restarted=True)
             self._missed()

@@ -35,7 +35,6 @@ SOURCE: Final = "stream"
 _TURN_SECONDS: Final = 0.001
 """A thread that scores lists leaves the interpreter to the event loop after this time."""
 _EVERY: Final = 5.0
-_REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 _SEEN: Final = """
     INSERT INTO streams (queue, source, lag) VALUES ($1, $2, $3)
     ON CONFLICT (queue) DO UPDATE SET source = excluded.source, lag = excluded.lag, seen_at = now()"""
@@ -163,7 +162,7 @@ class Watch:
         async with self._settlement.pool.acquire() as connection:
             await connection.execute(_SEEN, self._queue, self._settlement.reader.source, lag)
             letters = dict[str, int](await connection.fetch(_OPEN))
-        for reason in _REASONS:
+        for reason in get_args(Reason):
             metrics.DEAD_LETTERS.labels(reason).set(letters.get(reason, 0))
 
     def show_counts(self) -> None:

@@ -23,7 +23,6 @@ from serving.stream.settlement import Settlement
 
 _LOG: Final = logging.getLogger(__name__)
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # each attempt to connect would be a line
-_TLS: Final = "kafkas"
 _FINISH_SECONDS: Final = 10.0
 """The time for messages in work when their partitions are taken away; the broker waits for it."""
 _OPTIONS: Final[dict[str, Any]] = {
@@ -187,7 +186,7 @@ def _delivery(record: ConsumerRecord[Any, Any]) -> Delivery:
 
 
 def _security(place: SplitResult) -> BaseSecurity:
-    context = ssl.create_default_context() if place.scheme == _TLS else None
+    context = ssl.create_default_context() if place.scheme == "kafkas" else None
     if place.username is None:
         return BaseSecurity(ssl_context=context)
     return SASLPlaintext(unquote(place.username), unquote(place.password or ""), ssl_context=context)

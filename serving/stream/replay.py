@@ -14,7 +14,6 @@ from serving.stream.delivery import Delivery, MessageReader
 Outcome = Literal["stored", "duplicate", "id_conflict", "malformed", "refused", "too_large"]
 _REPLAYED: Final = "UPDATE identity.dead_letters SET replayed_at = now() WHERE letter_id = $1"
 _DELIVERED: Final = ("body", "first_at", "message_id", "encoding")
-_GOOD: Final[tuple[Outcome, ...]] = ("stored", "duplicate")
 
 
 class _UndoneError(Exception):
@@ -46,7 +45,7 @@ async def _replay(connection: asyncpg.Connection, letter: JsonObject, reader: Me
         async with connection.transaction():
             outcome = _outcome(await store(connection, messages))
             await connection.execute(_REPLAYED, letter["letter_id"])
-            if dry_run or outcome not in _GOOD:
+            if dry_run or outcome not in ("stored", "duplicate"):
                 raise _UndoneError
     except (UnusableBodyError, RefusedMessageError):
         return "malformed"

@@ -94,7 +94,6 @@ def _names(requests: Sequence[Request]) -> tuple[list[str], list[int]]:
     return [one.user_key for one in requests], [one.version for one in requests]
 
 
-_NO_FILTERS: Final = Filters()
 _KEEP: Final = "SELECT placement, user_key, user_id FROM keep_live_lists($1::jsonb)"
 _LOG: Final = logging.getLogger(__name__)
 _GROUP: Final = 16
@@ -104,7 +103,6 @@ _PATIENCE: Final = 10.0
 _POLL: Final = 1.0
 """Seconds until the requests of other consumers, which may have been killed, are looked for."""
 _MOST_ATTEMPTS: Final = 5
-_OUTAGE: Final = (LiveUnavailableError, PostgresDownError)
 
 
 @dataclass(frozen=True)
@@ -190,7 +188,7 @@ class ListScorer:
         if listing is None or listing.degraded or listing.model_version is None or stored.batch_id is None:
             raise LiveUnavailableError("The list cannot be scored now.")
         now, catalogue = self._rules.now(), self._catalogue.current
-        selection = Selection.of(stored.standing, _NO_FILTERS, self._placements.layer(name).hidden)
+        selection = Selection.of(stored.standing, Filters(), self._placements.layer(name).hidden)
         shown = selection.visible(listing, catalogue, placement.k)
         left = None if shown else _left(stored, listing.bought_since)
         if left is not None:
@@ -333,7 +331,7 @@ class Rescoring:
         """Return the requests that were scored, and their lists. A request that fails alone is taken again later."""
         try:
             return [*taken], await self.scorer.lists_of(taken)
-        except _OUTAGE:
+        except (LiveUnavailableError, PostgresDownError):
             raise
         except Exception:
             if len(taken) == 1:

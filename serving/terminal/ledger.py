@@ -12,7 +12,6 @@ from models.monitoring.guidance.situation import Correction
 from serving.terminal.console import formatted, line, table
 
 Row = Mapping[str, Any]
-_COUNTS: Final = LEDGER[1:]
 _REMOVED: Final = {
     "events_removed": "events go",
     "events_kept": "events stay, because other batches have them too",
@@ -23,7 +22,6 @@ _REMOVED: Final = {
     "quarantined_removed": "rows in quarantine go",
     "refusals_kept": "refusals of consent stay",
 }
-_OWN_LINES: Final = ("rules", "waiting", "changes")
 _COUNTED: Final = (
     "A row that broke several rules counts for each. Fewer rows may wait than were read: equal rows wait once, and "
     "rows leave when they are replayed, resolved by a later batch, or dismissed."
@@ -54,7 +52,7 @@ def print_batches(rows: Sequence[Row]) -> None:
 
 def accounted(row: Row) -> str:
     """Return the sum of a batch's rows by result."""
-    parts = [f"{row[name]:,} {name}" for name in _COUNTS if row[name]]
+    parts = [f"{row[name]:,} {name}" for name in LEDGER[1:] if row[name]]
     late = f"; {row['late']:,} late" if row.get("late") else ""
     return f"{row['read']:,} read = {' + '.join(parts) or '0'}{late}"
 
@@ -94,7 +92,7 @@ def changed(change: Row) -> str:
 
 def entry(row: Row) -> None:
     """Print the whole record of one batch, and how many of its rows wait for each rule."""
-    plain = {name: value for name, value in row.items() if name not in _OWN_LINES}
+    plain = {name: value for name, value in row.items() if name not in ("rules", "waiting", "changes")}
     table("Batch", [{"name": name, "value": _value(value)} for name, value in plain.items()], {"name": "", "value": ""})
     for change in row["changes"]:
         line(changed(change))

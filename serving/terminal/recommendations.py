@@ -7,7 +7,6 @@ from serving.terminal.console import line, table
 
 _NAMES = {"rank": "#", "item_id": "item", "title": "product"}
 _MOST_RANGES = 3
-_TOO_FEW = "Nothing is known to go with it."
 
 
 def score_ranges(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -55,7 +54,7 @@ def _note(note: str) -> None:
 def print_basket_recommendations(rows: Sequence[Mapping[str, Any]], user: str | None = None, note: str = "") -> None:
     """Print the items that go well with a product or a basket, and the order of the places, then a `note`."""
     if not rows:
-        line(f"These lists name nothing that goes with it. {note}" if note else _TOO_FEW)
+        line(f"These lists name nothing that goes with it. {note}" if note else "Nothing is known to go with it.")
         return
     priced = [{**row, "price": _price(row)} for row in rows]
     table("Goes well with it", priced, _NAMES | {"price": "price", "fit": "fit"})

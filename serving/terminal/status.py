@@ -16,8 +16,6 @@ _FIGURES = {
     "new_ndcg_at_10": "NDCG@10, new items",
     "coverage_at_10": "coverage",
 }
-_SERVER = ("reachable", "not reachable")
-_PROCESS = ("runs", "does not run")
 _STARTERS = ("worker", "reconciler")
 _PROCESSES = (*_STARTERS, "supervisor")
 _MOMENTS = {"requested_at": "asked", "expires_at": "expires"}
@@ -51,7 +49,7 @@ def print_status(report: Mapping[str, Any]) -> None:
 def _services(services: Mapping[str, bool]) -> None:
     """Print which services answer or run, and what does not happen without those that do not."""
     for name, up in services.items():
-        running, stopped = _PROCESS if name in _PROCESSES else _SERVER
+        running, stopped = ("runs", "does not run") if name in _PROCESSES else ("reachable", "not reachable")
         line(f"{'●' if up else '○'} {name}: {running if up else stopped}")
     if not services["postgres"]:
         return

@@ -60,7 +60,6 @@ _IGNORED: Final[typing.Any] = {"location": True, "limits": True} | {
     part: {"sql"} for part in ("events", "items", "users")
 }
 """Keys of a mapping that do not change the meaning of its rows."""
-_NO_COUNTS: Final = dict.fromkeys((*LEDGER, "late"), 0)
 
 
 class SqlRequest(TypedDict):
@@ -177,7 +176,7 @@ def open_batches(connection: Connection, batches: Sequence[Batch]) -> list[str]:
     entered = insert(ingest_batches).values([{"status": PENDING, **vars(batch)} for batch in batches])
     closed = ingest_batches.c.status.in_((REFUSED, UNDONE))
     reopened: dict[str, object] = {"status": PENDING, "detail": None, "late_before": None, "quality": None}
-    reopened |= _NO_COUNTS
+    reopened |= dict.fromkeys((*LEDGER, "late"), 0)
     reopened |= {"location": entered.excluded.location, "request": entered.excluded.request}
     reopened |= {"started_at": func.now(), "finished_at": None}
     connection.execute(entered.on_conflict_do_update(index_elements=["batch_id"], set_=reopened, where=closed))

@@ -25,7 +25,6 @@ _SHED: Final = "tailorbird_requests_shed_total"
 _OVERLOAD: Final = "overload"
 """The reason of a request that was shed with 503; a caller beyond its own limit gets 429, which is no error."""
 _BUCKETS, _COUNTS = tuple(f"{name}_bucket" for name in _METRICS), tuple(f"{name}_count" for name in _METRICS)
-_THIS_HOST: Final = ("127.0.0.1", "localhost")
 _EVERY, _HOUR, _MIN_REQUESTS = 60.0, 3600.0, 100
 
 
@@ -73,7 +72,7 @@ def read(settings: Settings, address: str) -> tuple[RequestCounts, float]:
 def _with_key(settings: Settings, address: str) -> str:
     """Return the address with the key of the API on this host, unless it names a login or another host."""
     key, given = find_secret(settings, METRICS_KEY), urlsplit(address)
-    if key is None or given.username or given.hostname not in _THIS_HOST:
+    if key is None or given.username or given.hostname not in ("127.0.0.1", "localhost"):
         return address
     return given._replace(netloc=f"monitor:{key}@{given.netloc}").geturl()
 

@@ -12,7 +12,6 @@ TableRow = dict[str, object]
 """A row of a table for people, with headings as keys."""
 Columns = Mapping[str, str]
 """Headings by the names of columns, in reading order."""
-_NO_WINDOW: Final = "nothing to judge"
 
 
 def _columns(*names: str, **headings: str) -> dict[str, str]:
@@ -98,7 +97,7 @@ def windows_table(result: Row, accept: str) -> tuple[str, list[TableRow]]:
         else "No window has ended since the bands were fitted."
     )
     return "No window was evaluated", [
-        {"verdict": "accepted" if accept and not result["note"] else _NO_WINDOW, "reasons": reason}
+        {"verdict": "accepted" if accept and not result["note"] else "nothing to judge", "reasons": reason}
     ]
 
 

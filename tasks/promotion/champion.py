@@ -18,8 +18,6 @@ CHALLENGER: Final = "challenger"
 Champion = Promotion
 """The newest promotion."""
 
-_ALIASES: Final = "the aliases in MLflow"
-
 
 def current_champion(connection: Connection) -> Champion | None:
     """Return the newest promotion, or None before the first."""
@@ -47,7 +45,7 @@ def sync_aliases(engine: Engine, registry: Registry, *, put_back: bool = False) 
     One process runs this at a time, so no older state is written last. If an alias pointed at the champion once and now
     points elsewhere, a person moved it. It stays for `tasks.reconciler.reconcile` to apply, unless `put_back`.
     """
-    with locked(engine, _ALIASES, wait=True):
+    with locked(engine, "the aliases in MLflow", wait=True):
         with engine.connect() as connection:
             champion = current_champion(connection)
             challenger = next(

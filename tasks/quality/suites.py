@@ -33,7 +33,6 @@ _ENOUGH: Final = 20
 _EXPECTATION: Final = "expect_column_values_to_be_between"
 """The kind of every expectation."""
 _ROW: Final = "place"
-_COUNTS: Final = {"result_format": "BASIC"}
 _EACH_ROW: Final = {
     "result_format": "COMPLETE",
     "unexpected_index_column_names": [_ROW],
@@ -154,7 +153,7 @@ def judge(suite: str, bounds: Mapping[str, Bounds], rows: Sequence[Mapping[str, 
     with _one_at_a_time:  # the batches of a definition share one name
         batch = _table().get_batch(batch_parameters={"dataframe": frame})
         whole = gx.ExpectationSuite(name=suite, expectations=expectations)
-        result = batch.validate(whole, result_format=_COUNTS)
+        result = batch.validate(whole, result_format={"result_format": "BASIC"})
         if len(rows) > 1 and not result.success:
             result = batch.validate(whole, result_format=_EACH_ROW)
     return Judgement(result, len(rows))

@@ -46,8 +46,6 @@ _NEWEST: Final = text("""
     LEFT JOIN made ON made.placement = names.placement
     ORDER BY names.position
 """)
-_UNFINISHED: Final = ("loading", "checked", "attached")
-_REFUSED: Final = "refused"
 
 
 @dataclass(frozen=True)
@@ -76,14 +74,14 @@ def find_missing_lists(
 
 
 def _is_missing(row: RowMapping, version: int) -> bool:
-    if row["rolled_back"] or row["status"] == _REFUSED:
+    if row["rolled_back"] or row["status"] == "refused":
         return False
     return row["live_version"] != version or _is_unfinished(row)
 
 
 def _is_unfinished(row: RowMapping) -> bool:
     newer = row["newest_batch"] is not None and row["newest_batch"] > (row["live_batch"] or 0)
-    return newer and row["status"] in _UNFINISHED and row["detail"] is None
+    return newer and row["status"] in ("loading", "checked", "attached") and row["detail"] is None
 
 
 @dataclass

@@ -19,7 +19,6 @@ from tasks.promotion.review_requests import (
     reviews_of,
 )
 
-_OUTCOMES: Final = (APPROVED, REJECTED)
 _BY_TAG: Final = "the tag `review` in MLflow"
 _BY_ALIAS: Final = "the alias `champion` in MLflow"
 _PUT_BACK: Final = f"The alias {CHAMPION} was put back"
@@ -41,7 +40,7 @@ def apply_mlflow_tags(installation: Installation, registry: Registry) -> Iterato
         if rollback and tags.get(ROLLED_BACK) != str(rollback):
             annotate_version(registry, review)
             tags = {}
-        requested = {word for word in _OUTCOMES if aliases.get(word) == version or _requests(tags, word)}
+        requested = {word for word in (APPROVED, REJECTED) if aliases.get(word) == version or _requests(tags, word)}
         if review["decision"] and not rollback:
             written = [tags.get(name, "") for name in ("review", "reviewer", ROLLED_BACK)]
             if written != [review["decision"], review["reviewer"], ""]:

@@ -41,8 +41,6 @@ _EVENT_FILES: Final = "read_parquet({files}, union_by_name = true)"
 Change = Callable[[pa.Table], pa.Table]
 """A function that changes rows and keeps their columns and number."""
 _BATCH_ROWS: Final = 100_000
-_LOG: Final = "_delta_log"
-_VERSION: Final = re.compile(r"\d{20}(?=\.)")
 
 
 def rekey_events(lake: Lake, rotation: Rotation) -> Iterator[str]:
@@ -249,8 +247,8 @@ def purge(table: DeltaTable) -> None:
     table.create_checkpoint()
     folder = PyFileSystem(DeltaStorageHandler(table.table_uri))
     # Logs contain the smallest and the largest value of each column in each file.
-    for file in folder.get_file_info(FileSelector(_LOG)):
-        version = _VERSION.match(file.base_name)
+    for file in folder.get_file_info(FileSelector("_delta_log")):
+        version = re.match(r"\d{20}(?=\.)", file.base_name)
         if version and int(version.group()) < table.version():
             folder.delete_file(file.path)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -16,10 +16,6 @@ from models.primitives.json_types import JsonObject
 from tasks.reports.evaluation_plots import ALL, NEW, QUIET, drawn, format_estimate, group_rows, points
 from tasks.reports.review_page import Plot, environment
 
-if TYPE_CHECKING:
-    pass
-
-_WORSE: Final = "tab:red"
 _MOST: Final = 40
 """The number of groups that fit on a plot; the largest are shown."""
 Draw = Callable[[Audit, Path], None]
@@ -34,7 +30,7 @@ def plot_accuracy(audit: Audit, path: Path) -> None:
         rows = [(row, group, (group.trait, group.value) in beyond) for row, group in enumerate(groups)]
         for label, colour, some in (
             ("as shown", ALL, [(row - 0.15, g.figures["ndcg"]) for row, g, worse in rows if not worse]),
-            ("beyond the margin", _WORSE, [(row - 0.15, g.figures["ndcg"]) for row, g, worse in rows if worse]),
+            ("beyond the margin", "tab:red", [(row - 0.15, g.figures["ndcg"]) for row, g, worse in rows if worse]),
             ("best sellers instead", QUIET, [(row + 0.15, g.figures["control_ndcg"]) for row, g, _ in rows]),
         ):
             points(axes, some, label, colour)

@@ -13,7 +13,6 @@ from tasks.reports.evaluation_plots import ALL, NEW, QUIET, drawn, pyplot
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_OUTSIDE: Final = "tab:red"
 _COLUMNS: Final = 4
 Report = Mapping[str, Any]
 
@@ -52,7 +51,7 @@ def _signal(axis: "Axes", name: str, past: Sequence[float | None], reports: Sequ
         if np.isfinite(bound).any():
             axis.plot(reach, np.append(bound, bound[-1:]), color=QUIET, ls="--", lw=1)
     out = np.array([name in report["drivers"] for report in reports])
-    axis.plot(at[out], now[out], "o", color=_OUTSIDE, ms=5)
+    axis.plot(at[out], now[out], "o", color="tab:red", ms=5)
     axis.set_title(name, fontsize=9)
     axis.tick_params(labelsize=7)
     axis.axvline(0.5, color=QUIET, lw=0.6)

@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 ALL, NEW, QUIET = "tab:blue", "tab:orange", "0.6"
 _SHOWN, _BOUGHT = ("shown", "unshown"), ("bought", "unbought")
 _LABELS: Final = {"hit_rate": "hit rate", "ndcg": "NDCG", "map": "MAP", "mrr": "MRR"}
-_REFUSED: Final = "tab:red"
 _KINDS: Final = (
     ("judged", ALL, lambda group: group.judged and group.passed),
-    ("served worse than allowed", _REFUSED, lambda group: not group.passed),
+    ("served worse than allowed", "tab:red", lambda group: not group.passed),
     ("too few people to be judged", QUIET, lambda group: not group.judged and group.passed),
 )
 

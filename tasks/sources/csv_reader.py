@@ -29,7 +29,6 @@ from tasks.sources.locations import SEPARATED
 
 BLOCK_BYTES: Final = 8 << 20
 """The size of a parsed block; no row may be longer."""
-_ESCAPED: Final = "surrogateescape"
 _FAULTS: Final = (pa.ArrowInvalid, pa.ArrowKeyError, OSError, EOFError, zlib.error, standard.Error, UnicodeError)
 
 
@@ -274,7 +273,7 @@ def text(path: Path, csv: Csv) -> TextIO:
     """Open a file as text, at the line that names the columns."""
     # Bytes that are not UTF-8 matter only in columns that are read. The faster parser finds them there.
     known = encoding_of(path, csv)
-    name, errors = ("utf-8-sig", _ESCAPED) if known == UTF_8 else (known, "strict")
+    name, errors = ("utf-8-sig", "surrogateescape") if known == UTF_8 else (known, "strict")
     file = TextIOWrapper(_open_bytes(path), encoding=name, errors=errors, newline="")
     try:
         for _ in range(csv.skip):

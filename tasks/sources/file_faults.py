@@ -26,7 +26,6 @@ _JSON: Final = (
     "Write it as a table first, such as with DuckDB: COPY (SELECT * FROM 'a.jsonl') TO 'a.parquet'. Exports of Segment "
     "and Mixpanel need none: `tailorbird check segment a.jsonl`",
 )
-_EMPTY: Final = ("empty", "Export it again")
 _TEXT: Final = ("a text", "Let its name end with .csv if it is CSV")
 _PARQUET: Final = b"PAR1"
 _KINDS: Final = (
@@ -98,7 +97,7 @@ def refuse_no_parquet(path: Path) -> None:
 
 def _text_kind(head: bytes) -> tuple[str, str]:
     if not head:
-        return _EMPTY
+        return ("empty", "Export it again")
     return _JSON if head.lstrip().startswith((b"{", b"[")) else _TEXT
 
 

@@ -50,7 +50,6 @@ _UNREACHABLE: Final = re.compile(
     r"NETWORK_CONNECTION|curlCode|[Cc]onnect|resolve host|TIMEOUT|[Tt]imed out|UNAVAILABLE|SLOW_DOWN|THROTTLING"
     r"|INTERNAL|DEADLINE|status 5\d\d|[Rr]etry"
 )
-_NAMES: Final = re.compile(r"'[^']*'")
 _REQUEST: Final = re.compile(r"\?\S+")
 
 
@@ -187,7 +186,7 @@ def credentials(address: str) -> str:
 
 
 def _explained(address: str, error: Exception) -> StoreError:
-    message = _NAMES.sub("", str(error))
+    message = re.sub(r"'[^']*'", "", str(error))
     if isinstance(error, FileNotFoundError):
         return StoreError(f"{address}: {_GONE}.")
     for signs, sentence in _SIGNS:

@@ -21,7 +21,6 @@ from tasks.sources.csv_reader import csv_of as csv_of
 from tasks.sources.file_faults import described, refuse_no_parquet
 
 CHUNK_ROWS = 250_000
-_BUFFER_BYTES = 1 << 20
 _PLAIN_TYPES: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
 
@@ -123,7 +122,7 @@ def _batches(path: Path, columns: Sequence[str], size: int, csv: Csv, misfits: M
         return
     try:
         # Not with a dataset, which reads ahead: memory would grow with the file.
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:
             for batch in file.iter_batches(size, columns=list(columns)):
                 batch.validate(full=True)  # only this finds text that is not UTF-8
                 yield _without_views(batch)

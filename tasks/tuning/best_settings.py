@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from prefect import task
 from sqlalchemy import func, select
@@ -35,9 +35,6 @@ class ModelSearch(SearchResult):
     defaults: float | None
     """NDCG@10 of the default settings."""
     tried: list[JsonObject]
-
-
-_KEYS: Final = ["dataset_version", "model"]
 
 
 def find_search_result(installation: Installation, version: str, kind: str) -> SearchResult | None:
@@ -135,7 +132,7 @@ def store(installation: Installation, row: SearchResult) -> None:
     entry = insert(search_results).values(row)
     with installation.engine.begin() as connection:
         replaced = {**row, "finished_at": func.now()}
-        connection.execute(entry.on_conflict_do_update(index_elements=_KEYS, set_=replaced))
+        connection.execute(entry.on_conflict_do_update(index_elements=["dataset_version", "model"], set_=replaced))
 
 
 @task(description="Find the models whose settings are due for a new search, by age and by how far users have moved.")

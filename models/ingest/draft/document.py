@@ -198,7 +198,6 @@ _ADVICE: Final = {
     "items": "is another table of items. Write a mapping of its own for it",
     "users": "is another table of users. Write a mapping of its own for it",
 }
-_NO_NAMES: Final = "seems to begin with a row in place of names of columns. Write a line of names above it"
 _NO_TIMES: Final = "has no column of times, which events need. Add the time of each row, or its day"
 _NUMBER: Final = r"[-+]?\d+([.,]\d+)?"
 _TO_JOIN: Final = (
@@ -273,7 +272,7 @@ def draft(
 def _lacking(sample: Sample) -> str:
     """Return the advice for an undecided table without names or times; empty if a person can complete a part for it."""
     if any(re.fullmatch(_NUMBER, name.strip()) for name in sample.columns):
-        return _NO_NAMES
+        return "seems to begin with a row in place of names of columns. Write a line of names above it"
     return _NO_TIMES if users_of(sample) and sample.likely("item") and not times_of(sample) else ""
 
 

@@ -31,17 +31,14 @@ _MOST_GROUPS_BY_NAME: Final = 500
 _FEW_GROUPS: Final = 12
 _OWN_WORD: Final = 0.9
 """A column with a different word in almost every row groups nothing."""
-_ANSWERS: Final = ("consent", "marketing", "consent_at")
 _WORDS: Final = r"\p{L}{2}[^/:]* .*\p{L}|[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]{2}"
 _UNNAMED_PRICE: Final = "uncertain: the only column with decimals"
 _PATHS: Final = (" > ", ">", " / ", "::", "»", "/")
-_LISTS: Final = ("|", ", ", ";")
 _MOSTLY: Final = 0.5
 _OTHER_MEANINGS: Final = frozenset(["active", "inactive", "none", "brak", "on sale", "var", "yok", "slut"])
 """Words of stock that columns of other data also have."""
 _NUMBER: Final = r"-?\d+([.,]\d+)?"
 _NO_PIECES: Final = r"-?0*([.,]0+)?|-\d.*"
-_SCHEMA: Final = r"^https?://schema\.org/"
 
 
 def items_part(sample: Sample, item: Choice, buyer: Column | None = None) -> Part:
@@ -127,7 +124,7 @@ def _categories(part: Part, taken: set[str]) -> None:
     if not columns:
         return
     paths = [(one, sign) for one in columns for sign in _PATHS if one.share(re.escape(sign)) > SEVERAL]
-    lists = [(one, sign) for one in columns for sign in _LISTS if one.share(re.escape(sign)) > SEVERAL]
+    lists = [(one, sign) for one in columns for sign in ("|", ", ", ";") if one.share(re.escape(sign)) > SEVERAL]
     if paths or lists:
         one = (paths or lists)[0][0]
         part.used.add(one.name)
@@ -214,7 +211,7 @@ def _is_trait(one: Column, own_table: bool) -> bool:
     if (
         not _is_group(one, _MOST_GROUPS_BY_NAME if by_name else _MOST_GROUPS)
         or is_personal(one.name)
-        or any(rank(one.name, role) is not None for role in _ANSWERS)
+        or any(rank(one.name, role) is not None for role in ("consent", "marketing", "consent_at"))
     ):
         return False
     if by_name:
@@ -254,4 +251,4 @@ def _words(one: Column) -> set[str]:
 
 
 def _word(value: str) -> str:
-    return stock_word(re.sub(_SCHEMA, "", value.lower()))
+    return stock_word(re.sub(r"^https?://schema\.org/", "", value.lower()))

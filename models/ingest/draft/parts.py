@@ -195,7 +195,6 @@ def _constant(part: Part, code: str, note: str, *, certain: bool) -> None:
 _DEPENDENT: Final = 0.95
 _FINER: Final = 1.05
 _SCALES: Final = tuple(frozenset(map(str, range(1, most + 1))) for most in (5, 10))
-_NUMERIC: Final = ("quantity", "price", "total", "rating")
 
 
 def order_by_cells(sample: Sample, user: Choice, item: Choice, times: Sequence[Column]) -> Column | None:
@@ -261,7 +260,7 @@ def line_columns(part: Part, user: Choice, item: Choice, times: Sequence[Column]
     orders, sessions = (sample.likely(role, taken) for role in ("order", "session"))
     order = next(iter([*orders, *sessions]), order_by_cells(sample, user, item, times) if unnamed else None)
     taken |= {order.name} if order else set()
-    numbers = {role: sample.likely(role, taken) for role in _NUMERIC}
+    numbers = {role: sample.likely(role, taken) for role in ("quantity", "price", "total", "rating")}
     if not numbers["quantity"]:  # an amount may be of pieces
         numbers["quantity"] = [one for one in numbers["total"] if one.is_pieces]
         numbers["total"] = [one for one in numbers["total"] if one not in numbers["quantity"]]

@@ -26,7 +26,6 @@ FAULT, FOUND_MARKS = "fault", "marks"
 """Members of the payload in the inbox: of a call that cannot be read, and of one that no customer made."""
 _UNUSABLE: Final = "?"
 """Takes the place of a value of a wrong kind, so that the call has the same fault as in a file."""
-_PLAIN: Final = (str, int, float)
 _PLACEHOLDERS: Final = frozenset(placeholder_ids.ITEMS)
 
 
@@ -180,7 +179,7 @@ def _kept(value: Any, shape: Shape | list[Shape] | str) -> Any:
 
 def _plain(value: Any) -> Any:
     """Return a text, number or boolean; None for everything else."""
-    return value if isinstance(value, _PLAIN) else None
+    return value if isinstance(value, str | int | float) else None
 
 
 def _trait(value: Any) -> Any:

@@ -90,8 +90,6 @@ class Term(NamedTuple):
     condition: str | None = None
 
 
-_NULL: Final = Term("null", "NULL::DOUBLE", "NULL::VARCHAR", "NULL::BOOLEAN")
-_EMPTY: Final = "an empty value is null in an expression; write `is null` or `is not null`"
 _FINITE: Final = "nullif(nullif(nullif({}, 'nan'::DOUBLE), 'inf'::DOUBLE), '-inf'::DOUBLE)"
 
 
@@ -174,7 +172,7 @@ class _Compiler:
     def constant(self, node: JsonObject) -> Term:
         kind, text = node["literal"]["kind"], node["literal"]["text"]
         if kind == "NULL_LITERAL":
-            return _NULL
+            return Term("null", "NULL::DOUBLE", "NULL::VARCHAR", "NULL::BOOLEAN")
         if kind == "BOOLEAN":
             return self.made("condition", "TRUE" if text.lower() == "true" else "FALSE")
         if kind == "STRING":
@@ -199,7 +197,7 @@ class _Compiler:
         """Compare as numbers if one side is a number, or two columns by < and >; otherwise as texts."""
         kinds = {term.kind for term in terms}
         if "null" in kinds or any(term.text == literal("") for term in terms):
-            raise ValueError(_EMPTY)
+            raise ValueError("an empty value is null in an expression; write `is null` or `is not null`")
         if "number" in kinds or (kinds == {"column"} and sign not in ("=", "<>")):
             kind = "number"
         else:

@@ -14,7 +14,6 @@ from models.monitoring.drift.signals.user_counts import BINS, FEATURES, Edges, S
 _LEAST: Final = 30
 """Users that a segment needs to be listed."""
 _MOST_ITEMS: Final = 10
-_POPULARITY: Final = "popularity"
 
 
 class SegmentMoves(TypedDict):
@@ -41,7 +40,7 @@ def distributions(drivers: Sequence[str], now: Sums, then_values: Sums, edges: E
     names = dict.fromkeys(driver.split(":")[0] for driver in drivers)
     moved_distributions = []
     for name in names:
-        if name not in FEATURES and name != _POPULARITY:
+        if name not in FEATURES and name != "popularity":
             continue
         about = FEATURES.get(name, "interactions by the popularity of items before, the most popular tenth first")
         bins = _bins(edges[name]) if name in FEATURES else [str(tenth + 1) for tenth in range(BINS)]

@@ -84,16 +84,13 @@ class Repeats:
 
     def state(self) -> State:
         """Return its arrays."""
-        return {f"repeats.{name}": np.asarray(getattr(self, name)) for name in _PARTS}
+        return {f"repeats.{name}": np.asarray(getattr(self, name)) for name in ("least", "ages", "due", "scale")}
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """Return the stored ones."""
         least, scale = (float(state[f"repeats.{name}"]) for name in ("least", "scale"))
         return cls(least, state["repeats.ages"], state["repeats.due"], scale)
-
-
-_PARTS: Final = ("least", "ages", "due", "scale")
 
 
 @dataclass(frozen=True, eq=False)

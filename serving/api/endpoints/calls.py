@@ -36,7 +36,6 @@ ORIGIN_NOT_DECLARED: Final = Problem(
 )
 UNKNOWN_ENCODING: Final = Problem(415, "unsupported-encoding", "Send the body plain, or compressed by gzip.")
 router = APIRouter(tags=["calls"])
-_ENCODINGS: Final = (b"", b"identity", b"gzip")
 _TAKEN: Final = Reply(b'{"success":true}')
 _KINDS: Final[Mapping[str, str | None]] = {
     **dict.fromkeys(("batch", "b", "import")),
@@ -108,7 +107,7 @@ def _incoming(call: Call) -> Incoming:
 
 async def _body(incoming: Incoming) -> bytes:
     """Return the body, which is JSON whatever type its sender states: some libraries state that of a form."""
-    if incoming.head.content_encoding.lower() not in _ENCODINGS:
+    if incoming.head.content_encoding.lower() not in (b"", b"identity", b"gzip"):
         raise ProblemError(UNKNOWN_ENCODING)
     return await incoming.read(MOST_BYTES)
 

@@ -25,7 +25,6 @@ _KINDS = sorted(FEEDBACK.keys() - {"impression", "refund"})
 _LIMITS: Final = Limits()
 _NOBODY: Final = frozenset(placeholder_ids.PEOPLE)
 _FIRST: Final = datetime(1990, 1, 1, tzinfo=UTC)
-_AHEAD: Final = timedelta(days=1)
 router = APIRouter(tags=["feedback"])
 _WRITES = {SCOPE: "write"}
 _ABOUT_VISITORS: Final = {"user", "session", "consent", "message_id"}
@@ -51,7 +50,9 @@ Currency = Annotated[
 ]
 ActMoment = Annotated[
     Moment,
-    _ensured(lambda at: _FIRST <= at <= CLOCK.now() + _AHEAD, "it is before 1990, or more than a day from now"),
+    _ensured(
+        lambda at: _FIRST <= at <= CLOCK.now() + timedelta(days=1), "it is before 1990, or more than a day from now"
+    ),
 ]
 _EXAMPLE: Final[dict[str, JsonValue]] = {
     "kind": "not_interested",

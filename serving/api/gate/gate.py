@@ -37,10 +37,8 @@ _UNKNOWN: Final = "unknown"
 _BODIES: Final = 4
 """Bodies of calls that may be read at the same time, for each request that may be answered: their memory is bounded."""
 _NO_CONTENT: Final = 204
-_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _PROBLEM: Final = problems.MEDIA_TYPE.encode()
-_CLOSE: Final = (b"connection", b"close")
 _SAFE: Final[Headers] = (
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -131,7 +129,7 @@ class Gate:
             _check_scope(await self._find_key(head.authorization, head.api_key, request), operation.scope)
         value = "" if segment is None else _decoded(segment)
         method, content = scope["method"], b""
-        if method in _WITH_BODY and not operation.is_incoming:
+        if method in ("POST", "PUT", "PATCH") and not operation.is_incoming:
             check_type(head.content_type, head.content_encoding)
             content = await read_body(receive, head.content_length)
         if (operation.scope is not None or operation.is_incoming) and self._active >= self._state.most_active:
@@ -239,7 +237,7 @@ class Gate:
         if self._state.origins and head.origin:
             headers += cors_headers(head, self._state.origins)
         if self._state.is_stopping and scope.get(IS_LAST, _always)(scope):
-            headers.append(_CLOSE)
+            headers.append((b"connection", b"close"))
         return headers
 
     def _count(self, method: str, status: int, seconds: float, request: _Request) -> None:

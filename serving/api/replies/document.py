@@ -125,7 +125,6 @@ those of your own systems, and are used exactly; encode `/` in a path as `%2F`.
 """
 _SCHEMA: Final = {"$ref": "#/components/schemas/ProblemDocument"}
 _REQUEST_ID: Final = "9f2c4e6a8b0d1f35"
-_WITH_BODY: Final = ("post", "put", "patch")
 _REFUSED: Final = Problem(422, "invalid-request", "k: Give a whole number from 1 to 200.", [Fault("k", "Give …")])
 _CONFLICT: Final = Problem(409, "message-id-used", "Another message has this message_id.")
 _OUTDATED: Final = Problem(
@@ -179,7 +178,7 @@ def document(app: FastAPI) -> dict[str, Any]:
 def _complete(operation: dict[str, Any], path: str, method: str) -> None:
     """Add scope, errors and headers to one operation."""
     scope = operation.pop(SCOPE, "read")
-    is_open, has_body = scope == OPEN, method in _WITH_BODY
+    is_open, has_body = scope == OPEN, method in ("post", "put", "patch")
     operation["security"] = [] if is_open else [{"bearer": []}, {"header": []}]
     if not is_open:
         operation["description"] = f"{operation.get('description', '')}\n\nThe key needs the scope `{scope}`."

@@ -8,7 +8,6 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 MEDIA_TYPE: Final = "application/problem+json"
-_TYPE: Final = "urn:tailorbird:problem:"
 
 
 class Fault(NamedTuple):
@@ -36,7 +35,7 @@ class Problem:
     def document(self, request_id: str) -> dict[str, Any]:
         """Return the problem as JSON describes it."""
         stated: dict[str, Any] = {
-            "type": f"{_TYPE}{self.kind}",
+            "type": f"urn:tailorbird:problem:{self.kind}",
             "title": self.title,
             "status": self.status,
             "detail": self.detail,

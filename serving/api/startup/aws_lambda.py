@@ -18,7 +18,6 @@ _ENCODED: Final = ".lambda-url."
 """Function URLs have it in their domain. They keep a path as it was sent, and HTTP APIs of API Gateway decode it."""
 _FORMAT: Final = "2.0"
 _DEFAULT_STAGE: Final = "$default"
-_TEXTS: Final = ["text/", "application/json", "application/problem+json"]
 
 
 class LambdaFunction:
@@ -80,7 +79,12 @@ def _adapter(app: Any) -> Any:
             answer: Event = super().__call__(response)
             return answer
 
-    return Mangum(app, lifespan="off", custom_handlers=[HttpEvent], text_mime_types=_TEXTS)
+    return Mangum(
+        app,
+        lifespan="off",
+        custom_handlers=[HttpEvent],
+        text_mime_types=["text/", "application/json", "application/problem+json"],
+    )
 
 
 def _path(event: Event) -> str:

@@ -50,7 +50,6 @@ _KEY_SECONDS: Final = 0.5
 """A revoked key is refused within this time, also if no notification arrives."""
 _CONNECTIONS: Final = 2
 """The most connections of a writer."""
-_MEGABYTE: Final = 2**20
 _COUNT_SECONDS: Final = 1.0
 _OUTCOMES: Final = {"stored": "accepted", "conflict": "refused"}
 """Names of outcomes in metrics, where they differ."""
@@ -88,7 +87,7 @@ async def _opened(settings: Settings, state: State, shared: Shared, _app: Any) -
         live_scorer(models, placements, stores, shared.aligned) as live,
         _keys(settings, state.keyring, place, stores),
         stores.running(),
-        _writer(place, Spool(settings.var / FOLDER, settings.spool_mb * _MEGABYTE)) as writer,
+        _writer(place, Spool(settings.var / FOLDER, settings.spool_mb * 2**20)) as writer,
         _impression_log(writer, settings.impressions_share) as impressions,
         _writer(place) as calls,  # calls are never on disk: their senders repeat them
     ):

@@ -27,7 +27,6 @@ from serving.stores.shared_loads import PostgresDownError
 _LOG: Final = logging.getLogger(__name__)
 _SECONDS: Final = 5.0
 """The time for a statement; without the catalogue each worker reads it."""
-_LIVE: Final = "SELECT DISTINCT batch_id FROM placements WHERE batch_id IS NOT NULL"
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,10 @@ async def _read(place: str) -> tuple[KnownCatalogue | None, TitleWords | None, M
     reader, codes = CatalogueReader(postgres), BatchCodes(postgres, postgres)
     try:
         await reader.refresh()
-        await codes.load(row[0] for row in await postgres.fetch(_LIVE))
+        await codes.load(
+            row[0]
+            for row in await postgres.fetch("SELECT DISTINCT batch_id FROM placements WHERE batch_id IS NOT NULL")
+        )
     except PostgresDownError:
         pass
     finally:

@@ -30,10 +30,9 @@ LOCATION: Final = "event_inbox"
 """The location of batches from the inbox; the name of a batch's rows follows after a slash."""
 CALLS: Final = f"{LOCATION}/calls"
 """The location of batches of the calls of Segment's libraries."""
-_ID_CONFLICT: Final = "id_conflict"
 # A batch mixes callers, so that the rows of one are no reason to refuse those of all others: rows are judged alone.
 _LIMITS: Final = Limits(
-    events=dict.fromkeys((QUARANTINED_SHARE, _ID_CONFLICT, *(rule.id for rule in EVENT_RULES)), (None, 1.0))
+    events=dict.fromkeys((QUARANTINED_SHARE, "id_conflict", *(rule.id for rule in EVENT_RULES)), (None, 1.0))
 )
 ANSWERS: Final = "answers"
 """The kind of a row with many answers that were shown: its payload has a column of values for each field."""

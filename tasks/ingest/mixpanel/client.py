@@ -55,7 +55,6 @@ _FAST: Final = 1
 """The level of gzip: the file is read once and removed."""
 _MOST_BYTES: Final = 256 << 20
 """The most bytes of one page of profiles."""
-_ALWAYS: Final = ("$last_seen",)
 
 
 @dataclass
@@ -219,7 +218,7 @@ def download_profiles(
     client: MixpanelClient, project: int, traits: Iterable[str], consent: Iterable[str], path: Path
 ) -> Download:
     """Download all profiles, page by page, each as a line with the allowed `traits`, `consent` and `$last_seen`."""
-    names = [*dict.fromkeys([*allowed([*traits]), *consent, *_ALWAYS])]
+    names = [*dict.fromkeys([*allowed([*traits]), *consent, "$last_seen"])]
 
     def lines() -> Iterator[bytes]:
         page, session = 0, None

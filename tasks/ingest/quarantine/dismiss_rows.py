@@ -9,8 +9,6 @@ from infra.database.schema.ledger_schema import audit_log
 from infra.database.schema.schema import ingest_batches, quarantine
 from models.errors import TailorbirdError, reason_fault
 
-DISMISSED = "dismissed"
-
 
 class Dismissal(TypedDict):
     """How many rows of a batch were dismissed, and how many still wait."""
@@ -38,7 +36,7 @@ def dismiss(
         batches = select(ingest_batches.c.batch_id).where(ingest_batches.c.batch_id == batch_id)
         if connection.execute(batches).first() is None:
             raise TailorbirdError(f"There is no batch {batch_id!r}; `tailorbird quarantine list` lists them.")
-        closed = {"replayed_at": func.now(), "outcome": DISMISSED}
+        closed = {"replayed_at": func.now(), "outcome": "dismissed"}
         count = connection.execute(update(quarantine).where(*chosen).values(closed)).rowcount
         remaining = select(func.count()).where(entry.batch_id == batch_id, entry.replayed_at.is_(None))
         waiting = int(connection.execute(remaining).scalar_one())

@@ -41,7 +41,6 @@ _NAMES: Final = (
     *_OFFER,
 )
 _COLUMNS: Final = (*_NAMES, columns.ATTRIBUTES, columns.BATCH_ID, "field_timestamps")
-_DESCRIPTIVE: Final = (columns.CATEGORY, columns.BRAND, columns.PRICE)
 
 
 @task(task_run_name=run_names.of_file("ingest items"), description="Ingest the catalogue of one file into PostgreSQL.")
@@ -88,7 +87,9 @@ def restore_items(
 
 def _lines(rows: pa.Table, part: ItemsMapping, batch_id: str, now: datetime) -> Iterator[tuple[object, ...]]:
     """Return the rows to store. They count as of now, and replace the columns that the mapping reads, also by nulls."""
-    read = [name for name in _DESCRIPTIVE if getattr(part, name) or name in part.fill]
+    read = [
+        name for name in (columns.CATEGORY, columns.BRAND, columns.PRICE) if getattr(part, name) or name in part.fill
+    ]
     read += [columns.AVAILABLE] if part.not_merchandise else []
     read += [columns.IN_STOCK] if part.available else []
     read += [name for name in _OFFER if name in part.constants or getattr(part, name, None)]

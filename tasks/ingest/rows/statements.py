@@ -71,7 +71,6 @@ _REFUSING_USERS: Final = f"""
 Entity = Literal["item", "user"]
 _KEYS: Final[dict[Entity, str]] = {"item": "item_id", "user": "user_key"}
 _RECORD_HISTORY: Final = Path(__file__).with_name("record_history.sql").read_text()
-_NAMES: Final = ["item_id", "name", "value", MOMENT]
 _IS_STATED: Final = f"(key, name) IN (SELECT item_id, name FROM {_STATED})"
 # A table replaces values: from the import on the value that it chooses counts, whatever its times are.
 _DATED: Final = f"""
@@ -229,7 +228,7 @@ def record_items(connection: Connection, stated: pa.Table, at: datetime | None, 
     connection.execute(text(f"DROP TABLE IF EXISTS {_STATED}"))
     shape = f"(item_id text, name text, value text, {MOMENT} timestamptz)"
     connection.execute(text(f"CREATE TEMP TABLE {_STATED} {shape} ON COMMIT DROP"))
-    copy_table(connection, _STATED, stated.select(_NAMES))
+    copy_table(connection, _STATED, stated.select(["item_id", "name", "value", MOMENT]))
     connection.execute(text(f"ANALYZE {_STATED}"))
     coming = _COMING.format(staging=staging)
     record_history(connection, "item", _UNDATED.format(coming=coming), table=True, dated=False, at=at)

@@ -42,7 +42,6 @@ _OUTDATED: Final = text(f"""
     SELECT batch_id FROM ingest_batches
     WHERE source = :source AND dataset = :dataset AND status = '{ledger.PENDING}' AND batch_id <> :kept
         AND request -> 'sql' ->> 'stream' = :stream""")
-_READ_AGAIN: Final = "It was cut short. Its rows were read again, as another batch."
 
 
 class SqlOptions(TypedDict, total=False):
@@ -234,7 +233,9 @@ def close_outdated(installation: Installation, batch: Batch, stream: str) -> Non
         settle(installation, batch.batch_id)
     with installation.engine.begin() as connection:
         for name in outdated:
-            ledger.set_status(connection, name, ledger.UNDONE, _READ_AGAIN)
+            ledger.set_status(
+                connection, name, ledger.UNDONE, "It was cut short. Its rows were read again, as another batch."
+            )
 
 
 def columns_of(relation: Relation, types: Words[str, pa.DataType], before: Words[str, str]) -> dict[str, str]:

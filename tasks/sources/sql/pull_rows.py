@@ -24,9 +24,7 @@ BATCH_ROWS: Final = 1_000_000
 Advance = Callable[..., None]
 """A function of the number of rows that were read."""
 _DIGITS: Final = 38
-_NONE: Final = type(None)
 _MOMENT: Final = pa.timestamp("us")
-_INSTANT: Final = pa.timestamp("us", "UTC")
 _LARGEST: Final = 2**63
 
 
@@ -184,7 +182,7 @@ def position_of(value: object, relation: Relation, earlier: CursorPosition | Non
 
 def arrow_column(values: Sequence[Any]) -> pa.Array:
     """Return values as an Arrow array: booleans, whole numbers, decimals, floats, times, dates or texts."""
-    kinds = set(map(type, values)) - {_NONE}
+    kinds = set(map(type, values)) - {type(None)}
     if not kinds:
         return pa.nulls(len(values))
     made = _exact(kinds, values)
@@ -203,7 +201,7 @@ def _exact(kinds: set[type], values: Sequence[Any]) -> pa.Array | None:
         return _decimals([None if value is None else Decimal(value) for value in values])
     if all(issubclass(kind, datetime) for kind in kinds):
         zones = {value.tzinfo is not None for value in values if value is not None}
-        return pa.array(values, _INSTANT if zones == {True} else _MOMENT) if len(zones) == 1 else None
+        return pa.array(values, pa.timestamp("us", "UTC") if zones == {True} else _MOMENT) if len(zones) == 1 else None
     return pa.array(values, pa.date32()) if kinds == {date} else None
 
 

@@ -12,7 +12,6 @@ from sqlalchemy.types import NULLTYPE, TypeEngine
 from models.ingest.tabular.sql_cursor import CursorPosition, SqlKeys
 from tasks.sources.sql.source_database import SourceDatabase, SourceDatabaseError
 
-_ALIAS: Final = "source_rows"
 _SHOWN: Final = 30
 """Columns that a message lists at most."""
 
@@ -109,7 +108,7 @@ def open_relation(
     if keys.query:
         # A colon in it is no parameter. The line after it ends a comment.
         statement = keys.query.strip().rstrip(";").replace(":", "\\:") + "\n"
-        source: FromClause = text(statement).columns().subquery(_ALIAS)
+        source: FromClause = text(statement).columns().subquery("source_rows")
     else:
         schema, _, table_name = name.rpartition(".")
         source = table(table_name, schema=schema or None)
