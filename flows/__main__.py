@@ -13,11 +13,9 @@ import typer
 from flows.commands import (
     ingestion,
     keys,
-    lake,
     ledger,
     modelling,
     reviewing,
-    schedules,
     services,
     settings,
     storefront,
@@ -51,8 +49,8 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(modelling.app)
 app.add_typer(reviewing.app)
 app.add_typer(reviewing.back, name="rollback")
-app.add_typer(lake.app, name="lake")
-app.add_typer(schedules.app, name="schedules")
+app.add_typer(ledger.lake, name="lake")
+app.add_typer(services.schedules, name="schedules")
 app.add_typer(keys.app, name="keys")
 app.add_typer(streams.app)
 app.add_typer(streams.dead_letters, name="dead-letters")

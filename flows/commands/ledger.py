@@ -1,5 +1,7 @@
-"""Commands of the ledger: show ingested batches, and undo them."""
+"""Commands of what is stored: show ingested batches and undo them, and keep the lake small."""
 
+import json
+from dataclasses import asdict
 from getpass import getuser
 from typing import Annotated
 
@@ -9,6 +11,7 @@ from flows.commands import running
 from flows.commands.running import Json
 
 app = running.group_with_default("show", "Ingested batches and what became of every row; `undo` removes a batch.")
+lake = running.group("The lake, which stores events.")
 
 Batches = Annotated[list[str] | None, typer.Argument(help="The batches, as `tailorbird ledger` names them.")]
 
@@ -58,3 +61,37 @@ def undo(
     if not yes:
         running.confirm("Remove this?", "Add --yes to undo it without a question.")
     running.finish("undo", flow(actor or getuser(), reason, chosen, source), as_json)
+
+
+@lake.command()
+def compact(
+    keep_days: Annotated[
+        int, typer.Option(min=1, max=36_500, help="How many days an older version stays readable.")
+    ] = 7,
+    as_json: Json = False,
+) -> None:
+    """Merge small files and delete unneeded ones. No row changes; versions of data sets stay readable."""
+    done = running.flow("compact")(keep_days)
+    running.finish("compact", done or {"lake": "no events yet"}, as_json)
+
+
+@lake.command("show")
+def show_lake(as_json: Json = False) -> None:
+    """Show the files, rows and bytes of the events by month, and the versions that data sets use."""
+    from infra.lake import compaction
+    from infra.lake.delta_lake import Lake
+    from serving.terminal import screen
+
+    table = Lake(running.current_settings().lake).events()
+    months = compaction.months(table) if table else []
+    total = compaction.total(months)
+    versions = compaction.dataset_versions(running.database("operator"))
+    if as_json:
+        sizes = {**asdict(total), "named_versions": versions, "months": [asdict(month) for month in months]}
+        print(json.dumps({"version": table and table.version(), **sizes}))
+    else:
+        screen.show("lake", [*map(asdict, months), {"month": "all", **asdict(total)}] if months else [])
+        listing = ", ".join(map(str, versions)) or "none"
+        print(f"Version {table.version() if table else 'none'}; data sets name: {listing}.")
+        if advice := compaction.advice(months):
+            print(advice)

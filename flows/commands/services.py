@@ -1,4 +1,4 @@
-"""Commands of the installation: start it, stop it, show its state."""
+"""Commands of the installation: start it, stop it, show its state, change its schedules."""
 
 import json
 import sys
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from serving.queries.explain import Lookups
 
 app = running.group()
+schedules = running.group("Schedules: built-in ones and your own.")
 
 Mapping = Annotated[str, typer.Option(help="A mapping that comes with Tailorbird, or the path of a .toml file.")]
 _LOOK_SECONDS = 5.0
 Location = Annotated[str | None, typer.Option(help="The folder of the files, if it is not that of the mapping.")]
+Slug = Annotated[str, typer.Argument(help="The schedule's name, as `tailorbird schedules list` shows it.")]
 
 
 @app.command()
@@ -234,6 +236,33 @@ def signing_key() -> None:
     print(public_key(running.current_settings()))
 
 
+@schedules.command("list")
+def schedules_list(as_json: Json = False) -> None:
+    """Show every schedule with its deployment, times, parameters and next run."""
+    _listed(as_json)
+
+
+@schedules.command()
+def pause(slug: Slug, as_json: Json = False) -> None:
+    """Keep a schedule, but start no runs until it is resumed."""
+    _change("pause", slug, as_json)
+
+
+@schedules.command()
+def resume(slug: Slug, as_json: Json = False) -> None:
+    """Start runs of a paused schedule again. The runs that it missed are not made up for."""
+    _change("resume", slug, as_json)
+
+
+@schedules.command()
+def remove(slug: Slug, as_json: Json = False) -> None:
+    """Delete a schedule.
+
+    The next change brings a built-in one back: pause it, or change its time in tailorbird.toml.
+    """
+    _change("remove", slug, as_json)
+
+
 def _lookups() -> "Lookups | None":
     """Return the reader of events for single answers; few answers need its heavy imports."""
     from tasks.scoring.single_user import available_lookups
@@ -260,3 +289,18 @@ def _wait() -> bool:
         running.print_message("")
         return True
     return False
+
+
+def _change(action: str, slug: str, as_json: bool) -> None:
+    from infra.prefect_api import schedules as stored
+
+    running.connect()
+    getattr(stored, action)(slug)
+    _listed(as_json)
+
+
+def _listed(as_json: bool) -> None:
+    from infra.prefect_api import schedules as stored
+
+    running.connect()
+    running.finish("schedules", [asdict(row) for row in stored.list_schedules()], as_json)
