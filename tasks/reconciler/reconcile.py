@@ -4,16 +4,17 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from threading import Event
+from threading import Event, Thread
 from time import monotonic
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import func, select, text
+from sqlalchemy import exists, func, select, text
 
 from infra.configuration.placements import configured
 from infra.database.engine import database_now
 from infra.database.schema.monitoring_schema import drift_calibrations
 from infra.database.schema.schema import placements
+from infra.database.schema.serving_schema import event_inbox
 from infra.installation import Installation, current
 from infra.keys import trust
 from infra.keys.identity import forget_without_consent
@@ -22,16 +23,19 @@ from infra.prefect_api import deployments, events
 from infra.registry.client import Registry
 from infra.supervisor.running_commands import mark_crashed
 from models.primitives.escaping import for_terminal
+from tasks.ingest.inbox.finish_batch import remove_outdated
 from tasks.monitoring.serving_metrics import alert_slow_serving
 from tasks.orchestration.alert_throttle import AlertThrottle
 from tasks.promotion.champion import current_champion, sync_aliases
 from tasks.promotion.mlflow_annotations import annotate_version
 from tasks.promotion.review_requests import expire, review_of
 from tasks.reconciler.check_registered_versions import check_registered_versions
-from tasks.reconciler.inbox_mover import start_inbox_mover
 from tasks.reconciler.lost_runs import restart_retrain, start_scoring
 from tasks.reconciler.mlflow_requests import apply_mlflow_tags, apply_moved_alias
 from tasks.reconciler.streams import alert_spent_quotas, alert_streams
+
+if TYPE_CHECKING:
+    from tasks.ingest.inbox.messages import Dataset
 
 _DAY: Final = 86_400
 _DAILY: Final = AlertThrottle()
@@ -117,6 +121,50 @@ def announce_segments(installation: Installation) -> str | None:
     return f"Messages asked for lists of {', '.join(announced)}." if announced else None
 
 
+_PAUSES: Final["dict[Dataset, float]"] = {"updates": 2.0, "events": 5.0, "calls": 5.0}
+"""Seconds between two looks into the inbox."""
+_ANY_MESSAGE: Final = select(exists(select(event_inbox.c.inbox_id)))
+"""Whether the inbox has a message, moved or not."""
+
+
+def start_inbox_mover(report: Callable[[str], None], stop: Event | None = None) -> list[Thread]:
+    """Start to move updates within seconds, and acts and impressions when they are due.
+
+    The inbox has threads of its own, because a move may wait for a long ingest.
+    """
+    ended = stop or Event()
+    threads = [Thread(target=_run, args=(name, report, ended), name=f"inbox {name}", daemon=True) for name in _PAUSES]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def _run(dataset: "Dataset", report: Callable[[str], None], ended: Event) -> None:
+    printed = ""
+    while not ended.wait(_PAUSES[dataset]):
+        problem = _move(dataset)
+        if problem and problem != printed:  # a lasting outage is printed once
+            report(f"The {dataset} of the inbox wait: {problem}")
+        printed = problem
+
+
+def _move(dataset: "Dataset") -> str:
+    """Move what is due; returns the problem, if there is one."""
+    try:
+        installation = current()
+        with installation.engine.begin() as connection:
+            used = connection.execute(_ANY_MESSAGE).scalar_one()
+            if not used:
+                remove_outdated(connection)
+        if used:  # the import takes a second, because it takes Prefect along, and many installations have no message
+            from tasks.ingest.inbox.move_inbox import NOW, due_of, move_inbox
+
+            move_inbox(installation, dataset, NOW if dataset == "updates" else due_of(installation))
+    except Exception as error:
+        return explain(error) or f"{type(error).__name__}: {error}"
+    return ""
+
+
 def watch(every: float, stop: Event | None = None) -> None:
     """Reconcile every so many seconds, or sooner after a change in MLflow, until `stop` or the process's end."""
     installation, printed, ended = current(), "", stop or Event()
@@ -124,7 +172,7 @@ def watch(every: float, stop: Event | None = None) -> None:
     start_inbox_mover(_print, ended)
     while not ended.is_set():
         # The keys first: a key may have been rotated since the last round.
-        problems = _problems(lambda: _compare_keys(installation))
+        problems = _problems(lambda: trust.check(installation.engine, installation.settings))
         report = "\n".join(problems or _problems(_print_reconciled, *_PERIODIC_STEPS))
         if report and report != printed:  # a lasting outage is printed once
             _print(report)
@@ -151,10 +199,6 @@ def _tags_and_aliases() -> object:
         return None
 
 
-def _compare_keys(installation: Installation) -> None:
-    trust.check(installation.engine, installation.settings)
-
-
 def _print(text: str) -> None:
     """Print for a terminal, or with the time for a log.
 
@@ -164,7 +208,7 @@ def _print(text: str) -> None:
     print(*time, for_terminal(text, allowed="\n"), flush=True)
 
 
-def _problems(*steps: Callable[[], None]) -> list[str]:
+def _problems(*steps: Callable[[], object]) -> list[str]:
     """Run all steps, even after one fails; returns the problems as sentences."""
     problems = []
     for step in steps:

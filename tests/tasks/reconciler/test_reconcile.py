@@ -18,7 +18,7 @@ from infra.prefect_api import events
 from tasks.ingest.inbox import move_inbox as inbox
 from tasks.ingest.inbox.messages import Dataset, Due
 from tasks.orchestration.alert_throttle import AlertThrottle
-from tasks.reconciler import inbox_mover, reconcile
+from tasks.reconciler import reconcile
 from tasks.reconciler.reconcile import _print, alert_stale_lists, announce_segments, watch
 from tasks.reconciler.streams import alert_spent_quotas, alert_streams
 from tests.published import published, shelf
@@ -235,7 +235,7 @@ def test_a_spent_quota_of_a_page_key_is_reported_once_a_day(
 
 
 def test_updates_move_while_the_other_thread_fails(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox_mover, "_PAUSES", {"updates": 0.05, "events": 0.05})
+    monkeypatch.setattr(reconcile, "_PAUSES", {"updates": 0.05, "events": 0.05})
     moves, reports, stop = inbox.move_inbox, [], Event()
 
     def move(here: Installation, dataset: Dataset, due: Due) -> list[str]:
@@ -245,7 +245,7 @@ def test_updates_move_while_the_other_thread_fails(installation: Installation, m
 
     monkeypatch.setattr(inbox, "move_inbox", move)
     do(installation, ITEM_MESSAGE)
-    threads = inbox_mover.start_inbox_mover(reports.append, stop)
+    threads = reconcile.start_inbox_mover(reports.append, stop)
     end = time.monotonic() + 10
     price = None
     while price is None and time.monotonic() < end:
