@@ -21,14 +21,6 @@ _STATE: Final = case(
 ).label("state")
 
 
-class ApiKeyUnknownError(TailorbirdError):
-    """No valid key has this id."""
-
-
-class SourceTakenError(TailorbirdError):
-    """Keys of pages and of servers would have one source."""
-
-
 @dataclass(frozen=True)
 class NewKey:
     """What a person decides about a new key."""
@@ -44,7 +36,7 @@ class NewKey:
 def create_key(engine: Engine, new: NewKey, actor: str) -> dict[str, Any]:
     """Record a new key. The result holds the key itself, which cannot be shown again.
 
-    Raises SourceTakenError if pages and servers would send events of one source.
+    Raises TailorbirdError if pages and servers would send events of one source.
     """
     with engine.begin() as connection:
         kind = new.kind or kind_of(new.scopes)
@@ -52,7 +44,7 @@ def create_key(engine: Engine, new: NewKey, actor: str) -> dict[str, Any]:
             api_keys.c.name == new.name, api_keys.c.scopes == [COLLECT], api_keys.c.kind != kind
         )
         if COLLECT in new.scopes and (taken := connection.execute(other.where(_STATE == "valid")).scalar()):
-            raise SourceTakenError(
+            raise TailorbirdError(
                 f"{new.name!r} is the source of a {taken} key. A page could take the ids of a server's messages, so "
                 f"keys of pages and of servers need different names, such as {new.name}-{kind}."
             )
@@ -69,7 +61,7 @@ def list_keys(engine: Engine) -> list[dict[str, Any]]:
 def rotate_key(engine: Engine, key_id: str, overlap: timedelta, actor: str) -> dict[str, Any]:
     """Record a successor with the same name, scopes, kind and limits; the old key expires after `overlap`.
 
-    Raises ApiKeyUnknownError.
+    Raises TailorbirdError.
     """
     with engine.begin() as connection:
         old = _lock_valid(connection, key_id)
@@ -80,7 +72,7 @@ def rotate_key(engine: Engine, key_id: str, overlap: timedelta, actor: str) -> d
 
 
 def revoke_key(engine: Engine, key_id: str, actor: str) -> None:
-    """End a key at once. Raises ApiKeyUnknownError."""
+    """End a key at once. Raises TailorbirdError."""
     with engine.begin() as connection:
         _lock_valid(connection, key_id)
         ended = {"revoked_at": func.now(), "revoked_by": actor}
@@ -109,7 +101,7 @@ def _lock_valid(connection: Connection, key_id: str) -> Row[Any]:
     query = select(api_keys).where(api_keys.c.key_id == key_id, _STATE == "valid").with_for_update()
     row = connection.execute(query).one_or_none()
     if row is None:
-        raise ApiKeyUnknownError(
+        raise TailorbirdError(
             f"There is no valid API key {key_id!r}. `tailorbird keys list` shows the ids and states of all keys."
         )
     return row

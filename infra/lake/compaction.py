@@ -31,10 +31,6 @@ _ADDS_ONLY: Final = ("WRITE", "VACUUM START", "VACUUM END")
 """Operations that remove no file from the table."""
 
 
-class RowsChangedError(TailorbirdError):
-    """The number of rows changed during compaction."""
-
-
 @dataclass(frozen=True)
 class Totals:
     """Files, rows and bytes of some months."""
@@ -113,7 +109,7 @@ def compact(table: DeltaTable, now: datetime, keep_days: int, versions: Iterable
     table.optimize.compact()
     after = total(months(table))
     if after.rows != before.rows:
-        raise RowsChangedError(
+        raise TailorbirdError(
             f"Compacting the lake went wrong: {before.rows} rows before, {after.rows} now. Nothing was deleted; keep a "
             "copy of the lake."
         )

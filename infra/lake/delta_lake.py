@@ -40,10 +40,6 @@ _NO_ROWS: Final = pa.schema({"installation": pa.string()})
 _BLOCK: Final = 1 << 20
 
 
-class EventsStoredError(TailorbirdError):
-    """Another process has written events of a batch to the lake."""
-
-
 @dataclass(frozen=True)
 class Ownership:
     """The installation and the key that a lake belongs to."""
@@ -132,14 +128,14 @@ class Lake:
         self._append(table, events, [Transaction(batch_id, chunk)])
 
     def append_batches(self, events: pa.Table, batch_ids: Sequence[str]) -> None:
-        """Append whole batches of one chunk each, in one commit. Raises EventsStoredError if the lake has one of them.
+        """Append whole batches of one chunk each, in one commit. Raises TailorbirdError if the lake has one of them.
 
         Of two simultaneous calls one raises CommitFailedError.
         """
         table = self.events()
         stored = [batch for batch in batch_ids if table is not None and _last_chunk(table, batch) >= 0]
         if stored:
-            raise EventsStoredError(f"The lake has events of {', '.join(stored)} already. Run the command again.")
+            raise TailorbirdError(f"The lake has events of {', '.join(stored)} already. Run the command again.")
         self._append(table, events, [Transaction(batch, 0) for batch in batch_ids])
 
     def _append(self, table: DeltaTable | None, events: pa.Table, done: list[Transaction]) -> None:

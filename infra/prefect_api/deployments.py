@@ -26,10 +26,6 @@ _VARIABLE: Final = "tailorbird_deployed"
 """The Prefect variable that holds the fingerprint of the registered deployments."""
 
 
-class DeployFailedError(TailorbirdError):
-    """Prefect refused prefect.yaml or one of its flows."""
-
-
 def write_file(settings: Settings, path: Path, *, demo: bool) -> Path:
     """Write the deployments to `path` in the form of prefect.yaml; return the path.
 
@@ -104,7 +100,7 @@ def start_deploy(
     if stored is not None and stored["value"] == fingerprint(settings, demo=demo):
         return None
     if not (home / "prefect.yaml").is_file():
-        raise DeployFailedError(
+        raise TailorbirdError(
             f"There is no prefect.yaml in {home}. Run this in a clone, or set TAILORBIRD_HOME to one."
         )
     # Without the variable Prefect keeps the template, and each worker fills in its own folder.
@@ -130,7 +126,7 @@ def finish_deploy(
     A server with an empty database has no fingerprint, so the next `up` registers everything again.
     """
     if deploy.wait(timeout=300) != 0:
-        raise DeployFailedError(f"Prefect does not have the flows of prefect.yaml. The end of {log}:\n{tail(log)}")
+        raise TailorbirdError(f"Prefect does not have the flows of prefect.yaml. The end of {log}:\n{tail(log)}")
     if not demo:
         _remove(client, DEMO)
     value = {"value": fingerprint(settings, demo=demo)}

@@ -30,21 +30,17 @@ _LARGEST: Final = 2**20
 """Bytes that any other file may have."""
 
 
-class AlteredVersionError(BundleRefusedError):
-    """A registered version that is another model than the recorded one."""
-
-
 def check_version(registry: Registry, version: RegisteredVersion, run_id: str) -> None:
-    """Check that a version belongs to a run and that MLflow loads it from this run. Raises AlteredVersionError."""
+    """Check that a version belongs to a run and that MLflow loads it from this run. Raises BundleRefusedError."""
     number = version.version
     if version.run_id != run_id:
-        raise AlteredVersionError(
+        raise BundleRefusedError(
             f"Version {number} stands for the run {version.run_id!r} in MLflow, but {run_id} is recorded. "
             f"{_again(number)}"
         )
     source = registry.source(run_id)
     if version.source != source:
-        raise AlteredVersionError(
+        raise BundleRefusedError(
             f"MLflow loads version {number} from {version.source!r}, and its run is at {source}. {_again(number)}"
         )
 
@@ -108,7 +104,7 @@ def _manifest(registry: Registry, run_id: str, digest: str | None, sizes: dict[s
         place = _fetched(registry, run_id, name, scratch).parent
     manifest = read_signed(place, digest)
     if manifest.run_id != run_id:
-        raise AlteredVersionError(
+        raise BundleRefusedError(
             f"The run {run_id} in MLflow holds the model of run {manifest.run_id}. {_restore(run_id)}"
         )
     return manifest

@@ -28,10 +28,6 @@ class Update:
 QUEUE: Final = "tailorbird.events"
 
 
-class BrokerRefusedError(TailorbirdError):
-    """The broker refuses the login or the queue."""
-
-
 class BrokerDownError(TailorbirdError):
     """The broker cannot be reached."""
 
@@ -40,7 +36,7 @@ class Stream(Protocol):
     """A consumer of one queue or topic, which also publishes."""
 
     def running(self) -> AbstractAsyncContextManager[None]:
-        """Consume meanwhile. Raises BrokerDownError and BrokerRefusedError."""
+        """Consume meanwhile. Raises BrokerDownError, and TailorbirdError if the broker refuses."""
 
     async def lag(self) -> int:
         """Return the number of messages that wait in the broker. Raises BrokerDownError."""

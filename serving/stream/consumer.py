@@ -57,7 +57,7 @@ class ConsumerConfig:
 
 
 def run(settings: Settings, config: ConsumerConfig) -> None:
-    """Consume until SIGTERM or Ctrl-C. Raises TailorbirdError and BrokerRefusedError."""
+    """Consume until SIGTERM or Ctrl-C. Raises TailorbirdError."""
     try:
         import faststream  # noqa: F401
     except ImportError:
@@ -101,7 +101,7 @@ def reader_of(settings: Settings, source: str) -> MessageReader:
 
 
 async def consume(settlement: Settlement, config: ConsumerConfig, ended: asyncio.Event) -> None:
-    """Consume until `ended`. A broker that is down at the start is waited for. Raises BrokerRefusedError."""
+    """Consume until `ended`. A broker that is down at the start is waited for. Raises TailorbirdError."""
     queue, pauses = SettlementQueue(settlement), Pauses()
     settler = asyncio.create_task(queue.run())
     settler.add_done_callback(lambda _: ended.set())  # a defect must not leave a consumer that stores nothing

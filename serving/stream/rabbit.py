@@ -13,7 +13,8 @@ from aiormq.abc import AbstractChannel
 from faststream import AckPolicy
 from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitMessage, RabbitQueue
 
-from serving.stream.brokers import EVENT, EXCHANGE, BrokerDownError, BrokerRefusedError, Update
+from models.errors import TailorbirdError
+from serving.stream.brokers import EVENT, EXCHANGE, BrokerDownError, Update
 from serving.stream.delivery import DeadLetter, Delivery, received
 from serving.stream.settlement import GROUP, SettlementQueue
 
@@ -86,7 +87,7 @@ class RabbitStream:
     async def running(self) -> AsyncIterator[None]:
         """Consume meanwhile. At the end, messages that are not durable go back to the broker.
 
-        Raises BrokerDownError and BrokerRefusedError.
+        Raises BrokerDownError, and TailorbirdError if the broker refuses.
         """
         try:
             with _losses("cannot be reached"):
@@ -101,11 +102,11 @@ class RabbitStream:
             await self._broker.start()
             await self._broker.declare_exchange(_UPDATES)
         except _NO_ENTRY:
-            raise BrokerRefusedError(
+            raise TailorbirdError(
                 "RabbitMQ refuses the login. Correct user, password and virtual host in the address."
             ) from None
         except aiormq.exceptions.ChannelPreconditionFailed as error:
-            raise BrokerRefusedError(
+            raise TailorbirdError(
                 f"RabbitMQ has a queue {self.name} of another kind: {error}. Choose another with --queue, or delete it."
             ) from None
 

@@ -20,10 +20,6 @@ from tasks.sources.object_store import StoreUnreachableError
 _RETRY_DELAYS_S: Final[list[float]] = [2, 8, 30]
 
 
-class FilesRefusedError(TailorbirdError):
-    """Some files of a source were refused; the others were ingested."""
-
-
 def _is_transient(_task: object, _run: object, state: Any) -> bool:
     """Return whether a retry may succeed: the store was unreachable, and no name was wrong."""
     return isinstance(state.result(raise_on_failure=False), StoreUnreachableError)
@@ -53,11 +49,9 @@ def list_files(
 
 
 def refuse(refused: Mapping[str, str], taken: int) -> None:
-    """Raise FilesRefusedError with each refused file and the reason, if there are any."""
+    """Raise TailorbirdError with each refused file and the reason, if there are any."""
     if refused:
         listed = (reason if reason.startswith(f"{file} ") else f"{file}: {reason}" for file, reason in refused.items())
         reasons = "\n".join(f"  {for_terminal(reason)}" for reason in listed)
         others = f"The other {taken} were ingested and stay." if taken else "No file was ingested."
-        raise FilesRefusedError(
-            f"{len(refused)} of {len(refused) + taken} files were not ingested:\n{reasons}\n{others}"
-        )
+        raise TailorbirdError(f"{len(refused)} of {len(refused) + taken} files were not ingested:\n{reasons}\n{others}")

@@ -91,10 +91,6 @@ class _PassingError(Exception):
         self.seconds = seconds
 
 
-class BrokenAnswerError(_PassingError):
-    """An answer ended before its end."""
-
-
 @dataclass(frozen=True)
 class MixpanelClient:
     """Sends one request at a time as a service account."""
@@ -139,7 +135,7 @@ class MixpanelClient:
 
 
 def blocks(answer: HTTPResponse, size: int = 1 << 18) -> Iterator[bytes]:
-    """Yield the body of an answer, unpacked. Raises BrokenAnswerError if it ends before its end."""
+    """Yield the body of an answer, unpacked. Raises _PassingError if it ends before its end."""
     packed = answer.headers.get("Content-Encoding") == "gzip"
     unpacker = zlib.decompressobj(wbits=31)
     try:
@@ -150,9 +146,9 @@ def blocks(answer: HTTPResponse, size: int = 1 << 18) -> Iterator[bytes]:
             if not packed:
                 yield block
         if (packed and not unpacker.eof) or answer.length:
-            raise BrokenAnswerError("The answer of Mixpanel broke off")
+            raise _PassingError("The answer of Mixpanel broke off")
     except (HTTPException, OSError, zlib.error) as error:
-        raise BrokenAnswerError(f"The answer of Mixpanel broke off ({type(error).__name__})") from None
+        raise _PassingError(f"The answer of Mixpanel broke off ({type(error).__name__})") from None
 
 
 def client_of(region: Region) -> MixpanelClient:
@@ -250,7 +246,7 @@ def _page(client: MixpanelClient, project: int, form: dict[str, str | int]) -> d
     except (ValueError, KeyError, TypeError, RecursionError):
         usable = False
     if not usable:
-        raise BrokenAnswerError("Mixpanel answered no page of profiles")
+        raise _PassingError("Mixpanel answered no page of profiles")
     return dict(answer)
 
 
@@ -275,10 +271,10 @@ def _last_line(text: bytes) -> bytes:
 
 
 def _check_end(line: bytes) -> None:
-    """Raise BrokenAnswerError if the last line is no event: Mixpanel reports a fault there, after HTTP 200."""
+    """Raise _PassingError if the last line is no event: Mixpanel reports a fault there, after HTTP 200."""
     try:
         event = json.loads(line) if line.strip() else {"event": None}
     except (ValueError, RecursionError):
         event = None
     if not (isinstance(event, dict) and "event" in event):
-        raise BrokenAnswerError("The export of Mixpanel ended with a line that is no event")
+        raise _PassingError("The export of Mixpanel ended with a line that is no event")

@@ -180,10 +180,6 @@ class IngestedStream:
     refused: str | None = None
 
 
-class TablesRefusedError(TailorbirdError):
-    """Some tables were not read to their end; the batches before that stay."""
-
-
 @task(description="List the tables and queries that a mapping reads from a database.")
 @without_values
 def list_streams(request: SqlIngest, only: str | None = None) -> list[Stream]:
@@ -222,10 +218,10 @@ def ingest_rows(request: SqlIngest, stream: Stream) -> IngestedStream:
 
 
 def refuse_tables(refused: Words[str, str]) -> None:
-    """Raise TablesRefusedError with each table that was not read to its end and the reason, if there are any."""
+    """Raise TailorbirdError with each table that was not read to its end and the reason, if there are any."""
     if refused:
         reasons = "\n".join(f"  {for_terminal(f'{name}: {reason}')}" for name, reason in refused.items())
-        raise TablesRefusedError(
+        raise TailorbirdError(
             f"{len(refused)} of the tables could not be read to their end:\n{reasons}\n"
             "Batches that were committed before stay; the next run continues after them."
         )
