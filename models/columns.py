@@ -56,7 +56,6 @@ UPDATED_AT: Final = "updated_at"
 CONSENT: Final = "consent"
 CONSENT_AT: Final = "consent_at"
 
-REASON: Final = "reason"
 MODEL_VERSION: Final = "model_version"
 
 ITEMS: Final = "items"
@@ -96,3 +95,10 @@ LEDGER: Final = ("read", "accepted", "quarantined", "duplicate", "suppressed", "
 
 
 ROW: Final = "row_number"
+
+
+def known_event_type(name: str) -> str:
+    """Return the name of an event type. Raises ValueError for any other text."""
+    if name not in EVENT_TYPES:
+        raise ValueError(f"there is no event type {name!r}; use one of {', '.join(EVENT_TYPES)}")
+    return name

@@ -22,7 +22,7 @@ from models.monitoring.guidance.next_step import Step, next_step, refusal, wait_
 from models.monitoring.guidance.situation import CutShort, EarlierChampion, LastReview, Situation
 from models.primitives.json_types import JsonObject
 
-_REFERENCE: Final = ("items", "users")
+REFERENCE: Final = ("items", "users")
 """Kinds of batches without events."""
 _DATASET: Final = text("""
     SELECT version, created_at, extract(epoch FROM now() - created_at) / 86400 AS days
@@ -155,13 +155,13 @@ def _undone_batches(connection: Connection) -> dict[str, tuple[str, ...]]:
 def _ingested(connection: Connection) -> tuple[int, int]:
     """Return the number of committed batches and of their accepted events, without impressions."""
     batches = select(func.count()).where(ingest_batches.c.status == COMMITTED)
-    events = connection.execute(_EVENTS, {"reference": list(_REFERENCE)}).scalar_one()
+    events = connection.execute(_EVENTS, {"reference": list(REFERENCE)}).scalar_one()
     return connection.execute(batches).scalar_one(), int(events)
 
 
 def _newer(connection: Connection, built_at: datetime) -> int:
     """Return the number of interactions since a data set was built, including those from quarantine."""
-    return int(connection.execute(_NEWER, {"built_at": built_at, "reference": list(_REFERENCE)}).scalar_one())
+    return int(connection.execute(_NEWER, {"built_at": built_at, "reference": list(REFERENCE)}).scalar_one())
 
 
 def _earlier(connection: Connection, champion: Promotion, undone: Collection[str]) -> EarlierChampion | None:

@@ -19,7 +19,7 @@ SHA256: Final = "sha256"
 
 _TEXT = pa.string()
 _NUMBER = pa.float64()
-_INSTANT = pa.timestamp("us", tz="UTC")
+INSTANT = pa.timestamp("us", tz="UTC")
 
 EVENTS: Final = pa.schema(
     [
@@ -30,8 +30,8 @@ EVENTS: Final = pa.schema(
         (columns.SESSION_ID, _TEXT),
         (columns.ITEM_ID, _TEXT),
         (columns.EVENT_TYPE, _TEXT),
-        (columns.OCCURRED_AT, _INSTANT),
-        (columns.RECEIVED_AT, _INSTANT),
+        (columns.OCCURRED_AT, INSTANT),
+        (columns.RECEIVED_AT, INSTANT),
         (columns.QUANTITY, _NUMBER),
         (columns.VALUE, _NUMBER),
         (columns.CURRENCY, _TEXT),
@@ -50,7 +50,7 @@ ALIASES: Final = pa.schema(
         (ANONYMOUS_ID, _TEXT),
         (IS_DEVICE, pa.bool_()),
         (columns.USER_ID, _TEXT),
-        (columns.OCCURRED_AT, _INSTANT),
+        (columns.OCCURRED_AT, INSTANT),
     ]
 )
 ROUTED: Final = pa.schema([(ROW_NUMBER, pa.int64()), (KIND, _TEXT)])

@@ -17,7 +17,7 @@ from models.ingest.segment.event_types import MIXPANEL, Meaning
 from models.ingest.segment.fields import BLOCK, NOT_JSON, WHOLE, consent, instant, pointers, product_ids, word
 from models.ingest.segment.parse import canonical, decoded, meaning_table
 from models.ingest.segment.segment_mapping import LineMapping
-from models.ingest.source_config import Spelling, nonzero_counts, parsed
+from models.ingest.source_config import NO_SYNONYMS, Spelling, nonzero_counts, parsed
 from models.primitives.arrow_sql import Query, connected, literal, statement_of, texts
 from models.primitives.json_types import JsonObject
 
@@ -202,13 +202,12 @@ def read_lines(query: Query, lines: pa.Table, reading: Reading) -> pa.Table:
     return query(_statement(reading), lines=lines)
 
 
-_NO_SYNONYMS: Final = Spelling()
 _LOOKS_LIKE_DEVICE: Final = "[0-9a-fA-F]+(-[0-9a-fA-F]+){4}"
 """The ids that Mixpanel's libraries generate: UUIDs, and five groups of hexadecimal digits of the older ones."""
 
 
 def parse_lines(
-    lines: pa.Table, reading: Reading, *, traits: Sequence[str] = (), spelling: Spelling = _NO_SYNONYMS
+    lines: pa.Table, reading: Reading, *, traits: Sequence[str] = (), spelling: Spelling = NO_SYNONYMS
 ) -> ParsedLines:
     """Parse lines: `row_number` (int64, each once) and `text` (the line without its end; text or bytes).
 

@@ -183,6 +183,9 @@ class Spelling(BaseModel):
     """Names of currencies → ISO 4217 codes, besides the usual names such as `€` and `EURO`."""
 
 
+NO_SYNONYMS: Final = Spelling()
+
+
 Counts = dict[str, int]
 """The number of normalised rows, by kind of change."""
 

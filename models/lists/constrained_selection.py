@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.lists.rules.compiled_rules import CompiledRules, Group
-from models.lists.slot_filling import FallbackStream, ModelStream, OpenLists, Stream, boosted
+from models.lists.slot_filling import NO_SCORE, FallbackStream, ModelStream, OpenLists, Stream, boosted
 from models.primitives.vocabulary import NO_INDEX
 from models.retrieval.candidate_sources import CandidateSource
 from models.retrieval.candidate_sources import ScopedSource as ScopedSource
 from models.retrieval.candidate_sources import TopCandidates as TopCandidates
 
 Fallback = NDArray[np.float32] | CandidateSource
-_NO_SCORE = np.float32(-np.inf)
 
 
 class Selection(NamedTuple):
@@ -48,7 +47,7 @@ class Selection(NamedTuple):
     @property
     def picked(self) -> NDArray[np.bool_]:
         """[m, k] pins that neither the model nor the fallback scores."""
-        pins: NDArray[np.bool_] = (self.items >= 0) & ~(self.scores > _NO_SCORE)
+        pins: NDArray[np.bool_] = (self.items >= 0) & ~(self.scores > NO_SCORE)
         return pins
 
     @property
@@ -85,7 +84,7 @@ def select(
 
 
 def _empty(m: int, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.bool_]]:
-    items, scores = np.full((m, k), NO_INDEX, dtype=np.int32), np.full((m, k), _NO_SCORE, dtype=np.float32)
+    items, scores = np.full((m, k), NO_INDEX, dtype=np.int32), np.full((m, k), NO_SCORE, dtype=np.float32)
     return items, scores, np.zeros((m, k), dtype=bool)
 
 
@@ -115,16 +114,16 @@ def _pin(lists: OpenLists, source: CandidateSource, rules: CompiledRules, fallba
     if not pins or not len(lists.items):
         return
     all_rows = np.arange(len(lists.items))
-    ranks = fallback if isinstance(fallback, np.ndarray) else np.full(lists.n_items, _NO_SCORE)
+    ranks = fallback if isinstance(fallback, np.ndarray) else np.full(lists.n_items, NO_SCORE)
     pinned = np.broadcast_to(np.array([item for _, item in pins], dtype=np.int32), (len(all_rows), len(pins)))
     usable = ~lists.excluded(all_rows, pinned)
     scored = source.restrict_to(rules.pinned).fetch(all_rows, len(rules.pinned))
     for at, (place, item) in enumerate(pins):
         rows = np.flatnonzero(usable[:, at] & _within_caps(lists, rules, [p for p, _ in pins[:at]], item))
         lists.items[rows, place] = item
-        score = np.where(scored.items[rows] == item, scored.scores[rows], _NO_SCORE).max(axis=1)
-        unscored = ~(score > _NO_SCORE)
-        otherwise = _NO_SCORE if np.isnan(ranks[item]) else ranks[item]
+        score = np.where(scored.items[rows] == item, scored.scores[rows], NO_SCORE).max(axis=1)
+        unscored = ~(score > NO_SCORE)
+        otherwise = NO_SCORE if np.isnan(ranks[item]) else ranks[item]
         lists.scores[rows, place] = np.where(unscored, otherwise, boosted(score, rules.boost[item]))
         lists.from_fallback[rows, place] = unscored
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from models.lists.rules.compiled_rules import ActiveCap, Group
 from models.retrieval.candidate_sources import CandidateSource, ScopedSource, TopCandidates
 
-_NO_SCORE = np.float32(-np.inf)
+NO_SCORE = np.float32(-np.inf)
 _LOWEST = np.finfo(np.float32).min
 NO_CANDIDATE: Final = np.uint64(2**64 - 1)
 """The key of an empty place: greater than all others."""
@@ -99,7 +99,7 @@ def _of_part(source: ScopedSource, size: int, by: np.float32, rows: NDArray[np.i
     items, scores = source.fetch(rows, n)
     scores = boosted(scores, by)
     ended = (items[:, -1] < 0) | (n == size)
-    return RankedPrefix(items, scores, ended, np.where(ended, _NO_SCORE, scores[:, -1]))
+    return RankedPrefix(items, scores, ended, np.where(ended, NO_SCORE, scores[:, -1]))
 
 
 def boosted(scores: NDArray[np.float32], by: np.float32 | NDArray[np.float32]) -> NDArray[np.float32]:
@@ -108,7 +108,7 @@ def boosted(scores: NDArray[np.float32], by: np.float32 | NDArray[np.float32]) -
         return scores
     with np.errstate(over="ignore", under="ignore"):
         moved = np.where(scores >= 0, scores * by, scores / by)
-    return np.where(scores > _NO_SCORE, np.maximum(moved, _LOWEST), _NO_SCORE)
+    return np.where(scores > NO_SCORE, np.maximum(moved, _LOWEST), NO_SCORE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,9 +124,9 @@ class FallbackStream:
     def of(cls, fallback: NDArray[np.float32], groups: Sequence[Group]) -> Self:
         """Return the items of the groups by their scores in the fallback [n_items]; NaN and -inf come last."""
         items = np.concatenate([np.empty(0, dtype=np.int32), *(group.items for group in groups)])
-        scores = np.where(np.isnan(fallback[items]), _NO_SCORE, fallback[items])
+        scores = np.where(np.isnan(fallback[items]), NO_SCORE, fallback[items])
         order = candidates(np.sort(keys(np.maximum(scores, _LOWEST), items))).items
-        return cls(order, np.where(np.isnan(fallback[order]), _NO_SCORE, fallback[order]))
+        return cls(order, np.where(np.isnan(fallback[order]), NO_SCORE, fallback[order]))
 
     @property
     def depth(self) -> int:
@@ -146,7 +146,6 @@ _STRIP: Final = 32
 _GROWTH: Final = 4
 _CELLS: Final = 4_000_000
 # Candidates, or counters of groups, held at once.
-_CLASSES: Final = (0.5, 0.8, 0.95, 0.99, 1.0)
 # Quantiles of the depth at which rows are read together: a few large reads are faster than many small ones.
 _PILOT: Final = 128
 _ENOUGH: Final = 0.9
@@ -197,7 +196,7 @@ class _Filling:
         need = self.places[rows].sum(axis=1) + (self.lists.items[rows] >= 0).sum(axis=1) + 1
         if self.lists.hide is not None:
             need += np.diff(self.lists.hide.indptr)[rows]
-        classes = np.quantile(need, _CLASSES, method="higher").astype(np.int64)
+        classes = np.quantile(need, (0.5, 0.8, 0.95, 0.99, 1.0), method="higher").astype(np.int64)
         return self._within(classes[np.searchsorted(classes, need)])
 
     def settle(self, rows: NDArray[np.int64], depth: NDArray[np.int64]) -> None:

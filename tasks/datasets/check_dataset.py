@@ -13,6 +13,7 @@ from expectations import datasets as promises
 from infra.database.bulk_copy import read_table
 from infra.database.schema.schema import ingest_batches, items, users
 from infra.installation import Installation
+from infra.overview.situation import REFERENCE
 from models import columns
 from models.datasets.acceptance import Acceptance
 from models.errors import TailorbirdError
@@ -43,8 +44,6 @@ _PURCHASES: Final = (
     .where(f"{EventQuery.USER} IN (SELECT user_key FROM users)")
     .select(f"count(*), count(DISTINCT {EventQuery.USER}), count(DISTINCT event.item_id)")
 )
-_REFERENCE: Final = ("items", "users")
-"""Kinds of batches without events."""
 _DESCRIBED_BY: Final = {columns.USER_KEY: users, columns.ITEM_ID: items}
 _KEYS: Final = {
     "user_features": columns.USER_KEY,
@@ -184,7 +183,7 @@ def lake_counts(
     rows, users, items = connection.execute(_PURCHASES, {"files": files}).fetchall()[0]
     ((events,),) = connection.execute(_EVENTS, {"files": files}).fetchall()
     entry = ingest_batches.c
-    accepted = select(func.sum(entry.accepted)).where(entry.status == COMMITTED, entry.dataset.not_in(_REFERENCE))
+    accepted = select(func.sum(entry.accepted)).where(entry.status == COMMITTED, entry.dataset.not_in(REFERENCE))
     with installation.engine.connect() as database:
         ledger = database.execute(accepted).scalar()
     return {

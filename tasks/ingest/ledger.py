@@ -12,6 +12,7 @@ from typing import Final, TypedDict
 from sqlalchemy import Connection, DateTime, cast, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
+from infra.bundles.manifest import sha256
 from infra.database.schema.ledger_schema import COMMITTED as COMMITTED
 from infra.database.schema.ledger_schema import PENDING as PENDING
 from infra.database.schema.ledger_schema import REFUSED as REFUSED
@@ -28,7 +29,6 @@ from models.primitives.json_types import JsonObject
 from tasks.quality.chunk_profile import ChunkProfile
 from tasks.quality.chunk_profile import Counts as Counts
 from tasks.quality.findings import Findings
-from tasks.sources.table_files import digest
 
 UNCHANGED: Final = "unchanged"
 """The status that an ingest reports for a batch that was committed before; the ledger keeps `committed`."""
@@ -334,7 +334,7 @@ def batch_of(
     """Return the batch of a file, which comes from `address`: the same content and mapping are the same batch."""
     part = mapping.events if isinstance(mapping, tables.Mapping) else None
     known = bool(part and part.refund_order)
-    batch_id = batch_id_of(mapping, dataset, digest(path))
+    batch_id = batch_id_of(mapping, dataset, sha256(path))
     return Batch(batch_id, dataset, mapping.name, address, mapping.consent_note, request or IngestRequest(), known)
 
 

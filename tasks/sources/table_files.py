@@ -1,6 +1,5 @@
 """Reads Parquet and CSV files in bounded chunks."""
 
-import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -62,12 +61,6 @@ def hint(path: Path, csv: Csv, required: Collection[str]) -> str:
         return f"{title.removeprefix('; ').capitalize()}."
     better = csv_reader.separator_hint(path, csv, required)
     return f"{better}." if better else ""
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of the file's content: the same file is the same batch, wherever it is."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _unreadable(path: Path, error: Exception) -> TailorbirdError:

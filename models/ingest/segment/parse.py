@@ -35,7 +35,7 @@ from models.ingest.segment.fields import (
     product_ids,
     word,
 )
-from models.ingest.source_config import Spelling, nonzero_counts
+from models.ingest.source_config import NO_SYNONYMS, Spelling, nonzero_counts
 from models.primitives.arrow_sql import Query, connected, statement_of, texts
 
 VISIT: Final = "view"
@@ -130,7 +130,6 @@ def read_lines(
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 """The mark that some programs write at the beginning of a file."""
-_NO_SYNONYMS: Final = Spelling()
 CONSENT_CATEGORIES: Final = ("Personalization", "Advertising")
 """The categories of `context.consent.categoryPreferences` that must not be refused."""
 
@@ -142,7 +141,7 @@ def parse_lines(
     meanings: Mapping[str, Meaning] = MEANINGS,
     traits: Sequence[str] = (),
     consent_categories: Sequence[str] = CONSENT_CATEGORIES,
-    spelling: Spelling = _NO_SYNONYMS,
+    spelling: Spelling = NO_SYNONYMS,
 ) -> ParsedLines:
     """Parse lines: `row_number` (int64, each once) and `text` (the line without its end; text or bytes).
 

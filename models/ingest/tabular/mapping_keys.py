@@ -172,11 +172,6 @@ def listed(value: Any) -> list[str | Expression]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def direct(sources: Iterable[str | Expression]) -> Iterator[str]:
-    """Return the columns that are read without an expression."""
-    return (source for source in sources if isinstance(source, str))
-
-
 def columns_of(sources: Iterable[str | Expression]) -> list[str]:
     """Return the columns of the file that these sources read, each once."""
     names = (name for one in sources for name in ([one] if isinstance(one, str) else one.columns))
@@ -261,7 +256,7 @@ class TableMapping(BaseModel):
 
     def direct_columns(self, keys: tuple[str, ...]) -> list[str]:
         """Return the columns of the file that these keys name directly, each once."""
-        return list(dict.fromkeys(direct(self.sources(keys))))
+        return list(dict.fromkeys(source for source in self.sources(keys) if isinstance(source, str)))
 
     @property
     def conditions(self) -> list[Expression]:

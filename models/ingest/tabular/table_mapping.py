@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from models import columns
-from models.columns import EVENT_TYPES
+from models.columns import EVENT_TYPES, known_event_type
 from models.ingest.source_config import MappingError as MappingError
 from models.ingest.source_config import SourceMapping, parsed
 from models.ingest.tabular.duplicate_rows import DATED, Choice
@@ -24,13 +24,6 @@ from models.ingest.tabular.mapping_keys import (
 )
 from models.ingest.tabular.values import known_formats, known_zone
 from models.primitives.json_types import JsonObject
-
-
-def _event_type(name: str) -> str:
-    if name not in EVENT_TYPES:
-        raise ValueError(f"there is no event type {name!r}; use one of {', '.join(EVENT_TYPES)}")
-    return name
-
 
 Zone = Annotated[str, AfterValidator(known_zone)]
 TimeFormat = Annotated[str | list[str], AfterValidator(known_formats)]
@@ -77,7 +70,7 @@ class EventsMapping(TableMapping):
     becomes the first moment after the gap."""
     event_type: Source | None = None
     """The column with the type of the event; without it, `constants` states the type."""
-    event_types: dict[str, Annotated[str, AfterValidator(_event_type)]] = Field({})
+    event_types: dict[str, Annotated[str, AfterValidator(known_event_type)]] = Field({})
     """The source's word → Tailorbird's event type. Other words stay unchanged, and the row rules judge them."""
     quantity: NumberSource | None = None
     """The number of pieces; more than 0."""
@@ -129,7 +122,7 @@ class EventsMapping(TableMapping):
             yield "event_type is missing; name its column, or write constants = { event_type = ... }"
         if self.event_types and not self.event_type:
             yield "event_types translates the values of a column; name that column as event_type"
-        _event_type(self.constants.get("event_type", EVENT_TYPES[0]))
+        known_event_type(self.constants.get("event_type", EVENT_TYPES[0]))
 
 
 class ItemsMapping(FilledMapping):

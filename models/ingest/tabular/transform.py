@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from models import columns
 from models.ingest import source_config
 from models.ingest.canonical_schema import ANONYMOUS_ID, IS_DEVICE
-from models.ingest.source_config import Counts, Spelling, nonzero_counts
+from models.ingest.source_config import NO_SYNONYMS, Counts, Spelling, nonzero_counts
 from models.ingest.tabular.column_reader import Reader
 from models.ingest.tabular.duplicate_rows import IMPUTED, UPDATED_AT
 from models.ingest.tabular.mapping_keys import Source, attribute_of, column_of
@@ -40,7 +40,6 @@ from models.primitives.arrow_types import ArrowColumn, Columns
 
 _IDENTITY = (columns.USER_KEY, columns.ITEM_ID, columns.EVENT_TYPE, columns.OCCURRED_AT, columns.SESSION_ID)
 
-_NO_SYNONYMS = Spelling()
 
 Part = EventsMapping | ItemsMapping | UsersMapping
 
@@ -76,7 +75,7 @@ def _reader(rows: pa.Table, part: Part) -> Reader:
     return Reader(computed(rows, part.expressions, part.form), part.form, part.time_formats, part.zone)
 
 
-def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = _NO_SYNONYMS) -> Cleaned:
+def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = NO_SYNONYMS) -> Cleaned:
     """Return canonical events with the raw `user_id`; the caller adds pseudonyms, batch and hash.
 
     The columns are the same for every mapping, except `consent`, `received_at`, `user_agent` and `ip`, which exist if
@@ -159,7 +158,7 @@ def identified(rows: pa.Table) -> pa.Table:
     return rows.set_column(rows.column_names.index(columns.EVENT_ID), columns.EVENT_ID, ids)
 
 
-def items(rows: pa.Table, mapping: ItemsMapping, spelling: Spelling = _NO_SYNONYMS) -> Cleaned:
+def items(rows: pa.Table, mapping: ItemsMapping, spelling: Spelling = NO_SYNONYMS) -> Cleaned:
     """Return canonical items; an item that is not merchandise is marked as not available."""
     read = _reader(rows, mapping)
     rows = read.rows

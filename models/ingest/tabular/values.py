@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from models.columns import CATEGORY_SEPARATOR
 from models.errors import TailorbirdError
+from models.ingest.canonical_schema import INSTANT
 from models.ingest.tabular.expression_compiler import number_of
 from models.ingest.tabular.mapping_keys import Expression, Source, Sources, column_of, listed
 from models.ingest.tabular.numbers import PLAIN, NumberForm, parsed, unreadable
@@ -218,7 +219,6 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
-INSTANT: Final = pa.timestamp("us", tz="UTC")
 TIMESTAMP: Final = "timestamp"
 EPOCHS: Final = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
 """Microseconds in one unit of each format that counts since 1970."""

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from models.columns import BRAND, CATEGORY, CATEGORY_SEPARATOR, EVENT_TYPES, PRICE, PURCHASE
+from models.columns import BRAND, CATEGORY, CATEGORY_SEPARATOR, PRICE, PURCHASE, known_event_type
 from models.errors import TailorbirdError
 from models.ingest.batch_limits import Bounds, Limit
 from models.primitives.config_faults import across
@@ -56,7 +56,6 @@ def _some_side(value: Bounds) -> Bounds:
 
 
 Words = Annotated[list[str], BeforeValidator(_words)]
-Prices = Annotated[Limit, AfterValidator(_some_side)]
 
 
 class Form(BaseModel):
@@ -76,7 +75,7 @@ class Selector(Form):
     category: Annotated[Words, AfterValidator(_paths)] | None = None
     """Paths, or their beginnings by whole levels: `A|B` selects `A|B|C` too, but not `A|BC`."""
     brand: Words | None = None
-    price: Prices | None = None
+    price: Annotated[Limit, AfterValidator(_some_side)] | None = None
     """Lowest and highest, both included; a single number is the highest."""
 
     @model_validator(mode="after")
@@ -84,12 +83,6 @@ class Selector(Form):
         if all(getattr(self, kind) is None for kind in KINDS):
             raise ValueError(f"it selects nothing; name one of {', '.join(KINDS)}")
         return self
-
-
-def _event_type(name: str) -> str:
-    if name not in EVENT_TYPES:
-        raise ValueError(f"there is no event type {name!r}; use one of {', '.join(EVENT_TYPES)}")
-    return name
 
 
 def _window(value: Any) -> Any:
@@ -144,7 +137,7 @@ class Promote(Selector):
 class Rules(Form):
     """The items that a list may hold, and their order."""
 
-    hide: dict[Annotated[str, AfterValidator(_event_type)], Window] = Field(default_factory=dict)
+    hide: dict[Annotated[str, AfterValidator(known_event_type)], Window] = Field(default_factory=dict)
     """Windows by event type: an item is hidden from a user who had such an event with it within the window."""
     include: Selector | None = None
     """Only these items are shown."""

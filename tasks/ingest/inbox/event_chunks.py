@@ -17,7 +17,7 @@ from infra.database.bulk_copy import insert_new
 from infra.database.schema.serving_schema import served_answers
 from models import columns
 from models.datasets.labels import IMPRESSION, SHOWN_AT
-from models.ingest.canonical_schema import EVENTS, IS_DEVICE, ROW_NUMBER
+from models.ingest.canonical_schema import EVENTS, INSTANT, IS_DEVICE, ROW_NUMBER
 from models.ingest.source_config import MARKS
 from models.ingest.tabular.unreadable_cells import CELL, CELLS, KEYS
 from models.primitives.arrow_types import ArrowColumn
@@ -62,7 +62,6 @@ _FIELDS: Final = _ORIGIN | {
 SUBJECT: Final = "subject"
 """The user, or the device of an unknown user; null for an answer to nobody in particular."""
 _MESSAGE: Final = "message"
-_INSTANT: Final = pa.timestamp("us", tz="UTC")
 CHUNK_ROWS: Final = 5_000
 """Messages in a chunk."""
 _TEXTS: Final = (columns.ITEM_ID, columns.EVENT_TYPE, columns.CURRENCY, columns.PLACEMENT, columns.RECOMMENDATION_ID)
@@ -85,9 +84,9 @@ def answers_of(rows: Sequence[InboxRow]) -> pa.Table:
     }
     sizes = np.array([row.messages for row in shown], np.int64)
     sources = np.repeat(np.array([row.source for row in shown], object), sizes)
-    received = pa.array(np.repeat(np.array([row.received_at for row in shown], object), sizes), _INSTANT)
+    received = pa.array(np.repeat(np.array([row.received_at for row in shown], object), sizes), INSTANT)
     # A clock of a sender may be ahead of the database's.
-    shown_at = found[SHOWN_AT].cast(_INSTANT)
+    shown_at = found[SHOWN_AT].cast(INSTANT)
     found[SHOWN_AT] = pc.if_else(pc.less(shown_at, received), shown_at, received)
     found[_MESSAGE] = pc.binary_join_element_wise(pa.array(sources, pa.string()), found[columns.RECOMMENDATION_ID], ":")
     found[SUBJECT] = pc.coalesce(found[columns.USER_KEY], found[_SESSION])

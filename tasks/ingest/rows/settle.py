@@ -24,18 +24,18 @@ from tasks.quality.chunk_profile import with_counts
 
 _CUT_SHORT: Final = "It was cut short, and nothing of it counts. Ingest the same file again, or undo it."
 UNDO: Final = "undo"
-_HOLDER: Final = "holder"
+HOLDER: Final = "holder"
 _LAKE: Final = f"read_parquet({{files}}, union_by_name = true, hive_types = {{'{columns.MONTH}': VARCHAR}})"
 _MOVED: Final = pa.schema(
     [
         (columns.EVENT_ID, pa.string()),
         (columns.USER_KEY, pa.string()),
-        (_HOLDER, pa.string()),
+        (HOLDER, pa.string()),
         *((columns.RECEIVED_AT, pa.timestamp("us", tz="UTC")), (columns.CONSENT, pa.bool_()), ("late", pa.bool_())),
     ]
 )
 _FIRST_HELD: Final = f"""
-    SELECT own.{columns.EVENT_ID}, any_value(own.{columns.USER_KEY}) AS {columns.USER_KEY}, {{holder}} AS {_HOLDER},
+    SELECT own.{columns.EVENT_ID}, any_value(own.{columns.USER_KEY}) AS {columns.USER_KEY}, {{holder}} AS {HOLDER},
         {", ".join(f"arg_min(repeated.{name}, row_number) AS {name}" for name in REPEATED_COLUMNS[1:])}
     FROM (SELECT *, row_number() OVER () AS row_number FROM repeated) AS repeated JOIN own USING ({columns.EVENT_ID})
     ANTI JOIN moved USING ({columns.EVENT_ID}) GROUP BY 1"""
@@ -184,7 +184,7 @@ def finish(installation: Installation, batch_id: str) -> None:
         moved = repeated_elsewhere(installation, connection, batch_id, {batch_id})
         sources = dict(connection.execute(select(ingest_batches.c.batch_id, ingest_batches.c.source)).all())
     for number, holder in enumerate(sorted(entry.detail["moved"])):
-        events = moved.filter(pc.equal(moved[_HOLDER], holder))
+        events = moved.filter(pc.equal(moved[HOLDER], holder))
         if len(events):
             _append(installation, batch_id, holder, sources[holder], events, f"undo {entry.entry_id}", number)
     installation.lake.remove_batch(batch_id)

@@ -25,7 +25,6 @@ from tasks.ingest.undo import entities
 from tasks.orchestration.guards import without_values
 from tasks.promotion.champion import current_champion
 
-_HOLDER = "holder"
 _NO_CHANGES: Final = cast(UndoDetail, dict.fromkeys((*UNDO_CHANGES, "events_kept", "quarantined_removed"), 0))
 _REASONS: Final = {
     ledger.REFUSED: "was refused, and nothing of it was kept",
@@ -158,13 +157,13 @@ def _removed(
     waiting = int(connection.execute(quarantined).scalar_one())
     events = pc.sum(users["events"]).as_py() or 0
     counts = UndoDetail(events_removed=int(events) - len(moved), events_kept=len(moved), quarantined_removed=waiting)
-    return counts | changes, dict(Counter(moved[_HOLDER].to_pylist()))
+    return counts | changes, dict(Counter(moved[settle.HOLDER].to_pylist()))
 
 
 def _introductions(installation: Installation, moved: pa.Table, undone: Sequence[str], keys: pa.Table) -> pa.Table:
     """Return which other batches have events of these users, including events that move to them."""
     introductions = settle.introductions(installation, keys, undone)
-    holders = moved.select([_HOLDER, columns.USER_KEY]).rename_columns([columns.BATCH_ID, columns.USER_KEY])
+    holders = moved.select([settle.HOLDER, columns.USER_KEY]).rename_columns([columns.BATCH_ID, columns.USER_KEY])
     holders = holders.filter(pc.is_in(holders[columns.USER_KEY], keys[columns.USER_KEY].combine_chunks()))
     return pa.concat_tables([introductions, holders.cast(introductions.schema)])
 

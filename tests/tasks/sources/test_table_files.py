@@ -65,14 +65,6 @@ def test_times_and_all_kinds_of_numbers_are_known(tmp_path: Path) -> None:
     }
 
 
-def test_the_digest_is_the_contents_and_not_the_names(path: Path) -> None:
-    copy = path.with_name(f"copy{path.suffix}")
-    copy.write_bytes(path.read_bytes())
-    assert table_files.digest(copy) == table_files.digest(path)
-    copy.write_bytes(path.read_bytes() + b"\n")
-    assert table_files.digest(copy) != table_files.digest(path)
-
-
 def test_a_column_that_is_not_there_comes_as_nulls(path: Path) -> None:
     [(rows, numbers, misfits)] = table_files.chunks(path, ["b", "c", "a"])
     assert (numbers.tolist(), misfits) == (list(range(1000)), [])

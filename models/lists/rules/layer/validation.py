@@ -3,21 +3,27 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from math import isfinite
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.columns import CATEGORY_SEPARATOR
 from models.lists.rules.compiled_rules import ItemAttributes
-from models.lists.rules.layer.rule_layer import AnyRule, BoostKind, HiddenItem, OperatorRule, PinnedItem, RuleLayer
+from models.lists.rules.layer.rule_layer import (
+    AnyRule,
+    BoostKind,
+    HiddenItem,
+    PinnedItem,
+    Rule,
+    RuleLayer,
+)
 from models.lists.rules.placement_config import Placement
 from models.primitives.vocabulary import index_of
 
 MOST_RULES: Final = 500
 """Rules of one version; each placement is compiled again when one changes."""
 LOWEST_FACTOR, HIGHEST_FACTOR = 0.01, 100.0
-Rule = TypeVar("Rule", bound=OperatorRule)
 
 
 class LayerFault(NamedTuple):
