@@ -3,14 +3,11 @@
 import tomllib
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from infra.configuration.settings import Settings, source
 from infra.configuration.settings_file import placed
 from models.lists.rules.placement_config import Placement, PlacementError, placements
 from models.primitives.json_types import JsonObject
-
-_SHIPPED: Final = Path(__file__).with_suffix(".toml")
 
 
 def configured(settings: Settings) -> dict[str, Placement]:
@@ -36,7 +33,7 @@ def _placements(settings: Settings, content: JsonObject) -> dict[str, Placement]
 
 def placements_file(settings: Settings) -> Path:
     """Return the file that is in force."""
-    return Path(settings.placements or _SHIPPED)
+    return Path(settings.placements or Path(__file__).with_suffix(".toml"))
 
 
 def _content(settings: Settings) -> JsonObject:

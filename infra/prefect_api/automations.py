@@ -46,7 +46,10 @@ class Definition:
 
 def alerts(page: str) -> list[Definition]:
     """Return the automations that send messages to people; `page` is Prefect's address."""
-    event_alerts = [_event_alert(slug, name, event) for slug, name, event in _EVENTS]
+    event_alerts = [
+        Definition(slug, name, f"The event {event}.", _reactive(event), f"Tailorbird: {name}", _BODY)
+        for slug, name, event in _EVENTS
+    ]
     run = f"\n\n{pages_root(page)}/runs/flow-run/{{{{ flow_run.id }}}}"
     failed = "The run {{ flow_run.name }} of {{ flow.name }} ended as {{ flow_run.state.name }}. Its page has the log:"
     late = "The run {{ flow_run.name }} of {{ flow.name }} should have begun five minutes ago, and no worker has taken "
@@ -119,10 +122,6 @@ def _start(deployment_id: str, parameters: JsonObject) -> JsonObject:
     """Return the action that starts a deployment."""
     action = {"type": "run-deployment", "source": "selected", "deployment_id": deployment_id}
     return action | {"parameters": parameters}
-
-
-def _event_alert(slug: str, name: str, event: str) -> Definition:
-    return Definition(slug, name, f"The event {event}.", _reactive(event), f"Tailorbird: {name}", _BODY)
 
 
 def _reactive(event: str) -> JsonObject:

@@ -162,7 +162,7 @@ class EmbeddedPostgres:
             taken_over=environment.of_postgres(),
         )
         for _attempt in range(20):
-            before = self._log_bytes()
+            before = self.log.stat().st_size if self.log.exists() else 0
             running = processes.start(command)
             try:
                 processes.wait_until(partial(self._answers, running), running, self.log, 60)
@@ -182,9 +182,6 @@ class EmbeddedPostgres:
                     raise
                 time.sleep(0.25)
         raise PostgresFailedError(f"PostgreSQL does not start; see {self.log}")
-
-    def _log_bytes(self) -> int:
-        return self.log.stat().st_size if self.log.exists() else 0
 
     def _logged_since(self, position: int) -> str:
         """Return the log after a position in bytes; all of it if a new log was started since."""

@@ -78,7 +78,9 @@ def mlflow_command(settings: Settings, database: URL, port: int) -> Command:
             "MLFLOW_AUTH_ADMIN_PASSWORD": password,
             "MLFLOW_FLASK_SERVER_SECRET_KEY": secret(settings, "mlflow-session"),
             # Without it, MLflow cannot read after a restart the webhooks that people created on its pages.
-            "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": _fernet(secret(settings, "mlflow-webhooks")),
+            "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": urlsafe_b64encode(
+                bytes.fromhex(secret(settings, "mlflow-webhooks"))
+            ).decode(),
         },
         taken_over=environment.of_mlflow(settings),
     )
@@ -205,11 +207,6 @@ def mark(settings: Settings, name: str) -> str:
 def _further(settings: Settings) -> dict[str, str]:
     """Return TAILORBIRD_PASS_ENVIRONMENT, so that a change of it restarts the server."""
     return {"TAILORBIRD_PASS_ENVIRONMENT": settings.pass_environment} if settings.pass_environment else {}
-
-
-def _fernet(hexadecimal: str) -> str:
-    """Return a secret in the form of MLflow's encryption key."""
-    return urlsafe_b64encode(bytes.fromhex(hexadecimal)).decode()
 
 
 def _password(database: URL) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, text
@@ -71,7 +71,11 @@ def unconfigured(engine: Engine, settings: Settings) -> dict[str, str]:
         placements = configured(settings)
         with engine.connect() as connection:
             rows = connection.execute(_CHECKED).tuples()
-            return {name: _moment(checked) for name, checked in rows if name not in placements}
+            return {
+                name: f"{checked.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+                for name, checked in rows
+                if name not in placements
+            }
     return {}
 
 
@@ -86,7 +90,3 @@ def unconfigured_line(placements: Mapping[str, str]) -> str:
     """Return a line with the placements that `unconfigured` found; empty for none."""
     names = ", ".join(f"{name} (lists of {moment})" for name, moment in placements.items())
     return f"No longer configured, but still shown: {names}." if placements else ""
-
-
-def _moment(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -13,7 +13,6 @@ from serving.stream.delivery import Delivery, MessageReader
 
 Outcome = Literal["stored", "duplicate", "id_conflict", "malformed", "refused", "too_large"]
 _REPLAYED: Final = "UPDATE identity.dead_letters SET replayed_at = now() WHERE letter_id = $1"
-_DELIVERED: Final = ("body", "first_at", "message_id", "encoding")
 
 
 class _UndoneError(Exception):
@@ -41,7 +40,7 @@ async def _replay(connection: asyncpg.Connection, letter: JsonObject, reader: Me
         return "too_large"
     outcome: Outcome = "refused"
     try:
-        messages = reader.read(Delivery(*(letter[name] for name in _DELIVERED)))
+        messages = reader.read(Delivery(*(letter[name] for name in ("body", "first_at", "message_id", "encoding"))))
         async with connection.transaction():
             outcome = _outcome(await store(connection, messages))
             await connection.execute(_REPLAYED, letter["letter_id"])

@@ -24,7 +24,6 @@ from tasks.lake.event_query import EventQuery, Refunds, match_refunds, of_type, 
 from tasks.lake.reference_data import ReferenceData, read_reference_data
 
 T = TypeVar("T")
-_ENGINE: Final = "engine"
 _MEMORY: Final = "1GB"
 _NEWEST: Final = EventQuery().select("epoch(max(event.occurred_at))::BIGINT")
 _PURCHASES: Final = EventQuery().where(of_type(columns.PURCHASE), "event.item_id IN (SELECT item_id FROM refunded)")
@@ -152,7 +151,7 @@ def shared_event_engine(installation: Installation, reference: ReferenceData | N
             yield engine
         return
     try:
-        yield reads.read_once(_ENGINE, lambda: reads.stack.enter_context(event_engine(installation, reference)))
+        yield reads.read_once("engine", lambda: reads.stack.enter_context(event_engine(installation, reference)))
     except BaseException:
         reads.release_shared_reads()  # a failed engine may be unusable
         raise

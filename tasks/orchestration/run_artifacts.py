@@ -38,7 +38,7 @@ def show(key: str, title: str, rows: Iterable[Row], columns: Columns | None = No
     if FlowRunContext.get() is None or not table_rows:
         return
     own, table, description = own_pages(current()), safe_rows(table_rows), for_markdown(title)
-    if any(_is_link(value, own) for row in table_rows for value in row.values()):
+    if any(isinstance(value, str) and _own_links(value, own) for row in table_rows for value in row.values()):
         create_markdown_artifact(f"**{description}**\n\n{markdown_table(table)}", key=key, description=description)
     else:
         create_table_artifact(table=table, key=key, description=description)
@@ -95,10 +95,6 @@ def _own_links(text: str, pages: tuple[str, ...]) -> list[str]:
     """Return the links of a text that consists of links to the pages only."""
     links = [_own_link(part, pages) for part in text.split(", ")]
     return [link for link in links if link is not None] if None not in links else []
-
-
-def _is_link(value: object, pages: tuple[str, ...]) -> bool:
-    return isinstance(value, str) and bool(_own_links(value, pages))
 
 
 def _own_link(text: str, pages: tuple[str, ...]) -> str | None:

@@ -57,7 +57,6 @@ _SHORTFALL: Final = {
 
 _PUBLISHES_USERS: Final = "batch_users"
 """Batches of earlier versions differ from those that state what they know of their users."""
-_INTEREST: Final = [name for _, names in ENGAGEMENT for name in names]
 _NO_CLICKS: Final = pa.Table.from_batches([], pa.schema({columns.USER_KEY: pa.string(), columns.ITEM_ID: pa.string()}))
 _NO_USERS: Final = _NO_CLICKS.select([columns.USER_KEY])
 _CLICKS: Final = (
@@ -143,7 +142,7 @@ def _clicks(installation: Installation, reference: ReferenceData, users: pa.Tabl
             return _NO_CLICKS
         engine.connection.register("new_users", users)
         engine.match_refunds()
-        return engine.query(_CLICKS, interest=_INTEREST).to_arrow_table()
+        return engine.query(_CLICKS, interest=[name for _, names in ENGAGEMENT for name in names]).to_arrow_table()
 
 
 def user_lists(installation: Installation, name: str, placement: Placement) -> Work:

@@ -149,10 +149,6 @@ def rules_of(mapping: SourceMapping, key: bytes) -> tuple[RowRule, ...]:
     return event_rules(placeholders, placeholder_ids.ITEMS, mapping.limits, required)
 
 
-def _has_earlier_users(batch_id: str) -> Select[tuple[bool]]:
-    return select(select(users.c.user_key).where(users.c.batch_id != batch_id).exists())
-
-
 def open_context(
     installation: Installation, mapping: SourceMapping, batch: ledger.Batch, confirm: Callable[[], None] = lambda: None
 ) -> tuple[BatchContext, RunState]:
@@ -167,6 +163,7 @@ def open_context(
         def keys(statement: Select[tuple[str]]) -> pa.Array:
             return read_table(connection, statement, {"key": pa.string()})["key"].combine_chunks()
 
+        earlier = select(users.c.user_key).where(users.c.batch_id != batch.batch_id)
         context = BatchContext(
             installation,
             mapping,
@@ -177,7 +174,7 @@ def open_context(
             suppressed=keys(select(suppressions.c.user_key)),
             now=database_now(connection),
             late_before=ledger.late_before(connection, batch),
-            has_earlier_users=bool(connection.execute(_has_earlier_users(batch.batch_id)).scalar()),
+            has_earlier_users=bool(connection.execute(select(earlier.exists())).scalar()),
             quarantined_subjects=quarantined_subjects(connection, batch),
             rules=rules_of(mapping, installation.key),
             confirm=confirm,

@@ -105,7 +105,9 @@ class EntityStatements:
             # A hidden item is one whose sale has ended.
             stated[columns.AVAILABLE_UNTIL] = row.received_at.isoformat() if payload[HIDDEN] else None
         own = self.items.setdefault(item, {})
-        own.update({name: (row.received_at, value) for name, value in stated.items() if _is_later(own, name, row)})
+        for name, value in stated.items():
+            if name not in own or own[name][0] <= row.received_at:
+                own[name] = row.received_at, value
         return None
 
     def add_user(self, row: InboxRow, allowed: Sequence[str]) -> str | None:
@@ -154,10 +156,6 @@ def _fault_of(payload: JsonObject, attributes: Any) -> str | None:
     if not isinstance(attributes, dict) or not all(map(_is_text, attributes.values())):
         wrong.append(columns.ATTRIBUTES)
     return f"unusable values: {', '.join(wrong)}" if wrong else None
-
-
-def _is_later(own: TimedValues, name: str, row: InboxRow) -> bool:
-    return name not in own or own[name][0] <= row.received_at
 
 
 def move_updates(installation: Installation, batch: ledger.Batch) -> None:

@@ -28,7 +28,6 @@ from tasks.reports.audit_page import PLOTS, AuditPage, markdown, plot_audit, ren
 from tasks.reports.review_page import Plot
 
 FOLDER, REPORT = "audit", "audit.html"
-NO_DATA: Final = "nothing to audit"
 _MAX_DAYS: Final = 36_525
 _SEED: Final = 7
 
@@ -64,7 +63,7 @@ def audit_lists(placement: str, days: float, as_of: date | None = None) -> Audit
         window = read_audit_window(installation, placement, days, as_of)
     except NoAuditDataError as reason:
         log_info(str(reason))
-        return {"placement": placement, "status": NO_DATA, "verdict": str(reason), "groups": []}
+        return {"placement": placement, "status": "nothing to audit", "verdict": str(reason), "groups": []}
     audit = run_audit(window.data, installation.settings.gate, _SEED)
     page, address = _published(installation, placement, window, audit)
     audit_id = _stored(installation, page, address)

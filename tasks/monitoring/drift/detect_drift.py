@@ -44,7 +44,6 @@ from tasks.monitoring.drift.reports import (
 from tasks.orchestration.run_artifacts import log_info
 from tasks.promotion.champion import Champion, require_champion
 
-_LOCK: Final = "drift"
 _SEED = 7
 _QUARANTINED: Final = 0.05
 """Rise of the quarantined share beyond which the feed has changed."""
@@ -118,7 +117,7 @@ def detect_drift(accept: str = "", accepted_by: str = "") -> DriftRun:
     installation = current()
     try:
         champion = require_champion(installation)
-        with locked(installation.engine, _LOCK, wait=True), open_event_reader(installation) as reader:
+        with locked(installation.engine, "drift", wait=True), open_event_reader(installation) as reader:
             emit_waiting_orders(installation, reader.waiting_orders(reader.span[1] - DAY))
             stored, calibrated_now = _calibrated(installation, reader, champion, accept, accepted_by)
             reports = [] if calibrated_now and accept else _evaluate_new_windows(installation, reader, stored)

@@ -22,7 +22,6 @@ Origin = Literal["drift", "schedule", "person"]
 REQUESTED, RUNNING, DONE, FAILED = "requested", "running", "done", "failed"
 LOSING: Final = (ReviewOutcome.REFUSED, ReviewOutcome.CHAMPION_KEPT)
 """Outcomes after which another retraining soon would end the same way."""
-_OPEN: Final = (REQUESTED, RUNNING)
 _LISTED: Final = 10
 LEASE: Final = 120.0
 """Seconds after which a worker that does not renew its lease loses the request."""
@@ -76,7 +75,7 @@ def get_request(connection: Connection, request_id: int) -> Request:
 
 def open_request(connection: Connection) -> Request | None:
     """Return the request that waits or is being worked on."""
-    query = select(*COLUMNS).where(requests.c.status.in_(_OPEN))
+    query = select(*COLUMNS).where(requests.c.status.in_((REQUESTED, RUNNING)))
     return _to_request(connection.execute(query).mappings().first())
 
 

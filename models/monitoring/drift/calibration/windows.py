@@ -21,7 +21,6 @@ from models.monitoring.drift.signals.event_columns import (
 from models.monitoring.drift.signals.user_counts import BINS, PLACE, Edges, Reference, Sums, UserCounts
 
 _BEFORE_DAYS: Final = 28
-_AGES: Final = (0, 1, 2, 4, 7, 10, 14, 21, 28)
 _ANCHORS: Final = 2_000
 _EDGE_WINDOWS: Final = 8
 """Windows whose users define the bins of features."""
@@ -38,7 +37,7 @@ def ages(window_days: int) -> list[int]:
     New items and users appear all the time. Those of more than four weeks ago count as known, or they would stay new
     for ever.
     """
-    return [age for age in _AGES if age <= windows_before(window_days)]
+    return [age for age in (0, 1, 2, 4, 7, 10, 14, 21, 28) if age <= windows_before(window_days)]
 
 
 @dataclass

@@ -122,7 +122,6 @@ class Learner(nn.Module):
 _OPSET: Final = 18
 _FORMAT: Final = 10
 """The version of the file format, which ONNX Runtime reads since 1.18."""
-_TRANSFORMER_INPUTS: Final = ("positions", "mask")
 
 
 def exported(network: Network, config: Config) -> bytes:
@@ -141,7 +140,7 @@ def exported(network: Network, config: Config) -> bytes:
     if network.gru is not None:
         hidden = _gru(graph, hidden, network.gru)
     graph.node("GatherND", _norm(graph, hidden, network.after), "last", output="encoded")
-    names = ["events", "gaps", *(_TRANSFORMER_INPUTS if network.is_transformer else ()), "last"]
+    names = ["events", "gaps", *(("positions", "mask") if network.is_transformer else ()), "last"]
     names += ["kinds"] if network.kinds is not None else []
     return graph.file([_input(name, config.dimensions) for name in names], config.dimensions)
 
