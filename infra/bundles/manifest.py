@@ -15,7 +15,7 @@ from infra.configuration.settings import load
 from infra.configuration.version import git_commit, libraries
 from infra.keys import credentials
 from infra.keys.credentials import PSEUDONYM, present_fingerprint
-from infra.private_files.folders import is_plain_name, open_regular, opened_folder
+from infra.private_files.folders import is_plain_name, open_regular, opened_folder, sha256
 from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject
 from models.recommenders.protocols import Recommender
@@ -91,12 +91,6 @@ class VerifiedFiles:
 
     manifest: Manifest
     files: Mapping[str, BufferedReader]
-
-
-def sha256(path: Path) -> str:
-    """Return the digest of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def seal(folder: Path, names: Iterable[str], model: Recommender, origin: Origin) -> str:

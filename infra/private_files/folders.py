@@ -1,6 +1,7 @@
 """Assembles files in temporary folders, and opens only regular files: never a link, a pipe or a path elsewhere."""
 
 import fcntl
+import hashlib
 import os
 import shutil
 import stat
@@ -12,6 +13,12 @@ from pathlib import Path
 from typing import Final
 
 _PREFIX: Final = ".incoming-"
+
+
+def sha256(path: Path) -> str:
+    """Return the digest of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def synchronise(folder: Path) -> None:

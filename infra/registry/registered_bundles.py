@@ -9,18 +9,10 @@ from typing import Final
 
 from sqlalchemy import Connection, select
 
-from infra.bundles.manifest import (
-    MANIFEST,
-    SIGNATURE,
-    BundleRefusedError,
-    Manifest,
-    check_names,
-    read_signed,
-    sha256,
-    verify,
-)
+from infra.bundles.manifest import MANIFEST, SIGNATURE, BundleRefusedError, Manifest, check_names, read_signed, verify
 from infra.database.schema.promotion_rows import newest_promotion
 from infra.database.schema.schema import promotions, reviews
+from infra.private_files.folders import sha256
 from infra.registry.client import MODEL_PATH, Registry
 from infra.registry.connection import ArtifactsGoneError, RegisteredVersion
 

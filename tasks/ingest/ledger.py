@@ -12,7 +12,6 @@ from typing import Final, TypedDict
 from sqlalchemy import Connection, DateTime, cast, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from infra.bundles.manifest import sha256
 from infra.database.schema.ledger_schema import COMMITTED as COMMITTED
 from infra.database.schema.ledger_schema import PENDING as PENDING
 from infra.database.schema.ledger_schema import REFUSED as REFUSED
@@ -21,6 +20,7 @@ from infra.database.schema.ledger_schema import UNDONE as UNDONE
 from infra.database.schema.ledger_schema import ingest_repeats, quarantine_repeats
 from infra.database.schema.schema import LEDGER, ingest_batches, ingest_chunks, ingest_updates, quarantine
 from infra.locks import lock_until_commit
+from infra.private_files.folders import sha256
 from models.errors import LedgerError
 from models.ingest.check.non_goods import Suspect
 from models.ingest.source_config import SourceMapping

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from sqlalchemy import Engine, insert, select
 
 from infra.bundles.arrays import column_with_present_keys
-from infra.bundles.manifest import sha256
 from infra.database.schema.trust_schema import fingerprints, trained_bundles
 from infra.keys.credentials import PSEUDONYM
+from infra.private_files.folders import sha256
 from infra.registry.client import Registry
 from models.columns import USER_KEY
 from models.errors import TailorbirdError

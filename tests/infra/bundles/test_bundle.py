@@ -8,7 +8,8 @@ import pytest
 
 from infra.bundles import bundle as bundles
 from infra.bundles.arrays import Arrays, NoArraysError, read_arrays, write_arrays
-from infra.bundles.manifest import FILES, FORMAT, MANIFEST, SIGNATURE, BundleRefusedError, Origin, sha256
+from infra.bundles.manifest import FILES, FORMAT, MANIFEST, SIGNATURE, BundleRefusedError, Origin
+from infra.private_files.folders import sha256
 from models.datasets.dataset import Dataset
 from models.recommenders.baselines.most_popular import Config, MostPopular
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular

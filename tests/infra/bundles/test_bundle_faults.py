@@ -14,9 +14,10 @@ import pytest
 
 from infra.bundles import bundle as bundles
 from infra.bundles import manifest as manifests
-from infra.bundles.manifest import FILES, MANIFEST, SIGNATURE, BundleRefusedError, Origin, sha256, verify
+from infra.bundles.manifest import FILES, MANIFEST, SIGNATURE, BundleRefusedError, Origin, verify
 from infra.configuration.settings import Settings, load
 from infra.keys.credentials import public_key, sign
+from infra.private_files.folders import sha256
 from models.recommenders.baselines.most_popular import Config, MostPopular
 
 BESIDE = {"MLmodel": "flavors: {}", "requirements.txt": "tailorbird"}

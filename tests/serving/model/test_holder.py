@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from infra.bundles.bundle import load
-from infra.bundles.manifest import sha256
+from infra.private_files.folders import sha256
 from serving.model import loaded_model
 from serving.model.holder import ModelHolder
 from serving.model.loaded_model import RankedUsers

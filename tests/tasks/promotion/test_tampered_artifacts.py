@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import select
 
-from infra.bundles.manifest import MANIFEST, BundleRefusedError, sha256
+from infra.bundles.manifest import MANIFEST, BundleRefusedError
 from infra.database.schema.schema import promotions, reviews
+from infra.private_files.folders import sha256
 from infra.registry.client import MODEL_PATH, Registry
 from infra.registry.connection import ArtifactsGoneError
 from serving.pyfunc import _load_pyfunc
