@@ -193,7 +193,8 @@ def scored(name: str, shop: Measured) -> Iterator[tuple[str, float]]:
     for head, variant in (("discover", "two_stage of new items"), ("repurchase", "two_stage of own items")):
         if variant in evaluations:
             gained = gain(evaluations[variant], evaluations["two_stage"], HEADS[head] + METRIC, SEED)
-            print(f"{name}, {head}: {variant} {gained}" if gained else f"{name}, {head}: nothing to compare")
+            interval = f"{gained.value:+.4f} ({gained.low:+.4f} to {gained.high:+.4f})" if gained else "not compared"
+            print(f"{name}, {head}: {variant} {interval} against one ranker")
     compared = gains(evaluations)
     for head, prefix in HEADS.items():
         own = {model: row for (policy, model), row in compared.items() if policy == head}
