@@ -36,7 +36,8 @@ from models.ranking.two_stage import RANKER, TwoStage
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.kinds import DEFAULTS
 from models.recommenders.protocols import POLICIES
-from models.tuning.folds import NEW_METRIC, FoldData, search_folds
+from models.tuning.folds import FoldData, search_folds
+from models.tuning.study_config import NEW_METRIC
 from tasks.tuning.study import distributions
 
 SEED: Final = 7

@@ -1,7 +1,7 @@
 """Folds of a search: the validation weeks and spans of equal length before them, never the test weeks."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.compute as pc
@@ -11,18 +11,16 @@ from models.columns import OCCURRED_AT
 from models.datasets.dataset import Dataset
 from models.datasets.time_splits import Fold
 from models.datasets.training_data import TrainingData
-from models.evaluation.metrics.bootstrap import NEW
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import evaluate
 from models.primitives.time import DAY
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.protocols import Recommender
-from models.tuning.study_config import COVERAGE
+from models.tuning.study_config import COVERAGE, NEW_METRIC
 
 if TYPE_CHECKING:
     from scipy import sparse
 
-NEW_METRIC: Final = NEW + METRIC
 _MIN_HISTORY = 28 * DAY
 
 

@@ -20,7 +20,6 @@ from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.tuning.retune_policy import MAX_AGE_DAYS, LastSearch, reason_to_search
 from models.tuning.study_config import same_shape
 from tasks.datasets.load_dataset import manifest_of, open_dataset, stored_manifest
-from tasks.tuning.study import settings_for_new_items
 
 
 class ModelSearch(SearchResult):
@@ -78,8 +77,12 @@ def with_sources(installation: Installation, version: str, kind: str, settings: 
 
 def _source_settings(installation: Installation, version: str, kind: str) -> JsonObject:
     found = None if kind == OwnFrequency.kind else find_settings(installation, version, kind)
-    best = settings_for_new_items(installation, found["study"]) if found else None
-    return asdict(catalog.config(kind, best)) if best else settings_of(installation, version, kind)[0]
+    if found:
+        from tasks.tuning.study import settings_for_new_items  # it imports Optuna, which a run without searches spares
+
+        if best := settings_for_new_items(installation, found["study"]):
+            return asdict(catalog.config(kind, best))
+    return settings_of(installation, version, kind)[0]
 
 
 def default_settings(installation: Installation, version: str, kind: str) -> JsonObject:

@@ -15,8 +15,7 @@ from infra.installation import Installation
 from infra.locks import LockHeldError, locked
 from models.primitives.json_types import JsonObject
 from models.recommenders.search_space import Choice, Integer, Parameter, grid
-from models.tuning.folds import NEW_METRIC
-from models.tuning.study_config import Budget, OutOfTimeError, SearchError, SearchPlan
+from models.tuning.study_config import NEW_METRIC, Budget, OutOfTimeError, SearchError, SearchPlan
 
 WAIT: Final = "wait"
 DONE: Final = "done"

@@ -20,8 +20,7 @@ from optuna.trial import TrialState
 from infra import outages
 from models.errors import TailorbirdError
 from models.evaluation.metrics.ranking import METRIC
-from models.tuning.folds import NEW_METRIC
-from models.tuning.study_config import Budget, TrialLimits
+from models.tuning.study_config import NEW_METRIC, Budget, TrialLimits
 from tasks.tuning.mlflow_record import BUSY, COSTS, Outcome, Record
 from tasks.tuning.study import DONE, ERROR, WAIT, Assignment, Study
 from tasks.tuning.trial_child import FITTED, FITTING, Request
