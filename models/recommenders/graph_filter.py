@@ -180,7 +180,9 @@ class GraphFilter(StoredModel, PreparesScopes):
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
         """Return the own item that adds most to the score."""
-        return reasons_of(self.titles, strongest_own(self._evidence(users, items), items), self.clicked)
+        blocks = [slice(start, start + _BLOCK) for start in range(0, len(items), _BLOCK)]
+        strongest = [strongest_own(self._evidence(users[block], items[block]), items[block]) for block in blocks]
+        return reasons_of(self.titles, np.concatenate([np.empty(0, dtype=np.int32), *strongest]), self.clicked)
 
     def _evidence(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> Any:
         """Return [m, n_items] the part of each own item in the score of the listed one, up to a constant factor."""
