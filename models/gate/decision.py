@@ -29,6 +29,7 @@ from models.gate.results import (
     Outcome,
     at_most,
     compared,
+    comparison_name,
     gate_result,
     not_applicable,
     outcome,
@@ -135,7 +136,7 @@ class _Comparison(NamedTuple):
     @property
     def name(self) -> str:
         """The name of the check."""
-        return f"not worse than {self.opponent}{self.items}"
+        return comparison_name(self.opponent, self.items)
 
 
 def decide(

@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import nan
-from typing import Final
+from typing import Any, Final
 
 from models.evaluation.metrics.bootstrap import ITEM_KINDS, LEVEL, Estimate
 
 BETTER: Final = "better than the champion"
 """The check with the gain over the champion that a candidate was compared with."""
+_NOT_WORSE: Final = "not worse than "
+_COMPARISON: Final = re.compile(f"{_NOT_WORSE}(.+?)({'|'.join(ITEM_KINDS.values())})")
 
 
 class Outcome(StrEnum):
@@ -39,8 +41,15 @@ def outcome(passed: bool) -> Outcome:
     return Outcome.PASSED if passed else Outcome.REFUSED
 
 
-NOT_WORSE: Final = re.compile(f"not worse than (?P<model>.+?)(?P<items>{'|'.join(ITEM_KINDS.values())})")
-"""The name of a comparison with a model on one kind of items."""
+def comparison_name(model: str, items: str) -> str:
+    """Return the name of the check against a model on one kind of items, a value of `ITEM_KINDS`."""
+    return f"{_NOT_WORSE}{model}{items}"
+
+
+def stored_comparison(check: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the model and the kind of items of a stored comparison with its interval; None for any other check."""
+    named = _COMPARISON.fullmatch(check["name"]) if check.get("low") is not None else None
+    return (named[1], named[2]) if named else None
 
 
 def stored_outcome(check: Mapping[str, object]) -> Outcome:

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from models.gate.results import NOT_WORSE
+from models.gate.results import stored_comparison
 from serving.api.operators.pages.rules import key, moment, words
 from serving.api.operators.router import operators
 from serving.api.requests.problems import ProblemError
@@ -122,12 +122,14 @@ def is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 10
 
 
-def compared(version: VersionReport) -> list[tuple[str, list[tuple[str, Mapping[str, Any]]]]]:
-    """Return the gate's comparisons of a version by kind of items: each other model, with the stored check."""
-    rows = [(NOT_WORSE.fullmatch(check["name"]), check) for check in version.gate if check.get("low") is not None]
-    known = [(named["model"], named["items"], check) for named, check in rows if named]
-    kinds = dict.fromkeys(items for _, items, _ in known)
-    return [(kind, [(model, check) for model, items, check in known if items == kind]) for kind in kinds]
+def compared(version: VersionReport) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Return the gate's stored comparisons of a version, by kind of items and by the other model."""
+    tables: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for check in version.gate:
+        if comparison := stored_comparison(check):
+            model, items = comparison
+            tables.setdefault(items, {})[model] = check
+    return tables
 
 
 async def _failed(page: OperatorPage, status: int, detail: str) -> Response:
