@@ -126,8 +126,8 @@ def evaluate(
     Metrics cover all items, then only new items (earlier purchases are hidden and are no targets), then only earlier
     purchases, each with the model's head for such lists. A `brief` evaluation, for searches, has only accuracy and
     coverage over all items and over new ones, without intervals. `fallback` [n_items] fills short lists. A model of
-    other users or items (an older champion) is queried by key; unknown ones have no
-    score. Memory is about 2 x chunk x n_items x 14 bytes.
+    other users or items (an older champion) is queried by key; unknown ones have no score. Memory is about
+    2 x chunk x n_items x 14 bytes.
     """
     users = np.flatnonzero(targets.sum(axis=1)).astype(np.int32)
     history, bought = data.history()[users], sparse.csr_array(targets[users])

@@ -1,11 +1,11 @@
 """Examples to rank from: candidates at some moments before the cut, labelled by the purchases that followed."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,7 +139,9 @@ def build_examples(data: "TrainingData", stages: TwoStageConfig, seed: int) -> W
         known = partial(_known_window, data.origin, stages, seed, earlier)
         windows = list(pool.map(known, moments[1:], moments[:-1]))
     latest, *others = windows
-    learned = _joined([latest.examples.at(~latest.examples.judged), *(window.examples for window in others)])
+    learned = _joined(
+        RankingExamples, [latest.examples.at(~latest.examples.judged), *(window.examples for window in others)]
+    )
     if not learned.labels.any():
         raise NoHistoryError("Nobody bought anything in the days to learn from: ingest more data or cut later.")
     return Window(learned, latest.judged)
@@ -187,10 +189,13 @@ def _window(origin: "Origin", moment: int, later: int, stages: TwoStageConfig, s
         whole = RankingExamples(rows, labels.astype(np.float32), weights, is_judged)
         examples.append(whole.at(sampled))
         found.append((pairs._replace(row=of_judged).at(is_judged), rows[is_judged]))
-    joined = ScoredCandidates(*(np.concatenate(arrays) for arrays in zip(*(part for part, _ in found), strict=True)))
-    rows = np.concatenate([part for _, part in found])
-    histories = sparse.csr_array(candidates.history[judged])
-    return Window(_joined(examples), JudgedUsers(joined, rows, sparse.csr_array(bought[judged]), histories))
+    of_judged_users = (
+        _joined(ScoredCandidates, [pairs for pairs, _ in found]),
+        np.concatenate([rows for _, rows in found]),
+        sparse.csr_array(bought[judged]),
+        sparse.csr_array(candidates.history[judged]),
+    )
+    return Window(_joined(RankingExamples, examples), JudgedUsers(*of_judged_users))
 
 
 def _candidates_of(
@@ -240,5 +245,9 @@ def _learned_before(origin: "Origin", moment: int, stages: TwoStageConfig, seed:
     return Earlier(moment, {kind: origin.once((kind, moment, stages.key, seed), fit) for kind, fit in work.items()})
 
 
-def _joined(parts: list[RankingExamples]) -> RankingExamples:
-    return RankingExamples(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+_Arrays = TypeVar("_Arrays", RankingExamples, ScoredCandidates)
+
+
+def _joined(kind: type[_Arrays], parts: Sequence[_Arrays]) -> _Arrays:
+    """Return one tuple of arrays from tuples of arrays."""
+    return kind(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))

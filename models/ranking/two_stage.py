@@ -197,7 +197,8 @@ def better_heads(ranker: Any, kinds: tuple[str, ...], judged: JudgedUsers) -> di
     """
     own, bought, history = judged.pairs.own, judged.bought, judged.history
     candidates = {MIX: np.ones(len(own), dtype=bool), DISCOVER: ~own, REPURCHASE: own}
-    targets = {MIX: bought, DISCOVER: bought > history, REPURCHASE: bought.multiply(history)}
+    new, again = sparse.csr_array(bought > history), sparse.csr_array(bought.multiply(history))
+    targets = {MIX: bought, DISCOVER: new, REPURCHASE: again}
     scores = dict(zip(kinds, judged.pairs.scores.T, strict=True))
     scores[RANKER] = ranker.probabilities(judged.rows)
     chosen = dict.fromkeys(POLICIES, RANKER)
@@ -213,13 +214,13 @@ def better_heads(ranker: Any, kinds: tuple[str, ...], judged: JudgedUsers) -> di
 
 
 def _measured(
-    judged: JudgedUsers, some: NDArray[np.bool_], scores: NDArray[np.float32], targets: Any
+    judged: JudgedUsers, some: NDArray[np.bool_], scores: NDArray[np.float32], targets: sparse.csr_array
 ) -> NDArray[np.float64]:
     """Return the NDCG@10 per user when some of the candidates are ranked by these scores."""
     users = targets.shape[0]
     ranked = np.nan_to_num(scores[some], nan=-np.inf)
     source = PairSource.of(users, judged.pairs.row[some], judged.pairs.item[some], ranked)
-    return accuracy(source.fetch(np.arange(users), _PLACES).items, sparse.csr_array(targets))["ndcg"]
+    return accuracy(source.fetch(np.arange(users), _PLACES).items, targets)["ndcg"]
 
 
 @dataclass(frozen=True)
