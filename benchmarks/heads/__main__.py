@@ -16,19 +16,17 @@ import numpy as np
 import optuna
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 from scipy import sparse
 
 from benchmarks.heads.simulated_shops import HORIZON, Shop, drawn_shape, simulate
 from benchmarks.installation import journey
-from benchmarks.results import publish
+from benchmarks.results import gained, publish, show
 from models import catalog
 from models.columns import ITEM_ID, USER_KEY
 from models.datasets.dataset import Dataset
 from models.datasets.training_data import TrainingData
-from models.evaluation.comparison import figures, gain
-from models.evaluation.metrics.bootstrap import NEW, REPEAT, draws
+from models.evaluation.comparison import figures
+from models.evaluation.metrics.bootstrap import ITEM_KINDS, LEVEL, draws
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import Evaluation, evaluate
 from models.ranking.ranking_examples import TwoStageConfig, build_examples
@@ -42,12 +40,11 @@ from tasks.tuning.study import distributions
 
 SEED: Final = 7
 TRIALS: Final = 8
-HEADS: Final = {"mix": "", "discover": NEW, "repurchase": REPEAT}
+HEADS: Final = dict(zip(POLICIES, ITEM_KINDS, strict=True))
 """The prefix of each head's metrics."""
 _COSINES: Final[Mapping[str, Any]] = {
     "half_life_days": 3650.0, "memory_days": 3650.0, "user_exponent": 0.0, "shrinkage": 0.1
 }  # fmt: skip
-_LEVEL: Final = 0.95
 _YEAR_DAYS: Final = 365
 _FEWEST: Final = 100
 """Users with targets that a comparison needs."""
@@ -171,13 +168,13 @@ def gains(evaluations: Mapping[str, Evaluation]) -> dict[tuple[str, str], tuple[
         for head, prefix in HEADS.items()
         for name in others
     }
-    columns = {key: gained for key, gained in columns.items() if np.isfinite(gained).sum() >= _FEWEST}
+    columns = {key: values for key, values in columns.items() if np.isfinite(values).sum() >= _FEWEST}
     values = np.column_stack([*columns.values()])
     known = np.isfinite(values)
     filled, mean = np.where(known, values, 0.0), np.nanmean(values, axis=0)
     sampled = np.concatenate([(drawn @ filled) / (drawn @ known) for drawn in draws(len(values), SEED)])
     error = np.maximum(sampled.std(axis=0), 1e-12)
-    width = np.quantile(np.abs((sampled - mean) / error).max(axis=1), _LEVEL) * error
+    width = np.quantile(np.abs((sampled - mean) / error).max(axis=1), LEVEL) * error
     bounds = zip(columns, mean.tolist(), (mean - width).tolist(), (mean + width).tolist(), strict=True)
     return {key: tuple(row) for key, *row in bounds}
 
@@ -185,17 +182,15 @@ def gains(evaluations: Mapping[str, Evaluation]) -> dict[tuple[str, str], tuple[
 def scored(name: str, shop: Measured) -> Iterator[tuple[str, float]]:
     """Print a shop's table, and yield its figures."""
     evaluations = shop.evaluations
-    table = Table(title=f"NDCG@10 on {name}", title_justify="left")
-    for title in ("model", *HEADS):
-        table.add_column(title, justify="left" if title == "model" else "right")
-    for model, evaluation in evaluations.items():
-        table.add_row(model, *(f"{evaluation.summary.get(p + METRIC, np.nan):.4f}" for p in HEADS.values()))
-    Console().print(table)
+    rows = (
+        (model, *(f"{evaluation.summary.get(prefix + METRIC, np.nan):.4f}" for prefix in HEADS.values()))
+        for model, evaluation in evaluations.items()
+    )
+    show(f"NDCG@10 on {name}", ("model", *HEADS), rows)
     for head, variant in (("discover", "two_stage of new items"), ("repurchase", "two_stage of own items")):
         if variant in evaluations:
-            gained = gain(evaluations[variant], evaluations["two_stage"], HEADS[head] + METRIC, SEED)
-            interval = f"{gained.value:+.4f} ({gained.low:+.4f} to {gained.high:+.4f})" if gained else "not compared"
-            print(f"{name}, {head}: {variant} {interval} against one ranker")
+            difference = gained(evaluations[variant], evaluations["two_stage"], HEADS[head] + METRIC, SEED)
+            print(f"{name}, {head}: {variant} {difference or 'not compared'} against one ranker")
     compared = gains(evaluations)
     for head, prefix in HEADS.items():
         own = {model: row for (policy, model), row in compared.items() if policy == head}
