@@ -11,7 +11,7 @@ shapes (benchmarks.gate.trials). `--resamplings 0` measures only these, and need
 
 import argparse
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -25,7 +25,7 @@ from benchmarks.installation import journey
 from benchmarks.results import publish
 from models.columns import USER_KEY
 from models.datasets.dataset import Dataset
-from models.evaluation.comparison import figures
+from models.evaluation.comparison import BASELINES, figures
 from models.evaluation.metrics.bootstrap import NEW, REPEAT
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import Evaluation
@@ -36,25 +36,31 @@ from models.recommenders.baselines.most_popular import popularity
 
 GAIN: Final = 0.02
 _AT_ONCE: Final = 50
-_KINDS: Final = ("most_popular", "own_frequency", "two_stage")
+_CHAMPION: Final = "own_frequency"
+_OTHER: Final = "two_stage"
 
 
 @dataclass(frozen=True)
 class Measured:
     """Evaluations of the same users, in the same order."""
 
-    popular: Evaluation
-    champion: Evaluation
+    baselines: dict[str, Evaluation]
     other: Evaluation
     traits: Traits
 
+    @property
+    def champion(self) -> Evaluation:
+        """The evaluation of the champion, which is one of the baselines."""
+        return self.baselines[_CHAMPION]
+
 
 def measured(dataset: Dataset) -> Measured:
-    """Measure the three models on the test weeks."""
+    """Measure the baselines and the other model on the test weeks."""
     data, end = dataset.training_data(dataset.cuts.test_from), dataset.cuts.as_of
     test_targets, fallback = dataset.holdout(data, end), popularity(data)
-    popular, champion, other = (measure(kind, dataset, data, test_targets, fallback) for kind in _KINDS)
-    return Measured(popular, champion, other, demographics(dataset.users, champion.per_user[USER_KEY]))
+    results = {kind: measure(kind, dataset, data, test_targets, fallback) for kind in (*BASELINES, _OTHER)}
+    other = results.pop(_OTHER)
+    return Measured(results, other, demographics(dataset.users, other.per_user[USER_KEY]))
 
 
 def resampled(measured: Measured, gain: float, seed: int) -> GateResult:
@@ -62,19 +68,21 @@ def resampled(measured: Measured, gain: float, seed: int) -> GateResult:
     random, n = np.random.default_rng(seed), measured.champion.per_user.num_rows
     people, sign = random.integers(n, size=n), random.choice([-1.0, 1.0], size=n)
     keys = pa.array([f"u{number:07}" for number in range(n)])
-    popular, champion, other = (
-        evaluation.per_user.take(people).set_column(0, USER_KEY, keys)
-        for evaluation in (measured.popular, measured.champion, measured.other)
-    )
+
+    def drawn(evaluation: Evaluation) -> Evaluation:
+        return replace(evaluation, per_user=evaluation.per_user.take(people).set_column(0, USER_KEY, keys))
+
+    baselines = {kind: drawn(evaluation) for kind, evaluation in measured.baselines.items()}
+    champion, other = baselines[_CHAMPION], drawn(measured.other)
     for metric in (METRIC, NEW + METRIC, REPEAT + METRIC):
-        before, its = (figures(Evaluation(table, {}), metric) for table in (champion, other))
+        before, its = figures(champion, metric), figures(other, metric)
         values = before + sign * (its - before) + gain * np.nanmean(figures(measured.champion, metric))
-        at = other.schema.get_field_index(metric)
-        other = other.set_column(at, metric, pa.array(values, from_pandas=True))
+        at = other.per_user.schema.get_field_index(metric)
+        other = replace(other, per_user=other.per_user.set_column(at, metric, pa.array(values, from_pandas=True)))
     return decide(
-        Evaluation(other, measured.other.summary),
-        {"most_popular": Evaluation(popular, measured.popular.summary)},
-        Evaluation(champion, measured.champion.summary),
+        other,
+        baselines,
+        champion,
         seed,
         {trait: values[people] for trait, values in measured.traits.items()},
     )
