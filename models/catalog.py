@@ -57,7 +57,7 @@ def config(kind: str, values: Mapping[str, Any] | None = None) -> Any:
     return made(**given)
 
 
-FEW_REPEATS: Final = 0.2
+FEW_REPEATS: Final = 0.1
 """The share of repeat purchases below which shoppers seek new items."""
 
 

@@ -76,6 +76,14 @@ class GraphFilter(StoredModel, PreparesScopes):
 
     kind: ClassVar[str] = "graph_filter"
     config_type: ClassVar[type[Config]] = Config
+    few_repeats: ClassVar[Config] = Config(
+        half_life_days=8.0,
+        memory_days=1000.0,
+        low_pass=0.05,
+        sharpening=0.1,
+        item_exponent=0.55,
+        popularity_exponent=0.1,
+    )
     space: ClassVar[Mapping[str, Parameter]] = {
         "half_life_days": Float(0.5, 365, log=True),
         "memory_days": Float(14, 3650, log=True),

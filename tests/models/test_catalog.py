@@ -31,7 +31,7 @@ def test_the_command_line_names_every_model() -> None:
 def test_defaults_depend_on_repeats_and_stay_inside_what_a_search_may_try(kind: str) -> None:
     few, many = catalog.defaults(kind, 0.05), catalog.defaults(kind, 0.5)
     assert many == CATALOG[kind].config_type()
-    assert (few != many) == (kind in {"als", "item_knn"})
+    assert (few != many) == (kind in {"als", "graph_filter", "item_knn"})
     assert within(CATALOG[kind].space, asdict(few)) == {name: getattr(few, name) for name in CATALOG[kind].space}
 
 
