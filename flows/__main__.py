@@ -15,6 +15,7 @@ from flows.commands import (
     keys,
     ledger,
     modelling,
+    privacy,
     reviewing,
     services,
     settings,
@@ -52,6 +53,7 @@ app.add_typer(reviewing.back, name="rollback")
 app.add_typer(ledger.lake, name="lake")
 app.add_typer(services.schedules, name="schedules")
 app.add_typer(keys.app, name="keys")
+app.add_typer(privacy.app, name="privacy")
 app.add_typer(streams.app)
 app.add_typer(streams.dead_letters, name="dead-letters")
 

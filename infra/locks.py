@@ -43,7 +43,7 @@ def _share(connection: Connection, work: str) -> None:
     """
     if not connection.execute(select(func.pg_try_advisory_lock_shared(_LOCK))).scalar():
         raise KeyRotatingError(
-            f"The {PSEUDONYM} is being rotated right now: wait until that has ended, then try again."
+            f"The {PSEUDONYM} is being rotated, or users are being erased: wait until that has ended, then try again."
         )
     try:
         confirm_key(connection)
@@ -61,8 +61,10 @@ def _confirm_connection(connection: Connection) -> None:
 
 
 @contextmanager
-def exclusive(engine: Engine) -> Iterator[Callable[[], None]]:
+def exclusive(engine: Engine, work: str, refusal: str) -> Iterator[Callable[[], None]]:
     """Block all work that stores or reads user keys. Raises WorkRunsError with the names of running work.
+
+    `work` names it in refusals of other work, and `refusal` says what cannot be done now.
 
     Yields a check that raises OperationalError when the connection, and with it the lock, was lost.
     """
@@ -70,10 +72,10 @@ def exclusive(engine: Engine) -> Iterator[Callable[[], None]]:
         if not _taken(connection):
             names = [name.removeprefix(_PREFIX) for name in connection.execute(_HOLDERS).scalars()]
             raise WorkRunsError(
-                f"The {PSEUDONYM} cannot be rotated while this runs: {'; '.join(names) or 'another process'}. Wait "
-                "until it has ended, or stop it, then run the command again. Nothing was changed."
+                f"{refusal} while this runs: {'; '.join(names) or 'another process'}. Wait until it has ended, or "
+                "stop it, then run the command again."
             )
-        _name(connection, "keys rotate pseudonym")
+        _name(connection, work)
         connection.commit()
         try:
             yield partial(_confirm_connection, connection)

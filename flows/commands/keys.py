@@ -49,7 +49,7 @@ def signing(reason: Reason, actor: Actor, as_json: Json = False) -> None:
 @rotate.command()
 def pseudonym(reason: Reason, actor: Actor, as_json: Json = False) -> None:
     """Re-key all users in every store. Nothing else may run; after a stop, the same command continues."""
-    from tasks.rekeying.rotate import rotate_pseudonym_key
+    from tasks.privacy.rotate import rotate_pseudonym_key
 
     opened = running.database("owner", compared=False)  # also continues a stopped rotation
     rotate_pseudonym_key(opened, running.current_settings(), actor, reason)

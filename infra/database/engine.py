@@ -80,7 +80,13 @@ def migrate(url: str) -> None:
 
 def _create_schema(connection: Connection) -> None:
     """Create schemas and tables, and the views, functions and triggers that the files in `sql` define on them."""
-    from infra.database.schema import ledger_schema, monitoring_schema, serving_schema, trust_schema  # noqa: F401
+    from infra.database.schema import (  # noqa: F401
+        ledger_schema,
+        monitoring_schema,
+        privacy_schema,
+        serving_schema,
+        trust_schema,
+    )
     from infra.database.schema.schema import metadata  # to which each of the modules adds its tables
 
     def run(name: str) -> None:

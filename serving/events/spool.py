@@ -3,7 +3,7 @@
 import fcntl
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -70,6 +70,19 @@ class Spool:
             file.write(b"".join(line.rstrip(b"\n") + b"\n" for line in lines))
             file.flush()
             os.fsync(file.fileno())
+
+    def erase_refused(self, keys: Collection[str]) -> int:
+        """Delete the refused messages of these users and devices; returns their number."""
+        path = self.folder / _REFUSED
+        if not path.exists():
+            return 0
+        lines = path.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if not any(key.encode() in line for key in keys)]
+        if len(kept) < len(lines):
+            draft = path.with_suffix(".draft")
+            draft.write_bytes(b"".join(kept))
+            draft.replace(path)
+        return len(lines) - len(kept)
 
     def _write(self, lines: bytes) -> None:
         path = self.folder / _OPEN

@@ -68,7 +68,7 @@ def read_reference_data(installation: Installation, *, history: bool = True) -> 
     """Return the current reference data; `history` adds earlier values, which only data sets need."""
     claims = installation.settings.train_on_claims == "yes"
     with installation.engine.connect() as connection:
-        now = _users(connection), _items(connection), _aliases(connection, claims=claims), _batches(connection)
+        now = _users(connection), _items(connection), users_of_devices(connection, claims=claims), _batches(connection)
         if not history:
             return ReferenceData(*now, NO_HISTORY, NO_HISTORY, claims)
         return ReferenceData(
@@ -109,7 +109,7 @@ def _items(connection: Connection) -> pa.Table:
     return read_table(connection, rows, _ITEMS)
 
 
-def _aliases(connection: Connection, *, claims: bool) -> pa.Table:
+def users_of_devices(connection: Connection, *, claims: bool) -> pa.Table:
     """Return the user of each device or earlier id: the latest owner counts, one that is no claim first.
 
     Owners are followed to the end.

@@ -33,6 +33,7 @@ BATCHES: Final = _columns(
     "filled", "shorter lists", "kept from before", batch_id="batch",
 )  # fmt: skip
 SEGMENTS: Final = _columns("segment", "lists", "full", "kept from before")
+ERASED: Final = _columns("store", "rows")
 WINDOWS: Final = _columns(
     "verdict", "decision", "window", "reasons", "drivers", "joint", "joint_threshold", "model_version", "page",
     joint="joint deviation", joint_threshold="limit",

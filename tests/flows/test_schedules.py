@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 MONTHLY, WEEKLY, DAILY, RETRAIN = "audit-monthly", "compact-weekly", "monitor-daily", "retrain-weekly"
 NIGHTLY = "score-nightly"
-OURS = [MONTHLY, WEEKLY, DAILY, RETRAIN, NIGHTLY]
+PRIVACY = "privacy-daily"
+OURS = [MONTHLY, WEEKLY, DAILY, PRIVACY, RETRAIN, NIGHTLY]
 GIVEN = {"mapping": "segment"}
 
 

@@ -360,7 +360,11 @@ def test_raw_ids_live_in_one_schema_of_their_own(migrated: Engine) -> None:
     with_raw_ids = text("SELECT table_schema, table_name FROM information_schema.columns WHERE column_name = 'user_id'")
     with migrated.connect() as connection:
         found = {tuple(row) for row in connection.execute(with_raw_ids)}
-    assert found == {("identity", "users"), ("public", "recommendations_by_user_id")}
+    assert found == {
+        ("identity", "users"),
+        ("identity", "privacy_subjects"),
+        ("public", "recommendations_by_user_id"),
+    }
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from serving.events.message import Message, user_message
 from tasks.ingest import ledger
 from tasks.ingest.inbox import move_inbox
 from tasks.ingest.rows import apply
-from tasks.rekeying.rotate import rotate_pseudonym_key
+from tasks.privacy.rotate import rotate_pseudonym_key
 from tests.tasks.ingest.inbox.api import Api
-from tests.tasks.rekeying.stores import started
+from tests.tasks.privacy.stores import started
 from tests.tasks.stopped_steps import KilledError, ends_at
 
 STEPS: tuple[tuple[Any, str], ...] = (

@@ -15,9 +15,9 @@ from infra.keys import credentials, trust
 from infra.keys.credentials import FOLDER, PSEUDONYM
 from infra.keys.identity import pseudonym
 from infra.keys.trust import InstallationRefusedError, RotationRefusedError, rows
-from tasks.rekeying.rotate import rotate_pseudonym_key
+from tasks.privacy.rotate import rotate_pseudonym_key
 from tests.fuzz.commands import run
-from tests.tasks.rekeying.stores import holding, keys_of, started
+from tests.tasks.privacy.stores import holding, keys_of, started
 
 VARIABLE = "TAILORBIRD_SECRET_PSEUDONYM_KEY"
 

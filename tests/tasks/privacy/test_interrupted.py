@@ -20,12 +20,11 @@ from tasks.datasets.build_dataset import build_dataset, rebuild_dataset
 from tasks.ingest.events import ingest_events as module
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.rekeying import lake as rekeyed_lake
-from tasks.rekeying import rotate
-from tasks.rekeying.rotate import rotate_pseudonym_key
+from tasks.privacy import rekeyed_lake, rotate
+from tasks.privacy.rotate import rotate_pseudonym_key
 from tests.conftest import Shop
 from tests.tasks import forked
-from tests.tasks.rekeying.stores import holding, keys_of, person, started
+from tests.tasks.privacy.stores import holding, keys_of, person, started
 from tests.tasks.stopped_steps import KilledError, ends_at
 
 STEPS: tuple[tuple[Any, str], ...] = (
@@ -118,7 +117,7 @@ def test_a_killed_command_goes_on_when_it_is_run_again(small: Installation, mark
 _DYING = """
 import os, signal
 from flows.__main__ import main
-from tasks.rekeying import rotate
+from tasks.privacy import rotate
 
 def dying(what, total):
     def advance(steps=1, note=""):
@@ -140,7 +139,7 @@ def test_nothing_else_runs_meanwhile_and_what_runs_is_named(small: Installation)
         with pytest.raises(WorkRunsError, match=r"while this runs: build dataset; the lake's events\. Wait"):
             rotate_pseudonym_key(small.engine, small.settings, "ann", "it leaked")
         assert keys(small) == [(1, "in use", "tailorbird")]
-    with locks.exclusive(small.engine):
+    with locks.exclusive(small.engine, "keys rotate pseudonym", "No rotation"):
         with pytest.raises(KeyRotatingError, match="wait until that has ended"), locks.locked(small.engine):
             pass
         with pytest.raises(WorkRunsError, match="keys rotate pseudonym"):

@@ -11,7 +11,7 @@ from infra import locks
 from infra.configuration.settings import Settings
 from infra.database.bulk_copy import copy_table
 from infra.keys import pseudonym_key_rotation
-from infra.keys.credentials import INSTALLATION
+from infra.keys.credentials import INSTALLATION, PSEUDONYM
 from infra.keys.pseudonym_key_rotation import Rotation
 from infra.keys.trust import complete_rotation, lock, newest, rows
 from infra.lake import ownership_checks
@@ -23,8 +23,8 @@ from tasks.ingest.quarantine.replay_rows import QuarantinedRow, quarantined_even
 from tasks.ingest.rows.quarantine import remake_content
 from tasks.orchestration.guards import without_values
 from tasks.orchestration.progress import Advance, progress
-from tasks.rekeying import tables
-from tasks.rekeying.lake import (
+from tasks.privacy import rekeyed_tables
+from tasks.privacy.rekeyed_lake import (
     dataset_versions,
     delete_ids,
     missing_months,
@@ -36,7 +36,7 @@ from tasks.rekeying.lake import (
     save_ids,
     update_manifests,
 )
-from tasks.rekeying.tables import tidy
+from tasks.privacy.rekeyed_tables import tidy
 
 _BATCH_ROWS: Final = 20_000
 _SELECT_BATCH: Final = text(
@@ -61,7 +61,7 @@ def rotate_pseudonym_key(engine: Engine, settings: Settings, actor: str, reason:
     recorded already.
     """
     lake = Lake(settings.lake)
-    with locks.exclusive(engine) as confirm:
+    with locks.exclusive(engine, "keys rotate pseudonym", f"The {PSEUDONYM} cannot be rotated") as confirm:
         check = partial(_check_lake, engine, lake)
         rotation = pseudonym_key_rotation.begin_rotation(engine, settings, actor, reason, check)
         if rotation is None:
@@ -91,7 +91,7 @@ def _check_lake(engine: Engine, lake: Lake, rotation: Rotation) -> None:
 
 def _steps(engine: Engine, lake: Lake, rotation: Rotation) -> int:
     with engine.connect() as connection:
-        known, in_tables = dataset_versions(connection), tables.count(connection)
+        known, in_tables = dataset_versions(connection), rekeyed_tables.count(connection)
     return len(missing_months(lake, rotation)) + len(missing_tables(lake, known, rotation)) + in_tables
 
 
@@ -112,7 +112,7 @@ def _rekey_database(engine: Engine, lake: Lake, settings: Settings, rotation: Ro
         lock(connection)
         rekey_quarantine(connection, added)
         rekey_repeats(connection, settings, rotation)
-        for table in tables.rekey_tables(connection, added, rotation.generation):
+        for table in rekeyed_tables.rekey_tables(connection, added, rotation.generation):
             advance(note=table)
         remake_content(connection)
         update_manifests(connection, lake)

@@ -1,18 +1,15 @@
 """Re-keys the lake: the events, the ids of repeated ones, and the data sets, so that models stay comparable."""
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.feather as feather
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
-from deltalake.fs import DeltaStorageHandler
-from pyarrow.fs import FileSelector, PyFileSystem
+from deltalake import DeltaTable
 from sqlalchemy import Connection, Engine, select, update
 
 from infra.configuration.settings import Settings
@@ -23,6 +20,7 @@ from infra.keys.identity import rekeyed
 from infra.keys.pseudonym_key_rotation import Rotation
 from infra.lake import compaction
 from infra.lake.delta_lake import DATASET_FILES, EVENT_FILES, Lake
+from infra.lake.rewriting import purge, rewrite
 from models import columns
 from models.ingest.tabular import transform
 from models.primitives.arrow_sql import query, texts
@@ -32,15 +30,12 @@ from tasks.ingest.rows.quarantine import read_repeats, store_repeats
 from tasks.ingest.validation.event_identity import PAYLOAD_COLUMNS, add_fingerprints
 
 _MONTH_MARK: Final = "pseudonym-key of {}"
-_KEYS: Final = (columns.USER_KEY, "device", "known")
+USER_KEYS: Final = (columns.USER_KEY, "device", "known")
 """Columns with user keys, of all tables of a data set."""
 _TABLE_MARK: Final = "pseudonym-key"
 _NAME: Final = "ids-of-repeats-{}.arrow"
 _OLD, _NEW = "old", "new"
 _EVENT_FILES: Final = "read_parquet({files}, union_by_name = true)"
-Change = Callable[[pa.Table], pa.Table]
-"""A function that changes rows and keeps their columns and number."""
-_BATCH_ROWS: Final = 100_000
 
 
 def rekey_events(lake: Lake, rotation: Rotation) -> Iterator[str]:
@@ -118,7 +113,7 @@ def missing_tables(lake: Lake, known: list[str], rotation: Rotation) -> dict[tup
 
 
 def _rekey(table: DeltaTable, added: list[str], number: int) -> None:
-    names = [key for key in _KEYS if key in table.to_pyarrow_dataset().schema.names]
+    names = [key for key in USER_KEYS if key in table.to_pyarrow_dataset().schema.names]
     if added and names and table.file_uris():
         rewrite(table, partial(_rekeyed_table, names=names, added=added), DATASET_FILES, _TABLE_MARK, number)
     if names:
@@ -139,23 +134,25 @@ def dataset_versions(connection: Connection) -> list[str]:
 
 
 def update_manifests(connection: Connection, lake: Lake) -> None:
-    """Update every manifest: its content hashes, and the version of the events that has its inputs."""
+    """Update every manifest: its rows and content hashes, and the version of the events that has its inputs."""
     events = lake.events()
     for version, manifest in connection.execute(select(datasets.c.version, datasets.c.manifest)).all():
-        changed = {**manifest, "content_hash": _content_hashes(lake, version, manifest), "hashed_by": ENGINE}
+        changed = {**manifest, **_contents(lake, version, manifest), "hashed_by": ENGINE}
         changed["events_version"] = events.version() if events else manifest["events_version"]
         row = datasets.c.version == version
         connection.execute(update(datasets).where(row).values(manifest=changed))
 
 
-def _content_hashes(lake: Lake, version: str, manifest: DatasetManifest) -> dict[str, str]:
-    hashes = {}
+def _contents(lake: Lake, version: str, manifest: DatasetManifest) -> dict[str, dict[str, Any]]:
+    """Return the number of rows and the content hash of each table."""
+    hashes, counts = {}, dict(manifest["rows"])
     with duckdb.connect() as engine:
         for name in manifest["content_hash"]:
             files = lake.dataset_files(version, name)
             rows = f"read_parquet({texts(files)})" if files else "(SELECT 1 AS empty WHERE false)"
             hashes[name] = content_hash(engine, rows, keys_of(name))
-    return hashes
+            counts[name] = engine.execute(f"SELECT count(*) FROM {rows}").fetchall()[0][0]
+    return {"rows": counts, "content_hash": hashes}
 
 
 def save_ids(engine: Engine, lake: Lake, settings: Settings, rotation: Rotation) -> None:
@@ -224,47 +221,3 @@ def _with_new_ids(rows: pa.Table, id_mapping: pa.Table) -> pa.Table:
     positions = pa.compute.index_in(rows[columns.EVENT_ID], id_mapping[_OLD])
     ids = pa.compute.coalesce(id_mapping[_NEW].take(positions), rows[columns.EVENT_ID])
     return rows.set_column(rows.column_names.index(columns.EVENT_ID), columns.EVENT_ID, ids)
-
-
-def rewrite(
-    table: DeltaTable, change: Change, written: WriterProperties, mark: str, number: int, month: str | None = None
-) -> None:
-    """Change all rows, or those of one month, in one commit that also sets the mark. Rows stream through memory."""
-    write_deltalake(
-        table,
-        _changed(table, change, month),
-        mode="overwrite",
-        writer_properties=written,
-        commit_properties=CommitProperties(app_transactions=[Transaction(mark, number)]),
-        predicate=f"{columns.MONTH} = '{month}'" if month else None,
-    )
-
-
-def purge(table: DeltaTable) -> None:
-    """Delete all files, versions and logs that the newest version does not need. Marks of transactions stay."""
-    table.update_incremental()
-    table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False, full=True)
-    table.create_checkpoint()
-    folder = PyFileSystem(DeltaStorageHandler(table.table_uri))
-    # Logs contain the smallest and the largest value of each column in each file.
-    for file in folder.get_file_info(FileSelector("_delta_log")):
-        version = re.match(r"\d{20}(?=\.)", file.base_name)
-        if version and int(version.group()) < table.version():
-            folder.delete_file(file.path)
-
-
-def _changed(table: DeltaTable, change: Change, month: str | None) -> pa.RecordBatchReader:
-    rows = table.to_pyarrow_dataset(file_pruning_predicate=[(columns.MONTH, "=", month)] if month else None)
-    schema = pa.schema([pa.field(field.name, _plain_type(field.type)) for field in rows.schema])
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        for batch in rows.to_batches(batch_size=_BATCH_ROWS, batch_readahead=2, fragment_readahead=1):
-            yield from (
-                change(pa.Table.from_batches([batch]).cast(schema)).select(schema.names).cast(schema).to_batches()
-            )
-
-    return pa.RecordBatchReader.from_batches(schema, batches())
-
-
-def _plain_type(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind

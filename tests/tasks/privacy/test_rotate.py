@@ -23,12 +23,12 @@ from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.undo.undo_batches import undo_batches
+from tasks.privacy.rotate import rotate_pseudonym_key
 from tasks.promotion.recorded_bundles import TrainedBundle, pseudonym_key_of, record
-from tasks.rekeying.rotate import rotate_pseudonym_key
 from tasks.scoring.score_placement import score_placement
 from tests.conftest import Shop
-from tests.tasks.rekeying.stores import holding, keys_of, person, started
-from tests.tasks.rekeying.test_interrupted import stopped
+from tests.tasks.privacy.stores import holding, keys_of, person, started
+from tests.tasks.privacy.test_interrupted import stopped
 
 BY_DAYS = split_by(validation_days=30, test_days=31)
 

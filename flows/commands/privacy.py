@@ -1,0 +1,104 @@
+"""Commands of requests of people about their data."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.commands import running
+from flows.commands.reviewing import Actor, Reason
+from flows.commands.running import Json
+
+app = running.group("Requests of people about their data: restrict its use, lift that, erase it.")
+Users = Annotated[list[str] | None, typer.Argument(help="Ids of users, as your shop writes them.")]
+File = Annotated[
+    Path | None, typer.Option("--file", help="A file with one id per line, which no shell history keeps; - reads it.")
+]
+
+
+@app.command()
+def restrict(reason: Reason, actor: Actor, users: Users = None, file: File = None, as_json: Json = False) -> None:
+    """Keep what is stored of users, and use it no more: no lists, no training, no new data."""
+    number = _asked("restrict", users, file, actor, reason)
+    _finish(as_json, f"Request {number} is done. `tailorbird privacy lift` ends the restriction.")
+
+
+@app.command()
+def lift(reason: Reason, actor: Actor, users: Users = None, file: File = None, as_json: Json = False) -> None:
+    """Accept data of users again, who were restricted or erased. Their consent is asked for as that of anybody."""
+    number = _asked("lift", users, file, actor, reason)
+    _finish(as_json, f"Request {number} is done. What was refused meanwhile stays refused.")
+
+
+@app.command()
+def erase(reason: Reason, actor: Actor, users: Users = None, file: File = None, as_json: Json = False) -> None:
+    """Erase users from the database and the lake. From the first moment on they are shown nothing, and stay away.
+
+    While other work runs, the request waits: `tailorbird privacy continue` carries it out.
+    """
+    number = _asked("erase", users, file, actor, reason)
+    running.print_message(f"Request {number} is recorded: the users are shown nothing any more. They are erased now.")
+    _carry_out(as_json)
+
+
+@app.command("continue")
+def carry_out(as_json: Json = False) -> None:
+    """Carry out all requests to erase that wait."""
+    _carry_out(as_json)
+
+
+@app.command("list")
+def show_all(as_json: Json = False) -> None:
+    """List the requests, the newest first."""
+    _finish(as_json, "")
+
+
+@app.command()
+def verify(
+    user: Annotated[str, typer.Argument(help="The id of a user, as your shop writes it.")], as_json: Json = False
+) -> None:
+    """Search every table, the lake and the files for a user. It reads all of them."""
+    from infra.installation import current
+    from tasks.privacy.find_user import find_user
+
+    running.connect("mlflow", "prefect")
+    found = [place._asdict() for place in find_user(current(), user)]
+    running.finish("privacy_places", found, as_json)
+    if not as_json and not found:
+        running.print_message("No store names this user.")
+
+
+def _asked(kind: str, users: list[str] | None, file: Path | None, actor: str, reason: str) -> int:
+    from infra.installation import current
+    from tasks.privacy.requests import ask
+
+    names = [*(users or ()), *_lines(file)]
+    running.connect("mlflow", "prefect")
+    return ask(current(), kind, names, actor, reason)
+
+
+def _lines(file: Path | None) -> list[str]:
+    from models.errors import TailorbirdError
+
+    if file is None:
+        return []
+    try:
+        text = typer.get_text_stream("stdin").read() if str(file) == "-" else file.read_text()
+    except (OSError, UnicodeDecodeError):
+        raise TailorbirdError(f"{file} cannot be read: name a text file with one id per line.") from None
+    return [line for line in text.splitlines() if line]
+
+
+def _carry_out(as_json: bool) -> None:
+    removed = running.flow("privacy", "mlflow")()
+    _finish(as_json, f"{sum(removed.values()):,} rows were deleted." if removed else "No request waits.")
+
+
+def _finish(as_json: bool, message: str) -> None:
+    from infra.installation import current
+    from tasks.privacy.requests import requests
+
+    running.connect("mlflow", "prefect")
+    running.finish("privacy_requests", requests(current().engine), as_json)
+    if message and not as_json:
+        running.print_message(message)

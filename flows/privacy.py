@@ -1,0 +1,34 @@
+"""Carries out requests of people about their data."""
+
+from prefect import flow
+
+from infra.installation import current
+from serving.events.spool import FOLDER, Spool
+from serving.queries.dead_letters import dismiss, letters_naming
+from tasks.ingest.inbox.move_inbox import move_waiting
+from tasks.orchestration.missed_schedules import drop_missed_slots
+from tasks.orchestration.run_artifacts import show
+from tasks.orchestration.table_columns import ERASED
+from tasks.privacy.erase_users import erase_users, waiting_users
+
+
+@flow(flow_run_name="erase users")
+def privacy() -> dict[str, int]:
+    """Erase the users of all requests that wait, and return the deleted rows by store.
+
+    The inbox is moved first, which refuses their messages. After a stop the same run deletes what is left.
+    """
+    drop_missed_slots()
+    here = current()
+    users = waiting_users(here.engine)
+    if not users:
+        return {}
+    move_waiting()
+    letters = {letter for name in users.values() if name for letter in letters_naming(here.engine, name)}
+    gone = {"identity.dead_letters": len(dismiss(here.engine, sorted(letters)))}
+    gone["refused messages"] = Spool(here.settings.var / FOLDER, 0).erase_refused(set(users))
+    removed = {store: rows for store, rows in {**gone, **erase_users(here)}.items() if rows}
+    show(
+        "erased", "Rows that were deleted", [{"store": store, "rows": rows} for store, rows in removed.items()], ERASED
+    )
+    return removed

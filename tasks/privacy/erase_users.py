@@ -1,0 +1,129 @@
+"""Erases the users of open requests from the database and the lake, and continues where it was stopped."""
+
+from collections import Counter
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlalchemy import Connection, Engine, delete, func, insert, select, text, update
+
+from infra import locks
+from infra.database.bulk_copy import copy_table
+from infra.database.schema.ledger_schema import audit_log, ingest_repeats
+from infra.database.schema.privacy_schema import DONE, OPEN, privacy_requests, privacy_subjects
+from infra.installation import Installation
+from infra.keys.trust import lock
+from models import columns
+from models.errors import TailorbirdError
+from tasks.datasets.event_workspace import drop_orphaned_workspaces
+from tasks.ingest.rows.quarantine import read_repeats, store_repeats
+from tasks.orchestration.guards import without_values
+from tasks.orchestration.progress import progress
+from tasks.privacy.erased_lake import erase_datasets, erase_events, events_of
+from tasks.privacy.rekeyed_lake import dataset_versions, update_manifests
+from tasks.privacy.rekeyed_tables import tidy
+from tasks.privacy.user_columns import ARRAYS, FIELDS, key_columns
+
+_KEPT: Final = ("suppressions", "identity.privacy_subjects")
+"""Tables that keep erased users out, and say whom a request names until it is done."""
+_CLAIMED: Final = "SELECT EXISTS (SELECT FROM event_inbox WHERE batch_id IS NOT NULL AND moved_at IS NULL)"
+_REPEATED_ROWS: Final = """
+    DELETE FROM quarantine_repeats AS repeated USING quarantine AS waiting, gone
+    WHERE waiting.content = repeated.content AND waiting.payload ->> 'user_key' = gone.key"""
+_BLANK: Final = """
+    UPDATE event_inbox SET payload = payload || jsonb_build_object('{name}', (
+        SELECT jsonb_agg(CASE WHEN gone.key IS NULL THEN own.key END ORDER BY own.place)
+        FROM jsonb_array_elements_text(payload -> '{name}') WITH ORDINALITY AS own (key, place)
+        LEFT JOIN gone ON gone.key = own.key))
+    WHERE kind = 'answers' AND payload -> '{name}' ?| (SELECT array_agg(key) FROM gone)"""
+
+
+def waiting_users(engine: Engine) -> dict[str, str | None]:
+    """Return the keys of all users whom a request to erase names, with their raw ids; None for devices."""
+    with engine.connect() as connection:
+        rows = select(privacy_subjects.c.user_key, privacy_subjects.c.user_id)
+        return dict(connection.execute(rows).tuples().all())
+
+
+@without_values
+def erase_users(installation: Installation) -> dict[str, int]:
+    """Erase the users of all open requests, and close these; returns the deleted rows by store.
+
+    The tables come first, then the lake, then the requests are closed: after a stop the same call deletes what is
+    left. Raises WorkRunsError while other work uses user keys, and TailorbirdError while messages of a stopped move
+    wait.
+    """
+    engine = installation.engine
+    with locks.exclusive(engine, "privacy erase", "Users cannot be erased") as confirm:
+        with engine.connect() as connection:
+            subjects = privacy_subjects.c
+            keys = pa.array(connection.execute(select(subjects.user_key).distinct()).scalars(), pa.string())
+            number = connection.execute(select(func.max(subjects.request_id))).scalar()
+            known = dataset_versions(connection)
+            if connection.execute(text(_CLAIMED)).scalar():
+                raise TailorbirdError("Messages of the inbox wait for a move that was stopped: run the command again.")
+        if number is None:
+            return {}
+        with progress("erase users", 4) as advance:
+            drop_orphaned_workspaces(installation.settings.var)
+            events = events_of(installation.lake, keys)
+            with engine.begin() as connection:
+                removed = erase_tables(connection, keys, events)
+            advance(note="tables")
+            removed["events of the lake"] = erase_events(installation.lake, keys, number)
+            advance(note="events")
+            removed["rows of data sets"] = erase_datasets(installation.lake, known, keys, number)
+            advance(note="data sets")
+            confirm()
+            with engine.begin() as connection:
+                lock(connection)
+                update_manifests(connection, installation.lake)
+                _close(connection, number, removed)
+            tidy(engine)
+            advance(note="statistics")
+    return dict(removed)
+
+
+def erase_tables(connection: Connection, keys: pa.Array, events: pa.Table) -> Counter[str]:
+    """Delete the users' rows of all tables, and what names their events; returns the rows by table."""
+    connection.execute(text("CREATE TEMP TABLE gone (key text PRIMARY KEY) ON COMMIT DROP"))
+    copy_table(connection, "gone", pa.table({"key": keys}))
+    removed: Counter[str] = Counter()
+    removed["quarantine_repeats"] = connection.execute(text(_REPEATED_ROWS)).rowcount
+    for table, column, name in FIELDS:
+        statement = f"DELETE FROM {table} USING gone WHERE {column} ->> '{name}' = gone.key"
+        removed[table] += connection.execute(text(statement)).rowcount
+    for name in ARRAYS:
+        connection.execute(text(_BLANK.format(name=name)))
+    for known in key_columns(connection):
+        if known.table not in _KEPT:
+            where = "true" if known.table == "event_inbox" else known.where
+            same = f"{known.table}.{known.column} = gone.key"
+            rows = connection.execute(text(f"DELETE FROM {known.table} USING gone WHERE {same} AND {where}")).rowcount
+            removed[known.table] += rows
+    removed["ingest_repeats"] = _erase_repeats(connection, events[columns.EVENT_ID])
+    shown = pc.drop_null(pc.unique(events[columns.RECOMMENDATION_ID])).to_pylist()
+    statement = "DELETE FROM served_answers WHERE recommendation_id = ANY(:shown)"
+    removed["served_answers"] = connection.execute(text(statement), {"shown": shown}).rowcount
+    return removed
+
+
+def _erase_repeats(connection: Connection, ids: pa.ChunkedArray) -> int:
+    removed = 0
+    for batch_id in connection.execute(select(ingest_repeats.c.batch_id).distinct()).scalars().all():
+        for chunk, rows in read_repeats(connection, batch_id):
+            kept = rows.filter(pc.invert(pc.is_in(rows[columns.EVENT_ID], value_set=ids.combine_chunks())))
+            if len(kept) < len(rows):
+                store_repeats(connection, {(batch_id, chunk): kept})
+            removed += len(rows) - len(kept)
+    return removed
+
+
+def _close(connection: Connection, number: int, removed: Counter[str]) -> None:
+    rows = {store: count for store, count in removed.items() if count}
+    waiting = privacy_requests.c.state == OPEN, privacy_requests.c.request_id <= number
+    closed = update(privacy_requests).where(*waiting).values(state=DONE, done_at=func.now(), removed=rows)
+    for request in connection.execute(closed.returning(privacy_requests)).mappings().all():
+        entry = {"action": "privacy erased", "subject": f"request {request['request_id']}", "actor": request["actor"]}
+        connection.execute(insert(audit_log).values(entry | {"reason": request["reason"], "detail": rows}))
+    connection.execute(delete(privacy_subjects).where(privacy_subjects.c.request_id <= number))

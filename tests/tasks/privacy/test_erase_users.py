@@ -1,0 +1,174 @@
+"""People are erased from a shop with a champion and lists: nothing of them is left, and everybody else is as before."""
+
+import re
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import text
+
+from infra import locks
+from infra.database.schema.privacy_schema import ERASE, LIFT, RESTRICT
+from infra.installation import Installation
+from infra.keys.identity import pseudonym
+from infra.locks import WorkRunsError
+from models import columns
+from models.errors import TailorbirdError
+from serving.queries.user_recommendations import user_list
+from tasks.datasets.build_dataset import build_dataset
+from tasks.ingest.events.ingest_events import ingest_events
+from tasks.privacy import erase_users as module
+from tasks.privacy.erase_users import erase_users
+from tasks.privacy.find_user import find_user
+from tasks.privacy.requests import ask, requests
+from tasks.privacy.user_columns import FIELDS, KeyColumn, key_columns
+from tests.tasks.privacy.stores import dump, holding, keys_of, person
+from tests.tasks.stopped_steps import KilledError, ends_at
+
+KEEPS_OUT = "public.suppressions"
+WITHOUT_USERS = {
+    *(
+        "items",
+        "item_history",
+        "item_appearances",
+        "ingest_batches",
+        "ingest_chunks",
+        "ingest_applications",
+        "datasets",
+    ),
+    *("segment_descriptions", "search_results", "reviews", "promotions", "recommendation_batches", "batch_items"),
+    *("batch_reasons", "placements", "answer_counts", "api_keys", "key_usage", "streams", "stream_offsets"),
+    *("operator_rules", "drift_calibrations", "drift_reports", "retrain_requests", "publication_periods"),
+    *("audit_reports", "audit_log", "installation_fingerprints", "trained_bundles", "alembic_version"),
+    "identity.privacy_requests",
+}
+"""Tables of the shop's items, of models, and of what the shop's own people do."""
+BY_OTHER_MEANS = {"ingest_repeats", "quarantine_repeats", "served_answers", "identity.dead_letters"}
+"""Tables whose rows are found by an event, a content or a raw id."""
+STEPS: tuple[tuple[Any, str], ...] = tuple(
+    (module, name) for name in ("erase_tables", "erase_events", "erase_datasets", "update_manifests", "_close", "tidy")
+)
+
+
+def erase(here: Installation, *ids: str) -> dict[str, int]:
+    ask(here, ERASE, ids, "ann", "asked by mail")
+    return erase_users(here)
+
+
+def without(rows: dict[str, str], keys: list[str]) -> dict[str, set[str]]:
+    """The rows of each table that name none of these people."""
+    return {
+        name: {row for row in content.split("\n") if not any(key in row for key in keys)}
+        for name, content in rows.items()
+    }
+
+
+def events_of_others(here: Installation, keys: list[str]) -> list[Any]:
+    rows = pq.ParquetDataset(here.lake.event_files()).read().to_pylist()
+    return sorted((row for row in rows if row[columns.USER_KEY] not in keys), key=lambda row: row[columns.EVENT_ID])
+
+
+def test_nothing_names_who_was_erased_and_everybody_else_is_as_before(published: Any) -> None:
+    here, gone, stays = published.here, [person(published, at) for at in range(3)], person(published, 5)
+    keys = [keys_of(here)[one] for one in gone]
+    shown, others, rows = user_list(here.engine, stays), events_of_others(here, keys), without(dump(here), keys)
+    places = {place.place for place in find_user(here, gone[0])}
+    assert {"public.users", "public.segments", "identity.users"} <= places
+    assert {*holding(here, {keys[0]})} - {"public.recommendations", "public.batch_users"} <= places  # their parts are
+    removed = erase(here, *gone)
+    assert removed["users"] == 3
+    assert removed["events of the lake"] > 0
+    assert removed["rows of data sets"] > 0
+    assert holding(here, {*keys}) == [KEEPS_OUT]
+    assert [
+        place for place in find_user(here, gone[0]) if "/bundles/" not in place.place and "draft-" not in place.place
+    ] == []
+    assert user_list(here.engine, stays) == shown
+    assert events_of_others(here, keys) == others
+    after = without(dump(here), keys)
+    changed = {name for name in rows if rows[name] != after[name]}
+    assert changed <= {
+        *("public.datasets", "public.audit_log", "identity.privacy_requests", "public.quarantine"),
+        *("public.ingest_repeats", "public.quarantine_repeats", KEEPS_OUT),
+    }
+    line = requests(here.engine)[0]
+    assert (line["state"], line["users"], line["removed"]["users"]) == ("done", 3, 3)
+
+
+@pytest.mark.parametrize("moment", range(len(STEPS) * 2))
+def test_an_erasure_that_is_killed_goes_on_when_it_is_run_again(small: Installation, moment: int) -> None:
+    key = pseudonym("u1", small.key)
+    expected = events_of_others(small, [key])
+    ask(small, ERASE, ["u1"], "ann", "asked by mail")
+    with pytest.MonkeyPatch.context() as patch:
+        ends_at(patch, moment, STEPS)
+        with pytest.raises(KilledError):
+            erase_users(small)
+    erase_users(small)
+    assert holding(small, {key}) == [KEEPS_OUT]
+    assert events_of_others(small, [key]) == expected
+    assert [line["state"] for line in requests(small.engine)] == ["done"]
+
+
+def test_the_same_file_does_not_bring_back_who_was_erased(stage: Any) -> None:
+    gone = person(stage, 0)
+    erase(stage.here, gone)
+    again = pa.array(["again"] * len(stage.shop.transactions))
+    stage.shop.write(transactions=stage.shop.transactions.append_column("source", again))
+    line = ingest_events.fn("complete_journey", stage.shop.events_file)
+    theirs = stage.shop.transactions["household_id"].to_pylist().count(int(gone))
+    assert (line["accepted"], line["suppressed"]) == (0, theirs)
+    assert holding(stage.here, {pseudonym(gone, stage.here.key)}) == [KEEPS_OUT]
+    assert build_dataset.fn()["rows"]["users"] == len(keys_of(stage.here))
+
+
+def test_a_restriction_hides_lists_and_refuses_data_until_it_is_lifted(published: Any) -> None:
+    here, one = published.here, person(published, 2)
+    shown, key = user_list(here.engine, one), keys_of(here)[one]
+    ask(here, RESTRICT, [one], "ann", "asked by mail")
+    assert [row for row in user_list(here.engine, one) if row in shown] == []
+    assert len(holding(here, {key})) > 1
+    ask(here, LIFT, [one], "ann", "asked again")
+    assert user_list(here.engine, one) == shown
+    assert [(line["kind"], line["state"]) for line in requests(here.engine)] == [("lift", "done"), ("restrict", "done")]
+
+
+def test_what_other_work_uses_waits_and_is_hidden_meanwhile(small: Installation) -> None:
+    ask(small, ERASE, ["u1", "never seen"], "ann", "asked by mail")
+    with (
+        locks.locked(small.engine, purpose="train als"),
+        pytest.raises(WorkRunsError, match=r"erased while.*train als"),
+    ):
+        erase_users(small)
+    assert requests(small.engine)[0]["state"] == "open"
+    with pytest.raises(TailorbirdError, match="Request 1 to erase waits"):
+        ask(small, LIFT, ["u1"], "ann", "changed my mind")
+    erase_users(small)
+    assert erase_users(small) == {}
+    ask(small, LIFT, ["u1"], "ann", "a customer again")
+    assert find_user(small, "u1") == []
+
+
+@pytest.mark.parametrize(
+    ("ids", "reason", "message"), [([], "mail", "Name users"), ([" "], "mail", "Name users"), (["u1"], " ", "reason")]
+)
+def test_requests_that_name_nobody_or_no_reason_are_refused(
+    small: Installation, ids: list[str], reason: str, message: str
+) -> None:
+    with pytest.raises(TailorbirdError, match=re.compile(message, re.IGNORECASE)):
+        ask(small, ERASE, ids, "ann", reason)
+    assert requests(small.engine) == []
+
+
+def test_every_table_is_known_to_hold_users_or_not_to(small: Installation) -> None:
+    with small.engine.connect() as connection:
+        known = {KeyColumn._make(one).table for one in key_columns(connection)} | {table for table, *_ in FIELDS}
+        listed = text(
+            "SELECT CASE schemaname WHEN 'public' THEN '' ELSE schemaname || '.' END || pg_class.relname "
+            "FROM pg_stat_user_tables "
+            "JOIN pg_class ON pg_class.oid = relid WHERE schemaname IN ('public', 'identity') AND NOT relispartition"
+        )
+        tables = set(connection.execute(listed).scalars())
+    partitioned = {"recommendations", "batch_users", "batch_items", "batch_reasons"}
+    assert tables - partitioned == (known | WITHOUT_USERS | BY_OTHER_MEANS) - partitioned
