@@ -68,6 +68,21 @@ def verify(
         running.print_message("No store names this user.")
 
 
+@app.command()
+def export(
+    user: Annotated[str, typer.Argument(help="The id of a user, as your shop writes it.")],
+    to: Annotated[Path, typer.Option("--to", help="The zip file to write.")],
+    as_json: Json = False,
+) -> None:
+    """Write a copy of what is held about a user: provided, observed and inferred, as JSON and CSV in a zip."""
+    from infra.installation import current
+    from tasks.privacy.export_user import export_user
+
+    running.connect("mlflow", "prefect")
+    rows = [{"part": part, "rows": rows} for part, rows in export_user(current(), user, to).items()]
+    running.finish("privacy_export", rows, as_json)
+
+
 def _asked(kind: str, users: list[str] | None, file: Path | None, actor: str, reason: str) -> int:
     from infra.installation import current
     from tasks.privacy.requests import ask
