@@ -83,6 +83,28 @@ def export(
     running.finish("privacy_export", rows, as_json)
 
 
+@app.command()
+def receipt(
+    number: Annotated[int, typer.Argument(min=1, help="The number of the request, as `privacy list` shows it.")],
+    to: Annotated[Path, typer.Option("--to", help="The file to write.")],
+    as_json: Json = False,
+) -> None:
+    """Write a signed receipt of a request: what was deleted, when, and which models learned before."""
+    from infra.installation import current
+    from tasks.privacy.receipts import write_receipt
+
+    running.connect("mlflow", "prefect")
+    running.finish("privacy_receipt", write_receipt(current(), number, to), as_json)
+
+
+@app.command()
+def check(file: Annotated[Path, typer.Argument(help="A receipt.")], as_json: Json = False) -> None:
+    """Check that this installation signed a receipt, and that nobody changed it since."""
+    from tasks.privacy.receipts import check_receipt
+
+    running.finish("privacy_receipt", check_receipt(running.current_settings(), file), as_json)
+
+
 def _asked(kind: str, users: list[str] | None, file: Path | None, actor: str, reason: str) -> int:
     from infra.installation import current
     from tasks.privacy.requests import ask

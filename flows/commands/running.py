@@ -39,6 +39,7 @@ _FINAL_RESULTS: Final = (
     "dismissed",
     "dead_letter",
     "segment_request",
+    "privacy_receipt",
     "ledger_batches",
     "quarantine",
     "rows",

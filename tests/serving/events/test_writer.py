@@ -246,6 +246,15 @@ def test_a_spool_whose_folder_cannot_be_made_refuses_like_a_full_one(tmp_path: P
         Spool(tmp_path / "file" / "spool", 3_000).append([click(1)])
 
 
+def test_refused_messages_of_a_user_are_deleted_and_others_stay(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", 3_000)
+    assert spool.erase_refused({"one"}) == 0
+    spool.folder.mkdir()
+    spool.refuse([b'1 {"user_key":"one"}\n', b'2 {"user_key":"two"}\n', b'3 {"session_key":"one"}\n'])
+    assert spool.erase_refused({"one"}) == 2
+    assert (spool.folder / "refused.jsonl").read_bytes() == b'2 {"user_key":"two"}\n'
+
+
 async def test_another_process_replays_what_a_killed_one_left(inbox: InboxDatabase) -> None:
     async with inbox.writer() as writer:
         inbox.go_away()

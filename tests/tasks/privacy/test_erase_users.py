@@ -134,7 +134,7 @@ def test_a_restriction_hides_lists_and_refuses_data_until_it_is_lifted(published
     assert [(line["kind"], line["state"]) for line in requests(here.engine)] == [("lift", "done"), ("restrict", "done")]
 
 
-def test_what_other_work_uses_waits_and_is_hidden_meanwhile(small: Installation) -> None:
+def test_an_erasure_waits_for_other_work_and_hides_the_users_meanwhile(small: Installation) -> None:
     ask(small, ERASE, ["u1", "never seen"], "ann", "asked by mail")
     with (
         locks.locked(small.engine, purpose="train als"),
