@@ -21,6 +21,7 @@ from tasks.monitoring.audit.served_data import prior_purchases
 from tasks.monitoring.drift.event_sample import open_event_reader
 from tasks.monitoring.drift.reports import emit_waiting_orders
 from tasks.reconciler import reconcile
+from tests.examples import FEW
 from tests.recording_server import RecordingServer
 from tests.tasks.ingest.inbox.api import Api
 
@@ -30,8 +31,8 @@ SECRET = "0f" * 32
 SIGNED = Signatures(SECRET, required=True)
 CLAIMED = Signatures(SECRET)
 NUMBERS = count()
-SEQUENCES = 20
-"""The sequences of an example, each about a victim of its own, which are moved together: 1,000 in 2 x 25 examples."""
+SEQUENCES = 60
+"""The sequences of an example, each about a victim of its own, which are moved together: 360 in 2 x 3 examples."""
 
 
 def signature(user: str) -> str:
@@ -115,6 +116,7 @@ def counted_of(api: Api, rows: Sequence[tuple[Any, ...]]) -> set[str]:
 
 
 @pytest.mark.parametrize("signatures", [SIGNED, CLAIMED], ids=["signed", "claimed"])
+@FEW
 @given(sequences=st.lists(SEQUENCE, min_size=SEQUENCES, max_size=SEQUENCES))
 def test_nothing_that_a_page_sends_moves_changes_or_deletes_what_is_another_users(
     api: Api, signatures: Signatures, sequences: list[list[JsonObject]]
