@@ -15,7 +15,8 @@ from tasks.orchestration.form_fields import Models
 from tasks.orchestration.missed_schedules import drop_missed_slots
 from tasks.orchestration.run_artifacts import show
 from tasks.review.outcomes import leaves_lists
-from tasks.tuning.best_settings import find_due_searches, search_outcomes
+from tasks.tuning.best_settings import search_outcomes
+from tasks.tuning.due_searches import find_due_searches
 
 
 @flow(flow_run_name=run_names.flow_run_name(run_names.retrain))

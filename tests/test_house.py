@@ -186,6 +186,10 @@ def test_the_reconciler_starts_without_what_only_the_moves_of_messages_need() ->
     assert not loaded_by("tasks.reconciler.reconcile") & (OF_STEPS | {"prefect", "duckdb"})
 
 
+def test_a_process_that_tries_settings_starts_without_what_only_runs_need() -> None:
+    assert not loaded_by("tasks.tuning.trial_child") & (OF_STEPS | {"prefect"})
+
+
 def test_an_ingest_does_without_scipy() -> None:
     assert not loaded_by("flows.ingest") & {"scipy", "sklearn"}
 

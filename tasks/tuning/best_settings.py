@@ -4,11 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, cast
 
-from prefect import task
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from infra.database.engine import database_now
 from infra.database.schema.promotion_rows import SearchResult
 from infra.database.schema.schema import datasets, search_results
 from infra.installation import Installation, current
@@ -17,7 +15,6 @@ from models.monitoring.drift.dataset_distance import shift
 from models.primitives.json_types import JsonObject
 from models.ranking.candidate_generation import SETTINGS
 from models.recommenders.baselines.own_frequency import OwnFrequency
-from models.tuning.retune_policy import MAX_AGE_DAYS, LastSearch, reason_to_search
 from models.tuning.study_config import same_shape
 from tasks.datasets.load_dataset import manifest_of, open_dataset, stored_manifest
 
@@ -136,19 +133,3 @@ def store(installation: Installation, row: SearchResult) -> None:
     with installation.engine.begin() as connection:
         replaced = {**row, "finished_at": func.now()}
         connection.execute(entry.on_conflict_do_update(index_elements=["dataset_version", "model"], set_=replaced))
-
-
-@task(description="Find the models whose settings are due for a new search, by age and by how far users have moved.")
-def find_due_searches(version: str, kinds: list[str], max_age_days: float = MAX_AGE_DAYS) -> dict[str, str]:
-    """Return the reason for each model whose search is due on a data set; the other models are left out."""
-    installation, reasons = current(), {}
-    with installation.engine.connect() as connection:
-        now = database_now(connection)
-    for kind in kinds:
-        result = find_settings(installation, version, kind)
-        if result and result["dataset_version"] == version:
-            continue  # there are no new data since
-        last = LastSearch(result["finished_at"], result["drift"]) if result else None
-        drift = user_shift(result["dataset_version"], version) if result else 0.0
-        reasons[kind] = reason_to_search(last, now, drift, max_age_days)
-    return {kind: reason for kind, reason in reasons.items() if reason}

@@ -17,7 +17,8 @@ from sqlalchemy import insert
 from infra.database.schema.schema import datasets, search_results
 from models.tuning.study_config import OutOfTimeError, SearchError
 from tasks.datasets.load_dataset import open_dataset
-from tasks.tuning.best_settings import find_due_searches, find_settings, search_outcomes, unsearched
+from tasks.tuning.best_settings import find_settings, search_outcomes, unsearched
+from tasks.tuning.due_searches import find_due_searches
 from tasks.tuning.mlflow_record import plots
 from tasks.tuning.search_model import Deadline, successful_searches
 from tasks.tuning.worker import StopCondition
