@@ -29,7 +29,7 @@ from tests.flows.conftest import WEEK_PORTS, NewShop
 from tests.waiting import until
 
 README: Final = Path(__file__).parents[2] / "README.md"
-SHORTER: Final = {"search": ["--trials", "1", "--folds", "1"]}
+SHORTER: Final = {"search": ["--model", "als", "--trials", "1", "--folds", "1"]}
 """Options added to the README's commands, so that the week takes minutes."""
 NIGHT: Final = """placements = "placements.toml"
 lake = "s3://shop/lake"
@@ -109,7 +109,7 @@ class Week:
 def week(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Week]:
     """Return an empty folder with the first months of the shop's export beside it; end everything at the end."""
     folder = tmp_path_factory.mktemp("first-week")
-    files = made(240, 260, seed=2027)
+    files = made(120, 140, seed=2027)
     files.write(folder, files.months[6])
     with pytest.MonkeyPatch.context() as patch, bucket() as address:
         patch.chdir(folder)

@@ -114,7 +114,7 @@ def test_an_undo_takes_out_what_the_old_version_brought(stored: Stored) -> None:
 @pytest.fixture(scope="module")
 def journey(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a cut of the Complete Journey."""
-    return cut_shop(tmp_path_factory.mktemp("journey") / "data", 1, 120)
+    return cut_shop(tmp_path_factory.mktemp("journey") / "data", 1, 80)
 
 
 @pytest.fixture(scope="module")
