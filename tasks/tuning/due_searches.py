@@ -1,6 +1,6 @@
 """Finds the models whose settings are due for a new search.
 
-It is apart from the settings, which processes of trials read: importing Prefect is two thirds of their start.
+It is apart from the settings, which processes of trials read: importing Prefect is two fifths of their start.
 """
 
 from prefect import task
