@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Final
 
 import narwhals as nw
@@ -54,7 +55,7 @@ def flags(rows: Any, rules: Sequence[RowRule]) -> Any:
 def count_violations(rules: Sequence[RowRule], samples: Sequence[pa.Table]) -> list[SampleCounts]:
     """Count the rows of each sample that break each rule; all samples have the same columns."""
     rows, counts = pa.concat_tables(samples), [SampleCounts(len(sample)) for sample in samples]
-    ends = np.cumsum([0, *map(len, samples)])
+    spans = [slice(start, end) for start, end in pairwise(np.cumsum([0, *map(len, samples)]))]
     numbers = rows[ROW].to_numpy() + 1 if ROW in rows.column_names else None
     for rule in rules:
         try:
@@ -62,14 +63,10 @@ def count_violations(rules: Sequence[RowRule], samples: Sequence[pa.Table]) -> l
             applies = nw.from_native(rows).select(rule.counted.alias(rule.id))[rule.id].to_numpy()
         except (NarwhalsError, pa.ArrowException):  # a column is missing, or has another type
             continue
-        broken, of = (np.diff(np.append(0, np.cumsum(mask))[ends]).tolist() for mask in (marks, applies))
-        for place, one in enumerate(counts):
-            one.broken[rule.id] = broken[place]
-            one.kept[rule.id] = (of[place] - broken[place]) / of[place] if of[place] else None
-            one.first[rule.id] = []
-            if broken[place] and numbers is not None:
-                start, end = ends[place : place + 2]
-                one.first[rule.id] = numbers[start:end][marks[start:end]][:_SHOWN_ROWS].tolist()
+        for span, one in zip(spans, counts, strict=True):
+            broken, of = (int(np.count_nonzero(mask[span])) for mask in (marks, applies))
+            one.broken[rule.id], one.kept[rule.id] = broken, (of - broken) / of if of else None
+            one.first[rule.id] = [] if numbers is None else numbers[span][marks[span]][:_SHOWN_ROWS].tolist()
     return counts
 
 

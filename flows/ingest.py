@@ -5,7 +5,6 @@ from prefect import flow
 from models.errors import TailorbirdError
 from models.ingest.mixpanel import Region
 from models.ingest.source_config import Consent
-from tasks.ingest.check.find_currencies import find_currencies
 from tasks.ingest.events.ingest_event_files import ingest_event_files
 from tasks.ingest.events.ingest_events import ingest_events, ingest_segment
 from tasks.ingest.ledger import LedgerEntry
@@ -17,7 +16,7 @@ from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.ingest.rows.settle import settle_idle
 from tasks.lake.compact_lake import advise_compaction
-from tasks.lake.find_non_goods import find_suspects
+from tasks.lake.find_non_goods import find_currencies, find_suspects
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Words
 from tasks.orchestration.missed_schedules import drop_missed_slots

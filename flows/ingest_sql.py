@@ -3,14 +3,13 @@
 from prefect import flow
 
 from models.ingest.source_config import Consent
-from tasks.ingest.check.find_currencies import find_currencies
 from tasks.ingest.ledger import LedgerEntry
 from tasks.ingest.quarantine.replay_rows import find_corrections
 from tasks.ingest.rows.settle import settle_idle
 from tasks.ingest.sql.ingest_stream import ingest_rows, list_streams, refuse_tables
 from tasks.ingest.sql.stream_run import Dataset, sql_ingest
 from tasks.lake.compact_lake import advise_compaction
-from tasks.lake.find_non_goods import find_suspects
+from tasks.lake.find_non_goods import find_currencies, find_suspects
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Words
 from tasks.orchestration.missed_schedules import drop_missed_slots

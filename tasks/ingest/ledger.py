@@ -175,10 +175,13 @@ def open_batches(connection: Connection, batches: Sequence[Batch]) -> list[str]:
     """Enter new, refused or undone batches as pending; returns the status of each batch."""
     entered = insert(ingest_batches).values([{"status": PENDING, **vars(batch)} for batch in batches])
     closed = ingest_batches.c.status.in_((REFUSED, UNDONE))
-    reopened: dict[str, object] = {"status": PENDING, "detail": None, "late_before": None, "quality": None}
-    reopened |= dict.fromkeys((*LEDGER, "late"), 0)
-    reopened |= {"location": entered.excluded.location, "request": entered.excluded.request}
-    reopened |= {"started_at": func.now(), "finished_at": None}
+    reopened: dict[str, object] = {
+        "status": PENDING,
+        **dict.fromkeys((*LEDGER, "late"), 0),
+        **dict.fromkeys(("detail", "late_before", "quality", "finished_at")),
+        **{name: entered.excluded[name] for name in ("location", "request")},
+        "started_at": func.now(),
+    }
     connection.execute(entered.on_conflict_do_update(index_elements=["batch_id"], set_=reopened, where=closed))
     names = [batch.batch_id for batch in batches]
     resumed = (ingest_batches.c.batch_id.in_(names), ingest_batches.c.status == PENDING)

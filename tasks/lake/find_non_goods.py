@@ -1,4 +1,4 @@
-"""Points out items that look like no goods after an ingest of items or events. It changes no item."""
+"""Points out items that look like no goods, and amounts in several currencies, after an ingest. It changes neither."""
 
 import shlex
 from dataclasses import asdict
@@ -16,9 +16,10 @@ from models import columns
 from models.ingest.check.advice import OddBatch, odd_prices
 from models.ingest.check.file_names import file_name
 from models.ingest.check.non_goods import MOST, mark_for, odd_batch, suspects, too_many
+from models.ingest.check.several_currencies import GROUPED, SEVERAL, several_currencies
 from models.ingest.tabular.table_mapping import Mapping
 from models.primitives.arrow_sql import query, texts
-from tasks.ingest.ledger import COMMITTED, LedgerEntry, OddPrices
+from tasks.ingest.ledger import COMMITTED, CurrencyAdvice, LedgerEntry, OddPrices
 from tasks.lake.event_engine import event_engine
 from tasks.lake.event_query import EventQuery, of_type, refunded
 from tasks.orchestration.guards import without_values
@@ -140,3 +141,29 @@ def _odd_batch(installation: Installation, ids: list[str]) -> OddBatch | None:
     odd = pa.table({columns.ITEM_ID: pa.array(ids, pa.string())})
     prices = query(_PRICES.format(files=texts(files)), odd=odd, came=came)
     return odd_batch(prices, {row.batch_id: file_name(row.location) for row in batches}, len(ids))
+
+
+@without_values
+def find_currencies(
+    mapping: str, lines: list[LedgerEntry], overrides: dict[str, str] | None = None
+) -> list[LedgerEntry]:
+    """Return the lines of an ingest; the last with new events gets `currencies` if its source has several."""
+    fresh = [line for line in lines if line["status"] == COMMITTED and line["dataset"] not in ("items", "users")]
+    files = current().lake.event_files() if fresh else []
+    if not files:
+        return lines
+    source, entry = read(mapping, overrides), ingest_batches.c
+    with current().engine.connect() as connection:
+        ids = connection.execute(select(entry.batch_id).where(entry.source == source.name)).scalars().all()
+    batches = pa.table({"batch_id": pa.array(ids, pa.string())})
+    events = f"read_parquet({texts(files)}) SEMI JOIN batches USING (batch_id)"
+    if not query(SEVERAL.format(events=events), batches=batches)["several"][0].as_py():
+        return lines
+    currencies = several_currencies(query(GROUPED.format(events=events), batches=batches))
+    if currencies is None:
+        return lines
+    amounts = [{"currency": code, "amounts": rows} for code, rows in currencies.amounts.items()]
+    show("currencies", str(currencies), amounts)
+    write = currencies.conversion(source)
+    advice: CurrencyAdvice = {"says": str(currencies), "advice": currencies.advice(write), "write": write}
+    return [line | LedgerEntry(currencies=advice) if line is fresh[-1] else line for line in lines]

@@ -51,7 +51,8 @@ def publish(*validations: BatchValidation) -> None:
             about = About(validation.batch_id, validation.dataset, validation.passed, now.isoformat())
             with replace_page(installation.settings.var, about) as folder:
                 (folder / PAGE).write_text(render(validation, about, suites), encoding="utf-8", errors="replace")
-            prune(installation.settings.var)
+            if validation is validations[-1]:
+                prune(installation.settings.var)
         except Exception as error:
             _log().warning(
                 "No Data Docs for %s, which is ingested all the same. %s", validation.batch_id, _cause(error)

@@ -226,15 +226,17 @@ def _memorable_users(
     Events of an `unproven` authority introduce nobody.
     """
 
-    def proven(events: pa.Table) -> pa.Array:
-        return pc.invert(pc.is_in(events[columns.AUTHORITY], value_set=pa.array(unproven, pa.string())))
+    def proven(events: pa.Table) -> pa.Table:
+        """Return the events of another authority; all of them without a copy if every authority counts."""
+        if not unproven:
+            return events
+        return events.filter(pc.invert(pc.is_in(events[columns.AUTHORITY], value_set=pa.array(unproven, pa.string()))))
 
-    bad = triaged.quarantined.filter(proven(triaged.quarantined))
+    bad = proven(triaged.quarantined)
     waiting = zip(bad[row_triage.USER_CODE].to_pylist(), bad[row_triage.RULES].to_pylist(), strict=True)
     routed = classified.non_merchandise & ~classified.outside_window & ~classified.suppressed
-    routed &= proven(classified.events).to_numpy(zero_copy_only=False)
-    memorable = _users_of(size, triaged.accepted.filter(proven(triaged.accepted)))
-    memorable[classified.events[row_triage.USER_CODE].to_numpy()[routed]] = True
+    memorable = _users_of(size, proven(triaged.accepted))
+    memorable |= _users_of(size, proven(classified.events.filter(pa.array(routed))))
     memorable[[code for code, rules in waiting if not _NO_USER_RULES & set(rules)]] = True
     return np.flatnonzero(memorable[:-1])
 

@@ -20,7 +20,7 @@ from tasks.ingest.events.ingest_events import (
     GROUP_FILES,
     GROUP_ROWS,
     EventFile,
-    ingest_group,
+    GroupWriter,
     ingest_single,
     open_events,
     read_group,
@@ -66,6 +66,7 @@ class _Run:
     mapping: Mapping
     request: IngestRequest
     reader: ThreadPoolExecutor
+    groups: GroupWriter
     lines: dict[str, LedgerEntry] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     read: _Group = field(default_factory=_Group)
@@ -75,6 +76,8 @@ class _Run:
     def add(self, address: str) -> None:
         """Add a file to the waiting group, or to a new one if it does not fit in."""
         copy = ExitStack()
+        if locations.is_address(address):
+            self.groups.close()  # no other run waits for a download
         try:
             path = copy.enter_context(locations.fetched(address, self.installation.settings.var))
             batch = batch_of(self.mapping, "events", path, address, self.request)
@@ -97,17 +100,12 @@ class _Run:
         """Start to read the waiting group, and ingest the one before it meanwhile."""
         before, self.read, self.waiting = self.read, self.waiting, _Group()
         self.read.ahead = self._together(self.read)
-        if self.read.ahead:
-            self.read.reading = self.reader.submit(read_group, self.installation, self.mapping, self.read.ahead)
+        self.read.reading = self.reader.submit(read_group, self.installation, self.mapping, self.read.ahead)
         self._ingest(before)
 
-    def finish(self) -> None:
-        """Ingest all files that were added."""
-        self.flush()
-        self._ingest(self.read)
-
     def close(self) -> None:
-        """Remove the copies of files that were not ingested."""
+        """Release the lake, and remove the copies of files that were not ingested."""
+        self.groups.close()
         self.read.copies.close()
         self.waiting.copies.close()
 
@@ -128,10 +126,8 @@ class _Run:
             again = [file.batch for file in group.files.values() if file.batch.batch_id in committed]
             resolve_renamed(connection, again)
         for address, file in list(group.files.items()):
-            line = known.get(file.batch.batch_id)
-            if line and file.batch.batch_id in committed:
-                line["status"] = ledger.UNCHANGED
-                self.lines[address] = line
+            if file.batch.batch_id in committed:
+                self.lines[address] = known[file.batch.batch_id] | LedgerEntry(status=ledger.UNCHANGED)
                 del group.files[address]
 
     def _together(self, group: _Group) -> list[EventFile]:
@@ -145,10 +141,11 @@ class _Run:
         files = self._together(group)
         if not files:
             return 0
-        reading = group.reading if files == group.ahead else None
-        read = reading.result if reading else partial(read_group, self.installation, self.mapping, files)
+        read_now = partial(read_group, self.installation, self.mapping, files)
         try:
-            count = ingest_group(self.installation, self.mapping, files, read)
+            count = self.groups.ingest(
+                files, group.reading.result if group.reading and files == group.ahead else read_now
+            )
         except TailorbirdError:
             count = 0  # ingested alone, each file states its own error
         with self.installation.engine.connect() as connection:
@@ -161,6 +158,7 @@ class _Run:
 
     def _ingest_single(self, group: _Group, address: str) -> None:
         file = group.files.pop(address)
+        self.groups.close()
         try:
             self.lines[address] = ingest_single(self.installation, self.mapping, file)
         except TailorbirdError as error:
@@ -179,12 +177,14 @@ def ingest_event_files(mapping: str, files: Sequence[str], overrides: dict[str, 
     """
     installation, tables = current(), table_mapping(mapping, overrides)
     with ThreadPoolExecutor(1) as reader:
-        run = _Run(installation, tables, request_of(mapping, overrides), reader)
+        request, groups = request_of(mapping, overrides), GroupWriter(installation, tables)
+        run = _Run(installation, tables, request, reader, groups)
         try:
             with suppress(StoreUnreachableError):  # the other files are in the same store
                 for address in files:
                     run.add(address)
-            run.finish()
+            run.flush()
+            run.flush()
         finally:
             run.close()
     lines = [run.lines[address] | LedgerEntry(file=address) for address in files if address in run.lines]

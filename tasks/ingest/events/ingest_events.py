@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -37,9 +38,10 @@ from tasks.ingest.events.classification import (
 )
 from tasks.ingest.ledger import LedgerEntry
 from tasks.ingest.rows import apply
-from tasks.ingest.rows.quarantine import close_batches, resolve_renamed
+from tasks.ingest.rows.quarantine import close_batches, quarantined_subjects, resolve_renamed
 from tasks.ingest.rows.settle import remove_rows, settle
 from tasks.ingest.validation import row_triage
+from tasks.ingest.validation.event_identity import ID_HASH
 from tasks.orchestration import run_names
 from tasks.orchestration.guards import without_values
 from tasks.orchestration.progress import progress
@@ -59,6 +61,8 @@ ChunkReader = Callable[[BatchContext], Iterator[tuple[EventChunk, int]]]
 GROUP_ROWS: Final = 250_000
 """As many rows as a chunk of a large file: one group is stored while the next one is read."""
 GROUP_FILES: Final = 200
+SHARED_ROWS: Final = 8 * GROUP_ROWS
+"""After groups of so many rows the next one reads the reference data again."""
 _READERS: Final = 2
 """Files that are read at a time: most of the work on a small file uses one core."""
 
@@ -203,53 +207,91 @@ def refuse(installation: Installation, batch: ledger.Batch, findings: Findings, 
     raise suites.BatchRefusedError(f"Batch {batch.batch_id} was refused and nothing of it was kept. {reason}{where}")
 
 
-def ingest_group(
-    installation: Installation, mapping: Mapping, files: Sequence[EventFile], read: Callable[[], JoinedChunks | None]
-) -> int:
-    """Ingest files as if one after the other; returns how many of the first ones are committed.
+@dataclass
+class GroupWriter:
+    """Ingests groups of files under one lock of the lake's events and with the same reference data, as of one file."""
 
-    `read` returns what `read_group` does for the files.
+    installation: Installation
+    mapping: Mapping
+    _held: ExitStack = field(default_factory=ExitStack)
+    _state: tuple[BatchContext, RunState] | None = None
+    """The reference data, and what the groups have met since they were read."""
+    _rows: int = 0
 
-    The next file has to be ingested alone: it cannot be read, is refused, or was committed meanwhile. No rows of it and
-    of later files are kept. Rows that earlier runs left of these files are removed first. Raises LockHeldError.
-    """
-    about = f"{len(files)} files of {mapping.name}"
-    with locks.locked(installation.engine, *(file.batch.batch_id for file in files), purpose=about):
-        with installation.engine.begin() as connection:
-            statuses = ledger.open_batches(connection, [file.batch for file in files])
-        if ledger.COMMITTED in statuses:
-            return 0
-        with locks.locked(installation.engine, "the lake's events", wait=True) as confirm:
-            settle(installation)
-            context, run = open_context(installation, mapping, files[0].batch, confirm)
+    def close(self) -> None:
+        """Release the lock. The next group reads the reference data again."""
+        self._held.close()
+        self._state, self._rows = None, 0
+
+    def ingest(self, files: Sequence[EventFile], read: Callable[[], JoinedChunks | None]) -> int:
+        """Ingest files as if one after the other; returns how many of the first ones are committed.
+
+        `read` returns what `read_group` does for the files.
+
+        The next file has to be ingested alone, after `close`: it cannot be read, is refused, or was committed
+        meanwhile. No rows of it and of later files are kept. Rows that earlier runs left of these files are removed
+        first. Raises LockHeldError.
+        """
+        installation, about = self.installation, f"{len(files)} files of {self.mapping.name}"
+        with locks.locked(installation.engine, *(file.batch.batch_id for file in files), purpose=about):
+            with installation.engine.begin() as connection:
+                statuses = ledger.open_batches(connection, [file.batch for file in files])
+            if ledger.COMMITTED in statuses:
+                return 0
+            (context, run), self._state = self._state or self._opened(files[0].batch), None
             joined = read()
-            return _ingest_together(context, run, files, joined) if joined else 0
+            return self._store(context, run, files, joined) if joined else 0
 
+    def _opened(self, batch: ledger.Batch) -> tuple[BatchContext, RunState]:
+        self.close()
+        confirm = self._held.enter_context(locks.locked(self.installation.engine, "the lake's events", wait=True))
+        settle(self.installation)
+        return open_context(self.installation, self.mapping, batch, confirm)
 
-def _ingest_together(context: BatchContext, run: RunState, files: Sequence[EventFile], joined: JoinedChunks) -> int:
-    expected = _expectations(context)
-    prepared, samples, late_before = _prepare(context, run, files, joined)
-    batches = [chunk.batch for chunk in prepared]
-    context.confirm()
-    with context.installation.engine.begin() as connection:
-        ledger.set_late_before(connection, late_before)
-        profiles = chunk_writer.record(context, connection, prepared)
-    candidates = [
-        suites.Candidate(batch.batch_id, sample, _figures(context, expected, [profile]))
-        for batch, sample, profile in zip(batches, samples, profiles, strict=True)
-    ]
-    verdicts = suites.validate_batches("events", expected, candidates)
-    accepted = first_refused(verdicts)
-    context.confirm()
-    with context.installation.engine.begin() as connection:
-        remove_rows(connection, *(batch.batch_id for batch in batches[accepted:]))  # they are ingested again
-    if accepted:
+    def _store(self, context: BatchContext, run: RunState, files: Sequence[EventFile], joined: JoinedChunks) -> int:
+        expected, engine = _expectations(context), self.installation.engine
+        prepared, samples, moments, late_before = _prepare(context, run, files, joined)
+        batches = [chunk.batch for chunk in prepared]
         context.confirm()
-        events = pa.concat_tables([chunk.accepted for chunk in prepared[:accepted]])
-        context.installation.lake.append_batches(events, [batch.batch_id for batch in batches[:accepted]])
-        notes = [suites.reading_notes([profile], _unread([profile])) for profile in profiles]
-        _commit(context, batches[:accepted], [*zip(verdicts, notes, strict=True)][:accepted])
-    return accepted
+        with engine.begin() as connection:
+            ledger.set_late_before(connection, moments)
+            profiles = chunk_writer.record(context, connection, prepared)
+        candidates = [
+            suites.Candidate(batch.batch_id, sample, _figures(context, expected, [profile]))
+            for batch, sample, profile in zip(batches, samples, profiles, strict=True)
+        ]
+        verdicts = suites.validate_batches("events", expected, candidates)
+        accepted = first_refused(verdicts)
+        context.confirm()
+        if batches[accepted:]:
+            with engine.begin() as connection:
+                remove_rows(connection, *(batch.batch_id for batch in batches[accepted:]))  # they are ingested again
+        if accepted:
+            context.confirm()
+            events = pa.concat_tables([chunk.accepted for chunk in prepared[:accepted]])
+            context.installation.lake.append_batches(events, [batch.batch_id for batch in batches[:accepted]])
+            notes = [suites.reading_notes([profile], _unread([profile])) for profile in profiles]
+            _commit(context, batches[:accepted], [*zip(verdicts, notes, strict=True)][:accepted])
+        self._rows += sum(file.rows for file in files)
+        if accepted == len(files) and self._rows < SHARED_ROWS:
+            self._state = _following(replace(context, late_before=late_before), run, prepared, joined), run
+        return accepted
+
+
+def _following(
+    context: BatchContext, run: RunState, prepared: Sequence[PreparedChunk], joined: JoinedChunks
+) -> BatchContext:
+    """Return the context of the next group: it knows the users, events and quarantined rows of a committed one."""
+    introduced = pa.concat_tables([chunk.introduced for chunk in prepared])[columns.USER_KEY].combine_chunks()
+    run.agreed = pa.concat_arrays([run.agreed, introduced])
+    run.event_ids.add(joined.whole.events[ID_HASH].to_numpy())
+    with context.installation.engine.connect() as connection:
+        waiting = quarantined_subjects(connection, context.batch, [chunk.batch.batch_id for chunk in prepared])
+    return replace(
+        context,
+        has_earlier_users=context.has_earlier_users or len(introduced) > 0,
+        quarantined_subjects=pa.concat_arrays([context.quarantined_subjects, waiting]),
+    )
 
 
 def read_group(installation: Installation, mapping: Mapping, files: Sequence[EventFile]) -> JoinedChunks | None:
@@ -275,14 +317,16 @@ def _only_chunk(installation: Installation, file: EventFile) -> EventChunk | Non
 
 def _prepare(
     context: BatchContext, run: RunState, files: Sequence[EventFile], joined: JoinedChunks
-) -> tuple[list[PreparedChunk], list[pa.Table], dict[str, datetime]]:
-    """Return the rows of all files in their order, their samples, and before which moments their events are late."""
+) -> tuple[list[PreparedChunk], list[pa.Table], dict[str, datetime], datetime]:
+    """Return the rows of all files in their order, their samples, and before which moments their events are late.
+
+    The last moment is that of the next file.
+    """
     prepared: list[PreparedChunk] = []
     samples: list[pa.Table] = []
     moments: dict[str, datetime] = {}
     late_before = context.late_before
-    shown = progress(f"events of {len(files)} files", sum(file.rows for file in files))
-    with shown as advance:
+    with progress(f"events of {len(files)} files", sum(file.rows for file in files)) as advance:
         for file, (chunk, classified, triaged) in zip(files, triage_together(context, run, joined), strict=False):
             moments[file.batch.batch_id] = late_before
             own = replace(context, batch=file.batch, late_before=late_before)
@@ -291,7 +335,7 @@ def _prepare(
             newest = pc.max(prepared[-1].accepted[columns.OCCURRED_AT]).as_py()
             late_before = max(late_before, newest - ledger.LATE if newest else ledger.NEVER)
             advance(file.rows)
-    return prepared, samples, moments
+    return prepared, samples, moments, late_before
 
 
 @task(

@@ -64,9 +64,10 @@ _REMADE: Final = f"""
 _SAME: Final = """
     batch.batch_id = quarantine.batch_id AND batch.source = :source AND batch.dataset = :dataset
     AND quarantine.replayed_at IS NULL AND quarantine.batch_id <> :batch_id"""
-_WAITING: Final = f"""
-    SELECT DISTINCT encode(subject, 'hex') FROM quarantine, ingest_batches AS batch
-    WHERE {_SAME} AND subject IS NOT NULL"""
+_WAITING: Final = """
+    SELECT DISTINCT encode(subject, 'hex') FROM quarantine JOIN ingest_batches AS batch USING (batch_id)
+    WHERE batch.source = :source AND batch.dataset = :dataset AND replayed_at IS NULL AND subject IS NOT NULL
+        AND (CAST(:among AS text[]) IS NULL OR batch_id = ANY(CAST(:among AS text[])))"""
 _RESOLVED: Final = """
     SELECT place, list(DISTINCT subject) AS subjects FROM waiting JOIN accepted ON left(sha256(key), 32) = subject
     GROUP BY place ORDER BY place"""
@@ -178,10 +179,10 @@ def quarantined_lines(lines: Sequence[MisfitLine], numbering: RowNumbering, key:
     )
 
 
-def quarantined_subjects(connection: Connection, batch: ledger.Batch) -> pa.Array:
-    """Return the subjects of the quarantined rows of a batch's source, for `mark_resolved`."""
-    parameters = {"batch_id": batch.batch_id, "source": batch.source, "dataset": batch.dataset}
-    rows = read_table(connection, text(_WAITING).bindparams(**parameters), {"subject": pa.string()})
+def quarantined_subjects(connection: Connection, batch: ledger.Batch, among: Sequence[str] | None = None) -> pa.Array:
+    """Return the subjects of the quarantined rows of a batch's source, or of some batches, for `mark_resolved`."""
+    statement = text(_WAITING).bindparams(source=batch.source, dataset=batch.dataset, among=among)
+    rows = read_table(connection, statement, {"subject": pa.string()})
     return rows["subject"].combine_chunks()
 
 

@@ -10,8 +10,7 @@ from infra.database.schema.ledger_schema import ingest_applications, ingest_repe
 from infra.database.schema.schema import LEDGER, aliases, identities, ingest_batches, ingest_chunks, quarantine, users
 from infra.installation import Installation
 from infra.overview.situation import read
-from tasks.ingest.events import ingest_event_files
-from tasks.ingest.events.ingest_events import ingest_events
+from tasks.ingest.events import ingest_event_files, ingest_events
 from tasks.ingest.quarantine.dismiss_rows import dismiss
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tests.tasks.ingest.stored import counted
@@ -130,12 +129,15 @@ def test_small_files_share_one_commit_and_have_a_line_in_the_ledger_each(
     assert all(line["data_docs"] for line in result["lines"])
 
 
-@pytest.mark.parametrize("most_rows", [ingest_event_files.GROUP_ROWS, 30, 60])
+@pytest.mark.parametrize(
+    ("most_rows", "shared_rows"), [(ingest_event_files.GROUP_ROWS, 1), (30, 1), (30, 1_000), (60, 1_000)]
+)
 def test_groups_leave_what_their_files_would_leave_one_by_one(
-    installation: Installation, shop: Shop, monkeypatch: pytest.MonkeyPatch, most_rows: int
+    installation: Installation, shop: Shop, monkeypatch: pytest.MonkeyPatch, most_rows: int, shared_rows: int
 ) -> None:
-    """While a group of few rows is stored, the next one is read."""
+    """While a group of few rows is stored, the next one is read. Groups share reference data for so many rows."""
     monkeypatch.setattr(ingest_event_files, "GROUP_ROWS", most_rows)
+    monkeypatch.setattr(ingest_events, "SHARED_ROWS", shared_rows)
 
     def remaining() -> list[Any]:
         tables = [
@@ -159,7 +161,7 @@ def test_groups_leave_what_their_files_would_leave_one_by_one(
     assert events is not None
     installation.lake.remove_batch(*(row[0] for row in together[1]))
     for file in shop.write(**MIXED):
-        ingest_events.fn(str(shop.mapping), file)
+        ingest_events.ingest_events.fn(str(shop.mapping), file)
     assert remaining() == together
 
 
@@ -195,6 +197,18 @@ def test_a_file_of_a_group_resolves_what_waited_and_nothing_of_the_files_after_i
     with installation.engine.connect() as connection:
         result = connection.execute(select(quarantine.c.batch_id, quarantine.c.outcome).order_by("batch_id")).all()
     assert sorted(str(row.outcome) for row in result) == ["None", "resolved"]
+
+
+def test_a_group_knows_the_users_and_the_quarantined_rows_of_the_groups_before_it(
+    installation: Installation, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them use the reference data from before the first one."""
+    monkeypatch.setattr(ingest_event_files, "GROUP_ROWS", 60)
+    shop.ingest(known=rows(9, 5, first=50))
+    bad = "3-3,u3,i0,2024-06-03T10:00:03Z,view,-3"
+    result = shop.ingest(a=[*rows(1, 25), bad], b=rows(2, 25), c=rows(3, 25), d=rows(4, 25), e=rows(5, 25))
+    assert ["users is known" in str(line["detail"]) for line in result["lines"]] == [True, True, False, False, False]
+    assert stored(installation, quarantine, "outcome") == [("resolved",)]
 
 
 @pytest.mark.parametrize("corrected", [0, 1])
@@ -254,7 +268,7 @@ def test_a_file_that_another_group_left_half_done_comes_in_once(installation: In
     assert len(lake(installation)) == 20
     with installation.engine.begin() as connection:
         connection.execute(text("ALTER TABLE ingest_batches DROP CONSTRAINT stumble"))
-    entry = ingest_events.fn(str(shop.mapping), shop.write(c=[*rows(1), *rows(3)])[0])
+    entry = ingest_events.ingest_events.fn(str(shop.mapping), shop.write(c=[*rows(1), *rows(3)])[0])
     assert counted(entry) == {"read": 20, "accepted": 20}
     result = shop.ingest(a=rows(1), b=rows(2))
     assert [line["accepted"] for line in result["lines"]] == [0, 10]
