@@ -38,7 +38,7 @@ from tasks.ingest.events.classification import (
 )
 from tasks.ingest.ledger import LedgerEntry
 from tasks.ingest.rows import apply
-from tasks.ingest.rows.quarantine import close_batches, quarantined_subjects, resolve_renamed
+from tasks.ingest.rows.quarantine import close_batches, resolve_renamed, subjects_of
 from tasks.ingest.rows.settle import remove_rows, settle
 from tasks.ingest.validation import row_triage
 from tasks.ingest.validation.event_identity import ID_HASH
@@ -285,8 +285,7 @@ def _following(
     introduced = pa.concat_tables([chunk.introduced for chunk in prepared])[columns.USER_KEY].combine_chunks()
     run.agreed = pa.concat_arrays([run.agreed, introduced])
     run.event_ids.add(joined.whole.events[ID_HASH].to_numpy())
-    with context.installation.engine.connect() as connection:
-        waiting = quarantined_subjects(connection, context.batch, [chunk.batch.batch_id for chunk in prepared])
+    waiting = subjects_of(pa.concat_tables([chunk.quarantined[0] for chunk in prepared], promote_options="default"))
     return replace(
         context,
         has_earlier_users=context.has_earlier_users or len(introduced) > 0,

@@ -64,10 +64,12 @@ _REMADE: Final = f"""
 _SAME: Final = """
     batch.batch_id = quarantine.batch_id AND batch.source = :source AND batch.dataset = :dataset
     AND quarantine.replayed_at IS NULL AND quarantine.batch_id <> :batch_id"""
-_WAITING: Final = """
-    SELECT DISTINCT encode(subject, 'hex') FROM quarantine JOIN ingest_batches AS batch USING (batch_id)
-    WHERE batch.source = :source AND batch.dataset = :dataset AND replayed_at IS NULL AND subject IS NOT NULL
-        AND (CAST(:among AS text[]) IS NULL OR batch_id = ANY(CAST(:among AS text[])))"""
+_WAITING: Final = f"""
+    SELECT DISTINCT encode(subject, 'hex') FROM quarantine, ingest_batches AS batch
+    WHERE {_SAME} AND subject IS NOT NULL"""
+_OWN: Final = f"""
+    SELECT DISTINCT left(sha256(coalesce({columns.EVENT_ID}, {columns.ITEM_ID}, {columns.USER_KEY})), 32) AS subject
+    FROM events WHERE subject IS NOT NULL"""
 _RESOLVED: Final = """
     SELECT place, list(DISTINCT subject) AS subjects FROM waiting JOIN accepted ON left(sha256(key), 32) = subject
     GROUP BY place ORDER BY place"""
@@ -179,11 +181,16 @@ def quarantined_lines(lines: Sequence[MisfitLine], numbering: RowNumbering, key:
     )
 
 
-def quarantined_subjects(connection: Connection, batch: ledger.Batch, among: Sequence[str] | None = None) -> pa.Array:
-    """Return the subjects of the quarantined rows of a batch's source, or of some batches, for `mark_resolved`."""
-    statement = text(_WAITING).bindparams(source=batch.source, dataset=batch.dataset, among=among)
-    rows = read_table(connection, statement, {"subject": pa.string()})
+def quarantined_subjects(connection: Connection, batch: ledger.Batch) -> pa.Array:
+    """Return the subjects of the quarantined rows of a batch's source, for `mark_resolved`."""
+    parameters = {"batch_id": batch.batch_id, "source": batch.source, "dataset": batch.dataset}
+    rows = read_table(connection, text(_WAITING).bindparams(**parameters), {"subject": pa.string()})
     return rows["subject"].combine_chunks()
+
+
+def subjects_of(events: pa.Table) -> pa.Array:
+    """Return the subjects that quarantined events have once they are stored."""
+    return query(_OWN, events=events.select([columns.EVENT_ID, columns.ITEM_ID, columns.USER_KEY]))[0].combine_chunks()
 
 
 def mark_resolved(
@@ -269,8 +276,14 @@ def _resolving(connection: Connection, batches: Sequence[ledger.Batch]) -> set[s
     """Return the batches that may resolve rows, by a mark, a dismissal, or a file of the same name or content."""
     source, dataset = batches[0].source, batches[0].dataset
     names = [_base_name(batch.location) for batch in batches]
-    parameters = {"source": source, "dataset": dataset, "prefix": f"{source}-{dataset}-", "names": names}
-    parameters |= {"batch_ids": [batch.batch_id for batch in batches], "contents": [*map(_same_content, batches)]}
+    parameters = {
+        "source": source,
+        "dataset": dataset,
+        "prefix": f"{source}-{dataset}-",
+        "names": names,
+        "batch_ids": [batch.batch_id for batch in batches],
+        "contents": [*map(_same_content, batches)],
+    }
     resolving = set(connection.execute(text(_RESOLVING), parameters).scalars())
     often = {name for name, times in Counter(names).items() if times > 1}
     return resolving | {batch.batch_id for batch, name in zip(batches, names, strict=True) if name in often}
