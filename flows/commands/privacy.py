@@ -85,7 +85,7 @@ def export(
 
 @app.command()
 def receipt(
-    number: Annotated[int, typer.Argument(min=1, help="The number of the request, as `privacy list` shows it.")],
+    number: Annotated[int, typer.Argument(min=1, max=2**53, help="The number of the request, as `list` shows it.")],
     to: Annotated[Path, typer.Option("--to", help="The file to write.")],
     as_json: Json = False,
 ) -> None:
@@ -107,11 +107,15 @@ def check(file: Annotated[Path, typer.Argument(help="A receipt.")], as_json: Jso
 
 def _asked(kind: str, users: list[str] | None, file: Path | None, actor: str, reason: str) -> int:
     from infra.installation import current
-    from tasks.privacy.requests import ask
+    from tasks.privacy.requests import ask, unknown_ids
 
     names = [*(users or ()), *_lines(file)]
     running.connect("mlflow", "prefect")
-    return ask(current(), kind, names, actor, reason)
+    unknown = unknown_ids(current(), names)
+    number = ask(current(), kind, names, actor, reason)
+    if unknown:
+        running.print_message(f"{unknown} of {len(set(names))} ids are unknown here: are they written as in your data?")
+    return number
 
 
 def _lines(file: Path | None) -> list[str]:

@@ -17,11 +17,12 @@ from infra.database.schema.privacy_schema import (
     privacy_requests,
     privacy_subjects,
 )
-from infra.database.schema.schema import suppressions
+from infra.database.schema.schema import datasets, identities, suppressions, users
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from models.errors import TailorbirdError, reason_fault
 from tasks.lake.reference_data import users_of_devices
+from tasks.promotion.champion import current_champion
 
 MOST_USERS: Final = 5_000
 """Users that one request may name."""
@@ -44,9 +45,8 @@ def ask(installation: Installation, kind: str, user_ids: Sequence[str], actor: s
         raise TailorbirdError(f"A request may name {MOST_USERS:,} users, not {len(names):,}: make several requests.")
     with installation.engine.begin() as connection:
         keys = keys_of(connection, installation, names)
-        waiting = select(privacy_subjects.c.request_id).where(privacy_subjects.c.user_key.in_(list(keys))).limit(1)
-        if kind == LIFT and (earlier := connection.execute(waiting).scalar()):
-            raise TailorbirdError(f"Request {earlier} to erase waits for some of these users: carry it out first.")
+        if kind == LIFT:
+            _refuse_lift(connection, list(keys))
         number = _record(connection, kind, len(names), actor, reason)
         if kind == LIFT:
             connection.execute(delete(suppressions).where(suppressions.c.user_key.in_(list(keys))))
@@ -65,6 +65,24 @@ def keys_of(connection: Connection, installation: Installation, names: Iterable[
     people = {*keys, *(row["known"] for row in owners if row["device"] in keys)}
     devices = (row["device"] for row in owners if row["known"] in people)
     return dict.fromkeys([*devices, *people]) | keys
+
+
+def _refuse_lift(connection: Connection, keys: list[str]) -> None:
+    """Raise TailorbirdError while an erasure waits, or while the champion could rank by what was erased."""
+    waiting = select(privacy_subjects.c.request_id).where(privacy_subjects.c.user_key.in_(keys)).limit(1)
+    if number := connection.execute(waiting).scalar():
+        raise TailorbirdError(f"Request {number} to erase waits for some of these users: carry it out first.")
+    erased = suppressions.c.reason == ERASED, suppressions.c.user_key.in_(keys)
+    since = connection.execute(select(func.max(suppressions.c.since)).where(*erased)).scalar()
+    champion = current_champion(connection)
+    if since is None or champion is None:
+        return
+    built = select(datasets.c.created_at).where(datasets.c.version == champion["dataset_version"])
+    if (made := connection.execute(built).scalar()) is None or made <= since:
+        raise TailorbirdError(
+            f"Some of these users were erased on {since:%Y-%m-%d}, and the champion learned from them before: run "
+            "`tailorbird retrain` and promote its model, then try again."
+        )
 
 
 def _record(connection: Connection, kind: str, users: int, actor: str, reason: str) -> int:
@@ -88,6 +106,15 @@ def _suppress(connection: Connection, keys: Iterable[str], reason: str) -> None:
         if changed
         else added.on_conflict_do_nothing(index_elements=same)
     )
+
+
+def unknown_ids(installation: Installation, user_ids: Sequence[str]) -> int:
+    """Return how many of these raw ids no store knows: they may be mistyped."""
+    keys = {pseudonym(name, installation.key) for name in user_ids}
+    with installation.engine.connect() as connection:
+        known = select(users.c.user_key).where(users.c.user_key.in_(keys))
+        named = select(identities.c.user_key).where(identities.c.user_key.in_(keys))
+        return len(keys - set(connection.execute(known.union(named)).scalars()))
 
 
 def requests(engine: Engine) -> list[dict[str, Any]]:

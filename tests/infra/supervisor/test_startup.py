@@ -146,12 +146,15 @@ def test_the_database_has_its_schema_and_the_other_two_are_closed_to_its_role(ru
 
 def test_the_database_of_an_earlier_version_is_refused_before_anything_starts(place: Place, running: Endpoints) -> None:
     with psycopg2.connect(running.database_url.replace("+psycopg2", "")) as connection:
-        connection.cursor().execute("UPDATE alembic_version SET version_num = '0032'")
+        cursor = connection.cursor()
+        cursor.execute("SELECT version_num FROM alembic_version")
+        (present,) = cursor.fetchone()
+        cursor.execute("UPDATE alembic_version SET version_num = '0032'")
         connection.commit()
         with pytest.raises(SchemaError, match="Start the previous release once"):
             place.up()
         assert place.lines == []
-        connection.cursor().execute("UPDATE alembic_version SET version_num = '0033'")
+        cursor.execute("UPDATE alembic_version SET version_num = %s", [present])
     connection.close()
 
 

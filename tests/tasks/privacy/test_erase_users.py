@@ -16,12 +16,13 @@ from infra.locks import WorkRunsError
 from models import columns
 from models.errors import TailorbirdError
 from serving.queries.user_recommendations import user_list
-from tasks.datasets.build_dataset import build_dataset
+from tasks.datasets.build_dataset import build_dataset, split_by
+from tasks.datasets.load_dataset import stored_manifest
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.privacy import erase_users as module
 from tasks.privacy.erase_users import erase_users
 from tasks.privacy.find_user import find_user
-from tasks.privacy.requests import ask, requests
+from tasks.privacy.requests import ask, requests, unknown_ids
 from tasks.privacy.user_columns import FIELDS, KeyColumn, key_columns
 from tests.tasks.privacy.stores import dump, holding, keys_of, person
 from tests.tasks.stopped_steps import KilledError, ends_at
@@ -144,6 +145,7 @@ def test_an_erasure_waits_for_other_work_and_hides_the_users_meanwhile(small: In
     assert requests(small.engine)[0]["state"] == "open"
     with pytest.raises(TailorbirdError, match="Request 1 to erase waits"):
         ask(small, LIFT, ["u1"], "ann", "changed my mind")
+    assert unknown_ids(small, ["u1", "never seen"]) == 1
     erase_users(small)
     assert erase_users(small) == {}
     ask(small, LIFT, ["u1"], "ann", "a customer again")
@@ -172,3 +174,14 @@ def test_every_table_is_known_to_hold_users_or_not_to(small: Installation) -> No
         tables = set(connection.execute(listed).scalars())
     partitioned = {"recommendations", "batch_users", "batch_items", "batch_reasons"}
     assert tables - partitioned == (known | WITHOUT_USERS | BY_OTHER_MEANS) - partitioned
+
+
+def test_an_erased_user_returns_only_once_the_champion_learned_without_them(published: Any) -> None:
+    here, one = published.here, person(published, 2)
+    erase(here, one)
+    with pytest.raises(TailorbirdError, match="learned from them before: run `tailorbird retrain`"):
+        ask(here, LIFT, [one], "ann", "a customer again")
+    build_dataset.fn(split_by(validation_days=20, test_days=20))
+    published._replace(manifest=stored_manifest(here)).promote(version=2)
+    ask(here, LIFT, [one], "ann", "a customer again")
+    assert [line["kind"] for line in requests(here.engine)] == ["lift", "erase"]
