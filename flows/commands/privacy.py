@@ -74,7 +74,7 @@ def export(
     to: Annotated[Path, typer.Option("--to", help="The zip file to write.")],
     as_json: Json = False,
 ) -> None:
-    """Write a copy of what is held about a user: provided, observed and inferred, as JSON and CSV in a zip."""
+    """Write a copy of the stored data of a user: provided, observed and inferred, as JSON and CSV in a zip."""
     from infra.installation import current
     from tasks.privacy.export_user import export_user
 

@@ -1,4 +1,4 @@
-"""Writes a copy of what is held about a user: what the user provided, what was observed, and what was inferred."""
+"""Writes a copy of the stored data of a user: provided by the user, observed, and inferred."""
 
 import csv
 import io
@@ -103,7 +103,7 @@ def _stored(connection: Connection, keys: Sequence[str]) -> Iterator[tuple[str, 
 
 
 def _index(user_id: str, parts: Mapping[str, Rows], about: Mapping[str, str]) -> str:
-    lines = [f"What is held about {user_id}", "", "Each part is a .json and a .csv file of the same content.", ""]
+    lines = [f"The data of {user_id}", "", "Each part is a .json and a .csv file of the same content.", ""]
     lines += [f"{name}: {about[name]} {len(rows):,} rows." for name, rows in parts.items()]
     return "\n".join([*lines, f"stored.json: {_STORED}", ""])
 

@@ -44,7 +44,7 @@ WITHOUT_USERS = {
     *("audit_reports", "audit_log", "installation_fingerprints", "trained_bundles", "alembic_version"),
     "identity.privacy_requests",
 }
-"""Tables of the shop's items, of models, and of what the shop's own people do."""
+"""Tables of the shop's items, of models, and of decisions of the shop's own people."""
 BY_OTHER_MEANS = {"ingest_repeats", "quarantine_repeats", "served_answers", "identity.dead_letters"}
 """Tables whose rows are found by an event, a content or a raw id."""
 STEPS: tuple[tuple[Any, str], ...] = tuple(

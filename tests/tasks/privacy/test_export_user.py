@@ -1,4 +1,4 @@
-"""A person gets a copy of what is held, as files that a spreadsheet and a program can read."""
+"""A person gets a copy of their data, as files that a spreadsheet and a program can read."""
 
 import csv
 import io
