@@ -1,13 +1,16 @@
 """Commands of requests of people about their data."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.commands import running
 from flows.commands.reviewing import Actor, Reason
 from flows.commands.running import Json
+
+if TYPE_CHECKING:
+    from infra.installation import Installation
 
 app = running.group("Requests of people about their data: restrict its use, lift that, erase it.")
 Users = Annotated[list[str] | None, typer.Argument(help="Ids of users, as your shop writes them.")]
@@ -38,18 +41,20 @@ def erase(reason: Reason, actor: Actor, users: Users = None, file: File = None, 
     """
     number = _asked("erase", users, file, actor, reason)
     running.print_message(f"Request {number} is recorded: the users are shown nothing any more. They are erased now.")
-    _carry_out(as_json)
+    carry_out(as_json)
 
 
 @app.command("continue")
 def carry_out(as_json: Json = False) -> None:
     """Carry out all requests to erase that wait."""
-    _carry_out(as_json)
+    removed = running.flow("privacy", "mlflow")()
+    _finish(as_json, f"{sum(removed.values()):,} rows were deleted." if removed else "No request waits.")
 
 
 @app.command("list")
 def show_all(as_json: Json = False) -> None:
     """List the requests, the newest first."""
+    _here()
     _finish(as_json, "")
 
 
@@ -58,11 +63,9 @@ def verify(
     user: Annotated[str, typer.Argument(help="The id of a user, as your shop writes it.")], as_json: Json = False
 ) -> None:
     """Search every table, the lake and the files for a user. It reads all of them."""
-    from infra.installation import current
     from tasks.privacy.find_user import find_user
 
-    running.connect("mlflow", "prefect")
-    found = [place._asdict() for place in find_user(current(), user)]
+    found = [place._asdict() for place in find_user(_here(), user)]
     running.finish("privacy_places", found, as_json)
     if not as_json and not found:
         running.print_message("No store names this user.")
@@ -75,11 +78,9 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a copy of the stored data of a user: provided, observed and inferred, as JSON and CSV in a zip."""
-    from infra.installation import current
     from tasks.privacy.export_user import export_user
 
-    running.connect("mlflow", "prefect")
-    rows = [{"part": part, "rows": rows} for part, rows in export_user(current(), user, to).items()]
+    rows = [{"part": part, "rows": rows} for part, rows in export_user(_here(), user, to).items()]
     running.finish("privacy_export", rows, as_json)
 
 
@@ -90,11 +91,9 @@ def receipt(
     as_json: Json = False,
 ) -> None:
     """Write a signed receipt of a request: what was deleted, when, and which models learned before."""
-    from infra.installation import current
     from tasks.privacy.receipts import write_receipt
 
-    running.connect("mlflow", "prefect")
-    running.finish("privacy_receipt", write_receipt(current(), number, to), as_json)
+    running.finish("privacy_receipt", write_receipt(_here(), number, to), as_json)
 
 
 @app.command()
@@ -106,13 +105,11 @@ def check(file: Annotated[Path, typer.Argument(help="A receipt.")], as_json: Jso
 
 
 def _asked(kind: str, users: list[str] | None, file: Path | None, actor: str, reason: str) -> int:
-    from infra.installation import current
     from tasks.privacy.requests import ask, unknown_ids
 
-    names = [*(users or ()), *_lines(file)]
-    running.connect("mlflow", "prefect")
-    unknown = unknown_ids(current(), names)
-    number = ask(current(), kind, names, actor, reason)
+    names, here = [*(users or ()), *_lines(file)], _here()
+    unknown = unknown_ids(here, names)
+    number = ask(here, kind, names, actor, reason)
     if unknown:
         running.print_message(f"{unknown} of {len(set(names))} ids are unknown here: are they written as in your data?")
     return number
@@ -130,16 +127,18 @@ def _lines(file: Path | None) -> list[str]:
     return [line for line in text.splitlines() if line]
 
 
-def _carry_out(as_json: bool) -> None:
-    removed = running.flow("privacy", "mlflow")()
-    _finish(as_json, f"{sum(removed.values()):,} rows were deleted." if removed else "No request waits.")
+def _here() -> "Installation":
+    """Connect with the services, of which only the database has to run, and return the installation."""
+    from infra.installation import current
+
+    running.connect("mlflow", "prefect")
+    return current()
 
 
 def _finish(as_json: bool, message: str) -> None:
     from infra.installation import current
     from tasks.privacy.requests import requests
 
-    running.connect("mlflow", "prefect")
     running.finish("privacy_requests", requests(current().engine), as_json)
     if message and not as_json:
         running.print_message(message)

@@ -29,17 +29,16 @@ def events_of(lake: Lake, keys: pa.Array) -> pa.Table:
     return found.select(names)
 
 
-def erase_events(lake: Lake, keys: pa.Array, number: int) -> int:
-    """Delete the users' events, and all files and logs of earlier versions; returns the number of events."""
+def erase_events(lake: Lake, events: pa.Table, keys: pa.Array, number: int) -> int:
+    """Delete the users' `events`, and all files and logs of earlier versions; returns the number of events."""
     table = lake.events()
     if table is None:
         return 0
-    found = events_of(lake, keys)
-    for month in sorted(pc.unique(found[columns.MONTH]).to_pylist()):
+    for month in sorted(pc.unique(events[columns.MONTH]).to_pylist()):
         rewrite(table, partial(_without, keys=keys, names=[columns.USER_KEY]), EVENT_FILES, _MARK, number, month)
         table.update_incremental()
     purge(table)
-    return len(found)
+    return len(events)
 
 
 def erase_datasets(lake: Lake, known: list[str], keys: pa.Array, number: int) -> int:

@@ -17,6 +17,7 @@ from infra.database.schema.privacy_schema import privacy_subjects
 from infra.database.schema.schema import suppressions
 from infra.installation import Installation
 from infra.keys import credentials
+from infra.keys.identity import user_key_of
 from tasks.privacy.requests import keys_of
 
 _TABLES: Final = text("""
@@ -46,10 +47,13 @@ def find_user(installation: Installation, user_id: str) -> list[Found]:
     """
     with installation.engine.connect() as connection:
         keys = list(keys_of(connection, installation, [user_id]))
-        found = [*_in_tables(connection, keys), *_raw(connection, user_id)]
-    words = [key.encode() for key in keys]
-    for root in dict.fromkeys((Path(installation.settings.var), Path(installation.settings.lake))):
-        found += [Found(str(path), 1) for path in _files(root) if _holds(path, words)]
+        found = [*_in_tables(connection, keys)]
+        if user_key_of(connection, user_id):
+            found.append(Found("identity.users, raw id", 1))
+    var, lake = Path(installation.settings.var).absolute(), Path(installation.settings.lake).absolute()
+    wanted, written = pa.array(keys, pa.string()), _written(keys)
+    for root in (var,) if lake.is_relative_to(var) else (var, lake):
+        found += [Found(str(path), 1) for path in _files(root) if _holds(path, wanted, written)]
     return found
 
 
@@ -62,12 +66,6 @@ def _in_tables(connection: Connection, keys: list[str]) -> Iterator[Found]:
                 yield Found(table, rows)
 
 
-def _raw(connection: Connection, user_id: str) -> Iterator[Found]:
-    statement = text("SELECT count(*) FROM identity.users WHERE user_id = :user_id")
-    if rows := connection.execute(statement, {"user_id": user_id}).scalar_one():
-        yield Found("identity.users, raw id", rows)
-
-
 def _files(root: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if Path(folder) != root or name not in _NOT_SEARCHED]
@@ -75,27 +73,26 @@ def _files(root: Path) -> Iterator[Path]:
         yield from (path for path in paths if path.is_file() and not path.is_symlink())
 
 
-def _holds(path: Path, words: list[bytes]) -> bool:
-    """Return whether a file holds one of the words, packed or not. A file that ends meanwhile holds none."""
+def _holds(path: Path, keys: pa.Array, written: list[bytes]) -> bool:
+    """Return whether a file holds one of the keys, packed or not. A file that ends meanwhile holds none."""
     try:
         if path.suffix == ".parquet":
-            return _parquet_holds(path, words)
-        return any(any(word in block for word in _written(words)) for block in _blocks(path, max(map(len, words)) * 4))
+            return _parquet_holds(path, keys)
+        return any(word in block for block in _blocks(path, max(map(len, written))) for word in written)
     except FileNotFoundError:
         return False
 
 
-def _written(words: list[bytes]) -> list[bytes]:
-    """Return the words in the encodings of texts and of NumPy's arrays."""
-    return [*words, *(word.decode().encode("utf-32-le") for word in words)]
+def _written(keys: list[str]) -> list[bytes]:
+    """Return the keys in the encodings of texts and of NumPy's arrays."""
+    return [key.encode(encoding) for key in keys for encoding in ("utf-8", "utf-32-le")]
 
 
-def _parquet_holds(path: Path, words: list[bytes]) -> bool:
-    wanted = pa.array([word.decode() for word in words])
+def _parquet_holds(path: Path, keys: pa.Array) -> bool:
     with pq.ParquetFile(path) as file:
         names = [field.name for field in file.schema_arrow if _is_text(field.type)]
         return any(
-            pc.any(pc.is_in(column.cast(pa.string()), value_set=wanted)).as_py()
+            pc.any(pc.is_in(column.cast(pa.string()), value_set=keys)).as_py()
             for batch in file.iter_batches(columns=names)
             for column in batch.columns
         )

@@ -98,14 +98,13 @@ def _record(connection: Connection, kind: str, users: int, actor: str, reason: s
 
 def _suppress(connection: Connection, keys: Iterable[str], reason: str) -> None:
     added = insert_unless(suppressions).values([{"user_key": key, "reason": reason} for key in keys])
-    # Who was erased stays erased: a later restriction is no other state.
-    changed = {"reason": reason, "since": func.now()} if reason == ERASED else {}
-    same = [suppressions.c.user_key]
-    connection.execute(
-        added.on_conflict_do_update(index_elements=same, set_=changed)
-        if changed
-        else added.on_conflict_do_nothing(index_elements=same)
-    )
+    if reason == ERASED:
+        added = added.on_conflict_do_update(
+            index_elements=[suppressions.c.user_key], set_={"reason": reason, "since": func.now()}
+        )
+    else:  # who was erased stays erased
+        added = added.on_conflict_do_nothing()
+    connection.execute(added)
 
 
 def unknown_ids(installation: Installation, user_ids: Sequence[str]) -> int:
