@@ -10,7 +10,7 @@ from deltalake import DeltaTable
 from infra.lake.delta_lake import DATASET_FILES, EVENT_FILES, Lake
 from infra.lake.rewriting import purge, rewrite
 from models import columns
-from tasks.privacy.rekeyed_lake import USER_KEYS
+from tasks.privacy.rekeyed_lake import USER_KEYS, with_columns
 
 _MARK: Final = "erasure"
 """The mark of a commit that erased users, with the number of the newest request."""
@@ -24,9 +24,7 @@ def events_of(lake: Lake, keys: pa.Array) -> pa.Table:
         return pa.table({name: pa.array([], pa.string()) for name in names})
     rows = table.to_pyarrow_dataset()
     found = rows.to_table([name for name in names if name in rows.schema.names], filter=_has(keys, [columns.USER_KEY]))
-    for name in set(names) - set(found.column_names):  # a lake of an earlier version has fewer columns
-        found = found.append_column(name, pa.nulls(len(found), pa.string()))
-    return found.select(names)
+    return with_columns(found, names)
 
 
 def erase_events(lake: Lake, events: pa.Table, keys: pa.Array, number: int) -> int:

@@ -76,14 +76,18 @@ def rekeyed_columns(rows: pa.Table, added: list[str]) -> pa.Table:
     """Return the columns that depend on user keys: the new keys, ids derived from the old ones, and hashes."""
     people = rows[columns.USER_KEY].combine_chunks().dictionary_encode()
     keys = rekeyed(people.dictionary, added).take(people.indices)
-    stated = rows.select([name for name in PAYLOAD_COLUMNS if name in rows.column_names])
-    for name in set(PAYLOAD_COLUMNS) - set(stated.column_names):  # a lake of an earlier version has fewer columns
-        stated = stated.append_column(name, pa.nulls(len(rows), pa.string()))
+    stated = with_columns(rows, PAYLOAD_COLUMNS)
     derived = pc.equal(stated[columns.EVENT_ID], transform.identified(stated)[columns.EVENT_ID])
     stated = _with(stated, columns.USER_KEY, keys)
     ids = pc.if_else(derived, transform.identified(stated)[columns.EVENT_ID], stated[columns.EVENT_ID])
     stated = add_fingerprints(_with(stated, columns.EVENT_ID, ids))
     return stated.select([columns.USER_KEY, columns.EVENT_ID, columns.PAYLOAD_HASH])
+
+
+def with_columns(rows: pa.Table, names: Sequence[str]) -> pa.Table:
+    """Return these columns of events; those that a lake of an earlier version lacks are null."""
+    stored = set(rows.column_names)
+    return pa.table({name: rows[name] if name in stored else pa.nulls(len(rows), pa.string()) for name in names})
 
 
 def _with(rows: pa.Table, name: str, values: pa.Array) -> pa.Table:
