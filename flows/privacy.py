@@ -10,16 +10,18 @@ from tasks.orchestration.missed_schedules import drop_missed_slots
 from tasks.orchestration.run_artifacts import show
 from tasks.orchestration.table_columns import ERASED
 from tasks.privacy.erase_users import erase_users, waiting_users
+from tasks.privacy.requests import add_devices
 
 
 @flow(flow_run_name="erase users")
 def privacy() -> dict[str, int]:
-    """Erase the users of all requests that wait, and return the deleted rows by store.
+    """Carry out all requests that wait, and return the deleted rows by store.
 
     The inbox is moved first, which refuses their messages. After a stop the same run deletes what is left.
     """
     drop_missed_slots()
     here = current()
+    add_devices(here)
     users = waiting_users(here.engine)
     if not users:
         return {}

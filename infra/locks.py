@@ -70,10 +70,9 @@ def exclusive(engine: Engine, work: str, refusal: str) -> Iterator[Callable[[], 
     """
     with engine.connect() as connection:
         if not _taken(connection):
-            names = [name.removeprefix(_PREFIX) for name in connection.execute(_HOLDERS).scalars()]
             raise WorkRunsError(
-                f"{refusal} while this runs: {'; '.join(names) or 'another process'}. Wait until it has ended, or "
-                "stop it, then run the command again."
+                f"{refusal} while this runs: {'; '.join(_holders(connection)) or 'another process'}. Wait until it has "
+                "ended, or stop it, then run the command again."
             )
         _name(connection, work)
         connection.commit()
@@ -81,6 +80,16 @@ def exclusive(engine: Engine, work: str, refusal: str) -> Iterator[Callable[[], 
             yield partial(_confirm_connection, connection)
         finally:
             _unlock(connection, select(func.pg_advisory_unlock(_LOCK)))
+
+
+def running_work(engine: Engine) -> list[str]:
+    """Return the names of the work that `exclusive` would wait for."""
+    with engine.connect() as connection:
+        return _holders(connection)
+
+
+def _holders(connection: Connection) -> list[str]:
+    return [name.removeprefix(_PREFIX) for name in connection.execute(_HOLDERS).scalars()]
 
 
 def _taken(connection: Connection) -> bool:

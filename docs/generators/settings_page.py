@@ -110,6 +110,10 @@ SECTIONS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = MappingProxyType(
                 *("stream_url", "stream_lag"),
             ),
         ),
+        "Requests of people": (
+            "[privacy.md](privacy.md) explains requests and their states.",
+            ("privacy_due_days", "privacy_alert_days"),
+        ),
         "Schedules": (
             'For another zone write `{ cron = "30 4 * * *", zone = "Europe/Berlin" }`. '
             "`tailorbird schedules list` shows all schedules with their next runs.",

@@ -1,7 +1,7 @@
 """Commands of requests of people about their data."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,12 +34,19 @@ def lift(reason: Reason, actor: Actor, users: Users = None, file: File = None, a
 
 
 @app.command()
-def erase(reason: Reason, actor: Actor, users: Users = None, file: File = None, as_json: Json = False) -> None:
+def erase(
+    reason: Reason,
+    actor: Actor,
+    users: Users = None,
+    file: File = None,
+    suppress: Annotated[bool, typer.Option(help="Refuse later data of these users until `lift`.")] = False,
+    as_json: Json = False,
+) -> None:
     """Erase users from the database and the lake. From the first moment on they are shown nothing, and stay away.
 
     While other work runs, the request waits: `tailorbird privacy continue` carries it out.
     """
-    number = _asked("erase", users, file, actor, reason)
+    number = _asked("erase", users, file, actor, reason, suppress=suppress)
     running.print_message(f"Request {number} is recorded: the users are shown nothing any more. They are erased now.")
     carry_out(as_json)
 
@@ -104,12 +111,12 @@ def check(file: Annotated[Path, typer.Argument(help="A receipt.")], as_json: Jso
     running.finish("privacy_receipt", check_receipt(running.current_settings(), file), as_json)
 
 
-def _asked(kind: str, users: list[str] | None, file: Path | None, actor: str, reason: str) -> int:
+def _asked(kind: str, users: list[str] | None, file: Path | None, actor: str, reason: str, **more: Any) -> int:
     from tasks.privacy.requests import ask, unknown_ids
 
     names, here = [*(users or ()), *_lines(file)], _here()
     unknown = unknown_ids(here, names)
-    number = ask(here, kind, names, actor, reason)
+    number = ask(here, kind, names, actor, reason, **more)
     if unknown:
         running.print_message(f"{unknown} of {len(set(names))} ids are unknown here: are they written as in your data?")
     return number

@@ -144,6 +144,10 @@ class Settings(BaseSettings):
     """The message broker that `tailorbird consume` reads events from."""
     stream_lag: int = Field(default=10_000, ge=1, le=1_000_000_000)
     """The number of messages that wait in the broker above which an alert is sent."""
+    privacy_due_days: int = Field(default=30, ge=1, le=90)
+    """The days within which a request of a person is due: one month by the GDPR, 45 days by the CCPA."""
+    privacy_alert_days: int = Field(default=7, ge=0, le=90)
+    """The days before a request is due at which an alert is sent."""
     redis_url: SecretStr | None = Field(default=None, examples=["redis://:PASSWORD@redis.example:6379/0"])
     """The Redis that the processes of the API share as a cache; without it each has its own."""
     cache_seconds: float = Field(default=60, gt=0, le=3600)

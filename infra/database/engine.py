@@ -95,7 +95,7 @@ def _create_schema(connection: Connection) -> None:
 
     run("schemas")
     metadata.create_all(connection, checkfirst=False)
-    for name in ("list_views", "report_views", "user_functions", "list_functions", "triggers"):
+    for name in ("list_views", "report_views", "user_functions", "privacy_functions", "list_functions", "triggers"):
         run(name)
 
 

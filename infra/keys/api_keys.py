@@ -8,9 +8,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-Scope = Literal["read", "write", "admin", "collect"]
+Scope = Literal["read", "write", "privacy", "admin", "collect"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
-"""Read lists; write feedback, items and users; both, and everything that is added for operators; send events."""
+"""Read lists; write feedback, items and users; make requests of people; all of these, and what operators do; send
+events."""
 COLLECT: Final = "collect"
 """The scope of a key that may only send events; its name is their source."""
 KeyKind = Literal["page", "server"]
@@ -25,7 +26,8 @@ LEAST_LETTERS: Final = 32
 _INCLUDED: Final[dict[str, frozenset[Scope]]] = {
     "read": frozenset({"read"}),
     "write": frozenset({"write"}),
-    "admin": frozenset({"read", "write", "admin"}),
+    "privacy": frozenset({"privacy"}),
+    "admin": frozenset({"read", "write", "privacy", "admin"}),
     "collect": frozenset({"collect"}),
 }
 _PREFIX: Final = "tb"

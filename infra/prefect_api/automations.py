@@ -82,6 +82,7 @@ _EVENTS: Final = (
     ("orders-unconfirmed", "fresh visitors of a page buy an item unusually often", events.UNCONFIRMED_ORDERS),
     ("quota-spent", "the daily quota of a page key is spent", events.QUOTA),
     ("retrain-given-up", "a retraining was given up", events.GIVEN_UP),
+    ("privacy-late", "a request of a person is late, or soon is", events.PRIVACY),
     ("service-restarted", "a service ends again and again", events.SERVICE),
 )
 

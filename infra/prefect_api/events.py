@@ -23,6 +23,7 @@ STREAM: Final = "tailorbird.stream.behind"
 SEGMENT: Final = "tailorbird.segment.requested"
 UNCONFIRMED_ORDERS: Final = "tailorbird.orders.unconfirmed"
 GIVEN_UP: Final = "tailorbird.retrain.given_up"
+PRIVACY: Final = "tailorbird.privacy.late"
 SERVICE: Final = "tailorbird.service.restarted"
 
 

@@ -18,7 +18,7 @@ _LOGIN: Final = re.compile("//[^/,]*@")
 _SHORT: Final = 16
 _SHARED_WITH_API: Final = (
     *("database_url", "bundles", "placements", "signing_public_key", "user_traits", "identity", "pass_environment"),
-    *("redis_url", "cache_seconds", "impressions_share", "spool_mb", "collect_mapping"),
+    *("redis_url", "cache_seconds", "impressions_share", "spool_mb", "collect_mapping", "privacy_due_days"),
 )
 API_SETTINGS: Final = frozenset(
     variable_of(name) for name in Settings.model_fields if name.startswith("api_") or name in _SHARED_WITH_API

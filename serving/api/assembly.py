@@ -20,6 +20,7 @@ from serving.api.gate.gate import Gate
 from serving.api.gate.request_log import Lifespan, until_sent
 from serving.api.gate.routes import RouteTable, add_hot_route
 from serving.api.operators.pages.router import router as pages
+from serving.api.operators.privacy import router as privacy
 from serving.api.operators.router import router as operators
 from serving.api.replies.document import document
 from serving.api.requests.problems import UNREADABLE, Fault, ProblemError, RefusedRequestError
@@ -34,7 +35,7 @@ def build_app(state: State, lifespan: Lifespan | None = None, traces: "TracerPro
     lifespan = lifespan if traces is None else until_sent(traces, lifespan)
     app = FastAPI(title="Tailorbird", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     own = _described(app)
-    routers = users, items, baskets, slots, listings, feedback, calls, operators, pages, health, own
+    routers = users, items, baskets, slots, listings, feedback, calls, operators, privacy, pages, health, own
     for router in routers:
         app.include_router(router)
     app.add_exception_handler(RequestValidationError, _refused)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from serving.answers.service import AnswerService
     from serving.api.gate.routes import Head
     from serving.collector.bodies import CallIntake
+    from serving.operations.privacy_requests import PrivacyRequests
     from serving.operations.report_reader import ReportReader
     from serving.operations.rule_changes import Previews, RuleChanges
     from serving.operations.sign_ins import SignIns
@@ -54,6 +55,7 @@ class Operators:
     previews: "Previews"
     reports: "ReportReader"
     sign_ins: "SignIns"
+    privacy: "PrivacyRequests"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ _COUNTS: Final = """
         coalesce(sum(messages) FILTER (WHERE outcome = 'refused'), 0) AS refused,
         extract(epoch FROM now() - min(received_at) FILTER (WHERE moved_at IS NULL))::float AS oldest_seconds
     FROM event_inbox WHERE (moved_at IS NULL OR outcome = 'refused') AND kind <> 'score'"""
+_REQUESTS: Final = """
+    SELECT count(*) AS open, count(*) FILTER (WHERE due_at < now()) AS late
+    FROM identity.privacy_requests WHERE state = 'open'"""
 _LISTS: Final = """
     SELECT live.placement, live.batch_id, batch.subject_kind, batch.model_version, batch.users AS lists,
         batch.recommendations, live.published_at, live.checked_at, live.moved_by,
@@ -58,6 +61,7 @@ def status(engine: Engine, placement: str = "home") -> JsonObject:
             "unconfirmed": connection.execute(select(func.count()).where(unconfirmed())).scalar_one(),
             "unfinished": _unfinished(connection),
             "inbox": inbox_state(connection),
+            "privacy": dict(connection.execute(text(_REQUESTS)).mappings().one()),
             "champion": _champion(connection),
             "challenger": _challenger(connection),
             "batch": _batch(connection, placement),

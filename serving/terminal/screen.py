@@ -32,7 +32,7 @@ TABLES: Final[dict[str, tuple[str, str]]] = {
     "dead_letters": ("Dead letters", "letter_id source reason detail times first_at replayed_at"),
     "replayed_letters": ("Replayed letters", "letter_id source outcome"),
     "keys": ("Keys", "kind generation fingerprint state since actor reason"),
-    "privacy_requests": ("Requests of people", "request_id kind state users actor reason asked_at due_at done_at"),
+    "privacy_requests": ("Requests of people", "request_id kind state late users actor reason asked_at due_at done_at"),
     "privacy_export": ("The stored data of the user", "part rows"),
     "privacy_places": ("Places that name the user", "place rows"),
     "lake": ("The lake's events by month", "month files rows bytes"),

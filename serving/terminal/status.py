@@ -79,7 +79,12 @@ def _summary(name: str, value: Mapping[str, Any] | None) -> None:
 
 
 def _unfinished_work(report: Mapping[str, Any]) -> None:
-    """Print the rows in quarantine and the unfinished batches, with the next command."""
+    """Print the rows in quarantine, the unfinished batches and requests of people, with the next command."""
+    requests = report.get("privacy") or {}
+    if requests.get("open"):
+        late = f", {requests['late']:,} of them late" if requests["late"] else ""
+        text = f"  {requests['open']:,} requests of people wait{late}: `tailorbird privacy list`"
+        line(text, "yellow" if late else "")
     if report.get("waiting"):
         line(f"  {counted(report['waiting'])} in quarantine now: tailorbird quarantine list")
     if report.get("unconfirmed"):

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select, text, u
 from infra import locks
 from infra.database.bulk_copy import copy_table
 from infra.database.schema.ledger_schema import audit_log, ingest_repeats
-from infra.database.schema.privacy_schema import DONE, OPEN, privacy_requests, privacy_subjects
+from infra.database.schema.privacy_schema import DONE, ERASE, OPEN, privacy_requests, privacy_subjects
 from infra.installation import Installation
 from infra.keys.trust import lock
 from models import columns
@@ -22,10 +22,16 @@ from tasks.orchestration.progress import progress
 from tasks.privacy.erased_lake import erase_datasets, erase_events, events_of
 from tasks.privacy.rekeyed_lake import dataset_versions, update_manifests
 from tasks.privacy.rekeyed_tables import tidy
+from tasks.privacy.requests import add_devices
 from tasks.privacy.user_columns import ARRAYS, FIELDS, key_columns
 
 _KEPT: Final = ("suppressions", "identity.privacy_subjects")
 """Tables that keep erased users out, and say whom a request names until it is done."""
+_SUBJECTS: Final = (
+    select(privacy_subjects)
+    .join(privacy_requests, privacy_requests.c.request_id == privacy_subjects.c.request_id)
+    .where(privacy_requests.c.kind == ERASE)
+)
 _CLAIMED: Final = "SELECT EXISTS (SELECT FROM event_inbox WHERE batch_id IS NOT NULL AND moved_at IS NULL)"
 _REPEATED_ROWS: Final = """
     DELETE FROM quarantine_repeats AS repeated USING quarantine AS waiting, gone
@@ -41,8 +47,7 @@ _BLANK: Final = """
 def waiting_users(engine: Engine) -> dict[str, str | None]:
     """Return the keys of all users whom a request to erase names, with their raw ids; None for devices."""
     with engine.connect() as connection:
-        rows = select(privacy_subjects.c.user_key, privacy_subjects.c.user_id)
-        return dict(connection.execute(rows).tuples().all())
+        return {row.user_key: row.user_id for row in connection.execute(_SUBJECTS)}
 
 
 @without_values
@@ -54,16 +59,19 @@ def erase_users(installation: Installation) -> dict[str, int]:
     wait.
     """
     engine = installation.engine
+    add_devices(installation)
     with locks.exclusive(engine, "privacy erase", "Users cannot be erased") as confirm:
         with engine.connect() as connection:
-            subjects = privacy_subjects.c
-            keys = pa.array(connection.execute(select(subjects.user_key).distinct()).scalars(), pa.string())
-            number = connection.execute(select(func.max(subjects.request_id))).scalar()
+            subjects = connection.execute(_SUBJECTS).all()  # of one moment: a later request waits for the next call
             known = dataset_versions(connection)
             if connection.execute(text(_CLAIMED)).scalar():
                 raise TailorbirdError("Messages of the inbox wait for a move that was stopped: run the command again.")
-        if number is None:
+        if not subjects:
             return {}
+        keys, number = (
+            pa.array({row.user_key for row in subjects}, pa.string()),
+            max(row.request_id for row in subjects),
+        )
         with progress("erase users", 4) as advance:
             drop_orphaned_workspaces(installation.settings.var)
             events = events_of(installation.lake, keys)
@@ -121,9 +129,11 @@ def _erase_repeats(connection: Connection, ids: pa.ChunkedArray) -> int:
 
 def _close(connection: Connection, number: int, removed: Counter[str]) -> None:
     rows = {store: count for store, count in removed.items() if count}
-    waiting = privacy_requests.c.state == OPEN, privacy_requests.c.request_id <= number
+    requests = privacy_requests.c
+    waiting = requests.state == OPEN, requests.kind == ERASE, requests.request_id <= number
     closed = update(privacy_requests).where(*waiting).values(state=DONE, done_at=func.now(), removed=rows)
     for request in connection.execute(closed.returning(privacy_requests)).mappings().all():
+        named = delete(privacy_subjects).where(privacy_subjects.c.request_id == request["request_id"])
+        connection.execute(named)
         entry = {"action": "privacy erased", "subject": f"request {request['request_id']}", "actor": request["actor"]}
         connection.execute(insert(audit_log).values(entry | {"reason": request["reason"], "detail": rows}))
-    connection.execute(delete(privacy_subjects).where(privacy_subjects.c.request_id <= number))

@@ -1,21 +1,23 @@
-"""Records requests of people about their data. A restriction counts at once; an erasure is carried out afterwards."""
+"""Records requests of people about their data. What counts at once is one function of the database, as for the API."""
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select
+from sqlalchemy import Connection, Engine, and_, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_unless
 
-from infra.database.schema.ledger_schema import audit_log
 from infra.database.schema.privacy_schema import (
     DONE,
     ERASE,
     ERASED,
+    EXPORT,
     LIFT,
     OPEN,
+    RESTRICT,
+    Asked,
     privacy_requests,
     privacy_subjects,
+    record_request,
 )
 from infra.database.schema.schema import datasets, identities, suppressions, users
 from infra.installation import Installation
@@ -26,15 +28,22 @@ from tasks.promotion.champion import current_champion
 
 MOST_USERS: Final = 5_000
 """Users that one request may name."""
-DUE: Final = timedelta(days=30)
-"""The time for an erasure: GDPR, article 12(3), allows one month."""
 
 
-def ask(installation: Installation, kind: str, user_ids: Sequence[str], actor: str, reason: str) -> int:
+def ask(
+    installation: Installation,
+    kind: str,
+    user_ids: Sequence[str],
+    actor: str,
+    reason: str,
+    *,
+    suppress: bool = False,
+    purpose: str | None = None,
+) -> int:
     """Record a request for users by their raw ids, and stop or resume the use of their data; returns its number.
 
-    Their devices belong to it. From now on nobody is shown lists for them, and their new data are refused; after a
-    request to lift, they are accepted again. Raises TailorbirdError for no user, too many, or an empty reason.
+    Their devices belong to it. Users to restrict or to erase are shown no lists from now on, and their new data are
+    refused. Raises TailorbirdError for no user, too many, or an empty reason.
     """
     if fault := reason_fault(reason, f"the users are named in a request to {kind}", "asked by mail"):
         raise TailorbirdError(fault)
@@ -47,15 +56,49 @@ def ask(installation: Installation, kind: str, user_ids: Sequence[str], actor: s
         keys = keys_of(connection, installation, names)
         if kind == LIFT:
             _refuse_lift(connection, list(keys))
-        number = _record(connection, kind, len(names), actor, reason)
-        if kind == LIFT:
             connection.execute(delete(suppressions).where(suppressions.c.user_key.in_(list(keys))))
-        else:
-            _suppress(connection, keys, ERASED if kind == ERASE else reason)
-        if kind == ERASE:
-            rows = [{"request_id": number, "user_key": key, "user_id": name} for key, name in keys.items()]
-            connection.execute(insert(privacy_subjects), rows)
+        asked = Asked(kind, keys, actor, reason, suppress, purpose)
+        days = installation.settings.privacy_due_days
+        number = record_request(connection, asked, days, waits=kind in (ERASE, EXPORT))
+        assert number is not None  # nobody to lift is erased any more
         return number
+
+
+def add_devices(installation: Installation) -> None:
+    """Add devices and earlier ids to the open requests, which the API cannot see.
+
+    Requests to restrict and to lift are done then. Users whose restriction ended or began meanwhile stay as they are.
+    """
+    with installation.engine.begin() as connection:
+        waiting = select(privacy_requests).where(privacy_requests.c.state == OPEN, privacy_requests.c.kind != EXPORT)
+        for request in connection.execute(waiting.order_by(privacy_requests.c.request_id)).mappings().all():
+            number, own = request["request_id"], privacy_subjects.c
+            named = select(own.user_id).where(own.request_id == number, own.user_id.is_not(None))
+            keys = keys_of(connection, installation, connection.execute(named).scalars().all())
+            if request["kind"] == ERASE:
+                rows = [{"request_id": number, "user_key": key, "user_id": name} for key, name in keys.items()]
+                connection.execute(insert_unless(privacy_subjects).on_conflict_do_nothing(), rows)
+                _suppress(connection, keys, ERASED)
+                continue
+            still = select(suppressions.c.user_key).where(suppressions.c.user_key.in_(list(keys)))
+            suppressed = set(connection.execute(still).scalars())
+            chosen = [
+                name for key, name in keys.items() if name and (key in suppressed) == (request["kind"] == RESTRICT)
+            ]
+            devices = [key for key, name in keys_of(connection, installation, chosen).items() if not name]
+            if request["kind"] == RESTRICT:
+                _suppress(connection, devices, request["reason"])
+            else:
+                gone = suppressions.c.user_key.in_(devices), suppressions.c.reason != ERASED
+                connection.execute(delete(suppressions).where(*gone))
+            finish(connection, number)
+
+
+def finish(connection: Connection, number: int) -> None:
+    """Close a request, and forget whom it names."""
+    connection.execute(delete(privacy_subjects).where(privacy_subjects.c.request_id == number))
+    closed = update(privacy_requests).where(privacy_requests.c.request_id == number)
+    connection.execute(closed.values(state=DONE, done_at=func.now()))
 
 
 def keys_of(connection: Connection, installation: Installation, names: Iterable[str]) -> dict[str, str | None]:
@@ -85,26 +128,17 @@ def _refuse_lift(connection: Connection, keys: list[str]) -> None:
         )
 
 
-def _record(connection: Connection, kind: str, users: int, actor: str, reason: str) -> int:
-    now, waits = func.now(), kind == ERASE
-    row = {"kind": kind, "state": OPEN if waits else DONE, "users": users, "actor": actor, "reason": reason}
-    row |= {"due_at": now + DUE if waits else now, "done_at": None if waits else now}
-    added = insert(privacy_requests).values(row).returning(privacy_requests.c.request_id)
-    number: int = connection.execute(added).scalar_one()
-    entry = {"action": f"privacy {kind}", "subject": f"request {number}", "actor": actor, "reason": reason}
-    connection.execute(insert(audit_log).values(entry | {"detail": {"users": users}}))
-    return number
-
-
 def _suppress(connection: Connection, keys: Iterable[str], reason: str) -> None:
-    added = insert_unless(suppressions).values([{"user_key": key, "reason": reason} for key in keys])
+    rows = [{"user_key": key, "reason": reason} for key in keys]
+    added = insert_unless(suppressions)
+    changed = {"reason": reason, "since": func.now()}
+    index = [suppressions.c.user_key]
     if reason == ERASED:
-        added = added.on_conflict_do_update(
-            index_elements=[suppressions.c.user_key], set_={"reason": reason, "since": func.now()}
-        )
+        added = added.on_conflict_do_update(index_elements=index, set_=changed, where=suppressions.c.reason != ERASED)
     else:  # who was erased stays erased
         added = added.on_conflict_do_nothing()
-    connection.execute(added)
+    if rows:
+        connection.execute(added, rows)
 
 
 def unknown_ids(installation: Installation, user_ids: Sequence[str]) -> int:
@@ -117,7 +151,8 @@ def unknown_ids(installation: Installation, user_ids: Sequence[str]) -> int:
 
 
 def requests(engine: Engine) -> list[dict[str, Any]]:
-    """Return all requests, the newest first."""
+    """Return all requests, the newest first; `late` are those that wait after their day."""
+    late = and_(privacy_requests.c.state == OPEN, privacy_requests.c.due_at < func.now()).label("late")
     with engine.connect() as connection:
-        rows = select(privacy_requests).order_by(privacy_requests.c.request_id.desc())
+        rows = select(privacy_requests, late).order_by(privacy_requests.c.request_id.desc())
         return [dict(row) for row in connection.execute(rows).mappings()]

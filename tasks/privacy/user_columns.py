@@ -25,6 +25,7 @@ COLUMNS: Final = (
     KeyColumn("aliases", "user_key"),
     KeyColumn("suppressions", "user_key"),
     KeyColumn("identity.privacy_subjects", "user_key"),
+    KeyColumn("identity.privacy_files", "user_key"),
     KeyColumn("exclusions", "user_key"),
     KeyColumn("segments", "user_key"),
     KeyColumn("session_profiles", "subject"),

@@ -32,6 +32,7 @@ from tasks.promotion.review_requests import expire, review_of
 from tasks.reconciler.check_registered_versions import check_registered_versions
 from tasks.reconciler.lost_runs import restart_retrain, start_scoring
 from tasks.reconciler.mlflow_requests import apply_mlflow_tags, apply_moved_alias
+from tasks.reconciler.privacy_requests import alert_late_requests, start_privacy
 from tasks.reconciler.streams import alert_spent_quotas, alert_streams
 
 if TYPE_CHECKING:
@@ -259,6 +260,8 @@ _PERIODIC_STEPS: Final = tuple(
         alert_streams,
         alert_spent_quotas,
         announce_segments,
+        start_privacy,
+        alert_late_requests,
         check_registered_versions,
         delete_unneeded_ids,
     )

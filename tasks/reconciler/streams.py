@@ -29,7 +29,7 @@ def alert_streams(installation: Installation, throttle: AlertThrottle = _THROTTL
     """Emit an event, at most once an hour, for each queue that is behind or silent, and for new dead letters."""
     with installation.engine.connect() as connection:
         problems = {**_of_queues(connection, installation.settings.stream_lag, throttle), **_of_letters(connection)}
-    return _emit(installation, events.STREAM, "tailorbird.stream", problems, throttle, _HOUR)
+    return emit_new(installation, events.STREAM, "tailorbird.stream", problems, throttle, _HOUR)
 
 
 def alert_spent_quotas(installation: Installation, throttle: AlertThrottle = _THROTTLE) -> str | None:
@@ -44,10 +44,10 @@ def alert_spent_quotas(installation: Installation, throttle: AlertThrottle = _TH
         f"`tailorbird keys rotate api {row.key_id}`."
         for row in spent
     }
-    return _emit(installation, events.QUOTA, "tailorbird.key", problems, throttle, 24 * _HOUR)
+    return emit_new(installation, events.QUOTA, "tailorbird.key", problems, throttle, 24 * _HOUR)
 
 
-def _emit(
+def emit_new(
     installation: Installation, event: str, kind: str, problems: dict[str, str], throttle: AlertThrottle, seconds: float
 ) -> str | None:
     """Emit an event for each problem that was not sent lately; `#` ends the name of what it is about."""

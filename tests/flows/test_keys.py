@@ -104,7 +104,7 @@ def test_a_key_that_only_sends_events_has_no_other_scope_and_the_name_of_a_sourc
     with installation.engine.connect() as connection:
         assert connection.execute(select(api_keys.c.scopes)).scalar_one() == ["collect"]
     assert made["name"] == "web-shop"
-    assert all_scopes(["admin"]) == {"read", "write", "admin"}
+    assert all_scopes(["admin"]) == {"read", "write", "privacy", "admin"}
     for name, more in (("web-shop", ["--scope", "read"]), ("api", []), ("my shop", []), ("../x", [])):
         ended = run("keys", "create", name, "--scope", "collect", *more)
         assert ended.code == 2

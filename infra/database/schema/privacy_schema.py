@@ -1,14 +1,32 @@
 """Requests of people about their data, and the users that each names until it is carried out."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Identity, Index, Integer, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Connection,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from infra.database.schema.schema import metadata, moment
 
 OPEN, DONE = "open", "done"
 RESTRICT, LIFT, ERASE = "restrict", "lift", "erase"
+EXPORT, CORRECT, OBJECT, WITHDRAW = "export", "correct", "object", "withdraw"
+KINDS: Final = (RESTRICT, LIFT, ERASE, EXPORT, CORRECT, OBJECT, WITHDRAW)
 ERASED: Final = "erased"
 """The `reason` of suppressions of users who were erased."""
 
@@ -25,10 +43,12 @@ privacy_requests = Table(
     moment("due_at", now=True),
     moment("done_at"),
     Column("removed", JSONB, nullable=False, server_default="{}", comment="Rows that were deleted, by store."),
-    CheckConstraint("kind IN ('restrict', 'lift', 'erase')", name="ck_privacy_requests_kind"),
+    Column("suppress", Boolean, nullable=False, server_default="false", comment="Whether erased users stay away."),
+    Column("purpose", Text, comment="The placement that an objection is to, or its withdrawal."),
+    CheckConstraint(f"kind IN {KINDS}", name="ck_privacy_requests_kind"),
     CheckConstraint("state IN ('open', 'done')", name="ck_privacy_requests_state"),
     schema="identity",
-    comment="Requests of people: to restrict the use of their data, to lift that, to be erased.",
+    comment="Requests of people: to be erased, for a copy or a correction, and about the use of their data.",
 )
 
 privacy_subjects = Table(
@@ -41,3 +61,39 @@ privacy_subjects = Table(
     schema="identity",
     comment="The users and devices of requests that wait. They are deleted when the request is done.",
 )
+
+privacy_files = Table(
+    "privacy_files",
+    metadata,
+    Column("request_id", ForeignKey("identity.privacy_requests.request_id"), primary_key=True),
+    Column("user_key", Text, nullable=False),
+    Column("content", LargeBinary, nullable=False, comment="A zip."),
+    moment("made_at", now=True),
+    Index("ix_privacy_files_user_key", "user_key"),
+    schema="identity",
+    comment="Copies of the data of users who asked for them. They are kept for 7 days.",
+)
+
+_RECORD: Final = text("""
+    SELECT identity.record_request(:kind, CAST(:keys AS text[]), CAST(:names AS text[]), :waits, :actor, :reason, :days,
+        :suppress, :purpose)""")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request as somebody makes it."""
+
+    kind: str
+    users: Mapping[str, str | None]
+    """Raw ids by key; None for devices."""
+    actor: str
+    reason: str
+    suppress: bool = False
+    purpose: str | None = None
+
+
+def record_request(connection: Connection, asked: Asked, due_days: int, *, waits: bool) -> int | None:
+    """Record a request, and apply what counts at once; returns its number, or None if users to lift were erased."""
+    values = {"keys": list(asked.users), "names": list(asked.users.values()), "waits": waits, "days": due_days}
+    number: int | None = connection.execute(_RECORD, {**vars(asked), **values}).scalar()
+    return number

@@ -141,6 +141,8 @@ OPEN: Final = "none"
 INCOMING: Final = "own"
 """The scope of paths whose endpoints check the key themselves."""
 HANDLER: Final = "tailorbird_handler"
+_PLACE: Final = b"{}"
+"""Takes the place of the id in the parts of a path."""
 _VARIABLE: Final = b"-"
 """Takes the place of the id in the path that FastAPI routes."""
 
@@ -170,28 +172,26 @@ class Match(NamedTuple):
 
 
 class RouteTable:
-    """Knows all paths of the application. Each has at most one variable, in its third segment."""
+    """Knows all paths of the application. Each has at most one variable, in its third or fourth segment."""
 
     def __init__(self, routes: Iterable[Any]) -> None:
         self._fixed: dict[bytes, dict[str, Operation]] = {}
-        self._variable: dict[tuple[bytes, bytes, bytes | None], dict[str, Operation]] = {}
+        self._variable: dict[tuple[bytes, ...], dict[str, Operation]] = {}
         self.operations = [found for route in routes if isinstance(route, APIRoute) for found in _operations(route)]
         for operation in self.operations:
-            parts = operation.template.encode().split(b"/")
             if operation.has_variable:
-                key = parts[1], parts[2], parts[4] if len(parts) > 4 else None
-                self._variable.setdefault(key, {})[operation.method] = operation
+                parts = (_PLACE if part[:1] == b"{" else part for part in operation.template.encode().split(b"/"))
+                self._variable.setdefault(tuple(parts), {})[operation.method] = operation
             else:
                 self._fixed.setdefault(operation.template.encode(), {})[operation.method] = operation
 
     def match(self, raw_path: bytes) -> Match | None:
         """Return the operations of a path; None for an unknown one."""
         parts = raw_path.split(b"/")
-        count = len(parts)
-        if 4 <= count <= 5:
-            found = self._variable.get((parts[1], parts[2], parts[4] if count == 5 else None))
+        for place in range(3, min(5, len(parts))):
+            found = self._variable.get((*parts[:place], _PLACE, *parts[place + 1 :]))
             if found is not None:
-                return Match(found, parts[3])
+                return Match(found, parts[place])
         fixed = self._fixed.get(raw_path)
         return None if fixed is None else Match(fixed, None)
 
@@ -255,7 +255,7 @@ def path_parameters(path: str) -> list[dict[str, Any]]:
     name = path.partition("{")[2].partition("}")[0]
     if not name:
         return []
-    examples = {"user": "1", "item": "995242", "placement": "home", "key": "tb_0f8fad5bd9cb"}
+    examples = {"user": "1", "item": "995242", "placement": "home", "key": "tb_0f8fad5bd9cb", "number": "1"}
     described = {
         "name": name,
         "in": "path",

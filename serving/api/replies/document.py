@@ -130,6 +130,10 @@ _CONFLICT: Final = Problem(409, "message-id-used", "Another message has this mes
 _OUTDATED: Final = Problem(
     409, "outdated-version", "The current version is 7. Read the rules again, and repeat the change on them."
 )
+UNKNOWN_REQUEST: Final = Problem(404, "unknown-request", "There is no such request, or it has no file.")
+ERASED: Final = Problem(
+    409, "erased-users", "Some of these users were erased. `tailorbird privacy lift` says when they may return."
+)
 _NOT_READY: Final = Problem(503, "overloaded", problems.OVERLOADED.detail, headers=problems.OVERLOADED.headers)
 _EVERYWHERE: Final = (
     problems.PATH_TOO_LONG,
@@ -202,7 +206,7 @@ def _problems(scope: str, path: str, *, has_body: bool, has_parameters: bool) ->
     """Return the problems that an operation may answer with; of one status, the last one is the example."""
     is_open = scope == OPEN
     found = [*_EVERYWHERE, *(() if is_open else _WITH_KEY), *(_OF_BODIES if has_body else ())]
-    if has_body or has_parameters or scope == "admin":
+    if has_body or has_parameters or scope in ("admin", "privacy"):
         found.append(_REFUSED)
     if (scope == "read" and path.startswith("/v1/")) or (scope == "admin" and has_body):
         found.append(Problem(404, "unknown-placement", "There is no such placement; there are email, home."))
@@ -210,6 +214,8 @@ def _problems(scope: str, path: str, *, has_body: bool, has_parameters: bool) ->
         found += [_CONFLICT, problems.NOT_STORED, problems.unknown_items([0])]
     if scope == "admin":
         found += [problems.NOT_STORED, problems.DATABASE_AWAY, *([_OUTDATED] if has_body else ())]
+    if scope == "privacy":
+        found += [problems.NOT_STORED, problems.DATABASE_AWAY, ERASED if has_body else UNKNOWN_REQUEST]
     return found
 
 

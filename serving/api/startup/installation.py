@@ -32,6 +32,7 @@ from serving.http import metrics
 from serving.live.live_scorer import live_scorer
 from serving.model.holder import ModelHolder
 from serving.model.sources import COPY_FOLDER, ChampionCopy, NewestPromotion
+from serving.operations.privacy_requests import PrivacyRequests
 from serving.operations.report_reader import ReportReader
 from serving.operations.rule_changes import Previews, RuleChanges
 from serving.operations.sign_ins import FOLDER as SIGN_INS
@@ -103,13 +104,14 @@ async def _opened(settings: Settings, state: State, shared: Shared, _app: Any) -
             changes = RuleChanges(database, stores.rules, state.placements, lambda: stores.catalogue.current, models)
             previews = Previews(answers, live, stores.rules, changes)
             reports = ReportReader(database, settings, state.placements)
+            requests = PrivacyRequests(database, settings.privacy_due_days)
             state.parts = Parts(
                 answers,
                 writer,
                 impressions,
                 lambda: {"model": models.current() is not None, "fallback": answers.upkeep.best is not None},
                 intake,
-                Operators(changes, previews, reports, sign_ins),
+                Operators(changes, previews, reports, sign_ins, requests),
             )
             settle()
             with drained(state):

@@ -13,6 +13,7 @@ import orjson
 from infra.configuration.collect_mapping import collect_mapping
 from infra.configuration.placements import configured
 from infra.configuration.settings import Settings
+from infra.database.schema.privacy_schema import Asked
 from infra.keys.api_keys import ApiKey, Scope, all_scopes, create_secret, hash_of
 from infra.keys.credentials import Pseudonyms
 from models.evaluation.metrics.bootstrap import Estimate
@@ -186,7 +187,9 @@ def state_of(
     ready = {"model": True, "fallback": True}
     answering = answers or FakeAnswers()
     previews = MemoryPreviews(answering, state.placements)
-    operators = Operators(MemoryRules(), previews, MemoryReports(), SignIns(PASSWORD, "secret", sign_ins))
+    operators = Operators(
+        MemoryRules(), previews, MemoryReports(), SignIns(PASSWORD, "secret", sign_ins), MemoryRequests()
+    )
     state.parts = Parts(answering, stored, stored, lambda: ready, intake, operators)
     return state
 
@@ -258,6 +261,35 @@ class MemoryReports:
 
     async def alerts(self, part: Paging) -> list[Alert]:
         return [Alert(NOW, "drift", "version 3", "drifted")][: part.most]
+
+
+@dataclass
+class MemoryRequests:
+    """Requests in a list; the first one has a file, and nobody may be lifted who was erased."""
+
+    asked: list[Asked] = field(default_factory=list)
+
+    async def record(self, asked: Asked) -> dict[str, Any] | None:
+        erased = {name for one in self.asked if one.kind == "erase" for name in one.users}
+        if asked.kind == "lift" and erased & set(asked.users):
+            return None
+        self.asked.append(asked)
+        return self._row(len(self.asked))
+
+    async def find(self, number: int) -> dict[str, Any] | None:
+        return self._row(number) if 0 < number <= len(self.asked) else None
+
+    async def page(self, most: int, offset: int) -> list[dict[str, Any]]:
+        return [self._row(number) for number in range(len(self.asked), 0, -1)][offset : offset + most]
+
+    async def file(self, number: int) -> bytes | None:
+        return b"PK" if number == 1 else None
+
+    def _row(self, number: int) -> dict[str, Any]:
+        one = self.asked[number - 1]
+        said = {"kind": one.kind, "users": len(one.users), "actor": one.actor, "reason": one.reason}
+        said |= {"suppress": one.suppress, "purpose": one.purpose, "asked_at": NOW, "due_at": NOW, "done_at": None}
+        return said | {"number": number, "state": "open", "is_late": False, "removed": {}, "has_file": number == 1}
 
 
 class DownParts:

@@ -1,0 +1,36 @@
+"""Requests of people over the API, and copies of their data"""
+
+from pathlib import Path
+
+from alembic import op
+
+from infra.database.schema import schema
+from infra.database.schema.privacy_schema import privacy_files
+
+revision = "0035"
+down_revision = "0034"
+_SQL = Path(schema.__file__).parent / "sql"
+_KINDS = "'restrict', 'lift', 'erase', 'export', 'correct', 'object', 'withdraw'"
+
+
+def upgrade() -> None:
+    """Add the kinds of requests, what they are about, and the function that records them."""
+    table = "ALTER TABLE identity.privacy_requests"
+    # A database that comes from before 0034 has the columns.
+    op.execute(f"{table} ADD COLUMN IF NOT EXISTS suppress boolean NOT NULL DEFAULT false")
+    op.execute(f"{table} ADD COLUMN IF NOT EXISTS purpose text")
+    op.execute(f"{table} DROP CONSTRAINT ck_privacy_requests_kind")
+    op.execute(f"{table} ADD CONSTRAINT ck_privacy_requests_kind CHECK (kind IN ({_KINDS}))")
+    comment = "Requests of people: to be erased, for a copy or a correction, and about the use of their data."
+    op.execute(f"COMMENT ON TABLE identity.privacy_requests IS '{comment}'")
+    op.execute("COMMENT ON COLUMN identity.privacy_requests.suppress IS 'Whether erased users stay away.'")
+    purpose = "The placement that an objection is to, or its withdrawal."
+    op.execute(f"COMMENT ON COLUMN identity.privacy_requests.purpose IS '{purpose}'")
+    privacy_files.create(op.get_bind())
+    op.execute((_SQL / "privacy_functions.sql").read_text())
+
+
+def downgrade() -> None:
+    """Drop the function and the copies."""
+    op.execute("DROP FUNCTION identity.record_request")
+    privacy_files.drop(op.get_bind())

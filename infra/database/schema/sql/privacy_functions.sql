@@ -1,0 +1,43 @@
+-- The function by which requests of people are recorded, for roles that may not write what it changes.
+
+-- What counts at once is part of the transaction. It returns the number, or null for users who were erased, or wait for
+-- it, and are to be lifted. Numbers are in the order of commits: who sees one sees all before it.
+CREATE OR REPLACE FUNCTION identity.record_request(
+    wanted text, user_keys text[], user_ids text[], waits boolean, who text, why text, due_days integer,
+    stays_away boolean, about text
+) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    number bigint;
+    named integer := cardinality(array_remove(user_ids, NULL));
+BEGIN
+    LOCK TABLE identity.privacy_requests IN SHARE ROW EXCLUSIVE MODE;
+    IF wanted = 'lift' AND (
+        EXISTS (SELECT FROM public.suppressions AS gone WHERE gone.user_key = ANY (user_keys) AND gone.reason = 'erased')
+    ) THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO identity.privacy_requests
+        (kind, state, users, actor, reason, due_at, done_at, suppress, purpose)
+    SELECT wanted, CASE WHEN waits THEN 'open' ELSE 'done' END, named, who, why, now() + due_days * interval '1 day',
+        CASE WHEN NOT waits THEN now() END, stays_away, about
+    RETURNING request_id INTO number;
+    INSERT INTO public.audit_log (action, subject, actor, reason, detail)
+    SELECT 'privacy ' || wanted, 'request ' || number, who, why, jsonb_build_object('users', named);
+    IF waits THEN
+        INSERT INTO identity.privacy_subjects (request_id, user_key, user_id)
+        SELECT number, one.user_key, one.user_id FROM unnest(user_keys, user_ids) AS one (user_key, user_id);
+    END IF;
+    IF wanted = 'erase' THEN
+        INSERT INTO public.suppressions (user_key, reason) SELECT key, 'erased' FROM unnest(user_keys) AS key
+        ON CONFLICT ON CONSTRAINT pk_suppressions DO UPDATE SET reason = excluded.reason, since = now();
+        DELETE FROM identity.privacy_files AS made WHERE made.user_key = ANY (user_keys);
+    ELSIF wanted = 'restrict' THEN  -- who was erased stays erased
+        INSERT INTO public.suppressions (user_key, reason) SELECT key, why FROM unnest(user_keys) AS key
+        ON CONFLICT DO NOTHING;
+    ELSIF wanted = 'lift' THEN
+        DELETE FROM public.suppressions AS gone WHERE gone.user_key = ANY (user_keys);
+    END IF;
+    RETURN number;
+END $$;
+REVOKE ALL ON FUNCTION identity.record_request FROM PUBLIC;

@@ -1,0 +1,54 @@
+"""Records requests of people that come over the API, and reads their state."""
+
+import asyncio
+from typing import Any, Final
+
+from sqlalchemy import Engine, text
+
+from infra.database.schema.privacy_schema import ERASE, EXPORT, LIFT, RESTRICT, Asked, record_request
+
+Row = dict[str, Any]
+_READ: Final = """
+    SELECT request_id AS number, kind, state, users, actor, reason, suppress, purpose, asked_at, due_at, done_at,
+        removed, state = 'open' AND due_at < now() AS is_late,
+        EXISTS (SELECT FROM identity.privacy_files AS made WHERE made.request_id = request.request_id) AS has_file
+    FROM identity.privacy_requests AS request"""
+_WAITING: Final = (ERASE, EXPORT, RESTRICT, LIFT)
+"""Kinds that the deployment `privacy` has to carry out: it knows the devices of users."""
+
+
+class PrivacyRequests:
+    """The requests in the database."""
+
+    def __init__(self, database: Engine, due_days: int) -> None:
+        """Give each request so many days."""
+        self._database, self._due_days = database, due_days
+
+    async def record(self, asked: Asked) -> Row | None:
+        """Record a request, and apply what counts at once; None if users to lift were erased."""
+        return await asyncio.to_thread(self._record, asked)
+
+    async def find(self, number: int) -> Row | None:
+        """Return a request; None for an unknown number."""
+        found = await asyncio.to_thread(self._rows, f"{_READ} WHERE request_id = :number", number=number)
+        return found[0] if found else None
+
+    async def page(self, most: int, offset: int) -> list[Row]:
+        """Return requests, the newest first."""
+        ordered = f"{_READ} ORDER BY request_id DESC LIMIT :most OFFSET :offset"
+        return await asyncio.to_thread(self._rows, ordered, most=most, offset=offset)
+
+    async def file(self, number: int) -> bytes | None:
+        """Return the copy that a request made, as a zip; None without one."""
+        stored = "SELECT content FROM identity.privacy_files WHERE request_id = :number"
+        found = await asyncio.to_thread(self._rows, stored, number=number)
+        return bytes(found[0]["content"]) if found else None
+
+    def _record(self, asked: Asked) -> Row | None:
+        with self._database.begin() as connection:
+            number = record_request(connection, asked, self._due_days, waits=asked.kind in _WAITING)
+        return None if number is None else self._rows(f"{_READ} WHERE request_id = :number", number=number)[0]
+
+    def _rows(self, statement: str, **values: int) -> list[Row]:
+        with self._database.connect() as connection:
+            return [dict(row) for row in connection.execute(text(statement), values).mappings()]
