@@ -10,6 +10,7 @@ from tasks.orchestration.missed_schedules import drop_missed_slots
 from tasks.orchestration.run_artifacts import show
 from tasks.orchestration.table_columns import ERASED
 from tasks.privacy.erase_users import erase_users, waiting_users
+from tasks.privacy.export_user import store_exports
 from tasks.privacy.requests import add_devices
 
 
@@ -17,11 +18,13 @@ from tasks.privacy.requests import add_devices
 def privacy() -> dict[str, int]:
     """Carry out all requests that wait, and return the deleted rows by store.
 
-    The inbox is moved first, which refuses their messages. After a stop the same run deletes what is left.
+    Copies of data wait for no other work. Before an erasure the inbox is moved, which refuses the users' messages.
+    After a stop the same run deletes what is left.
     """
     drop_missed_slots()
     here = current()
     add_devices(here)
+    store_exports(here)
     users = waiting_users(here.engine)
     if not users:
         return {}

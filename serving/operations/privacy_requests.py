@@ -8,10 +8,13 @@ from sqlalchemy import Engine, text
 from infra.database.schema.privacy_schema import ERASE, EXPORT, LIFT, RESTRICT, Asked, record_request
 
 Row = dict[str, Any]
-_READ: Final = """
+_MADE: Final = """
+    FROM identity.privacy_files AS made
+    WHERE made.request_id = {number} AND made.made_at > now() - interval '7 days'"""
+_READ: Final = f"""
     SELECT request_id AS number, kind, state, users, actor, reason, suppress, purpose, asked_at, due_at, done_at,
         removed, state = 'open' AND due_at < now() AS is_late,
-        EXISTS (SELECT FROM identity.privacy_files AS made WHERE made.request_id = request.request_id) AS has_file
+        EXISTS (SELECT {_MADE.format(number="request.request_id")}) AS has_file
     FROM identity.privacy_requests AS request"""
 _WAITING: Final = (ERASE, EXPORT, RESTRICT, LIFT)
 """Kinds that the deployment `privacy` has to carry out: it knows the devices of users."""
@@ -40,8 +43,7 @@ class PrivacyRequests:
 
     async def file(self, number: int) -> bytes | None:
         """Return the copy that a request made, as a zip; None without one."""
-        stored = "SELECT content FROM identity.privacy_files WHERE request_id = :number"
-        found = await asyncio.to_thread(self._rows, stored, number=number)
+        found = await asyncio.to_thread(self._rows, f"SELECT content {_MADE.format(number=':number')}", number=number)
         return bytes(found[0]["content"]) if found else None
 
     def _record(self, asked: Asked) -> Row | None:

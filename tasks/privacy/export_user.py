@@ -6,21 +6,26 @@ import json
 import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import pyarrow.compute as pc
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, delete, func, select, text
+from sqlalchemy.dialects.postgresql import insert
 
-from infra.database.schema.privacy_schema import privacy_subjects
+from infra.database.schema.privacy_schema import EXPORT, privacy_files, privacy_requests, privacy_subjects
 from infra.database.schema.schema import items
 from infra.installation import Installation
+from infra.keys.identity import pseudonym
 from infra.lake.delta_lake import Lake
 from models import columns
 from models.errors import TailorbirdError
-from tasks.privacy.requests import keys_of
+from tasks.privacy.requests import finish, keys_of
 from tasks.privacy.user_columns import key_columns
 
+DAYS: Final = 7
+"""The days that a stored copy is kept."""
 Rows = list[dict[str, Any]]
 _TRAITS: Final = """
     SELECT trait.key AS name, trait.value, users.field_timestamps ->> trait.key AS since
@@ -49,6 +54,8 @@ _PARTS: Final[Mapping[str, tuple[str, str]]] = {
 }
 _EVENTS: Final = "Observed: what you looked at, bought, rated and were shown."
 _STORED: Final = "All rows of all tables that name you, as they are stored."
+_UNSHOWN: Final = (f"identity.{privacy_subjects.name}", f"identity.{privacy_files.name}")
+"""What a request leaves until it is done, and earlier copies."""
 _INTERNAL: Final = (columns.PAYLOAD_HASH, columns.USER_KEY, columns.MONTH)
 
 
@@ -61,13 +68,35 @@ def export_user(installation: Installation, user_id: str, file: Path) -> dict[st
         stream = os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
     except OSError as error:
         raise TailorbirdError(f"{file} cannot be written: {error.strerror}. Name a new file with --to.") from None
+    with stream:
+        return _write(installation, user_id, stream)
+
+
+def store_exports(installation: Installation) -> int:
+    """Store the copies that open requests ask for, and delete those that are too old; returns the new ones."""
+    subject, engine = privacy_subjects.c, installation.engine
+    with engine.begin() as connection:
+        connection.execute(delete(privacy_files).where(privacy_files.c.made_at < func.now() - timedelta(days=DAYS)))
+        named = select(subject.request_id, subject.user_id).join(privacy_requests).order_by(subject.request_id)
+        waiting = connection.execute(named.where(privacy_requests.c.kind == EXPORT)).all()
+    for number, user_id in waiting:
+        stream = io.BytesIO()
+        _write(installation, user_id, stream)
+        row = {"request_id": number, "user_key": pseudonym(user_id, installation.key), "content": stream.getvalue()}
+        with engine.begin() as connection:
+            connection.execute(insert(privacy_files).values(row).on_conflict_do_nothing())
+            finish(connection, number)
+    return len(waiting)
+
+
+def _write(installation: Installation, user_id: str, stream: BinaryIO) -> dict[str, int]:
     with installation.engine.connect() as connection:
         keys = keys_of(connection, installation, [user_id])
         parts = {name: _rows(connection, statement, keys) for name, (_, statement) in _PARTS.items()}
         parts["events"] = _events(connection, installation.lake, [*keys])
         stored = dict(_stored(connection, [*keys]))
     about = {name: sentence for name, (sentence, _) in _PARTS.items()} | {"events": _EVENTS}
-    with stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("index.txt", _index(user_id, parts, about))
         for name, rows in parts.items():
             archive.writestr(f"{name}.json", _json(rows))
@@ -95,7 +124,7 @@ def _events(connection: Connection, lake: Lake, keys: Sequence[str]) -> Rows:
 
 def _stored(connection: Connection, keys: Sequence[str]) -> Iterator[tuple[str, Any]]:
     for known in key_columns(connection):
-        if known.table == f"identity.{privacy_subjects.name}":
+        if known.table in _UNSHOWN:
             continue
         statement = f"SELECT to_jsonb(entry) FROM {known.table} AS entry WHERE {known.column} = ANY(:keys)"
         if found := connection.execute(text(statement), {"keys": list(keys)}).scalars().all():

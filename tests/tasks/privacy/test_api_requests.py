@@ -8,13 +8,14 @@ import pytest
 from sqlalchemy import Engine, text
 
 from infra.database.engine import engine
-from infra.database.schema.privacy_schema import ERASE, LIFT, RESTRICT, Asked
+from infra.database.schema.privacy_schema import ERASE, EXPORT, LIFT, RESTRICT, Asked
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from infra.services.database_access.logins import address
 from serving.operations.privacy_requests import PrivacyRequests
 from tasks.privacy import erase_users as module
 from tasks.privacy.erase_users import erase_users
+from tasks.privacy.export_user import store_exports
 from tasks.privacy.requests import add_devices, ask, requests
 from tests.database_roles import create_roles
 from tests.tasks.privacy.stores import holding
@@ -101,3 +102,14 @@ def test_requests_at_the_same_time_have_numbers_in_the_order_of_their_commits(
     erase_users(small)
     assert {line["state"] for line in requests(small.engine)} == {"done"}
     assert len(rows(small.engine, "suppressions")) == 20
+
+
+async def test_the_api_gives_the_copy_once_it_is_made(small: Installation, api: PrivacyRequests) -> None:
+    made = await api.record(asked(small, EXPORT, "u1"))
+    assert made
+    assert await api.file(made["number"]) is None
+    store_exports(small)
+    assert ((await api.find(made["number"]) or {})["has_file"], len(await api.page(5, 0))) == (True, 1)
+    assert (await api.file(made["number"]) or b"").startswith(b"PK")
+    await api.record(asked(small, ERASE, "u1"))
+    assert await api.file(made["number"]) is None
