@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 app = running.group()
 _EXAMPLES: Final = 8
 _KEYS: Final[tuple[tuple[str, list["Scope"]], ...]] = (
-    ("shop", ["read", "write"]),
+    ("shop", ["read", "write", "privacy"]),
     ("storefront", ["collect"]),
 )
 """The shop sends events from its server, which knows who has signed in."""

@@ -123,6 +123,8 @@ class Product:
 
 
 _ITEMS: Final = "/v1/items"
+_REQUESTS: Final = "/v1/privacy/requests"
+_COPY_SECONDS: Final = 30.0
 _MOST_PRODUCTS: Final = 50
 """The items that the API returns by id at once."""
 _MOST_SHELVES: Final = 500
@@ -205,6 +207,29 @@ class ShopApi:
         except ApiDownError:
             return False
         return True
+
+    async def ask(self, kind: Literal["export", "erase"], household: str) -> int:
+        """Make a request for a household about its data; returns its number. Raises ApiDownError."""
+        body = {"kind": kind, "user_ids": [household], "reason": "asked in the shop"}
+        try:
+            return int((await self._request("POST", _REQUESTS, json=body))["number"])
+        except KeyError:
+            raise ApiDownError from None
+
+    async def has_copy(self, number: int) -> bool:
+        """Return whether the copy of a request is ready, as far as the API answers."""
+        try:
+            return (await self._request("GET", f"{_REQUESTS}/{number}")).get("file") is not None
+        except ApiDownError:
+            return False
+
+    async def copy(self, number: int) -> bytes | None:
+        """Return the copy of a request; None before it is ready, or after its days. Raises ApiDownError."""
+        try:
+            answer = await self._client.get(f"{_REQUESTS}/{number}/file", timeout=_COPY_SECONDS)
+        except httpx.HTTPError:
+            raise ApiDownError from None
+        return answer.content if answer.is_success else None
 
     def _kept(self, answer: dict[str, Any]) -> dict[str, Product]:
         try:

@@ -95,6 +95,8 @@ def _routes() -> list[Route | Mount]:
         "/basket/buy": pages.buy,
         "/not-interested": pages.not_interested,
         "/privacy": pages.decide,
+        "/privacy/copy": pages.ask_for_copy,
+        "/privacy/erase": pages.erase,
         "/sign-in": pages.sign_in,
         "/sign-out": pages.sign_out,
     }
@@ -104,6 +106,8 @@ def _routes() -> list[Route | Mount]:
         "/search": pages.search,
         "/basket": pages.basket,
         "/privacy": pages.privacy,
+        "/privacy/erase": pages.erase_page,
+        "/privacy/my-data.zip": pages.copy,
         "/sign-in": pages.sign_in_page,
         "/livez": _alive,
         "/operator{rest:path}": _operators,

@@ -15,7 +15,7 @@ class ShopConfig:
     api: str
     """The address of the API."""
     key: str = field(repr=False)
-    """A key that reads and writes."""
+    """A key that reads and writes, and makes requests of households about their data."""
     collect_key: str = field(repr=False)
     """A key with which the shop sends events."""
     cookie_secret: bytes = field(repr=False)

@@ -4,8 +4,9 @@ import asyncio
 import re
 import secrets
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -16,7 +17,7 @@ from serving.shop import calls
 from serving.shop.api import ApiDownError, Product
 from serving.shop.calls import Origin
 from serving.shop.page import Page, basket_shelf, fill, home_shelves, product_shelves
-from serving.shop.visits import LONGEST_ID, MOST_LINES, is_id
+from serving.shop.visits import LONGEST_ID, MOST_LINES, Visit, forget, is_id
 
 _PAGE: Final = 24
 _DEEPEST: Final = 9_600
@@ -150,8 +151,55 @@ def picks(fields: Mapping[str, str]) -> Iterable[Picked]:
 
 
 async def privacy(request: Request) -> Response:
-    """Show what the shop stores and states, and the choice."""
-    return Page.of(request).show("privacy.html")
+    """Show what the shop stores and states, and the choices."""
+    page = Page.of(request)
+    number = page.visit.copy
+    return page.show("privacy.html", has_copy=number is not None and await page.parts.api.has_copy(number))
+
+
+async def ask_for_copy(request: Request) -> Response:
+    """Ask for a copy of the data of the household that is signed in."""
+    page = Page.of(request)
+    await page.form()
+    number = await _asked(page, "export")
+    return page.go("/privacy", replace(page.visit, copy=number, note="copy"))
+
+
+async def copy(request: Request) -> Response:
+    """Return the copy that this browser asked for."""
+    page = Page.of(request)
+    content = None
+    with suppress(ApiDownError):
+        content = None if page.visit.copy is None else await page.parts.api.copy(page.visit.copy)
+    if content is None:
+        raise HTTPException(404, "There is no copy of your data yet, or no longer. Ask for it under “Privacy”.")
+    named = {"content-disposition": 'attachment; filename="my-data.zip"'}
+    return Response(content, media_type="application/zip", headers=named)
+
+
+async def erase_page(request: Request) -> Response:
+    """Show what an erasure is, and ask for a confirmation."""
+    return Page.of(request).show("erase.html")
+
+
+async def erase(request: Request) -> Response:
+    """Erase the household that is signed in. The browser keeps nothing afterwards."""
+    page = Page.of(request)
+    await page.form()
+    await _asked(page, "erase")
+    response = replace(page, visit=Visit.new()).show("erased.html")
+    forget(response)
+    return response
+
+
+async def _asked(page: Page, kind: Literal["export", "erase"]) -> int:
+    """Make a request for the household that is signed in; returns its number."""
+    if page.visit.household is None:
+        raise HTTPException(403, "Sign in first: the shop has to know whose data they are.")
+    try:
+        return await page.parts.api.ask(kind, page.visit.household)
+    except ApiDownError:
+        raise HTTPException(503, "The recommender does not answer at the moment. Try again in a minute.") from None
 
 
 async def decide(request: Request) -> Response:

@@ -38,6 +38,7 @@ NOTES: Final[Mapping[Note, str]] = {
     "refusal as soon as it does.",
     "signed-in": "You are signed in.",
     "signed-out": "You are signed out.",
+    "copy": "Your copy is being made. Open this page again in some minutes.",
 }
 
 

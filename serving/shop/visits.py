@@ -37,6 +37,7 @@ Note = Literal[
     "refused-here",
     "signed-in",
     "signed-out",
+    "copy",
 ]
 
 
@@ -65,6 +66,8 @@ class Visit:
     basket: tuple[Line, ...] = ()
     hidden: tuple[str, ...] = ()
     """Items that the visitor does not want to see, the latest last."""
+    copy: int | None = None
+    """The number of the request for a copy of the household's data."""
     note: Note = ""
     """A message for the next page."""
 
@@ -190,6 +193,12 @@ def keep(response: Response, visit: Visit, secret: bytes, *, is_https: bool) -> 
         )
 
 
+def forget(response: Response) -> None:
+    """Remove all that the browser keeps."""
+    response.delete_cookie(COOKIE, httponly=True, samesite="lax")
+    forget_note(response)
+
+
 def forget_note(response: Response) -> None:
     """Remove the message, which a page has shown."""
     response.delete_cookie(NOTE_COOKIE, httponly=True, samesite="lax")
@@ -216,11 +225,11 @@ def _shortened(visit: Visit, secret: bytes) -> Visit:
 
 def _written(visit: Visit) -> bytes:
     answer = visit.agrees, visit.answered_at
-    stated = [visit.nonce, answer, visit.device, visit.household, visit.basket, visit.hidden]
+    stated = [visit.nonce, answer, visit.device, visit.household, visit.basket, visit.hidden, visit.copy]
     return json.dumps(stated, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _read(content: bytes) -> Visit:
-    nonce, (agrees, answered_at), device, household, basket, hidden = json.loads(content)
+    nonce, (agrees, answered_at), device, household, basket, hidden, copy = json.loads(content)
     lines = tuple(Line(*line) for line in basket)
-    return Visit(nonce, agrees, answered_at, device, household, lines, tuple(hidden))
+    return Visit(nonce, agrees, answered_at, device, household, lines, tuple(hidden), copy)

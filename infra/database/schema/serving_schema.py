@@ -141,7 +141,8 @@ api_keys = Table(
     moment("revoked_at"),
     Column("revoked_by", Text),
     CheckConstraint(
-        "scopes <@ ARRAY['read', 'write', 'admin', 'collect'] AND cardinality(scopes) > 0", name="ck_api_keys_scopes"
+        "scopes <@ ARRAY['read', 'write', 'privacy', 'admin', 'collect'] AND cardinality(scopes) > 0",
+        name="ck_api_keys_scopes",
     ),
     CheckConstraint("kind = 'server' OR kind = 'page' AND scopes = ARRAY['collect']", name="ck_api_keys_kind"),
     comment="Keys of the callers of the API, one row per key. The key itself is stored nowhere.",

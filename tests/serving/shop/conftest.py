@@ -79,7 +79,7 @@ class Storefront:
 
 @pytest.fixture
 def storefront() -> Iterator[Storefront]:
-    (key, known), (collect_key, collector) = new_key("read", "write"), new_key("collect")
+    (key, known), (collect_key, collector) = new_key("read", "write", "privacy"), new_key("collect")
     answers, events = FakeAnswers(), FakeEvents()
     network = Network(httpx.ASGITransport(build_app(state_of([known, collector], answers, events))))
     config = ShopConfig("http://api", key, collect_key, b"secret", ("1", "2"), ("testserver",), False, 5.0)

@@ -1,12 +1,15 @@
 """A browser in the storefront: before the real API with its database, as in the demo."""
 
+import json
 import shutil
 import socket
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +26,8 @@ from infra.services.database_access.logins import OPERATOR_PAGE
 from infra.services.embedded_postgres import EmbeddedPostgres
 from serving.shop.app import shop_app
 from serving.shop.config import ShopConfig
+from tasks.privacy.erase_users import erase_users
+from tasks.privacy.export_user import store_exports
 from tests.conftest import fresh_database
 from tests.installations import chosen
 from tests.published import published, shelf
@@ -35,6 +40,9 @@ AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) 
 """Chromium without a window calls itself a robot, whose clicks do not count."""
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 HOUSEHOLD = "17"
+AGREED = """
+    INSERT INTO users (user_key, attributes, consent, consent_source, batch_id)
+    VALUES (:key, '{}', true, 'test', 'b')"""
 OWN = [("i05", 0.9, "You bought this on 9 days"), ("i06", 0.8, "You bought this on 8 days"), ("i07", 0.7, "x")]
 HOSTILE = "<script>window.owned = 1</script>\"'><img src=http://evil.example/x onerror='window.owned = 1'>"
 SECONDS = 20.0
@@ -61,13 +69,7 @@ def stock(api: Api) -> None:
     with api.here.engine.begin() as connection:
         connection.execute(text("UPDATE items SET title = 'Item ' || item_id, category = 'SHOP|FRUIT'"))
         connection.execute(text("UPDATE items SET title = :title WHERE item_id = 'i06'"), {"title": HOSTILE})
-        connection.execute(
-            text(
-                "INSERT INTO users (user_key, attributes, consent, consent_source, batch_id) "
-                "VALUES (:key, '{}', true, 'test', 'b')"
-            ),
-            {"key": household},
-        )
+        connection.execute(text(AGREED), {"key": household})
     published(api.here.engine, {household: OWN}, shelf(k=3))
     published(api.here.engine, {household: OWN[:1]}, shelf("again", "buy-again", k=1))
 
@@ -83,7 +85,7 @@ class Shop:
 @pytest.fixture(scope="module")
 def shop(api: Collecting) -> Iterator[Shop]:
     engine = api.api.here.engine
-    scopes: dict[str, list[Scope]] = {"s": ["read", "write"], "c": ["collect"]}
+    scopes: dict[str, list[Scope]] = {"s": ["read", "write", "privacy"], "c": ["collect"]}
     made = (create_key(engine, NewKey(name, wanted, kind="server"), "ann") for name, wanted in scopes.items())
     keys = (str(one["key"]) for one in made)
     config = ShopConfig(api.server.address, *keys, b"secret", (HOUSEHOLD,), budget_seconds=5.0)
@@ -231,6 +233,50 @@ def test_shelves_follow_the_clicks_the_sign_in_and_the_choices_of_a_visitor(visi
     inbox = visitor.shop.api.api
     stored = "SELECT consent FROM users WHERE user_key = :key"
     until(lambda: [row.consent for row in inbox.rows(stored, key=inbox.key(HOUSEHOLD))] == [False])
+
+
+def test_a_household_reads_why_gets_its_data_erases_them_and_is_a_stranger(visitor: Visitor, tmp_path: Path) -> None:
+    page, here = visitor.page, visitor.shop.api.api.here
+    household = "18"
+    key = visitor.shop.api.api.key(household)
+    with here.engine.begin() as connection:
+        connection.execute(text(AGREED), {"key": key})
+    published(here.engine, {visitor.shop.api.api.key(HOUSEHOLD): OWN, key: OWN[1:]}, shelf("mine", k=3))
+    visitor.open()
+    visitor.press("Yes, I agree")
+    visitor.open("/sign-in")
+    page.get_by_label("Another household").fill(household)
+    with page.expect_navigation():
+        page.get_by_role("button", name="Sign in").last.click()
+    until(lambda: "i07" in visitor.reloaded().get("For you", []))
+    page.get_by_text("Why am I seeing this?").first.click()
+    assert page.get_by_text("It depends on what your household bought").is_visible()
+
+    visitor.open("/privacy")
+    visitor.press("Make a copy of my data")
+    assert "Your copy is being made" in page.get_by_role("status").inner_text()
+    store_exports(here)
+    visitor.open("/privacy")
+    assert visitor.faults() == []
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Download the data").click()
+    waiting.value.save_as(tmp_path / "mine.zip")
+    with zipfile.ZipFile(tmp_path / "mine.zip") as mine:
+        assert [row["item_id"] for row in json.loads(mine.read("lists.json"))] == ["i06", "i07"]
+
+    page.get_by_role("link", name="Erase the data").click()
+    assert visitor.faults() == []
+    visitor.press(f"Yes, erase household {household}")
+    assert page.get_by_role("heading", level=1).inner_text() == "Your household is erased"
+    assert visitor.faults() == []
+    assert page.context.cookies() == []
+    visitor.open()
+    assert "For you" not in visitor.shelves()
+    assert page.get_by_role("region", name="Personal shelves").is_visible(), "a stranger is asked"
+    assert page.get_by_role("link", name="Sign in").is_visible()
+    erase_users(here)
+    rows = visitor.shop.api.api.rows("SELECT user_key FROM users WHERE user_key = :key", key=key)
+    assert [*rows] == []
 
 
 def test_every_page_passes_axe_and_a_basket_is_bought_with_the_keyboard_alone(visitor: Visitor) -> None:

@@ -26,6 +26,9 @@ def upgrade() -> None:
     op.execute("COMMENT ON COLUMN identity.privacy_requests.suppress IS 'Whether erased users stay away.'")
     purpose = "The placement that an objection is to, or its withdrawal."
     op.execute(f"COMMENT ON COLUMN identity.privacy_requests.purpose IS '{purpose}'")
+    scopes = "scopes <@ ARRAY['read', 'write', 'privacy', 'admin', 'collect'] AND cardinality(scopes) > 0"
+    op.execute("ALTER TABLE api_keys DROP CONSTRAINT ck_api_keys_scopes")
+    op.execute(f"ALTER TABLE api_keys ADD CONSTRAINT ck_api_keys_scopes CHECK ({scopes})")
     privacy_files.create(op.get_bind())
     op.execute((_SQL / "privacy_functions.sql").read_text())
 
