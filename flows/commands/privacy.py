@@ -33,6 +33,24 @@ def lift(reason: Reason, actor: Actor, users: Users = None, file: File = None, a
     _finish(as_json, f"Request {number} is done. What was refused meanwhile stays refused.")
 
 
+@app.command("object")
+def object_to(
+    to: Annotated[str, typer.Option("--to", help="The placement; others go on.")],
+    reason: Reason,
+    actor: Actor,
+    users: Users = None,
+    file: File = None,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="End the objection.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show users no personal list in one placement, such as `email`; it gives them the list of a stranger."""
+    from infra.configuration.placements import one
+
+    one(running.current_settings(), to)
+    number = _asked("withdraw" if withdraw else "object", users, file, actor, reason, purpose=to)
+    _finish(as_json, f"Request {number} is done. It counts in the next answer.")
+
+
 @app.command()
 def erase(
     reason: Reason,

@@ -14,7 +14,7 @@ from infra.configuration.settings import load
 from infra.database.engine import database_now
 from infra.database.schema.offers import why_not_sold
 from infra.database.schema.promotion_rows import newest_promotion
-from infra.database.schema.schema import exclusions, items, placements, promotions, recommendation_batches
+from infra.database.schema.schema import OBJECTION, exclusions, items, placements, promotions, recommendation_batches
 from models.columns import PURCHASE
 from models.errors import TailorbirdError
 from models.lists.absence import Absence, Order, reason_of
@@ -27,7 +27,9 @@ from models.recommenders.protocols import Explains, Recommender, head_of
 from serving.queries.operator_rules import PlacementRules, attributes, catalogue_rows, rules_of
 from serving.queries.user_recommendations import (
     NO_CONSENT,
+    OBJECTS,
     consents,
+    objects,
     require_published,
     require_user_key,
     user_list,
@@ -65,7 +67,8 @@ class _Context:
     """A known user and item, the rules, and the model of the live lists."""
 
     key: str
-    consented: bool
+    refusal: str
+    """Why the user may have no personal list here; empty if they may."""
     item: str
     title: str | None
     unsold: str | None
@@ -141,7 +144,8 @@ def _context(engine: Engine, user_id: str, item_id: str, placement: str) -> _Con
         version, k = connection.execute(live.where(placements.c.placement == placement)).one()
         promoted = newest_promotion(connection, promotions.c.model_version == version)
         assert promoted is not None
-        consented = consents(connection, key)
+        refusal = OBJECTS if objects(connection, key, placement) else ""
+        refusal = refusal if consents(connection, key) else NO_CONSENT
         excluded = _excluded(connection, key, item)
         by_operators = rules_of(connection, placement)
         unsold = why_not_sold(dict(item), database_now(connection))
@@ -151,7 +155,7 @@ def _context(engine: Engine, user_id: str, item_id: str, placement: str) -> _Con
     chosen = layered(file, by_operators.then)
     return _Context(
         key=key,
-        consented=consented,
+        refusal=refusal,
         item=item_id,
         title=item["title"],
         unsold=unsold,
@@ -171,7 +175,9 @@ def _context(engine: Engine, user_id: str, item_id: str, placement: str) -> _Con
 def _excluded(connection: Connection, key: str, item: RowMapping) -> str | None:
     """Return the exclusion of the user that matches the item; None without one."""
     single = attributes([item["item_id"]], {item["item_id"]: item})
-    excluded = select(exclusions.c.kind, exclusions.c.value).where(exclusions.c.user_key == key)
+    excluded = select(exclusions.c.kind, exclusions.c.value).where(
+        exclusions.c.user_key == key, exclusions.c.kind != OBJECTION
+    )
     for kind, value in connection.execute(excluded):
         if single.below(value)[0] if kind == "category" else value == item["item_id" if kind == "item" else kind]:
             return f"{kind} {value!r}"
@@ -192,8 +198,8 @@ def _listed_words(place: int, length: int, item: int, rules: CompiledRules) -> s
 def _absence(context: _Context, rows: Sequence[JsonObject], lookups: Callable[[], Lookups | None] | None) -> str:
     """Return why the item is not on the list: the first matching rule, in the order of application."""
     user, item = context.positions
-    if not context.consented:
-        return NO_CONSENT
+    if context.refusal:
+        return context.refusal
     if context.unsold:
         return context.unsold
     if context.item in context.by_operators.then.hidden:
@@ -294,6 +300,6 @@ def _is_allowed(context: _Context) -> bool:
 
 def _contributions(context: _Context) -> dict[str, float]:
     user, item = context.positions
-    if min(user, item) < 0 or not context.consented or not isinstance(context.model, Explains):
+    if min(user, item) < 0 or context.refusal or not isinstance(context.model, Explains):
         return {}
     return context.model.contributions(user, item)

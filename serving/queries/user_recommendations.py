@@ -19,6 +19,8 @@ _USER_LIST: Final = text(
     "SELECT rank, item_id, title, score, reason, url, image, model_version, batch_id FROM recommendations_by_user_id "
     "WHERE placement = :placement AND user_id = :user_id ORDER BY rank"
 )
+OBJECTS: Final = "The user objects to personal lists in this placement."
+_OBJECTS: Final = text("SELECT FROM exclusions WHERE user_key = :key AND kind = 'placement' AND value = :placement")
 _CONSENTED: Final = text(
     "SELECT FROM users WHERE user_key = :key AND consent "
     "AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = :key)"
@@ -64,6 +66,11 @@ def consents(connection: Connection, user_key: str) -> bool:
     return connection.execute(_CONSENTED, {"key": user_key}).first() is not None
 
 
+def objects(connection: Connection, user_key: str, placement: str) -> bool:
+    """Return whether a user objects to personal lists in a placement."""
+    return connection.execute(_OBJECTS, {"key": user_key, "placement": placement}).first() is not None
+
+
 def user_list(engine: Engine, user_id: str, placement: str = "home") -> list[JsonObject]:
     """Return the user's list, best first. It is empty for an unknown user, because the reader role knows no users."""
     with engine.connect() as connection:
@@ -102,11 +109,13 @@ def why_empty(engine: Engine, settings: Settings, user_id: str, placement: str) 
     require_published(engine, settings, placement)
     with engine.connect() as connection:
         key = require_user_key(connection, user_id)
-        consented = consents(connection, key)
+        consented, objected = consents(connection, key), objects(connection, key, placement)
         live = connection.execute(_LIVE, {"placement": placement}).mappings().one()
         lacking = lacking_words({"lists": live["lists"], "users": users_with_consent(connection)})
     if not consented:
         return NO_CONSENT
+    if objected:
+        return OBJECTS
     new_lists = unconfigured_note(engine, settings, placement) or f"Next: `tailorbird score {placement}`."
     if live["moved_by"]:
         back = f"{live['moved_by']} took the lists of {placement} back to batch {live['batch_id']}"

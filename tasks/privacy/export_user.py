@@ -41,7 +41,9 @@ _LISTS: Final = """
     JOIN batch_items AS word ON word.batch_id = live.batch_id AND word.item_code = entry.code
     LEFT JOIN batch_reasons AS why ON why.batch_id = live.batch_id AND why.reason_code = entry.why
     LEFT JOIN items AS item ON item.item_id = word.item_id
-    WHERE list.subject = ANY(:keys) ORDER BY 1, 2"""
+    WHERE list.subject = ANY(:keys) AND NOT EXISTS (SELECT FROM exclusions AS objection
+        WHERE objection.user_key = list.subject AND objection.kind = 'placement' AND objection.value = live.placement)
+    ORDER BY 1, 2"""
 _SEGMENTS: Final = """
     SELECT dataset_version, rfm AS purchases, demographic FROM segments WHERE user_key = ANY(:keys) ORDER BY 1"""
 _HIDDEN: Final = "SELECT kind, value, since FROM exclusions WHERE user_key = ANY(:keys) ORDER BY 3"

@@ -19,7 +19,7 @@ from infra.bundles.bundle import Bundle
 from infra.bundles.promoted import load_promoted
 from infra.database.bulk_copy import read_table
 from infra.database.schema.offers import sold_now
-from infra.database.schema.schema import exclusions, segments
+from infra.database.schema.schema import OBJECTION, exclusions, segments
 from infra.database.schema.schema import items as goods
 from infra.installation import Installation
 from models import columns
@@ -92,8 +92,9 @@ def hidden_and_due(
 def _excluded(installation: Installation, keys: NDArray[np.str_], catalogue: ItemAttributes) -> Any:
     """Return a boolean CSR of the items that single users never want to see, None if there are none."""
     columns = exclusions.c
+    chosen = select(columns.user_key, columns.kind, columns.value).where(columns.kind != OBJECTION)
     with installation.engine.connect() as connection:
-        rows = connection.execute(select(columns.user_key, columns.kind, columns.value)).all()
+        rows = connection.execute(chosen).all()
     if not rows:
         return None
     position = index_of(keys, pa.array([row.user_key for row in rows], pa.string())).tolist()
@@ -108,6 +109,13 @@ def _excluded(installation: Installation, keys: NDArray[np.str_], catalogue: Ite
     pairs = sparse.csr_array((np.ones(len(item), dtype=bool), (user, item)), shape=(len(keys), len(catalogue.items)))
     pairs.sum_duplicates()
     return pairs
+
+
+def _objecting(installation: Installation, placement: str) -> list[str]:
+    """Return the users who object to personal lists in a placement."""
+    about = exclusions.c.kind == OBJECTION, exclusions.c.value == placement
+    with installation.engine.connect() as connection:
+        return list(connection.execute(select(exclusions.c.user_key).where(*about)).scalars())
 
 
 def _selected(kind: str, value: str, catalogue: ItemAttributes) -> NDArray[np.bool_]:
@@ -151,6 +159,7 @@ def user_lists(installation: Installation, name: str, placement: Placement) -> W
     bundle = champion_bundle(champion)
     reference = shared_reference_data(installation)
     keys = np.sort(words(reference.users[USER_KEY]))
+    keys = keys[~np.isin(keys, _objecting(installation, name))]
     if not len(keys):
         raise TailorbirdError("No lists can be made: no user has agreed to recommendations.")
     if np.array_equal(keys, bundle.model.users):  # one array of keys: of a million users they are hundreds of MB

@@ -147,6 +147,8 @@ suppressions = Table(
     comment="Users whose rows are counted and dropped before anything is stored.",
 )
 
+OBJECTION: Final = "placement"
+"""The kind of an exclusion of all personal lists of a placement."""
 exclusions = Table(
     "exclusions",
     metadata,
@@ -154,8 +156,9 @@ exclusions = Table(
     Column("kind", Text, primary_key=True),
     Column("value", Text, primary_key=True),
     moment("since", now=True),
-    CheckConstraint("kind IN ('item', 'brand', 'category')", name="ck_exclusions_kind"),
-    comment="What single users must not be shown: an item, a brand, or a category with everything below it.",
+    CheckConstraint("kind IN ('item', 'brand', 'category', 'placement')", name="ck_exclusions_kind"),
+    comment="What single users must not be shown: an item, a brand, a category with everything below it, or any "
+    "personal list of a placement.",
 )
 
 

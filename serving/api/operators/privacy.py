@@ -14,13 +14,13 @@ from serving.api.gate.routes import SCOPE, add_hot_route
 from serving.api.operators.router import answered, operators
 from serving.api.replies.document import ERASED, UNKNOWN_REQUEST
 from serving.api.replies.lists import next_page
-from serving.api.requests.problems import Fault, ProblemError, RefusedRequestError
-from serving.api.requests.values import PAGING, Body, Flag, Id, QueryParser, ShortText
+from serving.api.requests.problems import Fault, ProblemError, RefusedRequestError, unknown_placement
+from serving.api.requests.values import PAGING, Body, Flag, Id, PlacementName, QueryParser, ShortText
 from serving.api.state import Call, Reply, call_of, response
 from serving.operations.privacy_requests import Row
 
 MOST_USERS: Final = 5_000
-Kind = Literal["erase", "export", "restrict", "lift"]
+Kind = Literal["erase", "export", "restrict", "lift", "object", "withdraw"]
 Regulation = Literal["SUPPRESS_WITH_DELETE", "DELETE_ONLY", "SUPPRESS_ONLY", "UNSUPPRESS"]
 _REGULATIONS: Final[Mapping[str, Kind]] = {
     "SUPPRESS_WITH_DELETE": "erase",
@@ -29,6 +29,7 @@ _REGULATIONS: Final[Mapping[str, Kind]] = {
     "UNSUPPRESS": "lift",
 }
 """What the words of Segment's Public API ask for."""
+_ABOUT_PURPOSE: Final = ("object", "withdraw")
 _PATH: Final = "/v1/privacy/requests"
 _PARSER, _NOTHING = QueryParser(PAGING), QueryParser(())
 _PER_PAGE: Final = 20
@@ -48,6 +49,7 @@ class PrivacyRequest(Body):
         validation_alias=AliasChoices("user_ids", "subjectIds"), description="The users; an export is of one."
     )
     reason: ShortText = Field(default="asked over the API", description="Why; name nobody.")
+    purpose: PlacementName | None = Field(default=None, description="The placement to object to, or no longer.")
     suppress: Flag = Field(default=False, description="Whether erased users stay away until a lift.")
     subject_type: Literal["USER_ID"] = Field(default="USER_ID", validation_alias="subjectType")
 
@@ -62,6 +64,7 @@ class RequestState(BaseModel):
     actor: str
     reason: str
     suppress: bool
+    purpose: str | None
     asked_at: datetime
     due_at: datetime
     done_at: datetime | None
@@ -94,11 +97,15 @@ async def ask(wanted: PrivacyRequest, request: Request) -> Response:
     kind: str = _REGULATIONS.get(wanted.kind) or wanted.kind
     if kind == "export" and len(wanted.user_ids) > 1:
         raise RefusedRequestError([Fault("/user_ids", "An export is of one user.")])
+    if (kind in _ABOUT_PURPOSE) is not (wanted.purpose is not None):
+        raise RefusedRequestError([Fault("/purpose", "Name a placement for `object` and `withdraw` only.")])
+    if wanted.purpose and wanted.purpose not in call.state.placements:
+        raise unknown_placement(sorted(call.state.placements))
     assert call.key is not None  # the gate has checked it
     users = {call.state.pseudonyms.of(name): name for name in wanted.user_ids}
     suppress = wanted.suppress or wanted.kind == "SUPPRESS_WITH_DELETE"
     with answered():
-        row = await own.privacy.record(Asked(kind, users, call.key.name, wanted.reason, suppress))
+        row = await own.privacy.record(Asked(kind, users, call.key.name, wanted.reason, suppress, wanted.purpose))
     if row is None:
         raise ProblemError(ERASED)
     return response(Reply(RequestState.of(row).model_dump_json().encode(), 202))

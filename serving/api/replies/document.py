@@ -208,7 +208,7 @@ def _problems(scope: str, path: str, *, has_body: bool, has_parameters: bool) ->
     found = [*_EVERYWHERE, *(() if is_open else _WITH_KEY), *(_OF_BODIES if has_body else ())]
     if has_body or has_parameters or scope in ("admin", "privacy"):
         found.append(_REFUSED)
-    if (scope == "read" and path.startswith("/v1/")) or (scope == "admin" and has_body):
+    if (scope == "read" and path.startswith("/v1/")) or (scope in ("admin", "privacy") and has_body):
         found.append(Problem(404, "unknown-placement", "There is no such placement; there are email, home."))
     if scope == "write":
         found += [_CONFLICT, problems.NOT_STORED, problems.unknown_items([0])]

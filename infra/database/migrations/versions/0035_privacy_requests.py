@@ -5,7 +5,8 @@ from pathlib import Path
 from alembic import op
 
 from infra.database.schema import schema
-from infra.database.schema.privacy_schema import privacy_files
+from infra.database.schema.privacy_schema import privacy_files, privacy_requests
+from infra.database.schema.schema import exclusions
 
 revision = "0035"
 down_revision = "0034"
@@ -21,8 +22,7 @@ def upgrade() -> None:
     op.execute(f"{table} ADD COLUMN IF NOT EXISTS purpose text")
     op.execute(f"{table} DROP CONSTRAINT ck_privacy_requests_kind")
     op.execute(f"{table} ADD CONSTRAINT ck_privacy_requests_kind CHECK (kind IN ({_KINDS}))")
-    comment = "Requests of people: to be erased, for a copy or a correction, and about the use of their data."
-    op.execute(f"COMMENT ON TABLE identity.privacy_requests IS '{comment}'")
+    op.create_table_comment("privacy_requests", privacy_requests.comment, schema="identity")
     op.execute("COMMENT ON COLUMN identity.privacy_requests.suppress IS 'Whether erased users stay away.'")
     purpose = "The placement that an objection is to, or its withdrawal."
     op.execute(f"COMMENT ON COLUMN identity.privacy_requests.purpose IS '{purpose}'")
@@ -30,10 +30,15 @@ def upgrade() -> None:
     op.execute("ALTER TABLE api_keys DROP CONSTRAINT ck_api_keys_scopes")
     op.execute(f"ALTER TABLE api_keys ADD CONSTRAINT ck_api_keys_scopes CHECK ({scopes})")
     privacy_files.create(op.get_bind())
-    op.execute((_SQL / "privacy_functions.sql").read_text())
+    kinds = "'item', 'brand', 'category', 'placement'"
+    op.execute("ALTER TABLE exclusions DROP CONSTRAINT ck_exclusions_kind")
+    op.execute(f"ALTER TABLE exclusions ADD CONSTRAINT ck_exclusions_kind CHECK (kind IN ({kinds}))")
+    op.create_table_comment("exclusions", exclusions.comment)
+    for name in ("privacy_functions", "list_functions", "list_views"):
+        op.get_bind().exec_driver_sql((_SQL / f"{name}.sql").read_text(), execution_options={"no_parameters": True})
 
 
 def downgrade() -> None:
-    """Drop the function and the copies."""
+    """Drop the function and the copies. What earlier versions understand stays."""
     op.execute("DROP FUNCTION identity.record_request")
     privacy_files.drop(op.get_bind())

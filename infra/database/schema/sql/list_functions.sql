@@ -1,8 +1,9 @@
--- Functions by which the API reads published lists, and consumers of streams store live ones.
+-- Functions by which the API reads published lists and what they depend on, and consumers of streams store live ones.
+-- An objection to a placement is an exclusion: there the user is treated like one without consent.
 
 -- The plan is kept per session: planning over all batches would take longer than reading. The lists of users are joined
 -- after their consent is known.
-CREATE FUNCTION served_lists(wanted_placements text[], wanted_subjects text[])
+CREATE OR REPLACE FUNCTION served_lists(wanted_placements text[], wanted_subjects text[])
 RETURNS TABLE (
     nth bigint, consent boolean, suppressed boolean, excluded text[], batch_id bigint, model_version integer,
     items integer[], scores real[], reasons integer[], read_at double precision, live_items text[], live_scores real[],
@@ -13,20 +14,24 @@ AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-    SELECT wanted.nth, person.consent, gone.user_key IS NOT NULL,
-           ARRAY(SELECT kind || ':' || value FROM exclusions WHERE exclusions.user_key = wanted.subject),
+    SELECT wanted.nth, person.consent, gone.user_key IS NOT NULL OR objection.user_key IS NOT NULL,
+           ARRAY(SELECT kind || ':' || value FROM exclusions
+                 WHERE exclusions.user_key = wanted.subject AND kind <> 'placement'),
            live.batch_id, batch.model_version, list.items, list.scores, list.reasons,
            extract(epoch FROM statement_timestamp())::double precision, newer.items, newer.scores, newer.reasons,
            newer.model_version
     FROM unnest(wanted_placements, wanted_subjects) WITH ORDINALITY AS wanted (placement, subject, nth)
     LEFT JOIN users AS person ON person.user_key = wanted.subject
     LEFT JOIN suppressions AS gone ON gone.user_key = wanted.subject
+    LEFT JOIN exclusions AS objection ON objection.user_key = wanted.subject AND objection.kind = 'placement'
+         AND objection.value = wanted.placement
     LEFT JOIN placements AS live ON live.placement = wanted.placement
     LEFT JOIN recommendation_batches AS batch ON batch.batch_id = live.batch_id
     LEFT JOIN recommendations AS list ON list.batch_id = live.batch_id AND list.subject = wanted.subject
-         AND (batch.subject_kind = 'item' OR (person.consent AND gone.user_key IS NULL))
+         AND (batch.subject_kind = 'item' OR (person.consent AND gone.user_key IS NULL AND objection.user_key IS NULL))
     LEFT JOIN live_recommendations AS newer ON newer.placement = wanted.placement AND newer.user_key = wanted.subject
-         AND newer.batch_id = live.batch_id AND person.consent AND gone.user_key IS NULL AND newer.expires_at > now()
+         AND newer.batch_id = live.batch_id AND person.consent AND gone.user_key IS NULL AND objection.user_key IS NULL
+         AND newer.expires_at > now()
          AND newer.model_version = (SELECT champion.model_version FROM promotions AS champion
                                     ORDER BY champion.promotion_id DESC LIMIT 1)
          AND newer.rules_version = (SELECT coalesce(max(rules.version), 0) FROM operator_rules AS rules);
@@ -34,8 +39,36 @@ END $$;
 COMMENT ON FUNCTION served_lists IS 'Live lists with the consent of their users, for the API.';
 REVOKE ALL ON FUNCTION served_lists FROM PUBLIC;
 
+-- Without a user, or without consent, it returns only the items that are hidden from everybody. Clicks keep their
+-- order.
+CREATE OR REPLACE FUNCTION known_of_user(wanted_placement text, wanted_user text)
+RETURNS TABLE (batch_id bigint, user_key text, hidden text[], due text[], clicks text[], traits jsonb)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT known.batch_id, known.user_key,
+           ARRAY(SELECT item_id FROM unnest(known.hidden) AS code JOIN batch_items AS item
+                 ON item.batch_id = known.batch_id AND item.item_code = code),
+           ARRAY(SELECT item_id FROM unnest(known.due) AS code JOIN batch_items AS item
+                 ON item.batch_id = known.batch_id AND item.item_code = code),
+           ARRAY(SELECT item_id FROM unnest(known.clicks) WITH ORDINALITY AS one (code, place) JOIN batch_items AS item
+                 ON item.batch_id = known.batch_id AND item.item_code = code ORDER BY place),
+           known.traits
+    FROM placements AS live JOIN batch_users AS known ON known.batch_id = live.batch_id
+    WHERE live.placement = wanted_placement
+      AND (known.user_key = '' OR (known.user_key = wanted_user
+           AND EXISTS (SELECT FROM users AS person WHERE person.user_key = wanted_user AND person.consent)
+           AND NOT EXISTS (SELECT FROM suppressions AS gone WHERE gone.user_key = wanted_user)
+           AND NOT EXISTS (SELECT FROM exclusions AS objection WHERE objection.user_key = wanted_user
+                           AND objection.kind = 'placement' AND objection.value = wanted_placement)));
+END $$;
+COMMENT ON FUNCTION known_of_user IS 'What the live batch knows of one user with consent, for the API.';
+REVOKE ALL ON FUNCTION known_of_user FROM PUBLIC;
+
 -- Users are stored in one order, so that two consumers cannot block each other.
-CREATE FUNCTION keep_live_lists(lists jsonb) RETURNS TABLE (placement text, user_key text, user_id text)
+CREATE OR REPLACE FUNCTION keep_live_lists(lists jsonb) RETURNS TABLE (placement text, user_key text, user_id text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
@@ -50,6 +83,8 @@ BEGIN
             expires_at timestamptz)
         JOIN users AS person ON person.user_key = given.user_key AND person.consent
         WHERE NOT EXISTS (SELECT FROM suppressions AS gone WHERE gone.user_key = given.user_key)
+            AND NOT EXISTS (SELECT FROM exclusions AS objection WHERE objection.user_key = given.user_key
+                            AND objection.kind = 'placement' AND objection.value = given.placement)
         ORDER BY given.user_key, given.placement
         ON CONFLICT (placement, user_key) DO UPDATE SET batch_id = excluded.batch_id,
             model_version = excluded.model_version, rules_version = excluded.rules_version, items = excluded.items,

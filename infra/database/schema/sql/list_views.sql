@@ -6,7 +6,7 @@
 -- would let it see them, in spite of the barrier.
 -- Stock and dates can change after the lists were built.
 
-CREATE VIEW current_recommendations WITH (security_barrier = true) AS
+CREATE OR REPLACE VIEW current_recommendations WITH (security_barrier = true) AS
 SELECT * FROM (
     SELECT placement.placement, list.subject AS user_key, entry.rank::int AS rank, list_item.item_id, item.title,
            item.category, item.brand, item.price, item.currency, entry.score, list_reason.reason, batch.model_version,
@@ -23,6 +23,8 @@ SELECT * FROM (
     LEFT JOIN items AS item ON item.item_id = list_item.item_id
     WHERE batch.subject_kind = 'user'
       AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = list.subject)
+      AND NOT EXISTS (SELECT FROM exclusions AS objection WHERE objection.user_key = list.subject
+                      AND objection.kind = 'placement' AND objection.value = placement.placement)
       AND item.in_stock IS NOT FALSE
       AND (item.available_from IS NULL OR item.available_from <= now())
       AND (item.available_until IS NULL OR item.available_until > now())
@@ -44,6 +46,8 @@ SELECT * FROM (
          AS entry (item_id, score, reason, rank)
     LEFT JOIN items AS item ON item.item_id = entry.item_id
     WHERE NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = live.user_key)
+      AND NOT EXISTS (SELECT FROM exclusions AS objection WHERE objection.user_key = live.user_key
+                      AND objection.kind = 'placement' AND objection.value = placement.placement)
       AND live.expires_at > now()
       AND live.model_version = (SELECT champion.model_version FROM promotions AS champion
                                 ORDER BY champion.promotion_id DESC LIMIT 1)
@@ -54,7 +58,7 @@ SELECT * FROM (
 ) AS lists;
 
 -- The same by the raw ids of users.
-CREATE VIEW recommendations_by_user_id WITH (security_barrier = true) AS
+CREATE OR REPLACE VIEW recommendations_by_user_id WITH (security_barrier = true) AS
 SELECT * FROM (
     SELECT identities.user_id, placement.placement, list.subject AS user_key, entry.rank::int AS rank,
            list_item.item_id, item.title, item.category, item.brand, item.price, item.currency, entry.score,
@@ -72,6 +76,8 @@ SELECT * FROM (
     LEFT JOIN items AS item ON item.item_id = list_item.item_id
     WHERE batch.subject_kind = 'user'
       AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = list.subject)
+      AND NOT EXISTS (SELECT FROM exclusions AS objection WHERE objection.user_key = list.subject
+                      AND objection.kind = 'placement' AND objection.value = placement.placement)
       AND item.in_stock IS NOT FALSE
       AND (item.available_from IS NULL OR item.available_from <= now())
       AND (item.available_until IS NULL OR item.available_until > now())
@@ -94,6 +100,8 @@ SELECT * FROM (
          AS entry (item_id, score, reason, rank)
     LEFT JOIN items AS item ON item.item_id = entry.item_id
     WHERE NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = live.user_key)
+      AND NOT EXISTS (SELECT FROM exclusions AS objection WHERE objection.user_key = live.user_key
+                      AND objection.kind = 'placement' AND objection.value = placement.placement)
       AND live.expires_at > now()
       AND live.model_version = (SELECT champion.model_version FROM promotions AS champion
                                 ORDER BY champion.promotion_id DESC LIMIT 1)
@@ -103,7 +111,7 @@ SELECT * FROM (
       AND (item.available_until IS NULL OR item.available_until > now())
 ) AS lists;
 
-CREATE VIEW current_item_recommendations WITH (security_barrier = true) AS
+CREATE OR REPLACE VIEW current_item_recommendations WITH (security_barrier = true) AS
 SELECT placement.placement, list.subject AS for_item_id, entry.rank::int AS rank, list_item.item_id, item.title,
        item.category, item.brand, item.price, item.currency, entry.score, list_reason.reason, batch.model_version,
        batch.batch_id, item.url, item.image

@@ -37,6 +37,14 @@ BEGIN
         ON CONFLICT DO NOTHING;
     ELSIF wanted = 'lift' THEN
         DELETE FROM public.suppressions AS gone WHERE gone.user_key = ANY (user_keys);
+    ELSIF wanted = 'object' THEN
+        INSERT INTO public.exclusions (user_key, kind, value) SELECT key, 'placement', about FROM unnest(user_keys) AS key
+        WHERE NOT EXISTS (SELECT FROM public.suppressions AS gone WHERE gone.user_key = key AND gone.reason = 'erased')
+        ON CONFLICT DO NOTHING;
+        DELETE FROM public.live_recommendations AS live WHERE live.user_key = ANY (user_keys) AND live.placement = about;
+    ELSIF wanted = 'withdraw' THEN
+        DELETE FROM public.exclusions AS objection WHERE objection.user_key = ANY (user_keys)
+            AND objection.kind = 'placement' AND objection.value = about;
     END IF;
     RETURN number;
 END $$;

@@ -37,32 +37,6 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION public.state_consent FROM PUBLIC;
 
--- Without a user, or without consent, it returns only the items that are hidden from everybody. Clicks keep their
--- order.
-CREATE FUNCTION known_of_user(wanted_placement text, wanted_user text)
-RETURNS TABLE (batch_id bigint, user_key text, hidden text[], due text[], clicks text[], traits jsonb)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
-AS $$
-#variable_conflict use_column
-BEGIN
-    RETURN QUERY
-    SELECT known.batch_id, known.user_key,
-           ARRAY(SELECT item_id FROM unnest(known.hidden) AS code JOIN batch_items AS item
-                 ON item.batch_id = known.batch_id AND item.item_code = code),
-           ARRAY(SELECT item_id FROM unnest(known.due) AS code JOIN batch_items AS item
-                 ON item.batch_id = known.batch_id AND item.item_code = code),
-           ARRAY(SELECT item_id FROM unnest(known.clicks) WITH ORDINALITY AS one (code, place) JOIN batch_items AS item
-                 ON item.batch_id = known.batch_id AND item.item_code = code ORDER BY place),
-           known.traits
-    FROM placements AS live JOIN batch_users AS known ON known.batch_id = live.batch_id
-    WHERE live.placement = wanted_placement
-      AND (known.user_key = '' OR (known.user_key = wanted_user
-           AND EXISTS (SELECT FROM users AS person WHERE person.user_key = wanted_user AND person.consent)
-           AND NOT EXISTS (SELECT FROM suppressions AS gone WHERE gone.user_key = wanted_user)));
-END $$;
-COMMENT ON FUNCTION known_of_user IS 'What the live batch knows of one user with consent, for the API.';
-REVOKE ALL ON FUNCTION known_of_user FROM PUBLIC;
-
 -- Serving may not read messages; this names the items among the given ones whose messages wait.
 CREATE FUNCTION waiting_items(items text[]) RETURNS SETOF text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$

@@ -38,6 +38,12 @@ async def test_the_words_of_segment_are_understood(shop: Shop, word: str, kind: 
     assert (made["kind"], made["suppress"], made["users"]) == (kind, suppress, 1)
 
 
+async def test_an_objection_names_a_placement(shop: Shop) -> None:
+    wanted = {"kind": "object", "user_ids": ["1"], "purpose": "email"}
+    assert (await shop.client.post(PATH, json=wanted)).json()["purpose"] == "email"
+    assert (await shop.client.post(PATH, json=wanted | {"purpose": "fax"})).status_code == 404
+
+
 @pytest.mark.parametrize("number", ["0", "2", "one", "9" * 30, "1%2Ffile"])
 async def test_an_unknown_number_is_not_found(shop: Shop, number: str) -> None:
     await shop.client.post(PATH, json={"kind": "restrict", "user_ids": ["1"]})
@@ -52,6 +58,8 @@ async def test_an_unknown_number_is_not_found(shop: Shop, number: str) -> None:
         {"kind": "erase", "user_ids": [str(number) for number in range(5001)]},
         {"kind": "forget", "user_ids": ["1"]},
         {"kind": "export", "user_ids": ["1", "2"]},
+        {"kind": "object", "user_ids": ["1"]},
+        {"kind": "erase", "user_ids": ["1"], "purpose": "email"},
         {"regulationType": "DELETE_ONLY", "subjectType": "OBJECT_ID", "subjectIds": ["1"]},
     ],
 )
