@@ -52,6 +52,35 @@ def object_to(
 
 
 @app.command()
+def correct(
+    user: Annotated[str, typer.Argument(help="The id of a user, as your shop writes it.")],
+    reason: Reason,
+    actor: Actor,
+    stated: Annotated[list[str] | None, typer.Option("--set", help="A trait and its value: NAME=VALUE.")] = None,
+    unset: Annotated[list[str] | None, typer.Option(help="A trait that is not true at all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Correct traits of a user. The message goes the way of `PUT /v1/users`, so an undo and histories know it."""
+    from infra.keys.credentials import Pseudonyms
+    from infra.services.database_access.logins import address
+    from models.errors import TailorbirdError
+    from serving.events.message import correction
+    from serving.operations.privacy_requests import send
+
+    settings, pairs = running.current_settings(), [one.partition("=") for one in stated or ()]
+    allowed = [name.strip() for name in settings.user_traits.split(",")]
+    if not (pairs or unset) or any(not value or name not in allowed for name, _, value in pairs):
+        raise TailorbirdError(
+            f"Write --set NAME=VALUE with a trait of the setting user_traits ({settings.user_traits or 'none'}), or "
+            "--unset NAME."
+        )
+    number = _asked("correct", [user], None, actor, reason)
+    traits = {**{name: value for name, _, value in pairs}, **dict.fromkeys(unset or ())}
+    send(address(settings, "serving"), correction(Pseudonyms(_here().key.decode()), user, traits))
+    _finish(as_json, f"Request {number} is done: the traits change within seconds, while the services run.")
+
+
+@app.command()
 def erase(
     reason: Reason,
     actor: Actor,

@@ -19,7 +19,8 @@ def as_known(rows: pa.Table, key: str, history: pa.Table, cut: int) -> pa.Table:
     """Return the rows (one per `key`, one column per name) with the values that were known before `cut` (epoch s).
 
     `history` has `key`, `name`, `since` (epoch s) and `value`. A name of a key without history has the
-    value of `rows`: it has never changed. A name whose history begins later was not known yet.
+    value of `rows`: it has never changed. A name whose history begins later was not known yet, and one whose latest
+    value is an empty text is no longer known.
     """
     names = [name for name in rows.column_names if name != key]
     changed = set(history[NAME].unique().to_pylist()) & set(names) if history.num_rows else set()
@@ -27,7 +28,7 @@ def as_known(rows: pa.Table, key: str, history: pa.Table, cut: int) -> pa.Table:
         return rows
     values = ", ".join(
         f"CASE WHEN names IS NOT NULL AND list_contains(names, {literal(name)}) "
-        f"THEN try_cast(latest_values[{literal(name)}] AS {_kind(rows.schema.field(name).type)}) "
+        f"THEN try_cast(nullif(latest_values[{literal(name)}], '') AS {_kind(rows.schema.field(name).type)}) "
         f"ELSE current_rows.{quoted(name)} END AS {quoted(name)}"
         if name in changed
         else f"current_rows.{quoted(name)}"

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import Any, Final, Literal, Self
 
 import orjson
 
+from infra.keys.credentials import Pseudonyms
 from models.columns import CLAIM, EVENT_TYPES, RECOMMENDATION_ID, SERVER
 from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject
@@ -195,13 +197,24 @@ def item_message(change: JsonObject, key_version: int, message_id: str) -> Messa
 
 
 def user_message(
-    traits: Mapping[str, str], exclusions: Iterable[tuple[str, str]], sender: Sender, message_id: str
+    traits: Mapping[str, str],
+    exclusions: Iterable[tuple[str, str]],
+    sender: Sender,
+    message_id: str,
+    unset: Sequence[str] = (),
 ) -> Message:
-    """Return the message of a user's statements: traits, and what must not be shown, as kind and value."""
-    payload: JsonObject = {"traits": {**traits}}
+    """Return the message of a user's statements: traits, what must not be shown, and the traits to `unset`."""
+    payload: JsonObject = {"traits": {**traits}, **({"unset": [*unset]} if unset else {})}
     if hidden := [{"kind": kind, "value": value} for kind, value in exclusions]:
         payload["exclusions"] = hidden
     return _message("user", payload, sender, message_id)
+
+
+def correction(pseudonyms: Pseudonyms, user_id: str, traits: Mapping[str, str | None]) -> Message:
+    """Return the message that corrects traits of a user; None unsets one."""
+    sender = Sender(pseudonyms.key_version, pseudonyms.of(user_id), None, user_id)
+    stated = {name: value for name, value in traits.items() if value is not None}
+    return user_message(stated, (), sender, secrets.token_hex(16), [name for name in traits if name not in stated])
 
 
 def _message(kind: Kind, payload: JsonObject, sender: Sender, message_id: str) -> Message:

@@ -5,7 +5,11 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, text
 
-from infra.database.schema.privacy_schema import ERASE, EXPORT, LIFT, RESTRICT, Asked, record_request
+from infra.database.privacy_requests import Asked, record_request
+from infra.database.schema.privacy_schema import ERASE, EXPORT, LIFT, RESTRICT
+from serving.events.message import Message
+from serving.events.store import store
+from serving.stores.postgres import pool_of
 
 Row = dict[str, Any]
 _MADE: Final = """
@@ -54,3 +58,15 @@ class PrivacyRequests:
     def _rows(self, statement: str, **values: int) -> list[Row]:
         with self._database.connect() as connection:
             return [dict(row) for row in connection.execute(text(statement), values).mappings()]
+
+
+def send(place: str, message: Message) -> None:
+    """Put a message into the inbox of a database; the reconciler applies it within seconds."""
+
+    async def sent() -> None:
+        pool = await pool_of(place, 1)
+        async with pool.acquire() as connection:
+            await store(connection, [message])
+        await pool.close()
+
+    asyncio.run(sent())

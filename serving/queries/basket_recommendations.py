@@ -13,7 +13,7 @@ from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject
 from models.primitives.vocabulary import index_of
 from models.recommenders.item_based.bought_together import fit_of_lists, for_user
-from serving.queries.user_recommendations import consents, require_user_key
+from serving.queries.user_recommendations import refusal, require_user_key
 
 PLACEMENT: Final = "goes-well-with"
 _SHOWN: Final = ("item_id", "title", "price", "currency", "url", "image")
@@ -46,7 +46,7 @@ def basket_recommendations(
             )
         rows = connection.execute(_TOGETHER, {"placement": PLACEMENT, "items": items}).mappings().all()
         key = None if user_id is None else require_user_key(connection, user_id)
-        if key is not None and not consents(connection, key):
+        if key is not None and refusal(connection, key, PLACEMENT):
             key = None
     by_id = {row["item_id"]: row for row in rows}
     lists: dict[str, dict[str, float]] = {item: {} for item in items}

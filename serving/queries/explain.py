@@ -26,10 +26,7 @@ from models.primitives.vocabulary import index_of, position_of
 from models.recommenders.protocols import Explains, Recommender, head_of
 from serving.queries.operator_rules import PlacementRules, attributes, catalogue_rows, rules_of
 from serving.queries.user_recommendations import (
-    NO_CONSENT,
-    OBJECTS,
-    consents,
-    objects,
+    refusal,
     require_published,
     require_user_key,
     user_list,
@@ -144,8 +141,7 @@ def _context(engine: Engine, user_id: str, item_id: str, placement: str) -> _Con
         version, k = connection.execute(live.where(placements.c.placement == placement)).one()
         promoted = newest_promotion(connection, promotions.c.model_version == version)
         assert promoted is not None
-        refusal = OBJECTS if objects(connection, key, placement) else ""
-        refusal = refusal if consents(connection, key) else NO_CONSENT
+        refused = refusal(connection, key, placement)
         excluded = _excluded(connection, key, item)
         by_operators = rules_of(connection, placement)
         unsold = why_not_sold(dict(item), database_now(connection))
@@ -155,7 +151,7 @@ def _context(engine: Engine, user_id: str, item_id: str, placement: str) -> _Con
     chosen = layered(file, by_operators.then)
     return _Context(
         key=key,
-        refusal=refusal,
+        refusal=refused,
         item=item_id,
         title=item["title"],
         unsold=unsold,

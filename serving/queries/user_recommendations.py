@@ -20,10 +20,10 @@ _USER_LIST: Final = text(
     "WHERE placement = :placement AND user_id = :user_id ORDER BY rank"
 )
 OBJECTS: Final = "The user objects to personal lists in this placement."
-_OBJECTS: Final = text("SELECT FROM exclusions WHERE user_key = :key AND kind = 'placement' AND value = :placement")
-_CONSENTED: Final = text(
-    "SELECT FROM users WHERE user_key = :key AND consent "
-    "AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = :key)"
+_REFUSAL: Final = text(
+    "SELECT NOT EXISTS (SELECT FROM users WHERE user_key = :key AND consent "
+    "AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = :key)) AS no_consent, EXISTS ("
+    "SELECT FROM exclusions WHERE user_key = :key AND kind = 'placement' AND value = :placement) AS objects"
 )
 # The index of ids gives the users in order, and each is looked up by itself until there are enough: a join would read
 # and sort the lists of all users.
@@ -61,14 +61,10 @@ def require_user_key(connection: Connection, user_id: str) -> str:
     return user_key
 
 
-def consents(connection: Connection, user_key: str) -> bool:
-    """Return whether a user may have lists: consent is given, and the user is not suppressed."""
-    return connection.execute(_CONSENTED, {"key": user_key}).first() is not None
-
-
-def objects(connection: Connection, user_key: str, placement: str) -> bool:
-    """Return whether a user objects to personal lists in a placement."""
-    return connection.execute(_OBJECTS, {"key": user_key, "placement": placement}).first() is not None
+def refusal(connection: Connection, user_key: str, placement: str) -> str:
+    """Return why a user may have no list in a placement; empty if they may."""
+    row = connection.execute(_REFUSAL, {"key": user_key, "placement": placement}).one()
+    return NO_CONSENT if row.no_consent else OBJECTS if row.objects else ""
 
 
 def user_list(engine: Engine, user_id: str, placement: str = "home") -> list[JsonObject]:
@@ -109,13 +105,11 @@ def why_empty(engine: Engine, settings: Settings, user_id: str, placement: str) 
     require_published(engine, settings, placement)
     with engine.connect() as connection:
         key = require_user_key(connection, user_id)
-        consented, objected = consents(connection, key), objects(connection, key, placement)
+        refused = refusal(connection, key, placement)
         live = connection.execute(_LIVE, {"placement": placement}).mappings().one()
         lacking = lacking_words({"lists": live["lists"], "users": users_with_consent(connection)})
-    if not consented:
-        return NO_CONSENT
-    if objected:
-        return OBJECTS
+    if refused:
+        return refused
     new_lists = unconfigured_note(engine, settings, placement) or f"Next: `tailorbird score {placement}`."
     if live["moved_by"]:
         back = f"{live['moved_by']} took the lists of {placement} back to batch {live['batch_id']}"

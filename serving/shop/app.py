@@ -106,7 +106,6 @@ def _routes() -> list[Route | Mount]:
         "/search": pages.search,
         "/basket": pages.basket,
         "/privacy": pages.privacy,
-        "/privacy/erase": pages.erase_page,
         "/privacy/my-data.zip": pages.copy,
         "/sign-in": pages.sign_in_page,
         "/livez": _alive,

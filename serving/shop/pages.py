@@ -157,6 +157,9 @@ async def privacy(request: Request) -> Response:
     return page.show("privacy.html", has_copy=number is not None and await page.parts.api.has_copy(number))
 
 
+_ERASED: Final = "No shelf depends on you any more, and this browser keeps nothing of the shop."
+
+
 async def ask_for_copy(request: Request) -> Response:
     """Ask for a copy of the data of the household that is signed in."""
     page = Page.of(request)
@@ -177,17 +180,14 @@ async def copy(request: Request) -> Response:
     return Response(content, media_type="application/zip", headers=named)
 
 
-async def erase_page(request: Request) -> Response:
-    """Show what an erasure is, and ask for a confirmation."""
-    return Page.of(request).show("erase.html")
-
-
 async def erase(request: Request) -> Response:
     """Erase the household that is signed in. The browser keeps nothing afterwards."""
     page = Page.of(request)
     await page.form()
     await _asked(page, "erase")
-    response = replace(page, visit=Visit.new()).show("erased.html")
+    response = replace(page, visit=Visit.new()).show(
+        "error.html", heading="Your household is erased", text=_ERASED, is_privacy=True
+    )
     forget(response)
     return response
 

@@ -80,11 +80,11 @@ def read_reference_data(installation: Installation, *, history: bool = True) -> 
 
 
 def _users(connection: Connection) -> pa.Table:
-    """Return users with consent and their traits, one text column per trait."""
+    """Return users with consent and their traits, one text column per trait; an empty text is none."""
     agreed = (users.c.user_key.in_(_agreed()),)
     keys = func.jsonb_object_keys(users.c.attributes).label("name")
     names = connection.execute(select(keys).distinct().where(*agreed).order_by(text("name"))).scalars().all()
-    traits = [users.c.attributes[name].astext for name in names]
+    traits = [func.nullif(users.c.attributes[name].astext, "") for name in names]
     rows = select(users.c.user_key, *traits).where(*agreed).order_by(users.c.user_key)
     return read_table(connection, rows, dict.fromkeys((columns.USER_KEY, *names), pa.string()))
 

@@ -29,7 +29,8 @@ DAYS: Final = 7
 Rows = list[dict[str, Any]]
 _TRAITS: Final = """
     SELECT trait.key AS name, trait.value, users.field_timestamps ->> trait.key AS since
-    FROM users CROSS JOIN LATERAL jsonb_each_text(attributes) AS trait WHERE user_key = ANY(:keys)
+    FROM users CROSS JOIN LATERAL jsonb_each_text(attributes) AS trait
+    WHERE user_key = ANY(:keys) AND trait.value <> ''
     UNION ALL SELECT name, value, since::text FROM user_history WHERE user_key = ANY(:keys) ORDER BY 1, 3"""
 _CONSENT: Final = """
     SELECT consent, consent_source AS source, consent_at, refused_at, first_seen_on FROM users

@@ -6,6 +6,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, and_, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_unless
 
+from infra.database.privacy_requests import Asked, record_request
 from infra.database.schema.privacy_schema import (
     DONE,
     ERASE,
@@ -14,10 +15,8 @@ from infra.database.schema.privacy_schema import (
     LIFT,
     OPEN,
     RESTRICT,
-    Asked,
     privacy_requests,
     privacy_subjects,
-    record_request,
 )
 from infra.database.schema.schema import datasets, identities, suppressions, users
 from infra.installation import Installation

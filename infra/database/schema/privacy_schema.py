@@ -1,7 +1,5 @@
 """Requests of people about their data, and the users that each names until it is carried out."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import (
@@ -9,7 +7,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    Connection,
     ForeignKey,
     Identity,
     Index,
@@ -17,7 +14,6 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
-    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -69,31 +65,6 @@ privacy_files = Table(
     Column("user_key", Text, nullable=False),
     Column("content", LargeBinary, nullable=False, comment="A zip."),
     moment("made_at", now=True),
-    Index("ix_privacy_files_user_key", "user_key"),
     schema="identity",
     comment="Copies of the data of users who asked for them. They are kept for 7 days.",
 )
-
-_RECORD: Final = text("""
-    SELECT identity.record_request(:kind, CAST(:keys AS text[]), CAST(:names AS text[]), :waits, :actor, :reason, :days,
-        :suppress, :purpose)""")
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A request as somebody makes it."""
-
-    kind: str
-    users: Mapping[str, str | None]
-    """Raw ids by key; None for devices."""
-    actor: str
-    reason: str
-    suppress: bool = False
-    purpose: str | None = None
-
-
-def record_request(connection: Connection, asked: Asked, due_days: int, *, waits: bool) -> int | None:
-    """Record a request, and apply what counts at once; returns its number, or None if users to lift were erased."""
-    values = {"keys": list(asked.users), "names": list(asked.users.values()), "waits": waits, "days": due_days}
-    number: int | None = connection.execute(_RECORD, {**vars(asked), **values}).scalar()
-    return number

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from serving.api.gate.routes import SCOPE, add_hot_route, path_parameters
 from serving.api.replies.document import Accepted, BatchedLists, RecommendationList
 from serving.api.replies.lists import Answered, accepted, batched, list_request, listed, visitor
-from serving.api.requests.problems import Fault, RefusedRequestError
+from serving.api.requests.problems import refuse_unknown_traits
 from serving.api.requests.values import (
     CONSENT,
     CONTEXT,
@@ -77,14 +77,6 @@ class UserUpdate(Body):
     exclusions: Annotated[tuple[Exclusion, ...], Field(max_length=100)] = ()
 
 
-def _require_allowed(update: UserUpdate, allowed: tuple[str, ...]) -> None:
-    """Raise RefusedRequestError for traits that are not allowed."""
-    if unknown := sorted(set(update.traits) - set(allowed)):
-        known = ", ".join(allowed) or "none"
-        detail = f"{len(unknown)} traits are not on the allow-list TAILORBIRD_USER_TRAITS, which has {known}."
-        raise RefusedRequestError([Fault("/traits", detail)])
-
-
 async def recommendations(call: Call) -> Reply:
     """Return a user's list of a placement."""
     ask = call.state.parts.answers.recommend
@@ -125,7 +117,7 @@ async def update_user(update: UserUpdate, request: Request) -> Response:
     A withdrawal of consent counts at once. Traits have to be on the allow-list `TAILORBIRD_USER_TRAITS`.
     """
     call = call_of(request)
-    _require_allowed(update, call.state.traits)
+    refuse_unknown_traits(update.traits, call.state.traits)
     key = visitor(call.state, call.value, None, None).user_key
     sender = Sender(call.state.pseudonyms.key_version, key, None, call.value, update.consent)
     exclusions = [(one.kind, one.value) for one in update.exclusions]

@@ -2,25 +2,31 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from infra.database.schema.privacy_schema import Asked
+from infra.database.privacy_requests import Asked
 from serving.api.gate.routes import SCOPE, add_hot_route
 from serving.api.operators.router import answered, operators
 from serving.api.replies.document import ERASED, UNKNOWN_REQUEST
-from serving.api.replies.lists import next_page
-from serving.api.requests.problems import Fault, ProblemError, RefusedRequestError, unknown_placement
+from serving.api.replies.lists import accepted, next_page
+from serving.api.requests.problems import (
+    Fault,
+    ProblemError,
+    RefusedRequestError,
+    refuse_unknown_traits,
+    unknown_placement,
+)
 from serving.api.requests.values import PAGING, Body, Flag, Id, PlacementName, QueryParser, ShortText
 from serving.api.state import Call, Reply, call_of, response
-from serving.operations.privacy_requests import Row
+from serving.events.message import correction
 
 MOST_USERS: Final = 5_000
-Kind = Literal["erase", "export", "restrict", "lift", "object", "withdraw"]
+Kind = Literal["erase", "export", "restrict", "lift", "correct", "object", "withdraw"]
 Regulation = Literal["SUPPRESS_WITH_DELETE", "DELETE_ONLY", "SUPPRESS_ONLY", "UNSUPPRESS"]
 _REGULATIONS: Final[Mapping[str, Kind]] = {
     "SUPPRESS_WITH_DELETE": "erase",
@@ -50,6 +56,9 @@ class PrivacyRequest(Body):
     )
     reason: ShortText = Field(default="asked over the API", description="Why; name nobody.")
     purpose: PlacementName | None = Field(default=None, description="The placement to object to, or no longer.")
+    traits: Annotated[dict[ShortText, ShortText | None], Field(max_length=50, default_factory=dict)] = Field(
+        description="The right values, for `correct`; null for what is not true at all."
+    )
     suppress: Flag = Field(default=False, description="Whether erased users stay away until a lift.")
     subject_type: Literal["USER_ID"] = Field(default="USER_ID", validation_alias="subjectType")
 
@@ -73,7 +82,7 @@ class RequestState(BaseModel):
     file: str | None = Field(description="The path of the copy that an export made; 7 days long.")
 
     @classmethod
-    def of(cls, row: Row) -> "RequestState":
+    def of(cls, row: dict[str, Any]) -> "RequestState":
         """Return the state of a row."""
         return cls(**row, file=f"{_PATH}/{row['number']}/file" if row["has_file"] else None)
 
@@ -95,8 +104,11 @@ async def ask(wanted: PrivacyRequest, request: Request) -> Response:
     call = call_of(request)
     own = operators(call)
     kind: str = _REGULATIONS.get(wanted.kind) or wanted.kind
-    if kind == "export" and len(wanted.user_ids) > 1:
-        raise RefusedRequestError([Fault("/user_ids", "An export is of one user.")])
+    if kind in ("export", "correct") and len(wanted.user_ids) > 1:
+        raise RefusedRequestError([Fault("/user_ids", "An export and a correction are of one user.")])
+    if (kind == "correct") is not bool(wanted.traits):
+        raise RefusedRequestError([Fault("/traits", "Name traits for `correct` only.")])
+    refuse_unknown_traits((name for name, value in wanted.traits.items() if value is not None), call.state.traits)
     if (kind in _ABOUT_PURPOSE) is not (wanted.purpose is not None):
         raise RefusedRequestError([Fault("/purpose", "Name a placement for `object` and `withdraw` only.")])
     if wanted.purpose and wanted.purpose not in call.state.placements:
@@ -104,6 +116,8 @@ async def ask(wanted: PrivacyRequest, request: Request) -> Response:
     assert call.key is not None  # the gate has checked it
     users = {call.state.pseudonyms.of(name): name for name in wanted.user_ids}
     suppress = wanted.suppress or wanted.kind == "SUPPRESS_WITH_DELETE"
+    if wanted.traits:
+        await accepted(call, correction(call.state.pseudonyms, wanted.user_ids[0], wanted.traits))
     with answered():
         row = await own.privacy.record(Asked(kind, users, call.key.name, wanted.reason, suppress, wanted.purpose))
     if row is None:

@@ -1,6 +1,6 @@
 """Errors of the API in the form of RFC 9457. No detail holds an id, a key or a traceback."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
@@ -70,6 +70,14 @@ def unknown_placement(known: Sequence[str]) -> ProblemError:
     """Return the error of a placement that does not exist."""
     detail = f"There is no such placement; there are {', '.join(known)}."
     return ProblemError(Problem(404, "unknown-placement", detail))
+
+
+def refuse_unknown_traits(traits: Iterable[str], allowed: Sequence[str]) -> None:
+    """Raise RefusedRequestError for traits that are not allowed."""
+    if unknown := set(traits) - set(allowed):
+        known = ", ".join(allowed) or "none"
+        detail = f"{len(unknown)} traits are not on the allow-list TAILORBIRD_USER_TRAITS, which has {known}."
+        raise RefusedRequestError([Fault("/traits", detail)])
 
 
 NO_ROUTE: Final = Problem(404, "unknown-path", "There is no such path. /openapi.json describes all paths.")

@@ -125,6 +125,8 @@ class EntityStatements:
             for name in allowed:
                 if name in traits:
                     own.setdefault(name, []).append((row.received_at, traits[name]))
+            for name in row.payload.get("unset", ()):  # an empty text: the history knows since when
+                own.setdefault(name, []).append((row.received_at, ""))
         return None
 
     def updates(self) -> Iterator[Update]:

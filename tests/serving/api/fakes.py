@@ -13,7 +13,7 @@ import orjson
 from infra.configuration.collect_mapping import collect_mapping
 from infra.configuration.placements import configured
 from infra.configuration.settings import Settings
-from infra.database.schema.privacy_schema import Asked
+from infra.database.privacy_requests import Asked
 from infra.keys.api_keys import ApiKey, Scope, all_scopes, create_secret, hash_of
 from infra.keys.credentials import Pseudonyms
 from models.evaluation.metrics.bootstrap import Estimate

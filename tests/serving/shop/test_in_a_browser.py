@@ -264,7 +264,8 @@ def test_a_household_reads_why_gets_its_data_erases_them_and_is_a_stranger(visit
     with zipfile.ZipFile(tmp_path / "mine.zip") as mine:
         assert [row["item_id"] for row in json.loads(mine.read("lists.json"))] == ["i06", "i07"]
 
-    page.get_by_role("link", name="Erase the data").click()
+    visitor.open("/privacy")
+    page.get_by_text("Erase the data of household").click()
     assert visitor.faults() == []
     visitor.press(f"Yes, erase household {household}")
     assert page.get_by_role("heading", level=1).inner_text() == "Your household is erased"

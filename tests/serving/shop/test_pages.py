@@ -254,7 +254,7 @@ def test_an_erasure_leaves_a_stranger_and_an_outage_erases_nobody(storefront: St
     assert storefront.post("/privacy/erase").status_code == 403
     storefront.post("/sign-in", household="1")
     storefront.post("/basket/add", pick="1 item-1")
-    assert "Erase household 1?" in storefront.get("/privacy/erase")
+    assert "Yes, erase household 1" in storefront.get("/privacy")
     storefront.network.is_down = True
     assert storefront.post("/privacy/erase").status_code == 503
     storefront.network.is_down = False

@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from infra.database.engine import engine
-from infra.database.schema.privacy_schema import ERASE, EXPORT, LIFT, RESTRICT, Asked
+from infra.database.privacy_requests import Asked
+from infra.database.schema.privacy_schema import ERASE, EXPORT, LIFT, RESTRICT
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from infra.services.database_access.logins import address

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.serving.api.conftest import Shop
+from tests.serving.api.fakes import of
 
 pytestmark = pytest.mark.anyio
 PATH = "/v1/privacy/requests"
@@ -38,6 +39,14 @@ async def test_the_words_of_segment_are_understood(shop: Shop, word: str, kind: 
     assert (made["kind"], made["suppress"], made["users"]) == (kind, suppress, 1)
 
 
+async def test_a_correction_is_a_message_about_the_user(shop: Shop) -> None:
+    wanted = {"kind": "correct", "user_ids": ["1"], "traits": {"age_band": "25-34", "city": None}}
+    assert (await shop.client.post(PATH, json=wanted)).json()["kind"] == "correct"
+    (message,) = shop.events.messages
+    assert (message.kind, message.user_key, message.consent) == ("user", of("1"), None)
+    assert message.payload == {"traits": {"age_band": "25-34"}, "unset": ["city"]}
+
+
 async def test_an_objection_names_a_placement(shop: Shop) -> None:
     wanted = {"kind": "object", "user_ids": ["1"], "purpose": "email"}
     assert (await shop.client.post(PATH, json=wanted)).json()["purpose"] == "email"
@@ -59,6 +68,9 @@ async def test_an_unknown_number_is_not_found(shop: Shop, number: str) -> None:
         {"kind": "forget", "user_ids": ["1"]},
         {"kind": "export", "user_ids": ["1", "2"]},
         {"kind": "object", "user_ids": ["1"]},
+        {"kind": "correct", "user_ids": ["1"]},
+        {"kind": "correct", "user_ids": ["1"], "traits": {"email": "a@b.example"}},
+        {"kind": "correct", "user_ids": ["1", "2"], "traits": {"age_band": None}},
         {"kind": "erase", "user_ids": ["1"], "purpose": "email"},
         {"regulationType": "DELETE_ONLY", "subjectType": "OBJECT_ID", "subjectIds": ["1"]},
     ],
