@@ -3,9 +3,10 @@
 Reading takes half the time that NumPy's own reader takes.
 """
 
+import hashlib
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BufferedReader, BytesIO
 from pathlib import Path
@@ -140,6 +141,26 @@ def with_present_keys(arrays: Arrays, key_fingerprint: str | None) -> Arrays:
     if not added:
         return arrays
     return {name: _renamed(array, added) if _holds_user_keys(name, array) else array for name, array in arrays.items()}
+
+
+def without_users(arrays: Arrays, erased: Collection[str], stand_in: str) -> Arrays:
+    """Return arrays in which nobody finds the users with these marks (see `mark`) any more.
+
+    Their rows stay in place, under keys that only the random text `stand_in` could lead to.
+    """
+    if not erased:
+        return arrays
+    return {
+        name: np.array([hashed(key, [stand_in]) if mark(key) in erased else key for key in array.tolist()], np.str_)
+        if _holds_user_keys(name, array)
+        else array
+        for name, array in arrays.items()
+    }
+
+
+def mark(user_key: str) -> str:
+    """Return the SHA-256 (hex) of a user's key, by which an erased user is found without the key."""
+    return hashlib.sha256(user_key.encode()).hexdigest()
 
 
 def column_with_present_keys(rows: "pa.Table", name: str, key_fingerprint: str | None) -> "pa.Table":

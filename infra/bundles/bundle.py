@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.bundles.arrays import Arrays, NoArraysError, read_arrays, with_present_keys, write_arrays
+from infra.bundles.arrays import Arrays, NoArraysError, read_arrays, with_present_keys, without_users, write_arrays
 from infra.bundles.manifest import (
     FILES,
     MANIFEST,
@@ -54,6 +55,8 @@ class Bundle:
     """[n_items] the time of each item's first event, in epoch seconds; bundles of earlier versions lack it."""
     season: NDArray[np.float64] | None = None
     """[n_items] the seasonal change that is a factor of `fallback`; None for 1."""
+    erased: frozenset[str] = frozenset()
+    """Marks of users who were erased after the model had learned from them, and whom it finds no more."""
 
 
 def write(
@@ -90,22 +93,26 @@ def write(
     return seal(folder, (*FILES, *others), model, origin)
 
 
-def load(folder: Path, digest: str | None = None) -> Bundle:
+def load(folder: Path, digest: str | None = None, erased: frozenset[str] = frozenset()) -> Bundle:
     """Verify a bundle and read the verified files, without pickle. Raises BundleRefusedError.
 
-    The users of a model from before a rotation of the pseudonym key get their present keys.
+    The users of a model from before a rotation of the pseudonym key get their present keys. Users with a mark in
+    `erased` are strangers to the model.
     """
+    stand_in = secrets.token_hex(32)
     with verified(folder, digest) as bundle:
         manifest, files = bundle.manifest, bundle.files
         settings = json.load(files["config.json"])
-        arrays, others = (with_present_keys(_arrays(folder, files, name), manifest.pseudonym_key) for name in _ARRAYS)
+        read = (with_present_keys(_arrays(folder, files, name), manifest.pseudonym_key) for name in _ARRAYS)
+        arrays, others = (without_users(part, erased, stand_in) for part in read)
         model = from_state(manifest.kind, settings, arrays)
     state = part_of(_SEGMENTS, others)
     segments = SegmentPopular.from_state(BY_TRAITS, state) if state else None
     fallback, available = others["scores"], others["available"]
     buyers = others.get("buyers", np.zeros(len(fallback), dtype=np.int32))  # bundles of earlier versions lack them
-    optional = (others.get(name) for name in ("first_events", "season"))
-    return Bundle(model, fallback, buyers, available, segments, manifest, manifest.digest, *optional)
+    first_events, season = others.get("first_events"), others.get("season")
+    digest = manifest.digest
+    return Bundle(model, fallback, buyers, available, segments, manifest, digest, first_events, season, erased)
 
 
 def store_bundle(source: Path, root: Path, digest: str | None = None) -> tuple[Path, str]:

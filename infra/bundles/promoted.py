@@ -1,8 +1,9 @@
 """Opens the stored bundle of a row of `promotions`, after verifying that it is the model that the row names."""
 
 from pathlib import Path
+from typing import Final
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, text
 
 from infra.bundles.arrays import OtherKeyError
 from infra.bundles.bundle import Bundle, load
@@ -13,9 +14,19 @@ from infra.keys.credentials import FOLDER, PSEUDONYM, find_secret, variable
 from infra.keys.trust import newest, rows
 
 
-def load_promoted(promotion: Promotion) -> Bundle:
-    """Verify and open a promotion's bundle. Raises BundleRefusedError."""
-    bundle = load(Path(promotion["bundle"]), promotion["digest"])
+_ERASED: Final = text("""
+    SELECT encode(sha256(convert_to(user_key, 'UTF8')), 'hex') FROM users WHERE erased_at >= coalesce(
+        (SELECT created_at FROM datasets WHERE version = :version), '-infinity')""")
+
+
+def erased_since(connection: Connection, dataset_version: str) -> frozenset[str]:
+    """Return the marks of the users who were erased since a data set was built: its models learned from them."""
+    return frozenset(connection.execute(_ERASED, {"version": dataset_version}).scalars())
+
+
+def load_promoted(promotion: Promotion, erased: frozenset[str]) -> Bundle:
+    """Verify and open a promotion's bundle, without the users of `erased_since`. Raises BundleRefusedError."""
+    bundle = load(Path(promotion["bundle"]), promotion["digest"], erased)
     _check(promotion, bundle.manifest)
     return bundle
 
@@ -25,7 +36,9 @@ def load_for_users(engine: Engine, promotion: Promotion) -> Bundle:
 
     This happens on hosts without the pseudonym key if the key was rotated after the model's training.
     """
-    bundle = load_promoted(promotion)
+    with engine.connect() as connection:
+        erased = erased_since(connection, promotion["dataset_version"])
+    bundle = load_promoted(promotion, erased)
     if find_secret(load_settings(), PSEUDONYM) is None:
         with engine.connect() as connection:
             current = newest(rows(connection)).get(PSEUDONYM)

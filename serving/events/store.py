@@ -63,7 +63,8 @@ _OWN: Final = """
     SELECT device, stated.user_key, least(at, now()), '', claims
     FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::boolean[]) AS stated (device, user_key, at, claims)
     WHERE NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = stated.user_key)
-        AND NOT EXISTS (SELECT FROM users WHERE users.user_key = stated.user_key AND NOT consent)
+        AND NOT EXISTS (SELECT FROM users WHERE users.user_key = stated.user_key
+            AND (NOT consent OR erased_at >= coalesce(at, now())))
         AND NOT EXISTS (SELECT FROM aliases AS other WHERE other.anonymous_key = stated.device
             AND other.user_key <> stated.user_key AND (claims OR NOT other.claimed))
     ON CONFLICT (anonymous_key, user_key) DO UPDATE SET claimed = known.claimed AND excluded.claimed
@@ -108,7 +109,7 @@ _PROFILE: Final = f"""
             WITH ORDINALITY AS one (subject, claimed, item, at, kind, agrees, place)) AS acted
     WHERE {_KEPT} AND at > now() - $7::interval
         AND (agrees OR EXISTS (SELECT FROM users WHERE user_key = subject AND consent))
-        AND NOT EXISTS (SELECT FROM users WHERE user_key = subject AND NOT consent)
+        AND NOT EXISTS (SELECT FROM users WHERE user_key = subject AND (NOT consent OR erased_at >= at))
         AND NOT EXISTS (SELECT FROM suppressions WHERE user_key = subject)
     GROUP BY subject, claimed ORDER BY subject, claimed {_MERGE}"""
 # The clicks before a login become those of the user, and no longer those of the device, which others may share. A page

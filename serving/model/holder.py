@@ -40,6 +40,7 @@ class PoisonedModelError(TailorbirdError):
     """A bundle with a valid signature whose model gives no useful lists."""
 
 
+_Identity = tuple[str, int | None, frozenset[str]]
 _LOG: Final = logging.getLogger(__name__)
 POLL_SECONDS: Final = 5.0
 """The time until a promotion is noticed without a notification."""
@@ -81,8 +82,8 @@ class ModelHolder:
         self._on_loaded, self._on_failure = on_loaded, on_failure
         self._current: LoadedModel | None = None
         self._known = known
-        self._loaded: tuple[str, int | None] | None = None
-        self._tried: tuple[Path, tuple[str, int | None], float] | None = None
+        self._loaded: _Identity | None = None
+        self._tried: tuple[Path, _Identity, float] | None = None
         self._wake, self._stopped, self._loading = Event(), False, Lock()
         self._thread: Thread | None = None
         self.failures = 0
@@ -190,13 +191,13 @@ class ModelHolder:
         return False
 
 
-def _identity(candidate: Candidate) -> tuple[str, int | None]:
-    return candidate.digest, candidate.promotion_id
+def _identity(candidate: Candidate) -> _Identity:
+    return candidate.digest, candidate.promotion_id, candidate.erased
 
 
 def _opened(candidate: Candidate, before: LoadedModel | None) -> LoadedModel:
     """Return the model of a bundle; the loaded one is used again for a promotion of the same bundle."""
-    if before is not None and before.digest == candidate.digest:
+    if before is not None and (before.digest, before.bundle.erased) == (candidate.digest, candidate.erased):
         if (before.model_version, before.promotion_id) == (candidate.model_version, candidate.promotion_id):
             return before  # the same object, so that what was built from it counts
         return LoadedModel(before.bundle, before.evidence, candidate.model_version, candidate.promotion_id)

@@ -28,6 +28,8 @@ class Candidate:
     folder: Path
     model_version: int | None = None
     promotion_id: int | None = None
+    erased: frozenset[str] = frozenset()
+    """Marks of users who were erased after the model had learned from them."""
 
 
 @dataclass(frozen=True)
@@ -54,18 +56,21 @@ class NewestPromotion:
         # Servers without a database have no SQLAlchemy.
         from sqlalchemy.exc import SQLAlchemyError
 
-        from infra.bundles.promoted import load_promoted
+        from infra.bundles.promoted import erased_since, load_promoted
         from infra.database.schema.promotion_rows import newest_promotion
 
         try:
             with self.engine.connect() as connection:
                 promotion = newest_promotion(connection)
+                erased = erased_since(connection, promotion["dataset_version"]) if promotion else frozenset()
         except SQLAlchemyError as error:
             raise ConnectionError("The database does not answer.") from error
         if promotion is None:
             return None
         folder, version, number = Path(promotion["bundle"]), promotion["model_version"], promotion["promotion_id"]
-        return Candidate(lambda: load_promoted(promotion), promotion["digest"], folder, version, number)
+        return Candidate(
+            lambda: load_promoted(promotion, erased), promotion["digest"], folder, version, number, erased
+        )
 
 
 ModelSource = NewestPromotion | BundleFolder
@@ -83,10 +88,11 @@ class ChampionCopy:
         try:
             record = json.loads((self.folder / _RECORD).read_text())
             digest, version, promotion = (record[name] for name in ("digest", "model_version", "promotion_id"))
+            erased = frozenset(map(str, record.get("erased", ())))
         except (OSError, ValueError, KeyError, TypeError):
             return None
         folder = self.folder / str(digest)
-        return Candidate(lambda: load(folder, str(digest)), str(digest), folder, version, promotion)
+        return Candidate(lambda: load(folder, str(digest), erased), str(digest), folder, version, promotion, erased)
 
     def store(self, candidate: Candidate, digest: str) -> None:
         """Copy a bundle that passed its checks, and delete older copies. Raises OSError and BundleRefusedError."""
@@ -96,6 +102,7 @@ class ChampionCopy:
             "digest": digest,
             "model_version": candidate.model_version,
             "promotion_id": candidate.promotion_id,
+            "erased": sorted(candidate.erased),
         }
         with staged(self.folder) as staging:
             (staging / _RECORD).write_text(json.dumps(record))

@@ -78,7 +78,7 @@ def _learned(engine: Engine) -> tuple[NDArray[np.str_] | None, str]:
     with engine.connect() as connection:
         champion = newest_promotion(connection)
     try:
-        return (load_promoted(champion).model.items if champion else None), ""
+        return (load_promoted(champion, frozenset()).model.items if champion else None), ""
     except TailorbirdError as error:
         return None, str(error)
 

@@ -5,12 +5,14 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import Connection, Engine, delete, func, insert, select, text, update
+from sqlalchemy import Connection, Engine, delete, func, insert, literal, select, text, update
+from sqlalchemy.dialects.postgresql import insert as insert_unless
 
 from infra import locks
 from infra.database.bulk_copy import copy_table
 from infra.database.schema.ledger_schema import audit_log, ingest_repeats
-from infra.database.schema.privacy_schema import DONE, ERASE, OPEN, privacy_requests, privacy_subjects
+from infra.database.schema.privacy_schema import DONE, ERASE, ERASED, OPEN, privacy_requests, privacy_subjects
+from infra.database.schema.schema import suppressions
 from infra.installation import Installation
 from infra.keys.trust import lock
 from models import columns
@@ -33,6 +35,10 @@ _SUBJECTS: Final = (
     .where(privacy_requests.c.kind == ERASE)
 )
 _CLAIMED: Final = "SELECT EXISTS (SELECT FROM event_inbox WHERE batch_id IS NOT NULL AND moved_at IS NULL)"
+_REMEMBER: Final = """
+    INSERT INTO users (user_key, attributes, consent, consent_source, batch_id, consent_at, refused_at, erased_at)
+    SELECT key, '{}', false, 'erasure', '', now(), now(), now() FROM gone"""
+"""A refusal of what came before, which everything that stores data honours. A later consent ends it."""
 _REPEATED_ROWS: Final = """
     DELETE FROM quarantine_repeats AS repeated USING quarantine AS waiting, gone
     WHERE waiting.content = repeated.content AND waiting.payload ->> 'user_key' = gone.key"""
@@ -109,6 +115,7 @@ def erase_tables(connection: Connection, keys: pa.Array, events: pa.Table) -> Co
             same = f"{known.table}.{known.column} = gone.key"
             rows = connection.execute(text(f"DELETE FROM {known.table} USING gone WHERE {same} AND {where}")).rowcount
             removed[known.table] += rows
+    connection.execute(text(_REMEMBER))
     removed["ingest_repeats"] = _erase_repeats(connection, events[columns.EVENT_ID])
     shown = pc.drop_null(pc.unique(events[columns.RECOMMENDATION_ID])).to_pylist()
     statement = "DELETE FROM served_answers WHERE recommendation_id = ANY(:shown)"
@@ -133,7 +140,20 @@ def _close(connection: Connection, number: int, removed: Counter[str]) -> None:
     waiting = requests.state == OPEN, requests.kind == ERASE, requests.request_id <= number
     closed = update(privacy_requests).where(*waiting).values(state=DONE, done_at=func.now(), removed=rows)
     for request in connection.execute(closed.returning(privacy_requests)).mappings().all():
-        named = delete(privacy_subjects).where(privacy_subjects.c.request_id == request["request_id"])
-        connection.execute(named)
+        _end_suppression(connection, request["request_id"], request["reason"] if request["suppress"] else None)
         entry = {"action": "privacy erased", "subject": f"request {request['request_id']}", "actor": request["actor"]}
         connection.execute(insert(audit_log).values(entry | {"reason": request["reason"], "detail": rows}))
+
+
+def _end_suppression(connection: Connection, number: int, stay_away: str | None) -> None:
+    """Forget whom a request names. With a reason to `stay_away` the users stay suppressed, until `lift`."""
+    named = privacy_subjects.c.request_id == number
+    keys = select(privacy_subjects.c.user_key).where(named)
+    if stay_away is None:
+        waited = suppressions.c.reason == ERASED, suppressions.c.user_key.in_(keys)
+        connection.execute(delete(suppressions).where(*waited))
+    else:
+        kept = insert_unless(suppressions).from_select(["user_key", "reason"], keys.add_columns(literal(stay_away)))
+        index, changed = [suppressions.c.user_key], {"reason": stay_away}
+        connection.execute(kept.on_conflict_do_update(index_elements=index, set_=changed))
+    connection.execute(delete(privacy_subjects).where(named))

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from sqlalchemy import Connection, text
 
 from infra.database.schema.privacy_schema import privacy_subjects
-from infra.database.schema.schema import suppressions
+from infra.database.schema.schema import suppressions, users
 from infra.installation import Installation
 from infra.keys import credentials
 from infra.keys.identity import user_key_of
@@ -61,7 +61,8 @@ def _in_tables(connection: Connection, keys: list[str]) -> Iterator[Found]:
     patterns = [f"%{key}%" for key in keys]
     for table in connection.execute(_TABLES).scalars().all():
         if table not in _KEEPS_OUT:
-            statement = f"SELECT count(*) FROM {table} AS entry WHERE entry::text LIKE ANY (:patterns)"
+            held = "AND (erased_at IS NULL OR consent)" if table == f"public.{users.name}" else ""
+            statement = f"SELECT count(*) FROM {table} AS entry WHERE entry::text LIKE ANY (:patterns) {held}"
             if rows := connection.execute(text(statement), {"patterns": patterns}).scalar_one():
                 yield Found(table, rows)
 

@@ -18,12 +18,11 @@ from infra.database.schema.privacy_schema import (
     privacy_requests,
     privacy_subjects,
 )
-from infra.database.schema.schema import datasets, identities, suppressions, users
+from infra.database.schema.schema import identities, suppressions, users
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from models.errors import TailorbirdError, reason_fault
 from tasks.lake.reference_data import users_of_devices
-from tasks.promotion.champion import current_champion
 
 MOST_USERS: Final = 5_000
 """Users that one request may name."""
@@ -110,21 +109,10 @@ def keys_of(connection: Connection, installation: Installation, names: Iterable[
 
 
 def _refuse_lift(connection: Connection, keys: list[str]) -> None:
-    """Raise TailorbirdError while an erasure waits, or while the champion could rank by what was erased."""
+    """Raise TailorbirdError while an erasure waits."""
     waiting = select(privacy_subjects.c.request_id).where(privacy_subjects.c.user_key.in_(keys)).limit(1)
     if number := connection.execute(waiting).scalar():
         raise TailorbirdError(f"Request {number} to erase waits for some of these users: carry it out first.")
-    erased = suppressions.c.reason == ERASED, suppressions.c.user_key.in_(keys)
-    since = connection.execute(select(func.max(suppressions.c.since)).where(*erased)).scalar()
-    champion = current_champion(connection)
-    if since is None or champion is None:
-        return
-    built = select(datasets.c.created_at).where(datasets.c.version == champion["dataset_version"])
-    if (made := connection.execute(built).scalar()) is None or made <= since:
-        raise TailorbirdError(
-            f"Some of these users were erased on {since:%Y-%m-%d}, and the champion learned from them before: run "
-            "`tailorbird retrain` and promote its model, then try again."
-        )
 
 
 def _suppress(connection: Connection, keys: Iterable[str], reason: str) -> None:

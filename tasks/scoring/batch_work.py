@@ -16,7 +16,7 @@ from scipy import sparse
 from sqlalchemy import not_, select
 
 from infra.bundles.bundle import Bundle
-from infra.bundles.promoted import load_promoted
+from infra.bundles.promoted import erased_since, load_promoted
 from infra.database.bulk_copy import read_table
 from infra.database.schema.offers import sold_now
 from infra.database.schema.schema import OBJECTION, exclusions, segments
@@ -156,7 +156,7 @@ def _clicks(installation: Installation, reference: ReferenceData, users: pa.Tabl
 def user_lists(installation: Installation, name: str, placement: Placement) -> Work:
     """Return the work of a placement about users, before anything is scored."""
     champion = require_champion(installation)
-    bundle = champion_bundle(champion)
+    bundle = champion_bundle(installation, champion)
     reference = shared_reference_data(installation)
     keys = np.sort(words(reference.users[USER_KEY]))
     keys = keys[~np.isin(keys, _objecting(installation, name))]
@@ -226,16 +226,21 @@ def one_bundle() -> Iterator[None]:
         _OPENED.reset(outer)
 
 
-def champion_bundle(champion: Champion) -> Bundle:
+def champion_bundle(installation: Installation, champion: Champion) -> Bundle:
     """Return the champion's bundle. A newer champion replaces the one that is kept. Raises BundleRefusedError."""
     opened = _OPENED.get()
     if opened is None:
-        return load_promoted(champion)
+        return _opened(installation, champion)
     promotion = int(champion["promotion_id"])
     if promotion not in opened:
         opened.clear()  # before the next is read: a bundle may take gigabytes
-        opened[promotion] = load_promoted(champion)
+        opened[promotion] = _opened(installation, champion)
     return opened[promotion]
+
+
+def _opened(installation: Installation, champion: Champion) -> Bundle:
+    with installation.engine.connect() as connection:
+        return load_promoted(champion, erased_since(connection, champion["dataset_version"]))
 
 
 def catalogue_of(

@@ -24,7 +24,7 @@ RESTRICT, LIFT, ERASE = "restrict", "lift", "erase"
 EXPORT, CORRECT, OBJECT, WITHDRAW = "export", "correct", "object", "withdraw"
 KINDS: Final = (RESTRICT, LIFT, ERASE, EXPORT, CORRECT, OBJECT, WITHDRAW)
 ERASED: Final = "erased"
-"""The `reason` of suppressions of users who were erased."""
+"""The `reason` of suppressions of users whose erasure waits."""
 
 privacy_requests = Table(
     "privacy_requests",

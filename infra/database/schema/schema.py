@@ -96,6 +96,8 @@ users = Table(
     moment("consent_at"),
     moment("refused_at"),
     Column("first_seen_on", Date, nullable=False, server_default=TODAY, comment="The day in UTC."),
+    Column("erased_at", DateTime(timezone=True), comment="Nothing from before this moment is accepted again."),
+    Index("ix_users_erased_at", "erased_at", postgresql_where=text("erased_at IS NOT NULL")),
 )
 
 

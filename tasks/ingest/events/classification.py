@@ -81,6 +81,8 @@ class RunState:
     """Users by their answers before this batch."""
     unanswered: pa.Array = field(default_factory=no_texts)
     """Those of `refused` who never answered."""
+    erased_at: dict[str, datetime] = field(default_factory=dict)
+    """When the earlier data of users were erased, by user: they must not come back."""
     new_items: pa.Array = field(default_factory=no_texts)
     """The items that chunks have added to the catalogue."""
     stated_items: set[tuple[str, str]] = field(default_factory=set)
@@ -100,6 +102,7 @@ class RunState:
         self.agreed = pa.concat_arrays([self.agreed, answers.agreed])
         self.unanswered = pa.concat_arrays([self.unanswered, answers.unanswered])
         self.refused_before.update(answers.refused.to_pylist())
+        self.erased_at.update(zip(*answers.erased.to_pydict().values(), strict=True))
         introduced = pc.is_in(users[columns.USER_KEY], value_set=answers.introduced)
         self._introduced.add(hashed[introduced.to_numpy()])
 
@@ -252,6 +255,8 @@ def _suppressed_events(context: BatchContext, run: RunState, chunk: EventChunk) 
     # A page without a signature cannot agree in place of a user who refused.
     is_claim = _mask(pc.equal(chunk.events[columns.AUTHORITY], columns.CLAIM))
     suppressed |= is_claim & events_of(pc.is_in(keys, value_set=run.refused))
+    if run.erased_at:
+        suppressed |= _erased_events(run, keys, codes, chunk.events[columns.OCCURRED_AT])
     if not refused.null_count:
         return suppressed | _mask(refused)
     if context.mapping.consent == "opt-in":
@@ -259,6 +264,17 @@ def _suppressed_events(context: BatchContext, run: RunState, chunk: EventChunk) 
     else:
         without_consent = events_of(pc.is_in(keys, value_set=run.refused))
     return suppressed | np.where(_mask(pc.is_valid(refused)), _mask(refused), without_consent)
+
+
+def _erased_events(
+    run: RunState, keys: pa.ChunkedArray, codes: Positions, occurred: pa.ChunkedArray
+) -> row_triage.Mask:
+    """Return the events from before their users were erased, whatever they state about consent."""
+    never = np.iinfo(np.int64).min
+    times = pa.array([run.erased_at.get(key) for key in keys.to_pylist()], occurred.type)
+    ends = np.append(pc.fill_null(times.cast(pa.int64()), never), never)  # code -1 stands for no user
+    early: row_triage.Mask = pc.fill_null(occurred.cast(pa.int64()), never + 1).to_numpy() <= ends[codes]
+    return early
 
 
 def triage(context: BatchContext, run: RunState, classified: ClassifiedChunk) -> row_triage.TriagedEvents:

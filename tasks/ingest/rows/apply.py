@@ -42,10 +42,14 @@ _SINCE: Final = """(users.refused_at IS NULL
 """SQL: whether the time `at` is after the user's last refusal."""
 # The keys as one text, because PostgreSQL needs far longer to read a long list of parameters.
 _ANSWERS_OF: Final = text("""
-    SELECT users.user_key, consent, identities.user_key IS NOT NULL, NOT consent AND consent_at IS NULL
+    SELECT users.user_key, consent, identities.user_key IS NOT NULL, NOT consent AND consent_at IS NULL, erased_at
     FROM users LEFT JOIN identity.users AS identities USING (user_key)
     WHERE users.user_key = ANY(CAST(:keys AS text[])) AND (NOT consent OR batch_id <> :batch_id)""")
-_KINDS: Final = {"user_key": pa.string(), "agreed": pa.bool_(), "introduced": pa.bool_(), "unanswered": pa.bool_()}
+_KINDS: Final = {
+    "user_key": pa.string(),
+    **dict.fromkeys(("agreed", "introduced", "unanswered"), pa.bool_()),
+    "erased_at": pa.timestamp("us", tz="UTC"),
+}
 _WITHDRAW: Final = text(Path(__file__).with_name("withdraw.sql").read_text())
 ITEM, TRAITS, CONSENT, DEVICE = "item", "traits", "consent", "device"
 ITEM_SEEN = "item_seen"
@@ -114,6 +118,8 @@ class Answers:
     """Users who agreed and whose raw id is stored."""
     unanswered: pa.Array
     """Those of `refused` who never answered."""
+    erased: pa.Table
+    """`user_key` and `erased_at` of users whose earlier data were erased."""
 
 
 def answers_of(connection: Connection, keys: pa.ChunkedArray, batch_id: str) -> Answers:
@@ -125,7 +131,9 @@ def answers_of(connection: Connection, keys: pa.ChunkedArray, batch_id: str) -> 
     rows = read_table(connection, statement, _KINDS)
     agreed = rows["agreed"]
     masks = (agreed, pc.invert(agreed), pc.and_(agreed, rows["introduced"]), rows["unanswered"])
-    return Answers(*(rows["user_key"].filter(mask).combine_chunks() for mask in masks))
+    agrees, refuses, introduced, unanswered = (rows["user_key"].filter(mask).combine_chunks() for mask in masks)
+    erased = rows.select(["user_key", "erased_at"]).drop_null()
+    return Answers(agrees, refuses, introduced, unanswered, erased)
 
 
 def withdraw(connection: Connection, keys: list[str]) -> None:

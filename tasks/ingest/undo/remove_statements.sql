@@ -20,6 +20,10 @@ UPDATE ingest_applications SET repeats = NULL WHERE batch_id = :batch_id;
 
 DELETE FROM items WHERE item_id IN (SELECT key FROM affected_items);
 DELETE FROM item_history WHERE item_id IN (SELECT key FROM affected_items);
-DELETE FROM users WHERE user_key IN (SELECT key FROM affected_users);
+-- Of somebody who was erased, the moment of that stays.
+UPDATE users SET attributes = '{}', field_timestamps = '{}', consent = false, consent_source = 'erasure',
+    consent_at = erased_at, refused_at = erased_at
+WHERE erased_at IS NOT NULL AND user_key IN (SELECT key FROM affected_users);
+DELETE FROM users WHERE erased_at IS NULL AND user_key IN (SELECT key FROM affected_users);
 DELETE FROM user_history WHERE user_key IN (SELECT key FROM affected_users);
 DELETE FROM aliases WHERE anonymous_key IN (SELECT key FROM affected_devices);

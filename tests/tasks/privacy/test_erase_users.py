@@ -1,6 +1,8 @@
 """People are erased from a shop with a champion and lists: nothing of them is left, and everybody else is as before."""
 
 import re
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +17,8 @@ from infra.keys.identity import pseudonym
 from infra.locks import WorkRunsError
 from models import columns
 from models.errors import TailorbirdError
+from serving.model.holder import ModelHolder
+from serving.model.sources import BundleFolder, ChampionCopy, NewestPromotion
 from serving.queries.user_recommendations import user_list
 from tasks.datasets.build_dataset import build_dataset, split_by
 from tasks.datasets.load_dataset import stored_manifest
@@ -27,7 +31,20 @@ from tasks.privacy.user_columns import FIELDS, KeyColumn, key_columns
 from tests.tasks.privacy.stores import dump, holding, keys_of, person
 from tests.tasks.stopped_steps import KilledError, ends_at
 
-KEEPS_OUT = "public.suppressions"
+VIEWS = """
+consent = "given"
+consent_note = "a test"
+unknown_items = "accept"
+[events]
+file = "views.csv"
+user_id = "user"
+item_id = "item"
+constants = { event_type = "view" }
+occurred_at = "at"
+time_format = "epoch_s"
+consent = "agrees"
+"""
+KEEPS_OUT = "public.users"
 WITHOUT_USERS = {
     *(
         "items",
@@ -176,12 +193,41 @@ def test_every_table_is_known_to_hold_users_or_not_to(small: Installation) -> No
     assert tables - partitioned == (known | WITHOUT_USERS | BY_OTHER_MEANS) - partitioned
 
 
-def test_an_erased_user_returns_only_once_the_champion_learned_without_them(published: Any) -> None:
-    here, one = published.here, person(published, 2)
+def test_only_what_happens_after_an_erasure_is_accepted_again_and_only_with_a_later_consent(
+    small: Installation, tmp_path: Path
+) -> None:
+    erase(small, "u1")
+    (tmp_path / "views.toml").write_text(VIEWS)
+
+    def ingested(name: str, *rows: str) -> tuple[int, int]:
+        (tmp_path / name).write_text("\n".join(["user,item,at,agrees", *rows]))
+        line = ingest_events.fn(str(tmp_path / "views.toml"), str(tmp_path / name))
+        return line["accepted"], line["suppressed"]
+
+    later = int(datetime.now(UTC).timestamp()) + 2
+    assert ingested("old.csv", "u1,i1,1600000001,yes", f"u1,i1,{later},") == (0, 2)
+    assert ingested("agreed.csv", f"u1,i1,{later},yes") == (1, 0)
+    assert ingested("both.csv", "u1,i1,1600000002,yes", f"u1,i2,{later + 1},") == (1, 1)
+    erase(small, "u1")
+    assert holding(small, {pseudonym("u1", small.key)}) == [KEEPS_OUT]
+
+
+def test_a_loaded_model_and_one_that_was_rolled_back_do_not_know_an_erased_user(published: Any) -> None:
+    here, one, other = published.here, person(published, 2), person(published, 3)
+    keys = keys_of(here)
+    source = NewestPromotion(here.engine)
+    holder = ModelHolder(source, ChampionCopy(here.settings.var / "copy"))
+    before = holder.open()
+    assert before is not None
+    assert keys[one] in before.bundle.model.users
     erase(here, one)
-    with pytest.raises(TailorbirdError, match="learned from them before: run `tailorbird retrain`"):
-        ask(here, LIFT, [one], "ann", "a customer again")
+    assert holder.refresh()
+    without_database = ModelHolder(BundleFolder(Path("nowhere")), ChampionCopy(here.settings.var / "copy"))
+    for loaded in (holder.current(), without_database.open()):
+        assert loaded is not None
+        users = loaded.bundle.model.users
+        assert (keys[one] in users, keys[other] in users, len(users)) == (False, True, len(before.bundle.model.users))
+        assert loaded.digest == before.digest
     build_dataset.fn(split_by(validation_days=20, test_days=20))
     published._replace(manifest=stored_manifest(here)).promote(version=2)
-    ask(here, LIFT, [one], "ann", "a customer again")
-    assert [line["kind"] for line in requests(here.engine)] == ["lift", "erase"]
+    assert source.newest().erased == frozenset()
