@@ -13,7 +13,6 @@ from infra.database.schema.promotion_rows import Promotion
 from infra.keys.credentials import FOLDER, PSEUDONYM, find_secret, variable
 from infra.keys.trust import newest, rows
 
-
 _ERASED: Final = text("""
     SELECT encode(sha256(convert_to(user_key, 'UTF8')), 'hex') FROM users WHERE erased_at >= coalesce(
         (SELECT created_at FROM datasets WHERE version = :version), '-infinity')""")

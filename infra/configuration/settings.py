@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     """The share of new events from which commands recommend a retrain."""
     retrain_after_days: float = Field(default=14, gt=0, le=3650)
     """The days after the newest data set from which commands recommend a retrain for any new event."""
+    retrain_after_erasure_days: float = Field(default=30, gt=0, le=365)
+    """The days after an erasure until a retraining without the user is requested."""
     gate: Annotated[GateThresholds, NoDecode] = GateThresholds()
     """Limits of the gate. As a variable, JSON such as {"group_margin": 0.1}."""
     dataset: Annotated[DatasetLimits, NoDecode] = DatasetLimits()

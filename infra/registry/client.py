@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 from infra.registry.connection import (
     NAME,
@@ -13,6 +13,7 @@ from infra.registry.connection import (
     Connection,
     RegisteredVersion,
     Run,
+    RunGoneError,
     retry_conflict,
     run_errors,
     version_errors,
@@ -112,6 +113,29 @@ class Registry(Connection):
     def log_folder(self, run_id: str, folder: Path, path: str | None = None) -> None:
         """Store the files of a folder as artifacts of the run."""
         self._client.log_artifacts(run_id, str(folder), path)
+
+    def log_file(self, run_id: str, file: Path, path: str) -> None:
+        """Store a file in a folder of the run's artifacts, in place of one with the same name."""
+        self._client.log_artifact(run_id, str(file), path)
+
+    def forget_model(self, run_id: str, *others: str) -> None:
+        """Delete the model of a run with its registered versions, and `others` of its artifacts.
+
+        Another training with the same settings is a new run then.
+        """
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        for version in self._client.search_model_versions(f"name = '{NAME}' and run_id = '{run_id}'"):
+            self._client.delete_model_version(NAME, str(version.version))
+        try:
+            run = self.run(run_id)
+        except RunGoneError:
+            return
+        if RUN_KEY in run.tags:
+            self._client.delete_tag(run_id, RUN_KEY)
+        stored: Any = get_artifact_repository(run.artifact_uri, self.tracking_uri)
+        for path in (MODEL_PATH, *others):
+            stored.delete_artifacts(path)
 
     @contextmanager
     def active_run(

@@ -68,9 +68,7 @@ class NewestPromotion:
         if promotion is None:
             return None
         folder, version, number = Path(promotion["bundle"]), promotion["model_version"], promotion["promotion_id"]
-        return Candidate(
-            lambda: load_promoted(promotion, erased), promotion["digest"], folder, version, number, erased
-        )
+        return Candidate(lambda: load_promoted(promotion, erased), promotion["digest"], folder, version, number, erased)
 
 
 ModelSource = NewestPromotion | BundleFolder

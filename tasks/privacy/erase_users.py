@@ -15,6 +15,7 @@ from infra.database.schema.privacy_schema import DONE, ERASE, ERASED, OPEN, priv
 from infra.database.schema.schema import suppressions
 from infra.installation import Installation
 from infra.keys.trust import lock
+from infra.registry.client import Registry
 from models import columns
 from models.errors import TailorbirdError
 from tasks.datasets.event_workspace import drop_orphaned_workspaces
@@ -22,6 +23,7 @@ from tasks.ingest.rows.quarantine import read_repeats, store_repeats
 from tasks.orchestration.guards import without_values
 from tasks.orchestration.progress import progress
 from tasks.privacy.erased_lake import erase_datasets, erase_events, events_of
+from tasks.privacy.erased_models import erase_figures
 from tasks.privacy.rekeyed_lake import dataset_versions, update_manifests
 from tasks.privacy.rekeyed_tables import tidy
 from tasks.privacy.requests import add_devices
@@ -60,9 +62,9 @@ def waiting_users(engine: Engine) -> dict[str, str | None]:
 def erase_users(installation: Installation) -> dict[str, int]:
     """Erase the users of all open requests, and close these; returns the deleted rows by store.
 
-    The tables come first, then the lake, then the requests are closed: after a stop the same call deletes what is
-    left. Raises WorkRunsError while other work uses user keys, and TailorbirdError while messages of a stopped move
-    wait.
+    The tables come first, then the lake, then MLflow's figures, then the requests are closed: after a stop the same
+    call deletes what is left. Raises WorkRunsError while other work uses user keys, and TailorbirdError while messages
+    of a stopped move wait, or while MLflow does not answer.
     """
     engine = installation.engine
     add_devices(installation)
@@ -78,7 +80,8 @@ def erase_users(installation: Installation) -> dict[str, int]:
             pa.array({row.user_key for row in subjects}, pa.string()),
             max(row.request_id for row in subjects),
         )
-        with progress("erase users", 4) as advance:
+        registry = Registry(installation.endpoints.mlflow_tracking_uri)
+        with progress("erase users", 5) as advance:
             drop_orphaned_workspaces(installation.settings.var)
             events = events_of(installation.lake, keys)
             with engine.begin() as connection:
@@ -88,6 +91,8 @@ def erase_users(installation: Installation) -> dict[str, int]:
             advance(note="events")
             removed["rows of data sets"] = erase_datasets(installation.lake, known, keys, number)
             advance(note="data sets")
+            removed += erase_figures(engine, registry, keys)
+            advance(note="figures and reports")
             confirm()
             with engine.begin() as connection:
                 lock(connection)

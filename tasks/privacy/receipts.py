@@ -21,7 +21,7 @@ def write_receipt(installation: Installation, number: int, file: Path) -> JsonOb
     """Write the receipt of a request as JSON, signed with the installation's key, and return it.
 
     `learned_from_them` has the promoted versions whose models learned before the erasure was done: they hold
-    pseudonyms until their bundles are deleted. Raises TailorbirdError for an unknown number, or a file that exists.
+    pseudonyms until they are deleted. Raises TailorbirdError for an unknown number, or a file that exists.
     """
     with installation.engine.connect() as connection:
         chosen = select(privacy_requests).where(privacy_requests.c.request_id == number)
@@ -32,7 +32,8 @@ def write_receipt(installation: Installation, number: int, file: Path) -> JsonOb
         before = select(promotions.c.model_version).distinct().order_by(promotions.c.model_version)
         versions = connection.execute(before.where(promotions.c.promoted_at <= done) if done else before).scalars()
         content: JsonObject = {name: _plain(value) for name, value in request.items()}
-        content["learned_from_them"] = list(versions) if request["kind"] == "erase" else []
+        learned = request["kind"] == "erase" and request["forgotten_at"] is None
+        content["learned_from_them"] = list(versions) if learned else []
     content["installation"] = credentials.public_key(installation.settings)
     signed = {**content, _SIGNATURE: credentials.sign(installation.settings, _bytes(content)).hex()}
     try:

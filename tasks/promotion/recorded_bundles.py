@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -43,7 +43,7 @@ def record(engine: Engine, bundle: TrainedBundle) -> None:
 
 def recorded(engine: Engine, run_id: str) -> TrainedBundle | None:
     """Return the record of a run; None for runs of older versions and runs that Tailorbird did not start."""
-    columns = [column for column in trained_bundles.c if column.name != "trained_at"]
+    columns = [trained_bundles.c[field.name] for field in fields(TrainedBundle)]
     with engine.connect() as connection:
         row = connection.execute(select(*columns).where(trained_bundles.c.run_id == run_id)).mappings().first()
     return TrainedBundle(**row) if row else None

@@ -82,7 +82,7 @@ retrain_requests = Table(
     moment("finished_at"),
     Column("outcome", Text),
     Column("steps", JSONB, nullable=False, server_default="{}"),
-    CheckConstraint("origin IN ('drift', 'schedule', 'person')", name="ck_retrain_requests_origin"),
+    CheckConstraint("origin IN ('drift', 'schedule', 'person', 'erasure')", name="ck_retrain_requests_origin"),
     CheckConstraint("status IN ('requested', 'running', 'done', 'failed')", name="ck_retrain_requests_status"),
     comment="Requests to retrain. One is open at a time; its worker holds a lease and the fence.",
 )

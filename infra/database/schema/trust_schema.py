@@ -36,6 +36,8 @@ trained_bundles = Table(
     Column("digest", Text, nullable=False),
     Column("evaluation_digest", Text, nullable=False),
     moment("trained_at", now=True),
+    moment("forgotten_at"),
     comment="What training stored in MLflow, by run. `digest` is that of the bundle's manifest, `evaluation_digest` "
-    "that of the measured figures. Artifacts in MLflow that differ are refused.",
+    "that of the measured figures. Artifacts in MLflow that differ are refused. At `forgotten_at` the model was "
+    "deleted, because it had learned from users who were erased.",
 )

@@ -18,7 +18,7 @@ from infra.database.schema.monitoring_schema import retrain_requests as requests
 from models.errors import TailorbirdError
 from tasks.review.outcomes import ReviewOutcome
 
-Origin = Literal["drift", "schedule", "person"]
+Origin = Literal["drift", "schedule", "person", "erasure"]
 REQUESTED, RUNNING, DONE, FAILED = "requested", "running", "done", "failed"
 LOSING: Final = (ReviewOutcome.REFUSED, ReviewOutcome.CHAMPION_KEPT)
 """Outcomes after which another retraining soon would end the same way."""

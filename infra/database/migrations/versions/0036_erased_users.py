@@ -3,23 +3,40 @@
 import sqlalchemy as sa
 from alembic import op
 
+from infra.database.schema.trust_schema import trained_bundles
+
 revision = "0036"
 down_revision = "0034"
 
 
 def upgrade() -> None:
     """Mark users who were erased; who was erased by an earlier version stays suppressed until `lift`."""
+    _origins("'drift', 'schedule', 'person', 'erasure'")
+    op.add_column("trained_bundles", sa.Column("forgotten_at", sa.DateTime(timezone=True)))
+    op.create_table_comment("trained_bundles", trained_bundles.comment)
+    forgotten = "When the last model that learned from them was deleted."
+    requests = sa.Column("forgotten_at", sa.DateTime(timezone=True), comment=forgotten)
+    op.add_column("privacy_requests", requests, schema="identity")
     comment = "Nothing from before this moment is accepted again."
     op.add_column("users", sa.Column("erased_at", sa.DateTime(timezone=True), comment=comment))
     op.create_index("ix_users_erased_at", "users", ["erased_at"], postgresql_where=sa.text("erased_at IS NOT NULL"))
     op.execute(
-        "INSERT INTO users (user_key, attributes, consent, consent_source, batch_id, consent_at, refused_at, erased_at) "
-        "SELECT user_key, '{}', false, 'erasure', '', since, since, since FROM suppressions WHERE reason = 'erased' "
-        "ON CONFLICT DO NOTHING"
+        "INSERT INTO users (user_key, attributes, consent, consent_source, batch_id, consent_at, refused_at, "
+        "erased_at) SELECT user_key, '{}', false, 'erasure', '', since, since, since FROM suppressions "
+        "WHERE reason = 'erased' ON CONFLICT DO NOTHING"
     )
 
 
 def downgrade() -> None:
     """Forget the moments."""
+    op.execute("DELETE FROM retrain_requests WHERE origin = 'erasure'")
+    _origins("'drift', 'schedule', 'person'")
+    op.drop_column("trained_bundles", "forgotten_at")
+    op.drop_column("privacy_requests", "forgotten_at", schema="identity")
     op.drop_index("ix_users_erased_at", "users")
     op.drop_column("users", "erased_at")
+
+
+def _origins(names: str) -> None:
+    op.drop_constraint("ck_retrain_requests_origin", "retrain_requests")
+    op.create_check_constraint("ck_retrain_requests_origin", "retrain_requests", f"origin IN ({names})")
