@@ -14,15 +14,16 @@ from tasks.privacy.erase_users import erase_users, waiting_users
 from tasks.privacy.erased_models import forget_models
 from tasks.privacy.export_user import store_exports
 from tasks.privacy.requests import add_devices
+from tasks.privacy.tombstones import erase_restored, write_tombstones
 
 
 @flow(flow_run_name="erase users")
 def privacy() -> dict[str, int]:
     """Carry out all requests that wait, and return the deleted rows by store.
 
-    Copies of data wait for no other work. Before an erasure the inbox is moved, which refuses the users' messages.
-    Models that learned from erased users are deleted once the champion did not. After a stop the same run deletes what
-    is left.
+    Users whose erasure a restored database has forgotten are erased again. Copies of data wait for no other work.
+    Before an erasure the inbox is moved, which refuses the users' messages. Models that learned from erased users are
+    deleted once the champion did not. After a stop the same run deletes what is left.
     """
     drop_missed_slots()
     here = current()
@@ -40,6 +41,7 @@ def privacy() -> dict[str, int]:
 
 
 def _erased(here: Installation) -> dict[str, int]:
+    erase_restored(here)
     users = waiting_users(here.engine)
     if not users:
         return {}
@@ -47,4 +49,6 @@ def _erased(here: Installation) -> dict[str, int]:
     letters = {letter for name in users.values() if name for letter in letters_naming(here.engine, name)}
     gone = {"identity.dead_letters": len(dismiss(here.engine, sorted(letters)))}
     gone["refused messages"] = Spool(here.settings.var / FOLDER, 0).erase_refused(set(users))
-    return {store: rows for store, rows in {**gone, **erase_users(here)}.items() if rows}
+    removed = {**gone, **erase_users(here)}
+    write_tombstones(here.engine, here.settings)
+    return {store: rows for store, rows in removed.items() if rows}

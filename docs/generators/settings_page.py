@@ -88,6 +88,7 @@ SECTIONS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = MappingProxyType(
             "Who promotes a model, and when commands recommend a retrain ([review.md](review.md)).",
             (
                 *("review", "review_days", "signing_public_key", "retrain_after_share", "retrain_after_days"),
+                "retrain_after_erasure_days",
                 "retrain_lease_seconds",
             ),
         ),

@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections import Counter
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sqlalchemy import Connection, Engine, ScalarSelect, func, select, text, update
 
+from infra.bundles.arrays import column_with_present_keys
 from infra.database.schema.privacy_schema import DONE, ERASE, privacy_requests
 from infra.database.schema.schema import datasets, users
 from infra.database.schema.trust_schema import trained_bundles
@@ -23,7 +25,7 @@ from models.columns import USER_KEY
 from models.errors import TailorbirdError
 from tasks.monitoring.retraining.requests import request_retraining
 from tasks.promotion.champion import current_champion
-from tasks.promotion.recorded_bundles import EVALUATION_PATH, PER_USER, evaluation_digest
+from tasks.promotion.recorded_bundles import EVALUATION_PATH, PER_USER, evaluation_digest, pseudonym_key_of
 from tasks.review.review_models import FOLDER, REPORT
 
 _EXAMPLE: Final = r"<h3>{} <small>.*?(?=<h3>|<h2>)"
@@ -60,37 +62,47 @@ def erase_figures(engine: Engine, registry: Registry, keys: pa.Array) -> Counter
             "MLflow does not answer, and its figures name users: start it, and run the command again."
         )
     for run_id, digest in runs.items():
-        try:
-            removed["figures in MLflow"] += _erase_figures(engine, registry, run_id, digest, keys)
-            removed["examples of reports"] += _erase_examples(registry, run_id, keys)
-        except RunGoneError:
-            continue
+        with suppress(RunGoneError):
+            removed += _erase_run(engine, registry, run_id, digest, keys)
     return removed
 
 
-def _erase_figures(engine: Engine, registry: Registry, run_id: str, digest: str, keys: pa.Array) -> int:
-    """The new digest is recorded first: after a stop between both, the same call uploads the same file."""
-    if PER_USER not in registry.files(run_id, EVALUATION_PATH):
-        return 0
+def _erase_run(engine: Engine, registry: Registry, run_id: str, digest: str, keys: pa.Array) -> Counter[str]:
+    """Delete the users of one run: first the examples, which are found by the keys of the figures."""
     with TemporaryDirectory() as scratch:
+        if PER_USER not in registry.files(run_id, EVALUATION_PATH):
+            return Counter({"examples of reports": _erase_examples(registry, run_id, keys)})
         path = registry.download(run_id, f"{EVALUATION_PATH}/{PER_USER}", Path(scratch))
         rows = pq.read_table(path, memory_map=False)
-        kept = rows.filter(pc.invert(pc.is_in(rows[USER_KEY], value_set=keys)))
-        if len(kept) == len(rows):
-            return 0
-        folder = registry.download(run_id, EVALUATION_PATH, Path(scratch) / "all")
-        path = folder / PER_USER
-        was_sound = evaluation_digest(folder) == digest
-        pq.write_table(kept, path)
-        if was_sound:
-            changed = update(trained_bundles).where(trained_bundles.c.run_id == run_id)
-            with engine.begin() as connection:
-                connection.execute(changed.values(evaluation_digest=evaluation_digest(folder)))
-        registry.log_file(run_id, path, EVALUATION_PATH)
-        return len(rows) - len(kept)
+        present = column_with_present_keys(rows, USER_KEY, pseudonym_key_of(engine, run_id))
+        gone = pc.is_in(present[USER_KEY], value_set=keys)
+        named = pa.concat_arrays([keys, rows[USER_KEY].filter(gone).combine_chunks().cast(keys.type)])
+        removed = Counter({"examples of reports": _erase_examples(registry, run_id, named)})
+        if removed_rows := pc.sum(gone).as_py():
+            folder = registry.download(run_id, EVALUATION_PATH, Path(scratch) / "all")
+            _replace_figures(engine, registry, run_id, digest, folder, rows.filter(pc.invert(gone)))
+            removed["figures in MLflow"] = removed_rows
+        return removed
+
+
+def _replace_figures(
+    engine: Engine, registry: Registry, run_id: str, digest: str, folder: Path, rows: pa.Table
+) -> None:
+    """Record the digest of the new figures, if the old ones had theirs, then upload these.
+
+    After a stop between both, the same call uploads the same file.
+    """
+    was_sound = evaluation_digest(folder) == digest
+    pq.write_table(rows, folder / PER_USER)
+    if was_sound:
+        changed = update(trained_bundles).where(trained_bundles.c.run_id == run_id)
+        with engine.begin() as connection:
+            connection.execute(changed.values(evaluation_digest=evaluation_digest(folder)))
+    registry.log_file(run_id, folder / PER_USER, EVALUATION_PATH)
 
 
 def _erase_examples(registry: Registry, run_id: str, keys: pa.Array) -> int:
+    """Delete the users from the report of a run; returns how many it showed."""
     if REPORT not in registry.files(run_id, FOLDER):
         return 0
     with TemporaryDirectory() as scratch:

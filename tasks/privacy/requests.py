@@ -1,6 +1,6 @@
 """Records requests of people about their data. What counts at once is one function of the database, as for the API."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, and_, delete, func, select, update
@@ -74,9 +74,7 @@ def add_devices(installation: Installation) -> None:
             named = select(own.user_id).where(own.request_id == number, own.user_id.is_not(None))
             keys = keys_of(connection, installation, connection.execute(named).scalars().all())
             if request["kind"] == ERASE:
-                rows = [{"request_id": number, "user_key": key, "user_id": name} for key, name in keys.items()]
-                connection.execute(insert_unless(privacy_subjects).on_conflict_do_nothing(), rows)
-                _suppress(connection, keys, ERASED)
+                _add_subjects(connection, number, keys)
                 continue
             still = select(suppressions.c.user_key).where(suppressions.c.user_key.in_(list(keys)))
             suppressed = set(connection.execute(still).scalars())
@@ -115,17 +113,17 @@ def _refuse_lift(connection: Connection, keys: list[str]) -> None:
         raise TailorbirdError(f"Request {number} to erase waits for some of these users: carry it out first.")
 
 
-def _suppress(connection: Connection, keys: Iterable[str], reason: str) -> None:
-    rows = [{"user_key": key, "reason": reason} for key in keys]
-    added = insert_unless(suppressions)
-    changed = {"reason": reason, "since": func.now()}
-    index = [suppressions.c.user_key]
-    if reason == ERASED:
-        added = added.on_conflict_do_update(index_elements=index, set_=changed, where=suppressions.c.reason != ERASED)
-    else:  # who was erased stays erased
-        added = added.on_conflict_do_nothing()
+def _add_subjects(connection: Connection, number: int, keys: Mapping[str, str | None]) -> None:
+    rows = [{"request_id": number, "user_key": key, "user_id": name} for key, name in keys.items()]
     if rows:
-        connection.execute(added, rows)
+        connection.execute(insert_unless(privacy_subjects).on_conflict_do_nothing(), rows)
+        _suppress(connection, keys, ERASED)
+
+
+def _suppress(connection: Connection, keys: Iterable[str], reason: str) -> None:
+    """Suppress users; who is suppressed already stays so for the earlier reason."""
+    if rows := [{"user_key": key, "reason": reason} for key in keys]:
+        connection.execute(insert_unless(suppressions).on_conflict_do_nothing(), rows)
 
 
 def unknown_ids(installation: Installation, user_ids: Sequence[str]) -> int:

@@ -37,6 +37,7 @@ from tasks.privacy.rekeyed_lake import (
     update_manifests,
 )
 from tasks.privacy.rekeyed_tables import tidy
+from tasks.privacy.tombstones import write_tombstones
 
 _BATCH_ROWS: Final = 20_000
 _SELECT_BATCH: Final = text(
@@ -66,6 +67,7 @@ def rotate_pseudonym_key(engine: Engine, settings: Settings, actor: str, reason:
         rotation = pseudonym_key_rotation.begin_rotation(engine, settings, actor, reason, check)
         if rotation is None:
             delete_ids(settings)
+            write_tombstones(engine, settings)
             return
         drop_orphaned_workspaces(settings.var)
         with progress("rotate the pseudonym key", _steps(engine, lake, rotation)) as advance:
@@ -75,6 +77,7 @@ def rotate_pseudonym_key(engine: Engine, settings: Settings, actor: str, reason:
             _rekey_database(engine, lake, settings, rotation, advance)
         delete_ids(settings)
         pseudonym_key_rotation.end_rotation(settings, rotation)
+        write_tombstones(engine, settings)
         tidy(engine)
 
 

@@ -27,6 +27,7 @@ from tasks.privacy import erase_users as module
 from tasks.privacy.erase_users import erase_users
 from tasks.privacy.find_user import find_user
 from tasks.privacy.requests import ask, requests, unknown_ids
+from tasks.privacy.tombstones import erase_restored, write_tombstones
 from tasks.privacy.user_columns import FIELDS, KeyColumn, key_columns
 from tests.tasks.privacy.stores import dump, holding, keys_of, person
 from tests.tasks.stopped_steps import KilledError, ends_at
@@ -231,3 +232,25 @@ def test_a_loaded_model_and_one_that_was_rolled_back_do_not_know_an_erased_user(
     build_dataset.fn(split_by(validation_days=20, test_days=20))
     published._replace(manifest=stored_manifest(here)).promote(version=2)
     assert source.newest().erased == frozenset()
+
+
+def test_a_database_of_before_an_erasure_is_noticed_and_its_users_are_erased_again(small: Installation) -> None:
+    tables = ("users", "identity.users", "identity.privacy_requests")
+    with small.engine.begin() as connection:
+        for table in tables:
+            connection.execute(text(f"CREATE TABLE backup_{table.replace('.', '_')} AS TABLE {table}"))
+    erase(small, "u1")
+    write_tombstones(small.engine, small.settings)
+    assert erase_restored(small) is None
+    with small.engine.begin() as connection:
+        for table in tables:
+            connection.execute(text(f"DELETE FROM {table}"))
+            copy = f"backup_{table.replace('.', '_')}"
+            connection.execute(text(f"INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM {copy}"))
+            connection.execute(text(f"DROP TABLE {copy}"))
+    key = pseudonym("u1", small.key)
+    assert "identity.users" in holding(small, {key})
+    assert erase_restored(small) is not None
+    erase_users(small)
+    assert holding(small, {key}) == [KEEPS_OUT]
+    assert erase_restored(small) is None

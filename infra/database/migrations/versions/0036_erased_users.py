@@ -6,7 +6,7 @@ from alembic import op
 from infra.database.schema.trust_schema import trained_bundles
 
 revision = "0036"
-down_revision = "0034"
+down_revision = "0035"
 
 
 def upgrade() -> None:
@@ -14,9 +14,10 @@ def upgrade() -> None:
     _origins("'drift', 'schedule', 'person', 'erasure'")
     op.add_column("trained_bundles", sa.Column("forgotten_at", sa.DateTime(timezone=True)))
     op.create_table_comment("trained_bundles", trained_bundles.comment)
+    # A database that comes from before 0034 has the column.
+    op.execute("ALTER TABLE identity.privacy_requests ADD COLUMN IF NOT EXISTS forgotten_at timestamptz")
     forgotten = "When the last model that learned from them was deleted."
-    requests = sa.Column("forgotten_at", sa.DateTime(timezone=True), comment=forgotten)
-    op.add_column("privacy_requests", requests, schema="identity")
+    op.execute(f"COMMENT ON COLUMN identity.privacy_requests.forgotten_at IS '{forgotten}'")
     comment = "Nothing from before this moment is accepted again."
     op.add_column("users", sa.Column("erased_at", sa.DateTime(timezone=True), comment=comment))
     op.create_index("ix_users_erased_at", "users", ["erased_at"], postgresql_where=sa.text("erased_at IS NOT NULL"))

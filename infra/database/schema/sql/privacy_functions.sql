@@ -1,7 +1,7 @@
 -- The function by which requests of people are recorded, for roles that may not write what it changes.
 
--- What counts at once is part of the transaction. It returns the number, or null for users who were erased, or wait for
--- it, and are to be lifted. Numbers are in the order of commits: who sees one sees all before it.
+-- What counts at once is part of the transaction. It returns the number, or null for users to lift whose
+-- erasure waits. Numbers are in the order of commits: who sees one sees all before it.
 CREATE OR REPLACE FUNCTION identity.record_request(
     wanted text, user_keys text[], user_ids text[], waits boolean, who text, why text, due_days integer,
     stays_away boolean, about text
@@ -13,7 +13,8 @@ DECLARE
 BEGIN
     LOCK TABLE identity.privacy_requests IN SHARE ROW EXCLUSIVE MODE;
     IF wanted = 'lift' AND (
-        EXISTS (SELECT FROM public.suppressions AS gone WHERE gone.user_key = ANY (user_keys) AND gone.reason = 'erased')
+        EXISTS (SELECT FROM identity.privacy_subjects AS own JOIN identity.privacy_requests AS asked USING (request_id)
+            WHERE asked.kind = 'erase' AND own.user_key = ANY (user_keys))
     ) THEN
         RETURN NULL;
     END IF;
@@ -30,9 +31,9 @@ BEGIN
     END IF;
     IF wanted = 'erase' THEN
         INSERT INTO public.suppressions (user_key, reason) SELECT key, 'erased' FROM unnest(user_keys) AS key
-        ON CONFLICT ON CONSTRAINT pk_suppressions DO UPDATE SET reason = excluded.reason, since = now();
+        ON CONFLICT DO NOTHING;  -- who was restricted stays so afterwards
         DELETE FROM identity.privacy_files AS made WHERE made.user_key = ANY (user_keys);
-    ELSIF wanted = 'restrict' THEN  -- who was erased stays erased
+    ELSIF wanted = 'restrict' THEN
         INSERT INTO public.suppressions (user_key, reason) SELECT key, why FROM unnest(user_keys) AS key
         ON CONFLICT DO NOTHING;
     ELSIF wanted = 'lift' THEN
