@@ -102,7 +102,7 @@ class RunState:
         self.agreed = pa.concat_arrays([self.agreed, answers.agreed])
         self.unanswered = pa.concat_arrays([self.unanswered, answers.unanswered])
         self.refused_before.update(answers.refused.to_pylist())
-        self.erased_at.update(zip(*answers.erased.to_pydict().values(), strict=True))
+        self.erased_at.update(answers.erased_at)
         introduced = pc.is_in(users[columns.USER_KEY], value_set=answers.introduced)
         self._introduced.add(hashed[introduced.to_numpy()])
 

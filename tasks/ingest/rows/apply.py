@@ -5,7 +5,7 @@ The result does not depend on the order of the files: of two values of the same 
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -118,8 +118,8 @@ class Answers:
     """Users who agreed and whose raw id is stored."""
     unanswered: pa.Array
     """Those of `refused` who never answered."""
-    erased: pa.Table
-    """`user_key` and `erased_at` of users whose earlier data were erased."""
+    erased_at: Mapping[str, datetime] = field(default_factory=dict)
+    """When the earlier data of users were erased, by user."""
 
 
 def answers_of(connection: Connection, keys: pa.ChunkedArray, batch_id: str) -> Answers:
@@ -132,8 +132,8 @@ def answers_of(connection: Connection, keys: pa.ChunkedArray, batch_id: str) -> 
     agreed = rows["agreed"]
     masks = (agreed, pc.invert(agreed), pc.and_(agreed, rows["introduced"]), rows["unanswered"])
     agrees, refuses, introduced, unanswered = (rows["user_key"].filter(mask).combine_chunks() for mask in masks)
-    erased = rows.select(["user_key", "erased_at"]).drop_null()
-    return Answers(agrees, refuses, introduced, unanswered, erased)
+    erased = rows.select(["user_key", "erased_at"]).drop_null().to_pydict()
+    return Answers(agrees, refuses, introduced, unanswered, dict(zip(*erased.values(), strict=True)))
 
 
 def withdraw(connection: Connection, keys: list[str]) -> None:
