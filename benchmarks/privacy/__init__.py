@@ -1,0 +1,1 @@
+"""Measures erasures, exports and searches for a person, on the demo."""

@@ -1,0 +1,140 @@
+"""Measures erasures, exports and searches for a person on the demo, and what an erasure costs in accuracy.
+
+Run as `python -m benchmarks.privacy`. It erases 1 % of the people, then 10 %, then 1,000 in one request, and searches
+every store for them in a way that shares no code with the product. Models in use are searched after a retraining.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import pandas as pd
+
+from benchmarks.installation import Shop, opened_shop
+from benchmarks.privacy import leftovers
+from benchmarks.results import FOLDER, gained, publish, show
+from infra.bundles.promoted import load_promoted
+from infra.configuration.settings import load
+from infra.installation import current
+from infra.services.endpoints import endpoints, export
+from models import catalog
+from models.datasets.dataset import Dataset
+from models.evaluation.metrics.ranking import METRIC
+from models.evaluation.offline import Evaluation, evaluate
+from models.primitives.json_types import JsonObject
+from models.recommenders.baselines.most_popular import popularity
+from models.recommenders.protocols import Recommender
+from tasks.datasets.load_dataset import open_dataset
+from tasks.privacy.export_user import export_user
+from tasks.privacy.find_user import find_user
+from tasks.promotion.champion import require_champion
+
+SEED: Final = 7
+NAME: Final = "privacy-var"
+SHARES: Final = (0.01, 0.1)
+BATCH: Final = 1_000
+_REASON: Final = ("--reason", "a measurement", "--actor", "benchmark")
+_LISTS: Final = "SELECT user_key, placement, rank, item_id FROM current_recommendations ORDER BY 1, 2, 3"
+_MODELS: Final = ("--model", "most_popular", "--model", "own_frequency", "--minutes", "0.05")
+
+
+class Recipe(NamedTuple):
+    """The champion's recipe."""
+
+    kind: str
+    settings: JsonObject
+
+    def fit(self, dataset: Dataset) -> Recommender:
+        """Return the model that learned from what was known before the test weeks."""
+        return catalog.fit(self.kind, dataset.training_data(dataset.cuts.test_from), self.settings, SEED)
+
+    def evaluated(self, model: Recommender, dataset: Dataset) -> Evaluation:
+        """Measure a model on the test weeks of the people of a data set."""
+        data = dataset.training_data(dataset.cuts.test_from)
+        return evaluate(model, data, dataset.holdout(data, dataset.cuts.as_of), popularity(data))
+
+
+def erased(shop: Shop, people: pd.DataFrame, var: Path) -> float:
+    """Erase people in one request; return the seconds of the command. Raises AssertionError if others are changed."""
+    keys = set(people["user_key"])
+
+    def lists() -> pd.DataFrame:
+        rows = shop.query(_LISTS)
+        return rows[~rows["user_key"].isin(keys)].reset_index(drop=True)
+
+    before = lists()
+    (var / "ids.csv").write_text("\n".join(people["user_id"]))
+    started = time.perf_counter()
+    shop.run("privacy", "erase", "--file", str(var / "ids.csv"), *_REASON)
+    seconds = time.perf_counter() - started
+    (var / "ids.csv").unlink()
+    pd.testing.assert_frame_equal(lists(), before)
+    return seconds
+
+
+def reopened(version: str) -> Dataset:
+    """Return a data set as it is stored now."""
+    open_dataset.cache_clear()
+    return open_dataset(version)
+
+
+def stores(shop: Shop) -> dict[str, str]:
+    """Return the URLs of all databases."""
+    here = current().endpoints.database_url.replace("postgresql+psycopg2", "postgresql")
+    names = shop.query("SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'")
+    return {name: f"{here.rpartition('/')[0]}/{name}" for name in names["datname"]}
+
+
+def measured(shop: Shop, var: Path) -> dict[str, float]:
+    """Erase people step by step, and return all figures."""
+    figures: dict[str, float] = {}
+    champion, people = require_champion(current()), shop.query("SELECT * FROM identity.users ORDER BY user_key")
+    manifest = load_promoted(champion, frozenset()).manifest
+    recipe, version = Recipe(manifest.kind, manifest.parameters), champion["dataset_version"]
+    before, total, gone = recipe.fit(reopened(version)), len(people), 0
+    one = people.iloc[-1]["user_id"]
+    for name, measure in (("export_s", lambda: export_user(current(), one, var / "copy.zip")),
+                          ("verify_s", lambda: find_user(current(), one))):  # fmt: skip
+        started = time.perf_counter()
+        measure()
+        figures[name] = time.perf_counter() - started
+    (var / "copy.zip").unlink()
+    rows = []
+    for share in SHARES:
+        erased(shop, people.iloc[gone : round(share * total)], var)
+        gone = round(share * total)
+        dataset = reopened(version)
+        earlier, later = recipe.evaluated(before, dataset), recipe.evaluated(recipe.fit(dataset), dataset)
+        for when, evaluation in (("before", earlier), ("after", later)):
+            figures[f"ndcg_{when}_retraining_{share:.0%}".replace("%", "_percent")] = evaluation.summary[METRIC]
+        cells = (f"{earlier.summary[METRIC]:.4f}", f"{later.summary[METRIC]:.4f}", gained(later, earlier, METRIC, SEED))
+        rows.append((f"{share:.0%}", *cells))
+    show(f"NDCG@10 of {recipe.kind} for those who stay", ("erased", "before retraining", "after", "gain"), rows)
+    figures["seconds_per_1000_erasures"] = erased(shop, people.iloc[gone : gone + BATCH], var)
+    gone += BATCH
+    keys = set(people["user_key"].iloc[:gone])
+    figures["places_before_retraining"] = float(len(leftovers.places(var, stores(shop), keys)))
+    shop.run("retrain", *_MODELS)
+    shop.run("decide", "--approve", "--override", *_REASON)
+    shop.run("score")
+    shop.run("privacy", "continue")
+    left = leftovers.places(var, stores(shop), keys)
+    for place in left:
+        print("left behind:", place)
+    figures["left_behind"] = float(len(left))
+    return figures
+
+
+def main() -> None:
+    """Run the demo in an installation of its own, measure, and delete it."""
+    with opened_shop(NAME) as shop:
+        var = FOLDER.absolute() / NAME
+        os.environ |= {"TAILORBIRD_SETTINGS": "none", "TAILORBIRD_VAR": str(var)}
+        shop.run("demo", "--approve")
+        export(endpoints(load()))
+        publish("privacy", measured(shop, var), SEED)
+
+
+if __name__ == "__main__":
+    main()
