@@ -116,7 +116,7 @@ def measured(shop: Shop, var: Path) -> dict[str, float]:
     keys = set(people["user_key"].iloc[:gone])
     figures["places_before_retraining"] = float(len(leftovers.places(var, stores(shop), keys)))
     shop.run("retrain", *_MODELS)
-    shop.run("decide", "--approve", "--override", *_REASON)
+    shop.run("decide", "--approve", "--override", "--reason", "a measurement", "--reviewer", "benchmark")
     shop.run("score")
     shop.run("privacy", "continue")
     left = leftovers.places(var, stores(shop), keys)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 _ROOT = Path(__file__).parents[2]
 _IMPORTED = (
     *("great_expectations", "flows.commands.keys", "flows.ingest", "tasks.ingest.undo.undo_batches"),
-    *("tasks.ingest.events.ingest_events", "tasks.privacy.rotate"),
+    *("tasks.ingest.events.ingest_events", "tasks.privacy.rotate", "tasks.privacy.erase_users"),
 )
 
 

@@ -1,0 +1,74 @@
+"""Erasures are killed at any moment, and other work runs before they go on."""
+
+import random
+import signal
+import time
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from sqlalchemy import text
+
+from infra.database.schema.privacy_schema import ERASE
+from serving.queries.user_recommendations import user_list
+from tasks.datasets.build_dataset import build_dataset, split_by
+from tasks.ingest.events.ingest_events import ingest_events
+from tasks.ingest.quarantine.replay_rows import replay_quarantine
+from tasks.privacy.erase_users import erase_users
+from tasks.privacy.requests import ask, requests
+from tasks.scoring.roll_back import roll_back_lists
+from tasks.scoring.score_placement import score_placement
+from tests.tasks import forked
+from tests.tasks.privacy.stores import holding, keys_of, person
+from tests.tasks.privacy.test_erase_users import KEEPS_OUT, events_of_others
+
+_KILLED = """
+import signal
+from infra.installation import current
+from tasks.privacy.erase_users import erase_users
+here = current()
+here.lake
+signal.setitimer(signal.ITIMER_REAL, {after})
+erase_users(here)
+"""
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.faults)])
+def test_erasures_that_are_killed_among_other_work_leave_nothing_and_change_nobody_else(
+    published: Any, kills: int
+) -> None:
+    here, chance, stays = published.here, random.Random(kills), person(published, kills + 1)
+    keys, bought, died = keys_of(here), published.shop.transactions, 0
+    erased = [keys[person(published, at)] for at in range(kills + 1)]
+    score_placement.fn(k=5)
+    shown, others = user_list(here.engine, stays), events_of_others(here, erased)
+    ask(here, ERASE, [person(published, kills)], "ann", "asked by mail")
+    started = time.monotonic()
+    erase_users(here)
+    seconds = time.monotonic() - started
+
+    with here.engine.connect() as connection:
+        first = connection.execute(text("SELECT batch_id FROM quarantine ORDER BY batch_id")).scalar()
+
+    def ingest() -> None:
+        published.shop.write(transactions=bought.append_column("turn", pa.array([str(died)] * len(bought))))
+        ingest_events.fn("complete_journey", published.shop.events_file)
+
+    between = (
+        ingest,
+        lambda: replay_quarantine.fn(first),
+        lambda: build_dataset.fn(split_by(validation_days=20, test_days=20)),
+        lambda: (score_placement.fn(k=5), roll_back_lists.fn("home", "ann", "odd prices")),
+    )
+    for at in range(kills):
+        ask(here, ERASE, [person(published, at)], "ann", "asked by mail")
+        ended = forked.run(_KILLED.format(after=chance.uniform(0.001, seconds)))
+        assert ended.code in (0, -signal.SIGALRM), ended.err
+        died += ended.code != 0
+        between[at % len(between)]()
+        erase_users(here)
+        assert holding(here, {*erased[: at + 1], erased[kills]}) == [KEEPS_OUT]
+    assert died > kills / 3
+    assert user_list(here.engine, stays) == shown
+    assert events_of_others(here, erased) == others
+    assert {line["state"] for line in requests(here.engine)} == {"done"}
