@@ -6,7 +6,7 @@ as the API does: by its scorer, its rules, and what may be shown now.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -90,6 +90,22 @@ async def take(pool: asyncpg.Pool, most: int) -> list[Request]:
     return [Request(*row) for row in await pool.fetch(_TAKE, most, _LEASE)]
 
 
+_ERASED: Final = "SELECT user_id FROM identity.erasure_notices ORDER BY user_id LIMIT $1"
+_TOLD: Final = "DELETE FROM identity.erasure_notices WHERE user_id = ANY($1::text[])"
+
+
+async def publish_erasures(pool: asyncpg.Pool, stream: Stream, placements: Collection[str]) -> int:
+    """Publish an empty list for each erased user of whom no receiver was told; returns their number."""
+    users = [row["user_id"] for row in await pool.fetch(_ERASED, _GROUP)]
+    if users:
+        stated = {"event": EVENT, "scored_at": CLOCK.now(), "items": [], "erased": True}
+        pairs = [{"user_id": user, "placement": name} for user in users for name in placements]
+        updates = [Update(one["user_id"], one["placement"], orjson.dumps(one | stated)) for one in pairs]
+        await stream.publish(updates)
+        await pool.execute(_TOLD, users)
+    return len(users)
+
+
 def _names(requests: Sequence[Request]) -> tuple[list[str], list[int]]:
     return [one.user_key for one in requests], [one.version for one in requests]
 
@@ -149,6 +165,11 @@ class ListScorer:
         """Read the user's standing and the batch's list through `lists`."""
         self._placements, self._scorer, self._lists = placements, scorer, lists
         self._catalogue, self._rules = catalogue, rules
+
+    @property
+    def placements(self) -> Collection[str]:
+        """The placements with live lists."""
+        return self._placements.snapshot.keys()
 
     async def lists_of(self, requests: Sequence[Request]) -> list[LiveList]:
         """Return the lists of users: none without consent, or before a placement is published.
@@ -311,6 +332,7 @@ class Rescoring:
 
     async def round(self, stream: Stream) -> int:
         """Score the lists of users who wait; returns their number. Raises the error of an outage."""
+        erased = await publish_erasures(self.pool, stream, self.scorer.placements)
         taken = await take(self.pool, _GROUP)
         hopeless = [one for one in taken if one.attempts > _MOST_ATTEMPTS]
         hopeful = [one for one in taken if one.attempts <= _MOST_ATTEMPTS]
@@ -325,7 +347,7 @@ class Rescoring:
             raise
         RESCORED.labels("scored").inc(len(done))
         RESCORED.labels("failed").inc(len(hopeless))
-        return len(taken)
+        return len(taken) + erased
 
     async def _scored(self, taken: Sequence[Request]) -> tuple[list[Request], list[LiveList]]:
         """Return the requests that were scored, and their lists. A request that fails alone is taken again later."""

@@ -36,6 +36,9 @@ _SUBJECTS: Final = (
     .join(privacy_requests, privacy_requests.c.request_id == privacy_subjects.c.request_id)
     .where(privacy_requests.c.kind == ERASE)
 )
+_TELL: Final = """
+    INSERT INTO identity.erasure_notices (user_id) SELECT DISTINCT user_id FROM identity.privacy_subjects
+    WHERE request_id = :number AND user_id IS NOT NULL AND EXISTS (SELECT FROM streams) ON CONFLICT DO NOTHING"""
 _CLAIMED: Final = "SELECT EXISTS (SELECT FROM event_inbox WHERE batch_id IS NOT NULL AND moved_at IS NULL)"
 _REMEMBER: Final = """
     INSERT INTO users (user_key, attributes, consent, consent_source, batch_id, consent_at, refused_at, erased_at)
@@ -145,6 +148,7 @@ def _close(connection: Connection, number: int, removed: Counter[str]) -> None:
     waiting = requests.state == OPEN, requests.kind == ERASE, requests.request_id <= number
     closed = update(privacy_requests).where(*waiting).values(state=DONE, done_at=func.now(), removed=rows)
     for request in connection.execute(closed.returning(privacy_requests)).mappings().all():
+        connection.execute(text(_TELL), {"number": request["request_id"]})
         _end_suppression(connection, request["request_id"], request["reason"] if request["suppress"] else None)
         entry = {"action": "privacy erased", "subject": f"request {request['request_id']}", "actor": request["actor"]}
         connection.execute(insert(audit_log).values(entry | {"reason": request["reason"], "detail": rows}))

@@ -363,6 +363,7 @@ def test_raw_ids_live_in_one_schema_of_their_own(migrated: Engine) -> None:
     assert found == {
         ("identity", "users"),
         ("identity", "privacy_subjects"),
+        ("identity", "erasure_notices"),
         ("public", "recommendations_by_user_id"),
     }
 

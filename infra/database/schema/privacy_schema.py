@@ -70,3 +70,12 @@ privacy_files = Table(
     schema="identity",
     comment="Copies of the data of users who asked for them. They are kept for 7 days.",
 )
+
+erasure_notices = Table(
+    "erasure_notices",
+    metadata,
+    Column("user_id", Text, primary_key=True, comment="The raw id."),
+    moment("made_at", now=True),
+    schema="identity",
+    comment="Erased users of whom receivers of lists are told by the next consumer of a stream, or for seven days.",
+)

@@ -8,5 +8,6 @@ DELETE FROM live_recommendations AS list WHERE expires_at < now()
     OR EXISTS (SELECT FROM suppressions WHERE user_key = list.user_key);
 DELETE FROM identity.dead_letters
 WHERE replayed_at < now() - interval '7 days' OR last_at < now() - interval '90 days';
+DELETE FROM identity.erasure_notices WHERE made_at < now() - interval '7 days';
 DELETE FROM served_answers WHERE shown_at < now() - interval '90 days';
 DELETE FROM answer_counts WHERE since < now() - interval '2 days';

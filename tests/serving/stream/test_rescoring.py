@@ -310,3 +310,18 @@ async def test_a_failure_of_rescoring_holds_back_no_event(shop: LiveShop) -> Non
         assert await settlement.settle([delivery(click(1, shop.items[0])), delivery(click(2, shop.items[1]))]) == []
         assert settlement.counts == {"stored": 2}
     assert len(shop.rows("SELECT FROM event_inbox")) == 2
+
+
+async def test_receivers_are_told_of_an_erased_user_once_the_broker_accepts_it(shop: LiveShop) -> None:
+    shop.rows("INSERT INTO identity.erasure_notices (user_id) VALUES ('ann')")
+    async with shop.consumer() as (_, rescoring):
+        shop.broker.down = True
+        with pytest.raises(ConnectionError):
+            await rescoring.round(shop.broker)
+        shop.broker.down = False
+        assert await rescoring.round(shop.broker) == 1
+        assert await rescoring.round(shop.broker) == 0
+    told = [{name: value for name, value in one.items() if name != "scored_at"} for one in shop.broker.taken]
+    notice = {"event": "recommendation.updated", "user_id": "ann", "items": [], "erased": True}
+    assert told == [notice | {"placement": placement} for placement in ("home", "again")]
+    assert shop.rows("SELECT * FROM identity.erasure_notices") == []

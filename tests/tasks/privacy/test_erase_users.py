@@ -61,6 +61,7 @@ WITHOUT_USERS = {
     *("operator_rules", "drift_calibrations", "drift_reports", "retrain_requests", "publication_periods"),
     *("audit_reports", "audit_log", "installation_fingerprints", "trained_bundles", "alembic_version"),
     "identity.privacy_requests",
+    "identity.erasure_notices",
 }
 """Tables of the shop's items, of models, and of decisions of the shop's own people."""
 BY_OTHER_MEANS = {"ingest_repeats", "quarantine_repeats", "served_answers", "identity.dead_letters"}

@@ -1,10 +1,10 @@
 """Erasures are killed at any moment, and other work runs before they go on."""
 
-import random
 import signal
 import time
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from sqlalchemy import text
@@ -19,9 +19,10 @@ from tasks.privacy.requests import ask, requests
 from tasks.scoring.roll_back import roll_back_lists
 from tasks.scoring.score_placement import score_placement
 from tests.tasks import forked
-from tests.tasks.privacy.stores import holding, keys_of, person
+from tests.tasks.privacy.stores import holding, keys_of
 from tests.tasks.privacy.test_erase_users import KEEPS_OUT, events_of_others
 
+_KILLS_OF_ONE = 2
 _KILLED = """
 import signal
 from infra.installation import current
@@ -33,16 +34,17 @@ erase_users(here)
 """
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("kills", [4, pytest.param(30, marks=pytest.mark.faults)])
 def test_erasures_that_are_killed_among_other_work_leave_nothing_and_change_nobody_else(
     published: Any, kills: int
 ) -> None:
-    here, chance, stays = published.here, random.Random(kills), person(published, kills + 1)
-    keys, bought, died = keys_of(here), published.shop.transactions, 0
-    erased = [keys[person(published, at)] for at in range(kills + 1)]
+    here, chance, bought, died = published.here, np.random.default_rng(kills), published.shop.transactions, 0
+    keys = keys_of(here)
+    *people, last, stays = sorted(keys)[: kills // _KILLS_OF_ONE + 2]
+    erased = [keys[one] for one in (*people, last)]
     score_placement.fn(k=5)
     shown, others = user_list(here.engine, stays), events_of_others(here, erased)
-    ask(here, ERASE, [person(published, kills)], "ann", "asked by mail")
+    ask(here, ERASE, [last], "ann", "asked by mail")
     started = time.monotonic()
     erase_users(here)
     seconds = time.monotonic() - started
@@ -60,14 +62,15 @@ def test_erasures_that_are_killed_among_other_work_leave_nothing_and_change_nobo
         lambda: build_dataset.fn(split_by(validation_days=20, test_days=20)),
         lambda: (score_placement.fn(k=5), roll_back_lists.fn("home", "ann", "odd prices")),
     )
-    for at in range(kills):
-        ask(here, ERASE, [person(published, at)], "ann", "asked by mail")
-        ended = forked.run(_KILLED.format(after=chance.uniform(0.001, seconds)))
-        assert ended.code in (0, -signal.SIGALRM), ended.err
-        died += ended.code != 0
-        between[at % len(between)]()
+    for at, one in enumerate(people):
+        ask(here, ERASE, [one], "ann", "asked by mail")
+        for turn in range(_KILLS_OF_ONE):
+            ended = forked.run(_KILLED.format(after=chance.uniform(0.001, seconds)))
+            assert ended.code in (0, -signal.SIGALRM), ended.err
+            died += ended.code != 0
+            between[(at * _KILLS_OF_ONE + turn) % len(between)]()
         erase_users(here)
-        assert holding(here, {*erased[: at + 1], erased[kills]}) == [KEEPS_OUT]
+        assert holding(here, {*erased[: at + 1], keys[last]}) == [KEEPS_OUT]
     assert died > kills / 3
     assert user_list(here.engine, stays) == shown
     assert events_of_others(here, erased) == others

@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
+from infra.database.schema.privacy_schema import erasure_notices
 from infra.database.schema.trust_schema import trained_bundles
 
 revision = "0036"
@@ -12,6 +13,7 @@ down_revision = "0035"
 def upgrade() -> None:
     """Mark users who were erased; who was erased by an earlier version stays suppressed until `lift`."""
     _origins("'drift', 'schedule', 'person', 'erasure'")
+    erasure_notices.create(op.get_bind())
     op.add_column("trained_bundles", sa.Column("forgotten_at", sa.DateTime(timezone=True)))
     op.create_table_comment("trained_bundles", trained_bundles.comment)
     # A database that comes from before 0034 has the column.
@@ -30,6 +32,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Forget the moments."""
+    erasure_notices.drop(op.get_bind())
     op.execute("DELETE FROM retrain_requests WHERE origin = 'erasure'")
     _origins("'drift', 'schedule', 'person'")
     op.drop_column("trained_bundles", "forgotten_at")
