@@ -224,6 +224,9 @@ class UserLists:
     def __init__(self, lists: PublishedLists, live: LiveBatches, loads: SharedLoads | None, changes: "Changes") -> None:
         """Keep lists in the cache of `loads`; without one each request reads its own."""
         self._lists, self._live, self._loads, self._changes = lists, live, loads, changes
+        self._dropping: set[asyncio.Task[None]] = set()
+        if loads is not None:
+            changes.on_users(partial(self._drop, loads))
 
     async def of_item(self, placement: str, item_id: str) -> Listed:
         """Return an item's list. Raises PostgresDownError."""
@@ -246,9 +249,7 @@ class UserLists:
     async def _cached(self, placement: str, subject: str, *, outdated: bool = False) -> Listed:
         if self._loads is None:
             return await self._lists.read(placement, subject)
-        batch = self._live.by_placement.get(placement)
-        number, version = (None, None) if batch is None else (batch.batch_id, batch.model_version)
-        key = cache_key(placement, number, version, "list", subject)
+        key, number = self._key(placement, subject)
         read = self._loads.replace if outdated else self._loads.get
         loaded: list[Listed] = []
         load = partial(self._load, loaded, placement, subject, number)
@@ -259,6 +260,19 @@ class UserLists:
             return _decoded(value)
         except (ValueError, TypeError):  # another program wrote it
             return _decoded(await self._loads.replace(key, load))
+
+    def _key(self, placement: str, subject: str) -> tuple[str, int | None]:
+        """Return the key of a subject's list in the cache, and its batch."""
+        batch = self._live.by_placement.get(placement)
+        number, version = (None, None) if batch is None else (batch.batch_id, batch.model_version)
+        return cache_key(placement, number, version, "list", subject), number
+
+    def _drop(self, loads: SharedLoads, users: frozenset[str] | None) -> None:
+        """Delete the lists of users who changed from the cache: who was erased does not ask for another one."""
+        keys = [self._key(placement, user)[0] for placement in self._live.by_placement for user in users or ()]
+        task = asyncio.get_running_loop().create_task(loads.drop(keys))
+        self._dropping.add(task)
+        task.add_done_callback(self._dropping.discard)
 
     async def _load(self, loaded: list[Listed], placement: str, subject: str, live: int | None) -> Loaded:
         """Return the list as bytes for others, and add it to `loaded`."""

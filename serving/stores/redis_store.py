@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -81,6 +81,18 @@ class RedisStore:
             return True
 
         await self._ask(write)
+
+    async def drop(self, keys: Sequence[str]) -> None:
+        """Delete the values of keys."""
+
+        async def delete() -> bool:
+            async with self._redis.pipeline(transaction=False) as all_of_them:
+                for key in keys:
+                    all_of_them.delete(key)
+                await all_of_them.execute()
+            return True
+
+        await self._ask(delete)
 
     async def give_up(self, key: str) -> None:
         """Delete the claim if it is this process's own."""

@@ -137,6 +137,10 @@ class SharedLoads:
         """Load the value again, because the kept one is outdated."""
         return await self._load(key, load)
 
+    async def drop(self, keys: Sequence[str]) -> None:
+        """Delete the values of keys, as far as the cache answers."""
+        await self._store.drop(keys)
+
     async def _get(self, key: str, load: Load) -> bytes:
         entry = await self._store.find_or_claim(key)
         patience = monotonic() + self._patience

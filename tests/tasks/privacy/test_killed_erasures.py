@@ -10,12 +10,14 @@ import pytest
 from sqlalchemy import text
 
 from infra.database.schema.privacy_schema import ERASE
+from infra.installation import Installation
 from serving.queries.user_recommendations import user_list
 from tasks.datasets.build_dataset import build_dataset, split_by
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.privacy.erase_users import erase_users
 from tasks.privacy.requests import ask, requests
+from tasks.scoring import batch_state
 from tasks.scoring.roll_back import roll_back_lists
 from tasks.scoring.score_placement import score_placement
 from tests.tasks import forked
@@ -32,6 +34,11 @@ here.lake
 signal.setitimer(signal.ITIMER_REAL, {after})
 erase_users(here)
 """
+
+
+def shown_batch(here: Installation) -> int | None:
+    with here.engine.connect() as connection:
+        return batch_state.live_batch(connection, "home")
 
 
 @pytest.mark.parametrize("kills", [4, pytest.param(30, marks=pytest.mark.faults)])
@@ -56,11 +63,18 @@ def test_erasures_that_are_killed_among_other_work_leave_nothing_and_change_nobo
         published.shop.write(transactions=bought.append_column("turn", pa.array([str(died)] * len(bought))))
         ingest_events.fn("complete_journey", published.shop.events_file)
 
+    def score_and_roll_back() -> None:
+        before = shown_batch(here)
+        score_placement.fn(k=5)
+        if shown_batch(here) != before:
+            roll_back_lists.fn("home", "ann", "odd prices")
+        assert shown_batch(here) == before
+
     between = (
         ingest,
         lambda: replay_quarantine.fn(first),
         lambda: build_dataset.fn(split_by(validation_days=20, test_days=20)),
-        lambda: (score_placement.fn(k=5), roll_back_lists.fn("home", "ann", "odd prices")),
+        score_and_roll_back,
     )
     for at, one in enumerate(people):
         ask(here, ERASE, [one], "ann", "asked by mail")
