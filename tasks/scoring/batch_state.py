@@ -265,7 +265,8 @@ def retire(engine: Engine, placement: str) -> list[int]:
     """
     with engine.begin() as connection:
         live = live_batch(connection, placement)
-        older = [batch_id for batch_id in retained(connection, placement) if batch_id != live]
+        kept = restorable(connection, placement) + retained(connection, placement)  # those that were taken back last
+        older = [batch_id for batch_id in dict.fromkeys(kept) if batch_id != live]
         stay = [batch_id for batch_id in (live, *older[:ROLLBACK_BATCHES]) if batch_id is not None]
         others = (_batches.placement == placement, _batches.batch_id.not_in(stay))
         # These batches cannot be restored from now on: their tables may be dropped, or be gone already.
