@@ -116,13 +116,19 @@ def show_all(as_json: Json = False) -> None:
 def verify(
     user: Annotated[str, typer.Argument(help="The id of a user, as your shop writes it.")], as_json: Json = False
 ) -> None:
-    """Search every table, the lake and the files for a user. It reads all of them."""
-    from tasks.privacy.find_user import find_user
+    """Search every store for a user, and say which cannot be searched. It reads all tables and files."""
+    from serving.queries.dead_letters import letters_naming
+    from serving.stores.redis_store import cached_lists
+    from tasks.privacy.find_user import Search, search
 
-    found = [place._asdict() for place in find_user(_here(), user)]
-    running.finish("privacy_places", found, as_json)
-    if not as_json and not found:
-        running.print_message("No store names this user.")
+    here = _here()
+    others: dict[str, Search] = {"identity.dead_letters": lambda raw, _keys: len(letters_naming(here.engine, raw))}
+    if redis := here.settings.redis_url:
+        others["Redis"] = lambda _raw, keys: cached_lists(redis.get_secret_value(), keys)
+    places = [place._asdict() for place in search(here, user, others)]
+    running.finish("privacy_places", places, as_json)
+    if not as_json and not any(place["rows"] for place in places):
+        running.print_message("No store that was searched names this user.")
 
 
 @app.command()

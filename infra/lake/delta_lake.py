@@ -4,12 +4,12 @@ import atexit
 import hashlib
 import os
 import shutil
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from tempfile import NamedTemporaryFile, mkdtemp
+from tempfile import NamedTemporaryFile, TemporaryDirectory, mkdtemp
 from typing import Any, Final, Literal
 from urllib.parse import unquote
 
@@ -213,6 +213,19 @@ class Lake:
         """Delete all files of a data set."""
         for path in self._files(f"datasets/{version}"):
             self._folder().delete_file(path)
+
+    def all_files(self) -> Iterator[tuple[str, Path]]:
+        """Yield the name and a local path of each file, also of logs and earlier versions.
+
+        The copy of a file in an object store is deleted when the next one is asked for.
+        """
+        for name in self._files(""):
+            if "://" not in self.root:
+                yield name, Path(self._address(name))
+                continue
+            with TemporaryDirectory(prefix="tailorbird-lake-") as folder:
+                _copy(self._folder(), name, Path(folder) / name)
+                yield name, Path(folder) / name
 
     def _files(self, below: str) -> list[str]:
         chosen = FileSelector(below, recursive=True, allow_not_found=True)

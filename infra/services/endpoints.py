@@ -126,6 +126,15 @@ def database_url(settings: Settings) -> str:
     return server.url(DATABASE, DATABASE, secret(settings, DATABASE))
 
 
+def service_database(settings: Settings, served: Endpoints, name: str) -> str | None:
+    """Return the URL of the database of our own `prefect` or `mlflow`; None for a server of somebody else."""
+    if (served.prefect_login if name == "prefect" else served.mlflow_login) is None:
+        return None
+    if settings.database_url is None:
+        return EmbeddedPostgres(settings.var).url(name, name, secret(settings, name))
+    return addresses.database(served.database_url).set(database=name).render_as_string(hide_password=False)
+
+
 def page_of(address: str, page: str) -> str:
     """Return the address at which people open a server: `page` if set, else `address`, without a password."""
     return addresses.shown(page or address).rstrip("/")

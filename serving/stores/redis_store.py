@@ -3,19 +3,23 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+import redis
 from redis.asyncio import Redis
 from redis.asyncio.connection import BlockingConnectionPool
 from redis.exceptions import RedisError, ResponseError
 
+from models.errors import TailorbirdError
 from serving.http.metrics import CACHE_REQUESTS
-from serving.stores.shared_loads import REDIS_SECONDS, CircuitBreaker
+from serving.stores.shared_loads import REDIS_SECONDS, CircuitBreaker, cache_key
 
 _CLAIM_MS: Final = 1500
 """A process that dies while it loads a value holds others up for so long at most."""
+_SCAN_SECONDS: Final = 10
+"""A search reads the names of all keys, a thousand at a time."""
 _FIND_OR_CLAIM: Final = """
 local value = redis.call('GET', KEYS[1])
 if value then return {value, redis.call('PTTL', KEYS[1]), 0} end
@@ -126,3 +130,13 @@ class RedisStore:
 
 def _claim_of(key: str) -> str:
     return f"{key}:claim"
+
+
+def cached_lists(url: str, users: Iterable[str]) -> int:
+    """Return how many lists of these users a Redis holds. Raises TailorbirdError if it cannot be read."""
+    digests = {cache_key("", None, None, "list", user).rpartition(":")[2].encode() for user in users}
+    try:
+        with redis.Redis.from_url(url, socket_timeout=_SCAN_SECONDS, socket_connect_timeout=_SCAN_SECONDS) as opened:
+            return len([key for key in opened.scan_iter("tailorbird:1:*") if key.rpartition(b":")[2] in digests])
+    except RedisError as error:
+        raise TailorbirdError(f"Redis does not answer: {type(error).__name__}.") from None

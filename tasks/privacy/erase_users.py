@@ -24,10 +24,10 @@ from tasks.orchestration.guards import without_values
 from tasks.orchestration.progress import progress
 from tasks.privacy.erased_lake import erase_datasets, erase_events, events_of
 from tasks.privacy.erased_models import erase_figures
+from tasks.privacy.register import ARRAYS, FIELDS, key_columns
 from tasks.privacy.rekeyed_lake import dataset_versions, update_manifests
 from tasks.privacy.rekeyed_tables import tidy
 from tasks.privacy.requests import add_devices
-from tasks.privacy.user_columns import ARRAYS, FIELDS, key_columns
 
 _KEPT: Final = ("suppressions", "identity.privacy_subjects")
 """Tables that keep erased users out, and say whom a request names until it is done."""

@@ -10,7 +10,8 @@ from deltalake import DeltaTable
 from infra.lake.delta_lake import DATASET_FILES, EVENT_FILES, Lake
 from infra.lake.rewriting import purge, rewrite
 from models import columns
-from tasks.privacy.rekeyed_lake import USER_KEYS, with_columns
+from tasks.privacy.register import USER_KEYS
+from tasks.privacy.rekeyed_lake import with_columns
 
 _MARK: Final = "erasure"
 """The mark of a commit that erased users, with the number of the newest request."""

@@ -21,8 +21,8 @@ from infra.keys.identity import pseudonym
 from infra.lake.delta_lake import Lake
 from models import columns
 from models.errors import TailorbirdError
+from tasks.privacy.register import key_columns
 from tasks.privacy.requests import finish, keys_of
-from tasks.privacy.user_columns import key_columns
 
 DAYS: Final = 7
 """The days that a stored copy is kept."""

@@ -1,23 +1,29 @@
-"""Searches every store for a user, without the list of columns that an erasure deletes by."""
+"""Searches every store of the register for a user, without the columns that an erasure deletes by."""
 
 import gzip
+import json
 import os
+import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from fnmatch import fnmatchcase
 from pathlib import Path
+from tempfile import gettempdir
 from typing import IO, Any, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import DBAPIError
 
-from infra.database.schema.privacy_schema import privacy_subjects
-from infra.database.schema.schema import suppressions, users
+from infra.database.schema.schema import users
 from infra.installation import Installation
-from infra.keys import credentials
 from infra.keys.identity import user_key_of
+from infra.services.endpoints import service_database
+from models.errors import TailorbirdError
+from tasks.privacy.register import KEEP_AWAY, STORES, Place, Store
 from tasks.privacy.requests import keys_of
 
 _TABLES: Final = text("""
@@ -25,73 +31,152 @@ _TABLES: Final = text("""
     WHERE table_type = 'BASE TABLE' AND table_schema NOT IN ('pg_catalog', 'information_schema')
         AND format('%I.%I', table_schema, table_name)::regclass NOT IN (SELECT partrelid FROM pg_partitioned_table)
     ORDER BY 1""")
-_KEEPS_OUT: Final = (f"public.{suppressions.name}", f"identity.{privacy_subjects.name}")
-"""Tables that hold the keys of users in order to keep them out."""
-_NOT_SEARCHED: Final = ("postgres", credentials.FOLDER)
-"""Folders of `var` that hold the database's own files, which are searched as tables, and keys."""
+_KEEP_AWAY: Final = {name if "." in name else f"public.{name}" for name in KEEP_AWAY}
 _BLOCK: Final = 2**24
+_DIGITS: Final = 8
+"""Digits of a pseudonym that reports show."""
+_TEXTS: Final = (".html", ".json", ".txt", ".md")
+NAMES_ID: Final = "names the id"
+NAMES_DIGITS: Final = f"names the first {_DIGITS} digits of a pseudonym"
+Search = Callable[[str, list[str]], int]
+"""A search by the raw id and the keys of a user, which returns the number of rows."""
 
 
 class Found(NamedTuple):
-    """A place that names a user."""
+    """A place that names a user, or that was not searched."""
 
     place: str
     rows: int
-    """Rows of a table, or 1 for a file."""
+    """Rows of a table, or 1 for a file; 0 if it was not searched."""
+    about: str = "names the user"
+    """The name that was found, or why it was not searched."""
 
 
-def find_user(installation: Installation, user_id: str) -> list[Found]:
-    """Return all places that hold the user: the raw id in tables of raw ids, else the keys of the user and devices.
+class _Wanted(NamedTuple):
+    """The texts to search for in files."""
 
-    It reads every table, and every file of the lake and of `var`.
+    keys: pa.Array
+    written: list[bytes]
+    """The keys in the encodings of texts and of NumPy's arrays."""
+    raw: list[bytes]
+    """The raw id, as it is and in JSON."""
+
+
+def find_user(installation: Installation, user_id: str, others: Mapping[str, Search] | None = None) -> list[Found]:
+    """Return all places that hold the user: the raw id in stores of raw ids, else the keys of the user and devices.
+
+    It reads every table, and every file of the lake and of `var`. `others` are searches of stores that only serving
+    reads, by name.
     """
+    return [place for place in search(installation, user_id, others) if place.rows]
+
+
+def search(installation: Installation, user_id: str, others: Mapping[str, Search] | None = None) -> Iterator[Found]:
+    """Yield what `find_user` returns, and the stores that were not searched, each with the reason."""
     with installation.engine.connect() as connection:
         keys = list(keys_of(connection, installation, [user_id]))
-        found = [*_in_tables(connection, keys)]
+        yield from (found for found in _in_tables(connection, keys) if found.place not in _KEEP_AWAY)
         if user_key_of(connection, user_id):
-            found.append(Found("identity.users, raw id", 1))
-    var, lake = Path(installation.settings.var).absolute(), Path(installation.settings.lake).absolute()
-    wanted, written = pa.array(keys, pa.string()), _written(keys)
-    for root in (var,) if lake.is_relative_to(var) else (var, lake):
-        found += [Found(str(path), 1) for path in _files(root) if _holds(path, wanted, written)]
-    return found
+            yield Found("identity.users, raw id", 1)
+    for name in ("mlflow", "prefect"):
+        yield from _in_service(installation, name, keys)
+    for store, find in (others or {}).items():
+        try:
+            if rows := find(user_id, keys):
+                yield Found(store, rows)
+        except TailorbirdError as error:
+            yield _unsearched(store, str(error))
+    raw = [user_id.encode(), json.dumps(user_id)[1:-1].encode()]
+    written = [key.encode(encoding) for key in keys for encoding in ("utf-8", "utf-32-le")]
+    yield from _in_files(installation, _Wanted(pa.array(keys, pa.string()), written, raw))
+    if installation.endpoints.mlflow_login is None:
+        yield _unsearched(Place.ARTIFACTS, "another server has them")
+    yield from (_unsearched(f"{one.place}: {one.names}", one.unsearched) for one in STORES if one.unsearched)
 
 
-def _in_tables(connection: Connection, keys: list[str]) -> Iterator[Found]:
+def _unsearched(place: str, reason: str) -> Found:
+    return Found(place, 0, f"not searched: {reason}")
+
+
+def _in_tables(connection: Connection, keys: list[str], where: str = "") -> Iterator[Found]:
     patterns = [f"%{key}%" for key in keys]
     for table in connection.execute(_TABLES).scalars().all():
-        if table not in _KEEPS_OUT:
-            held = "AND (erased_at IS NULL OR consent)" if table == f"public.{users.name}" else ""
-            statement = f"SELECT count(*) FROM {table} AS entry WHERE entry::text LIKE ANY (:patterns) {held}"
-            if rows := connection.execute(text(statement), {"patterns": patterns}).scalar_one():
-                yield Found(table, rows)
+        held = "AND (erased_at IS NULL OR consent)" if table == f"public.{users.name}" else ""
+        statement = f"SELECT count(*) FROM {table} AS entry WHERE entry::text LIKE ANY (:patterns) {held}"
+        if rows := connection.execute(text(statement), {"patterns": patterns}).scalar_one():
+            yield Found(f"{where}{table}", rows)
+
+
+def _in_service(installation: Installation, name: str, keys: list[str]) -> Iterator[Found]:
+    """Search the database of our own Prefect or MLflow."""
+    place = f"database {name}"
+    try:
+        url = service_database(installation.settings, installation.endpoints, name)
+        if url is None:
+            yield _unsearched(place, "another server has it")
+            return
+        opened = create_engine(url, hide_parameters=True)
+        with opened.connect() as connection:
+            yield from _in_tables(connection, keys, f"{name}: ")
+        opened.dispose()
+    except (DBAPIError, TailorbirdError):
+        yield _unsearched(place, "it cannot be read with the login of this installation")
+
+
+def _in_files(installation: Installation, wanted: _Wanted) -> Iterator[Found]:
+    var, lake = Path(installation.settings.var).absolute(), Path(installation.settings.lake).absolute()
+    for path in _files(var):
+        yield from _in_file(str(path), path, wanted, _store_of(path.relative_to(var).parts[0]))
+    if "://" in installation.settings.lake or not lake.is_relative_to(var):
+        for name, path in installation.lake.all_files():
+            yield from _in_file(f"{installation.settings.lake}/{name}", path, wanted, None)
+    for folder in Path(gettempdir()).glob("tailorbird-lake-*"):
+        for path in _files(folder):
+            yield from _in_file(str(path), path, wanted, None)
+
+
+def _store_of(folder: str) -> Store | None:
+    stores = (store for store in STORES if store.place is Place.VAR)
+    return next((one for one in stores if any(fnmatchcase(folder, name) for name in one.names.split())), None)
 
 
 def _files(root: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if Path(folder) != root or name not in _NOT_SEARCHED]
+        if Path(folder) == root:
+            folders[:] = [name for name in folders if not (known := _store_of(name)) or not known.unsearched]
         paths = (Path(folder) / name for name in names)
         yield from (path for path in paths if path.is_file() and not path.is_symlink())
 
 
-def _holds(path: Path, keys: pa.Array, written: list[bytes]) -> bool:
-    """Return whether a file holds one of the keys, packed or not. A file that ends meanwhile holds none."""
+def _in_file(place: str, path: Path, wanted: _Wanted, store: Store | None) -> Iterator[Found]:
+    """Yield what a file names, packed or not. A file that ends meanwhile names nothing."""
     try:
         if path.suffix == ".parquet":
-            return _parquet_holds(path, keys)
-        return any(word in block for block in _blocks(path, max(map(len, written))) for word in written)
+            raw = [one.decode() for one in wanted.raw] if store and store.by_id else []
+            if _parquet_holds(path, pa.array([*wanted.keys.to_pylist(), *raw], pa.string()), numbers=bool(raw)):
+                yield Found(place, 1)
+        elif any(word in block for block in _blocks(path, max(map(len, wanted.written))) for word in wanted.written):
+            yield Found(place, 1)
+        elif store and store.by_id and _has_word(path, wanted.raw, rb"\w"):
+            yield Found(place, 1, NAMES_ID)
+        elif path.suffix in _TEXTS and _has_word(path, [key[:_DIGITS] for key in wanted.written[::2]], rb"[0-9a-f]"):
+            yield Found(place, 1, NAMES_DIGITS)
     except FileNotFoundError:
-        return False
+        return
 
 
-def _written(keys: list[str]) -> list[bytes]:
-    """Return the keys in the encodings of texts and of NumPy's arrays."""
-    return [key.encode(encoding) for key in keys for encoding in ("utf-8", "utf-32-le")]
+def _has_word(path: Path, words: list[bytes], letter: bytes) -> bool:
+    """Return whether a text has one of the words, which no further letter precedes or follows."""
+    written = b"|".join(re.escape(word) for word in words)
+    pattern = re.compile(b"(?<!%b)(?:%b)(?!%b)" % (letter, written, letter))
+    return any(pattern.search(block) for block in _blocks(path, max(map(len, words)) + 1))
 
 
-def _parquet_holds(path: Path, keys: pa.Array) -> bool:
+def _parquet_holds(path: Path, keys: pa.Array, *, numbers: bool) -> bool:
+    """Return whether a column of texts, or of whole numbers too, has one of the keys."""
     with pq.ParquetFile(path) as file:
-        names = [field.name for field in file.schema_arrow if _is_text(field.type)]
+        types = {field.name: field.type for field in file.schema_arrow}
+        names = [name for name, kind in types.items() if _is_text(kind) or (numbers and pa.types.is_integer(kind))]
         return any(
             pc.any(pc.is_in(column.cast(pa.string()), value_set=keys)).as_py()
             for batch in file.iter_batches(columns=names)

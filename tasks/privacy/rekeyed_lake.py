@@ -28,10 +28,9 @@ from tasks.datasets.load_dataset import DatasetManifest
 from tasks.datasets.snapshot_tables import ENGINE, content_hash, keys_of
 from tasks.ingest.rows.quarantine import read_repeats, store_repeats
 from tasks.ingest.validation.event_identity import PAYLOAD_COLUMNS, add_fingerprints
+from tasks.privacy.register import USER_KEYS
 
 _MONTH_MARK: Final = "pseudonym-key of {}"
-USER_KEYS: Final = (columns.USER_KEY, "device", "known")
-"""Columns with user keys, of all tables of a data set."""
 _TABLE_MARK: Final = "pseudonym-key"
 _NAME: Final = "ids-of-repeats-{}.arrow"
 _OLD, _NEW = "old", "new"

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, text
 
 from infra.database.bulk_copy import copy_table
 from infra.keys.identity import rekeyed
-from tasks.privacy.user_columns import ARRAYS, FIELDS, GROUPED, PRESENT, KeyColumn, key_columns
+from tasks.privacy.register import ARRAYS, FIELDS, GROUPED, PRESENT, KeyColumn, key_columns
 
 _REKEY_ARRAY: Final = f"""
     UPDATE event_inbox SET payload = payload || jsonb_build_object('{{name}}', (

@@ -72,6 +72,21 @@ def test_the_files_of_a_lake_in_an_object_store_are_read_as_copies_on_this_machi
     assert duckdb.sql(f"SELECT count(*) FROM read_parquet({lake.event_files()})").fetchall() == [(2,)]
 
 
+def test_all_files_of_a_lake_can_be_read_with_logs_and_earlier_versions(store: str, tmp_path: Path) -> None:
+    contents = []
+    for lake in (Lake(f"{store}/all"), Lake(str(tmp_path / "all"))):
+        assert list(lake.all_files()) == []
+        for chunk in (0, 1):
+            lake.append_events(events("b", f"e{chunk}"), "b", chunk)
+        lake.compact(datetime.now(UTC), 7, [0, 1])
+        read = {name: path.read_bytes() for name, path in lake.all_files()}
+        kinds = [name.rpartition("/")[2].rpartition(".")[2] for name in read]
+        assert kinds.count("parquet") == 4  # two chunks, both together, and a checkpoint
+        assert sum(b"e1" in content for content in read.values()) >= 2
+        contents.append(sorted(kinds))
+    assert contents[0] == contents[1]
+
+
 def test_before_the_first_ingest_there_is_nothing(lake: Lake) -> None:
     assert lake.events() is None
     assert lake.event_files() == []

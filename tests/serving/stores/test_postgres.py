@@ -14,10 +14,11 @@ from infra.configuration.settings import Settings
 from infra.database.engine import engine as engine_of
 from infra.services.database_access import logins, role_rights
 from infra.services.embedded_postgres import EmbeddedPostgres
+from models.errors import TailorbirdError
 from serving.stores import shared_loads
 from serving.stores.lists import NOBODY, BatchCodes, Listed, LiveBatches, PublishedLists
 from serving.stores.postgres import Postgres, connection_options
-from serving.stores.redis_store import RedisStore
+from serving.stores.redis_store import RedisStore, cached_lists
 from serving.stores.shared_loads import CircuitBreaker, Loaded, PostgresDownError, SharedLoads, cache_key
 from tests.published import published, shelf
 from tests.serving.made_up_shop import ANN, BOB, EVE, LIST, NEW, write
@@ -264,6 +265,15 @@ async def test_processes_share_a_load_through_redis(redis: Any) -> None:
     assert await processes[0].get("hot", source) == b"value 1"
     for one in processes:
         await one.close()
+
+
+async def test_the_lists_of_users_are_counted_in_redis_whatever_batch_they_are_of(redis: Any) -> None:
+    for placement, batch in (("home", 1), ("home", 2), ("cart", 3)):
+        redis.ask(f"SET {cache_key(placement, batch, 7, 'list', ANN)} list")
+    redis.ask(f"SET {cache_key('home', 1, 7, 'list', BOB)} list")
+    assert [cached_lists(redis.url, users) for users in ([ANN], [BOB], [ANN, BOB, EVE], [EVE], [])] == [3, 1, 4, 0, 0]
+    with pytest.raises(TailorbirdError, match="Redis does not answer"):
+        cached_lists("redis://127.0.0.1:9/0", [ANN])
 
 
 async def test_a_process_that_dies_while_it_loads_holds_others_up_for_a_moment(redis: Any) -> None:

@@ -28,7 +28,6 @@ from tasks.privacy.erase_users import erase_users
 from tasks.privacy.find_user import find_user
 from tasks.privacy.requests import ask, requests, unknown_ids
 from tasks.privacy.tombstones import erase_restored, write_tombstones
-from tasks.privacy.user_columns import FIELDS, KeyColumn, key_columns
 from tests.tasks.privacy.stores import dump, holding, keys_of, person
 from tests.tasks.stopped_steps import KilledError, ends_at
 
@@ -46,26 +45,6 @@ time_format = "epoch_s"
 consent = "agrees"
 """
 KEEPS_OUT = "public.users"
-WITHOUT_USERS = {
-    *(
-        "items",
-        "item_history",
-        "item_appearances",
-        "ingest_batches",
-        "ingest_chunks",
-        "ingest_applications",
-        "datasets",
-    ),
-    *("segment_descriptions", "search_results", "reviews", "promotions", "recommendation_batches", "batch_items"),
-    *("batch_reasons", "placements", "answer_counts", "api_keys", "key_usage", "streams", "stream_offsets"),
-    *("operator_rules", "drift_calibrations", "drift_reports", "retrain_requests", "publication_periods"),
-    *("audit_reports", "audit_log", "installation_fingerprints", "trained_bundles", "alembic_version"),
-    "identity.privacy_requests",
-    "identity.erasure_notices",
-}
-"""Tables of the shop's items, of models, and of decisions of the shop's own people."""
-BY_OTHER_MEANS = {"ingest_repeats", "quarantine_repeats", "served_answers", "identity.dead_letters"}
-"""Tables whose rows are found by an event, a content or a raw id."""
 STEPS: tuple[tuple[Any, str], ...] = tuple(
     (module, name) for name in ("erase_tables", "erase_events", "erase_datasets", "update_manifests", "_close", "tidy")
 )
@@ -180,19 +159,6 @@ def test_requests_that_name_nobody_or_no_reason_are_refused(
     with pytest.raises(TailorbirdError, match=re.compile(message, re.IGNORECASE)):
         ask(small, ERASE, ids, "ann", reason)
     assert requests(small.engine) == []
-
-
-def test_every_table_is_known_to_hold_users_or_not_to(small: Installation) -> None:
-    with small.engine.connect() as connection:
-        known = {KeyColumn._make(one).table for one in key_columns(connection)} | {table for table, *_ in FIELDS}
-        listed = text(
-            "SELECT CASE schemaname WHEN 'public' THEN '' ELSE schemaname || '.' END || pg_class.relname "
-            "FROM pg_stat_user_tables "
-            "JOIN pg_class ON pg_class.oid = relid WHERE schemaname IN ('public', 'identity') AND NOT relispartition"
-        )
-        tables = set(connection.execute(listed).scalars())
-    partitioned = {"recommendations", "batch_users", "batch_items", "batch_reasons"}
-    assert tables - partitioned == (known | WITHOUT_USERS | BY_OTHER_MEANS) - partitioned
 
 
 def test_only_what_happens_after_an_erasure_is_accepted_again_and_only_with_a_later_consent(
