@@ -28,7 +28,7 @@ def restrict(reason: Reason, actor: Actor, users: Users = None, file: File = Non
 
 @app.command()
 def lift(reason: Reason, actor: Actor, users: Users = None, file: File = None, as_json: Json = False) -> None:
-    """Accept data of users again, who were restricted or erased. Their consent is asked for as that of anybody."""
+    """Accept data of users again, who were restricted or stay away. Their consent is asked for as that of anybody."""
     number = _asked("lift", users, file, actor, reason)
     _finish(as_json, f"Request {number} is done. What was refused meanwhile stays refused.")
 

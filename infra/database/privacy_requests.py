@@ -26,7 +26,10 @@ class Asked:
 
 
 def record_request(connection: "Connection", asked: Asked, due_days: int, *, waits: bool) -> int | None:
-    """Record a request, and apply what counts at once; returns its number, or None if users to lift were erased."""
+    """Record a request, and apply what counts at once; returns its number.
+
+    It is None while an erasure of users to lift waits.
+    """
     from sqlalchemy import text  # servers without a database have no SQLAlchemy
 
     values = {"keys": list(asked.users), "names": list(asked.users.values()), "waits": waits, "days": due_days}

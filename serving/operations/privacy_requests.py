@@ -32,7 +32,7 @@ class PrivacyRequests:
         self._database, self._due_days = database, due_days
 
     async def record(self, asked: Asked) -> Row | None:
-        """Record a request, and apply what counts at once; None if users to lift were erased."""
+        """Record a request, and apply what counts at once; None while an erasure of users to lift waits."""
         return await asyncio.to_thread(self._record, asked)
 
     async def find(self, number: int) -> Row | None:

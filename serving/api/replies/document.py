@@ -131,9 +131,7 @@ _OUTDATED: Final = Problem(
     409, "outdated-version", "The current version is 7. Read the rules again, and repeat the change on them."
 )
 UNKNOWN_REQUEST: Final = Problem(404, "unknown-request", "There is no such request, or it has no file.")
-ERASED: Final = Problem(
-    409, "erased-users", "Some of these users were erased. `tailorbird privacy lift` says when they may return."
-)
+ERASED: Final = Problem(409, "erasure-waits", "An erasure of some of these users waits: lift them once it is done.")
 _NOT_READY: Final = Problem(503, "overloaded", problems.OVERLOADED.detail, headers=problems.OVERLOADED.headers)
 _EVERYWHERE: Final = (
     problems.PATH_TOO_LONG,

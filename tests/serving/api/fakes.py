@@ -265,7 +265,7 @@ class MemoryReports:
 
 @dataclass
 class MemoryRequests:
-    """Requests in a list; the first one has a file, and nobody may be lifted who was erased."""
+    """Requests in a list; the first one has a file, and nobody is lifted while an erasure waits."""
 
     asked: list[Asked] = field(default_factory=list)
 

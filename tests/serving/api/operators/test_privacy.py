@@ -21,7 +21,7 @@ async def test_a_request_has_a_number_and_a_state_and_needs_its_scope(shop: Shop
     assert (await shop.client.get(made.json()["file"])).content == b"PK"
     assert (await shop.client.get(PATH)).json() == {"requests": [made.json()], "next": None}
     refused = await shop.client.post(PATH, json={"kind": "lift", "user_ids": ["2", "3"]})
-    assert refused.json()["type"] == "urn:tailorbird:problem:erased-users"
+    assert refused.json()["type"] == "urn:tailorbird:problem:erasure-waits"
 
 
 @pytest.mark.parametrize(
