@@ -77,5 +77,5 @@ erasure_notices = Table(
     Column("user_id", Text, primary_key=True, comment="The raw id."),
     moment("made_at", now=True),
     schema="identity",
-    comment="Erased users of whom receivers of lists are told by the next consumer of a stream, or for seven days.",
+    comment="Erased users, of whom the next consumer of a stream notifies receivers of lists. Kept for seven days.",
 )

@@ -312,7 +312,7 @@ async def test_a_failure_of_rescoring_holds_back_no_event(shop: LiveShop) -> Non
     assert len(shop.rows("SELECT FROM event_inbox")) == 2
 
 
-async def test_receivers_are_told_of_an_erased_user_once_the_broker_accepts_it(shop: LiveShop) -> None:
+async def test_receivers_get_a_notice_of_an_erased_user_once_the_broker_accepts_it(shop: LiveShop) -> None:
     shop.rows("INSERT INTO identity.erasure_notices (user_id) VALUES ('ann')")
     async with shop.consumer() as (_, rescoring):
         shop.broker.down = True

@@ -94,9 +94,7 @@ async def test_an_erasure_loses_no_device_when_it_is_killed(
     await api.record(asked(small, ERASE, "u1"))
     assert await api.record(asked(small, LIFT, "u1")) is None, "the erasure waits"
     erase_users(small)
-    assert {key for key, _ in rows(small.engine, "suppressions")} == gone, (
-        "who stays away does so after another erasure"
-    )
+    assert {key for key, _ in rows(small.engine, "suppressions")} == gone, "another erasure ends no stay away"
     assert await api.record(asked(small, LIFT, "u1"))
     assert {key for key, _ in rows(small.engine, "suppressions")} == {"phone of u1"}
 
