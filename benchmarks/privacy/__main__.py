@@ -17,6 +17,7 @@ from benchmarks.results import FOLDER, gained, publish, show
 from infra.bundles.promoted import load_promoted
 from infra.configuration.settings import load
 from infra.installation import current
+from infra.services.embedded_postgres import EmbeddedPostgres
 from infra.services.endpoints import endpoints, export
 from models import catalog
 from models.datasets.dataset import Dataset
@@ -80,10 +81,10 @@ def reopened(version: str) -> Dataset:
 
 
 def stores(shop: Shop) -> dict[str, str]:
-    """Return the URLs of all databases."""
-    here = current().endpoints.database_url.replace("postgresql+psycopg2", "postgresql")
+    """Return the URLs of all databases, for the superuser."""
     names = shop.query("SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'")
-    return {name: f"{here.rpartition('/')[0]}/{name}" for name in names["datname"]}
+    server = EmbeddedPostgres(load().var)
+    return {name: server.url(name).replace("postgresql+psycopg2", "postgresql") for name in names["datname"]}
 
 
 def measured(shop: Shop, var: Path) -> dict[str, float]:
