@@ -132,6 +132,10 @@ SECTIONS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = MappingProxyType(
             "[monitoring.md](monitoring.md) explains how drift is found.",
             ("monitor",),
         ),
+        "Retention": (
+            "[privacy_policy.md](privacy_policy.md) lists how long each store keeps data. Empty is for ever.",
+            ("retention",),
+        ),
     }
 )
 
@@ -157,7 +161,8 @@ def _rows(name: str) -> Iterator[str]:
     elif limits := limits_of(annotations()[name]):
         inner = descriptions(limits)
         for limit in fields(limits):
-            yield table_row(f"`{name}.{limit.name}`", inner[limit.name], f"`{toml(limit.default)}`", "a number")
+            kind = "such as `25 months`" if isinstance(limit.default, str) else "a number"
+            yield table_row(f"`{name}.{limit.name}`", inner[limit.name], f"`{toml(limit.default)}`", kind)
     else:
         default = Settings.model_fields[name].default
         value = str(default) if isinstance(default, Path | SecretStr) else default

@@ -132,6 +132,14 @@ def verify(
 
 
 @app.command()
+def policy() -> None:
+    """Print every store of data of people as Markdown: what it holds, and how long with your settings."""
+    from tasks.privacy.policy import document
+
+    print(document(running.current_settings().retention), end="")
+
+
+@app.command()
 def export(
     user: Annotated[str, typer.Argument(help="The id of a user, as your shop writes it.")],
     to: Annotated[Path, typer.Option("--to", help="The zip file to write.")],

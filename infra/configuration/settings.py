@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, Pydant
 
 from infra.configuration import addresses, settings_file, value_checks
 from infra.configuration import settings_file as file
+from infra.configuration.retention import Retention
 from infra.configuration.settings_file import SettingsRefusedError
 from infra.configuration.value_checks import Timing, timings
 from models.datasets.acceptance import DatasetLimits
@@ -26,6 +27,7 @@ PortOrNone = Annotated[int, Field(ge=0, le=65535)]
 _KEY = "[0-9a-fA-F]{64}"
 _ORIGIN = r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?"
 _ORIGINS = rf"^{_ORIGIN}( *, *{_ORIGIN})*$|^$"
+_TABLES = {"gate": GateThresholds, "dataset": DatasetLimits, "monitor": DriftMonitorConfig, "retention": Retention}
 _PORTS = ("postgres_port", "prefect_port", "mlflow_port", "docs_port", "api_port")
 
 
@@ -75,6 +77,8 @@ class Settings(BaseSettings):
     """Limits of data sets. As a variable, JSON such as {"largest_ratio": 5}."""
     monitor: Annotated[DriftMonitorConfig, NoDecode] = DriftMonitorConfig()
     """Limits of drift monitoring. As a variable, JSON such as {"days_between_false_retrains": 182}."""
+    retention: Annotated[Retention, NoDecode] = Retention()
+    """How long stores keep data. As a variable, JSON such as {"served_answers": "30 days"}."""
     schedules: Annotated[dict[str, Timing], NoDecode] = Field(default_factory=dict)
     """Times of built-in schedules: a cron line in UTC, or { cron = "30 4 * * *", zone = "Europe/Berlin" }."""
     prefect_api_url: str | None = Field(
@@ -193,22 +197,20 @@ class Settings(BaseSettings):
         folder = value_checks.folder(home)
         return folder if (folder / "prefect.yaml").is_file() else Path(__file__).resolve().parents[2]
 
-    @field_validator("gate", "dataset", "monitor", mode="before")
+    @field_validator("gate", "dataset", "monitor", "retention", mode="before")
     @classmethod
     def _limits(cls, given: Any, info: ValidationInfo) -> Any:
         """Decode the limits in a variable; their types and bounds are checked later."""
         if not isinstance(given, str):
             return given
-        kind: Any = {"gate": GateThresholds, "dataset": DatasetLimits, "monitor": DriftMonitorConfig}[
-            str(info.field_name)
-        ]
+        kind: Any = _TABLES[str(info.field_name)]
         known = [limit.name for limit in fields(kind)]
         try:
             values = json.loads(given)
         except (ValueError, RecursionError):
             values = None
         if not isinstance(values, dict):
-            raise ValueError(f'write it as JSON, such as {{"{known[0]}": {getattr(kind, known[0])}}}')
+            raise ValueError(f'write it as JSON, such as {{"{known[0]}": {json.dumps(getattr(kind, known[0]))}}}')
         if unknown := sorted(set(values) - set(known)):
             raise ValueError(f"there is no limit {', '.join(unknown)}; there are {', '.join(known)}")
         return values

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, make_url
 
+from infra.configuration.retention import seconds
 from infra.configuration.settings import Settings
 from infra.configuration.settings_file import NO_FILE, VARIABLE
 from infra.keys import credentials
@@ -45,6 +46,7 @@ def prefect_command(settings: Settings, database: URL, port: int) -> Command:
             "PREFECT_API_DATABASE_CONNECTION_URL": _for_asyncpg(database),
             "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(settings.var / "prefect" / "page"),
             "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(seconds(settings.retention.prefect_runs)),
         }
         | _RARE_LOOPS
         | _further(settings),

@@ -156,7 +156,7 @@ def _move(dataset: "Dataset") -> str:
         with installation.engine.begin() as connection:
             used = connection.execute(_ANY_MESSAGE).scalar_one()
             if not used:
-                remove_outdated(connection)
+                remove_outdated(connection, installation.settings.retention)
         if used:  # the import takes a second, because it takes Prefect along, and many installations have no message
             from tasks.ingest.inbox.move_inbox import NOW, due_of, move_inbox
 

@@ -9,6 +9,7 @@ from typing import Final
 import pyarrow as pa
 from sqlalchemy import Connection, insert, text
 
+from infra.configuration.settings import load
 from infra.database.schema.monitoring_schema import publication_periods
 from models.columns import ITEMS, SHOWN_FROM, SHOWN_UNTIL, USER_KEY
 from tasks.scoring.partitions import partition_name
@@ -20,8 +21,6 @@ CONSENT_SQL: Final = """
 """SQL for `EXISTS`: a row if the user of `list` has consented and is not suppressed."""
 SAMPLE: Final = 2_000
 """Users of a placement whose lists are kept, at most: those whose keys have the smallest hashes."""
-RETENTION_DAYS: Final = 180
-"""Days after the end of its publication period that a list is kept."""
 _COPY: Final = """
     INSERT INTO published_lists (period_id, subject, items)
     -- PostgreSQL keeps only the smallest hashes while it reads, and sorts no other rows.
@@ -38,7 +37,7 @@ _SPANS: Final = """
 """
 _OLD: Final = f"""
     DELETE FROM publication_periods AS period USING ({_SPANS}) AS span WHERE span.period_id = period.period_id
-    AND placement = :placement AND replaced_at < now() - make_interval(days => :days)
+    AND placement = :placement AND replaced_at < now() - CAST(NULLIF(:kept, '') AS interval)
 """
 _WITHOUT_CONSENT: Final = f"""
     DELETE FROM published_lists AS list USING publication_periods AS period WHERE period.period_id = list.period_id
@@ -85,7 +84,7 @@ def delete_expired(connection: Connection, placement: str) -> None:
 
     Call under the placement's lock.
     """
-    connection.execute(text(_OLD), {"placement": placement, "days": RETENTION_DAYS})
+    connection.execute(text(_OLD), {"placement": placement, "kept": load().retention.served_lists})
     connection.execute(text(_WITHOUT_CONSENT), {"placement": placement})
 
 

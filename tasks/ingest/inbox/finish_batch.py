@@ -5,6 +5,8 @@ from typing import Final
 
 from sqlalchemy import Connection, text
 
+from infra.configuration.retention import Retention
+
 _SHOWN: Final = "DELETE FROM event_inbox WHERE batch_id = :batch_id AND kind IN ('answers', 'impressions')"
 # The digest alone finds a message that comes again.
 _MOVED: Final = """
@@ -27,6 +29,7 @@ def refuse_rows(connection: Connection, batch_id: str) -> None:
     connection.execute(text(_REFUSED), {"batch_id": batch_id})
 
 
-def remove_outdated(connection: Connection) -> None:
+def remove_outdated(connection: Connection, kept: Retention) -> None:
     """Delete moved rows, expired profiles, lists and dead letters, and answers and counts of long ago."""
-    connection.execute(_OUTDATED)
+    periods = {"dead_letters": kept.dead_letters, "served_answers": kept.served_answers}
+    connection.execute(_OUTDATED, periods)

@@ -241,7 +241,7 @@ def move_inbox(installation: Installation, dataset: Dataset, due: Due, *, wait: 
             break
         move(batches)
     with installation.engine.begin() as connection:
-        remove_outdated(connection)
+        remove_outdated(connection, installation.settings.retention)
     if errors:
         raise errors[0]
     return moved

@@ -7,7 +7,7 @@ DELETE FROM live_recommendations AS list WHERE expires_at < now()
     OR NOT EXISTS (SELECT FROM users WHERE user_key = list.user_key AND consent)
     OR EXISTS (SELECT FROM suppressions WHERE user_key = list.user_key);
 DELETE FROM identity.dead_letters
-WHERE replayed_at < now() - interval '7 days' OR last_at < now() - interval '90 days';
+WHERE replayed_at < now() - interval '7 days' OR last_at < now() - CAST(NULLIF(:dead_letters, '') AS interval);
 DELETE FROM identity.erasure_notices WHERE made_at < now() - interval '7 days';
-DELETE FROM served_answers WHERE shown_at < now() - interval '90 days';
+DELETE FROM served_answers WHERE shown_at < now() - CAST(NULLIF(:served_answers, '') AS interval);
 DELETE FROM answer_counts WHERE since < now() - interval '2 days';

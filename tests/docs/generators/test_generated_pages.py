@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from docs.generators import features_page, mapping_page, settings_page
+from docs.generators import features_page, mapping_page, privacy_page, settings_page
 from docs.generators.mapping_examples import EXAMPLES
 from infra.configuration.settings import Settings
 from infra.configuration.settings_file import UNWRITABLE
@@ -43,11 +43,11 @@ BESIDE = {
 }
 
 
-@pytest.mark.parametrize("page", [features_page, mapping_page, settings_page])
+@pytest.mark.parametrize("page", [features_page, mapping_page, privacy_page, settings_page])
 def test_a_page_is_made_of_the_definitions(page: ModuleType) -> None:
     name = page.__name__.rpartition(".")[2]
-    written = (DOCS / name.replace("_page", ".md")).read_text(encoding="utf-8")
-    assert written == page.document(), f"run `python -m docs.generators.{name} > docs/{name.replace('_page', '.md')}`"
+    file = {"privacy_page": "privacy_policy.md"}.get(name, name.replace("_page", ".md"))
+    assert (DOCS / file).read_text() == page.document(), f"run `python -m docs.generators.{name} > docs/{file}`"
 
 
 def test_every_key_has_a_meaning_and_an_example() -> None:

@@ -56,6 +56,11 @@ def test_the_code_is_found_from_any_folder_and_a_clone_in_the_current_one_comes_
         ("TAILORBIRD_GATE", '{"group_margin": 2}', "group_margin is a share: from 0 to 1"),
         ("TAILORBIRD_GATE", '{"group_margin": "much"}', "should be a valid number"),
         ("TAILORBIRD_GATE", '{"users":' * 5000, "write it as JSON"),
+        *(
+            ("TAILORBIRD_RETENTION", f'{{"dead_letters": "{period}"}}', "dead_letters is a period such as `90 days`")
+            for period in ("90", "0 days", "1 week", "-3 days", "90 days; DROP TABLE users", "12345 days")
+        ),
+        ("TAILORBIRD_RETENTION", "90 days", 'write it as JSON, such as {"served_answers": "90 days"}'),
         ("TAILORBIRD_GATE", '{"score_ms": Infinity}', "finite|at most"),
         ("TAILORBIRD_MONITOR", '{"cool_down_days": 1e300}', "cool_down_days has to be above 0, and at most 36,500"),
         ("TAILORBIRD_SERVING_P99_MS", "inf", "less than or equal"),

@@ -8,6 +8,7 @@ import pytest
 from pydantic.fields import FieldInfo
 from sqlalchemy import make_url
 
+from infra.configuration.retention import Retention
 from infra.configuration.settings import Settings, in_file
 from infra.configuration.value_checks import Timing
 from infra.services import environment as service_environment
@@ -92,6 +93,7 @@ def test_every_setting_reaches_the_worker_and_the_reconciler(tmp_path: Path, mon
         "gate": GateThresholds(group_margin=0.125),
         "dataset": DatasetLimits(largest_ratio=3.0),
         "monitor": DriftMonitorConfig(window_days=9),
+        "retention": Retention(dead_letters=""),
         "schedules": {"score-nightly": Timing("0 2 * * *")},
         "docs_port": 0,
         "pass_environment": "FOO_WORD",

@@ -115,6 +115,14 @@ def test_lists_replaced_half_a_year_ago_are_forgotten_and_those_still_shown_neve
     assert seen(store, 500, 0)["u0"] == [(["tea"], 182, 178), (["jug"], 178, 0)]
 
 
+def test_replaced_lists_stay_for_the_period_of_the_settings(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAILORBIRD_RETENTION", '{"served_lists": "2 years"}')
+    for name, ago in (("cup", 900), ("tea", 400), ("jug", 178)):
+        show(store, lists(name), ago, name)
+    batch_state.retire(store, "home")
+    assert [items for items, *_ in seen(store, 1000, 0)["u0"]] == [["cup"], ["tea"], ["jug"]]
+
+
 def test_the_models_of_a_window_are_those_whose_lists_were_shown_then(store: Engine) -> None:
     for run, (ago, version) in enumerate([(9, 4), (6, 2), (3, 7)]):
         show(store, lists("cup"), ago, f"run {run}", version=version)

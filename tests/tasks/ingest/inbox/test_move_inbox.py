@@ -9,10 +9,12 @@ import pytest
 from sqlalchemy import text
 
 from infra import locks
+from infra.configuration.retention import Retention
 from models.columns import LEDGER
 from serving.events.impressions import ShownAnswer, message_of
 from tasks.ingest.events import ingest_events
 from tasks.ingest.inbox import event_chunks, messages
+from tasks.ingest.inbox.finish_batch import remove_outdated
 from tasks.ingest.inbox.move_inbox import move_events, move_inbox, move_updates
 from tests.tasks.ingest.inbox.api import AT_ONCE, Api
 
@@ -209,6 +211,17 @@ def test_moved_rows_expired_profiles_and_old_answers_are_deleted(api: Api) -> No
     api.move()
     for table in ("event_inbox", "session_profiles", "served_answers", "answer_counts"):
         assert api.rows(f"SELECT * FROM {table}") == [], table
+
+
+@pytest.mark.parametrize(("period", "ages"), [("2 months", [3, 58]), ("", [3, 58, 64, 4000]), ("1 day", [])])
+def test_served_answers_stay_for_the_period_of_the_settings(api: Api, period: str, ages: list[int]) -> None:
+    for age in (3, 58, 64, 4000):
+        values = f"'{age}', 'home', 'model', now() - interval '{age} days'"
+        api.rows(f"INSERT INTO served_answers (recommendation_id, placement, source, shown_at) VALUES ({values})")
+    with api.here.engine.begin() as connection:
+        remove_outdated(connection, Retention(served_answers=period))
+    kept = api.rows("SELECT recommendation_id::int FROM served_answers ORDER BY 1")
+    assert [age for (age,) in kept] == ages
 
 
 def test_a_batch_that_another_process_moves_is_left_to_it(api: Api) -> None:

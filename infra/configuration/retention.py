@@ -1,0 +1,36 @@
+"""Defines how long stores keep data that end by themselves."""
+
+import re
+from dataclasses import dataclass, fields
+from typing import Final
+
+FOR_EVER: Final = ""
+_PERIOD: Final = re.compile(r"([1-9]\d{0,3}) (day|month|year)s?")
+_DAYS: Final = {"day": 1, "month": 31, "year": 366}
+
+
+@dataclass(frozen=True)
+class Retention:
+    """Periods such as `90 days`, `25 months` or `2 years`; an empty one keeps the data for ever."""
+
+    served_answers: str = "90 days"
+    """Origins of the lists that the API showed, which impressions refer to."""
+    served_lists: str = "180 days"
+    """Lists of a sample of users after they were replaced, which purchases are compared with."""
+    dead_letters: str = "90 days"
+    """Messages of the broker that cannot be read, after they came last."""
+    prefect_runs: str = "90 days"
+    """Runs in Prefect with their logs and pages, if Prefect is our own."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a value that is no period."""
+        for name in (field.name for field in fields(self)):
+            if (period := getattr(self, name)) != FOR_EVER and not _PERIOD.fullmatch(period):
+                raise ValueError(f"{name} is a period such as `90 days` or `25 months`, or empty: for ever")
+
+
+def seconds(period: str) -> int:
+    """Return the seconds of a period, of its longest months and years; of an empty one a century."""
+    match = _PERIOD.fullmatch(period or "100 years")
+    assert match
+    return int(match[1]) * _DAYS[match[2]] * 86_400
