@@ -161,8 +161,10 @@ def _rows(name: str) -> Iterator[str]:
     elif limits := limits_of(annotations()[name]):
         inner = descriptions(limits)
         for limit in fields(limits):
-            kind = "such as `25 months`" if isinstance(limit.default, str) else "a number"
-            yield table_row(f"`{name}.{limit.name}`", inner[limit.name], f"`{toml(limit.default)}`", kind)
+            default = getattr(limits(), limit.name)
+            kind = "a number" if isinstance(default, int | float) else "such as `25 months`"
+            kind = "periods by source" if isinstance(default, dict) else kind
+            yield table_row(f"`{name}.{limit.name}`", inner[limit.name], f"`{toml(default)}`", kind)
     else:
         default = Settings.model_fields[name].default
         value = str(default) if isinstance(default, Path | SecretStr) else default

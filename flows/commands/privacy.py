@@ -140,6 +140,21 @@ def policy() -> None:
 
 
 @app.command()
+def retention(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count what would be deleted, and change nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete the events that the table `retention` of tailorbird.toml keeps no longer, by whole months."""
+    months = running.flow("retention")(dry_run)
+    running.finish("privacy_retention", months, as_json)
+    if not as_json:
+        rows, size = sum(month["rows"] for month in months), sum(month["bytes"] for month in months)
+        running.print_message(f"{rows:,} events ({size:,} bytes) {'would be' if dry_run else 'were'} deleted.")
+
+
+@app.command()
 def export(
     user: Annotated[str, typer.Argument(help="The id of a user, as your shop writes it.")],
     to: Annotated[Path, typer.Option("--to", help="The zip file to write.")],

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Login = Literal["reader", "serving", "ingest", "operator", "owner"]
 """The database role of a command: see `infra.services.database_access.grants`."""
 _LEAST_MINUTES: Final = 0.01
-_COMMANDS: Final = {"rollback": "rollback model", "privacy": "privacy continue"}
+_COMMANDS: Final = {"rollback": "rollback model", "privacy": "privacy continue", "retention": "privacy retention"}
 """The commands of flows with another name."""
 _MAY_BE_IDLE: Final = ("monitor", "audit")
 """Scheduled steps that do not fail if they have nothing to do."""

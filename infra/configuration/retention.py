@@ -1,7 +1,7 @@
 """Defines how long stores keep data that end by themselves."""
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
 FOR_EVER: Final = ""
@@ -22,10 +22,16 @@ class Retention:
     prefect_runs: str = "90 days"
     """Runs in Prefect with their logs and pages, if Prefect is our own."""
 
+    events: str = FOR_EVER
+    """Events in the lake, by whole months."""
+    sources: dict[str, str] = field(default_factory=dict)
+    """Other periods for events of some sources, such as `{clicks = "90 days"}`."""
+
     def __post_init__(self) -> None:
         """Raise ValueError for a value that is no period."""
-        for name in (field.name for field in fields(self)):
-            if (period := getattr(self, name)) != FOR_EVER and not _PERIOD.fullmatch(period):
+        periods = {name: period for name, period in asdict(self).items() if name != "sources"}
+        for name, period in {**periods, **{f"sources.{one}": own for one, own in self.sources.items()}}.items():
+            if period != FOR_EVER and not _PERIOD.fullmatch(period):
                 raise ValueError(f"{name} is a period such as `90 days` or `25 months`, or empty: for ever")
 
 

@@ -28,7 +28,10 @@ _HEAD: Final = "| store | holds | kept | an erasure deletes |\n|---|---|---|---|
 
 def document(retention: Retention | None = None) -> str:
     """Return the page as Markdown, with the default settings or those of an installation."""
-    periods = {name: period or "for ever" for name, period in asdict(retention or Retention()).items()}
+    chosen = asdict(retention or Retention())
+    own = "".join(f"; of `{source}` {period or 'for ever'}" for source, period in chosen.pop("sources").items())
+    periods = {name: period or "for ever" for name, period in chosen.items()}
+    periods["events"] += own
     return "\n".join([_OPENING, *(line for place in Place for line in _section(place, periods))])
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 MONTHLY, WEEKLY, DAILY, RETRAIN = "audit-monthly", "compact-weekly", "monitor-daily", "retrain-weekly"
 NIGHTLY = "score-nightly"
-PRIVACY = "privacy-daily"
-OURS = [MONTHLY, WEEKLY, DAILY, PRIVACY, RETRAIN, NIGHTLY]
+PRIVACY, RETENTION = "privacy-daily", "retention-weekly"
+OURS = [MONTHLY, WEEKLY, DAILY, PRIVACY, RETENTION, RETRAIN, NIGHTLY]
 GIVEN = {"mapping": "segment"}
 
 

@@ -1,0 +1,88 @@
+"""Old events leave the lake, with every file that held them, also after stops."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from infra.configuration.retention import Retention
+from infra.configuration.settings import annotations
+from infra.configuration.settings_file import values
+from infra.installation import Installation
+from tasks.privacy import retention
+from tasks.privacy.retention import old_events, remove_old_events
+from tests.tasks.stopped_steps import KilledError, ends_at
+
+STEPS = tuple((retention, name) for name in ("purge", "update_manifests"))
+
+
+def events(here: Installation) -> pa.Table:
+    table = here.lake.events()
+    assert table is not None
+    return pa.table(table.to_pyarrow_table()).sort_by("event_id")
+
+
+def files(here: Installation) -> set[str]:
+    return {name for name, _ in here.lake.all_files() if name.startswith("events/month=")}
+
+
+def keep(here: Installation, **chosen: Any) -> None:
+    object.__setattr__(here.settings, "retention", Retention(**chosen))
+
+
+def days_since(month: str) -> str:
+    """Return the period that begins in the middle of a month."""
+    return f"{(datetime.now(UTC) - datetime.fromisoformat(f'{month}-15T00:00:00+00:00')).days} days"
+
+
+@pytest.mark.parametrize("moment", range(5))
+def test_events_before_the_limit_leave_every_file_and_younger_ones_stay_after_a_stop_too(
+    small: Installation, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    before = events(small)
+    months = sorted(pc.unique(before["month"]).to_pylist())
+    keep(small, events=days_since(months[1]))
+    planned, stored = old_events(small), files(small)
+    assert planned
+    assert events(small).equals(before)
+    assert files(small) == stored
+    with monkeypatch.context() as patch:
+        ends_at(patch, moment, STEPS)
+        try:
+            assert remove_old_events(small) == planned
+        except KilledError:
+            assert moment < 4
+    remove_old_events(small)
+    assert events(small).equals(before.filter(pc.greater_equal(before["month"], months[1])))
+    assert not any(months[0] in name for name in files(small))
+    stored = files(small)
+    rows = [pq.read_metadata(path).num_rows for name, path in small.lake.all_files() if name in stored]
+    assert sum(rows) == len(events(small))
+    version = small.lake.events().version()  # type: ignore[union-attr]
+    assert (remove_old_events(small), small.lake.events().version()) == ([], version)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("chosen", "all_go"), [("2 years", True), ("", False)])
+def test_a_source_follows_its_own_period_alone(small: Installation, chosen: str, all_go: bool) -> None:
+    before = events(small)
+    (source,) = pc.unique(before["source"]).to_pylist()
+    keep(small, events="" if all_go else "90 days", sources={source: chosen, "it's": "1 day"})
+    assert sum(month.rows for month in old_events(small)) == (len(before) if all_go else 0)
+    remove_old_events(small)
+    assert len(events(small)) == (0 if all_go else len(before))
+
+
+@pytest.mark.parametrize("chosen", [{"events": "2 weeks"}, {"sources": {"shop": "soon"}}])
+def test_a_wrong_period_is_refused(chosen: Any) -> None:
+    with pytest.raises(ValueError, match="is a period such as `90 days`"):
+        Retention(**chosen)
+
+
+def test_the_settings_file_holds_periods_of_sources(tmp_path: Path) -> None:
+    file = tmp_path / "tailorbird.toml"
+    file.write_text('[retention]\nevents = "2 years"\nsources = { clicks = "90 days" }\n')
+    assert values(file, annotations())["retention"] == {"events": "2 years", "sources": {"clicks": "90 days"}}
