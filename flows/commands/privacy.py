@@ -94,7 +94,10 @@ def erase(
     While other work runs, the request waits: `tailorbird privacy continue` carries it out.
     """
     number = _asked("erase", users, file, actor, reason, suppress=suppress)
-    running.print_message(f"Request {number} is recorded: the users are shown nothing any more. They are erased now.")
+    running.print_message(
+        f"Request {number} is recorded: the users are shown nothing any more. They are erased now, or "
+        "once work that runs has ended: `tailorbird privacy list` shows the state."
+    )
     carry_out(as_json)
 
 
