@@ -114,7 +114,7 @@ def _flat(values: Mapping[str, str], usual: Mapping[str, Timing]) -> dict[str, s
 
 
 def _text(value: object) -> str:
-    if isinstance(value, dict):
+    if isinstance(value, dict) and "cron" in value:
         return f"{value['cron']} {value['zone']}"
     return value if isinstance(value, str) else json.dumps(value)
 

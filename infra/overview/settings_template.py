@@ -73,9 +73,11 @@ def _sections() -> Iterator[str]:
         table = limits_of(types[name])
         if table is not None:
             yield _commented(meanings[name], [])
-            inner = descriptions(table)
+            inner, usual = descriptions(table), table()
             for limit in fields(table):
-                yield _commented(inner[limit.name], [f"{name}.{limit.name} = {_toml(limit.default)}"], gap=False)
+                yield _commented(
+                    inner[limit.name], [f"{name}.{limit.name} = {_toml(getattr(usual, limit.name))}"], gap=False
+                )
             continue
         if name == "schedules":
             yield _commented(meanings[name], _schedule_lines())

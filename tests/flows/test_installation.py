@@ -115,7 +115,7 @@ def test_the_keys_of_the_shop_end_with_it(installation: Installation) -> None:
     with new_keys(installation.engine, "ann") as keys:
         rows = list_keys(installation.engine)
         assert [(row["name"], row["scopes"], row["state"]) for row in rows] == [
-            ("shop", ["read", "write"], "valid"),
+            ("shop", ["read", "write", "privacy"], "valid"),
             ("storefront", ["collect"], "valid"),
         ]
         assert [row["key_id"] in key for row, key in zip(rows, keys, strict=True)] == [True] * 2
