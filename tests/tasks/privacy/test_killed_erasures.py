@@ -9,8 +9,10 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import text
 
+from infra import locks
 from infra.database.schema.privacy_schema import ERASE
 from infra.installation import Installation
+from infra.keys.trust import KeyRotatingError
 from serving.queries.user_recommendations import user_list
 from tasks.datasets.build_dataset import build_dataset, split_by
 from tasks.ingest.events.ingest_events import ingest_events
@@ -23,8 +25,9 @@ from tasks.scoring.score_placement import score_placement
 from tests.tasks import forked
 from tests.tasks.privacy.stores import holding, keys_of
 from tests.tasks.privacy.test_erase_users import KEEPS_OUT, events_of_others
+from tests.waiting import until
 
-_KILLS_OF_ONE = 2
+_KILLS_OF_ONE = 3
 _KILLED = """
 import signal
 from infra.installation import current
@@ -41,7 +44,15 @@ def shown_batch(here: Installation) -> int | None:
         return batch_state.live_batch(connection, "home")
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(30, marks=pytest.mark.faults)])
+def is_erasing(here: Installation) -> bool:
+    try:
+        with locks.locked(here.engine):
+            return False
+    except KeyRotatingError:
+        return True
+
+
+@pytest.mark.parametrize("kills", [6, pytest.param(30, marks=pytest.mark.faults)])
 def test_erasures_that_are_killed_among_other_work_leave_nothing_and_change_nobody_else(
     published: Any, kills: int
 ) -> None:
@@ -82,10 +93,11 @@ def test_erasures_that_are_killed_among_other_work_leave_nothing_and_change_nobo
             ended = forked.run(_KILLED.format(after=chance.uniform(0.001, seconds)))
             assert ended.code in (0, -signal.SIGALRM), ended.err
             died += ended.code != 0
+            until(lambda: not is_erasing(here))  # PostgreSQL notices the end of the process
             between[(at * _KILLS_OF_ONE + turn) % len(between)]()
         erase_users(here)
         assert holding(here, {*erased[: at + 1], keys[last]}) == [KEEPS_OUT]
-    assert died > kills / 3
+    assert died > kills / 6
     assert user_list(here.engine, stays) == shown
     assert events_of_others(here, erased) == others
     assert {line["state"] for line in requests(here.engine)} == {"done"}
