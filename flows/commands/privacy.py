@@ -89,7 +89,7 @@ def erase(
     suppress: Annotated[bool, typer.Option(help="Refuse later data of these users until `lift`.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Erase users from the database and the lake. From the first moment on they are shown nothing, and stay away.
+    """Erase users from all stores. From the first moment on they are shown nothing; later data need a newer consent.
 
     While other work runs, the request waits: `tailorbird privacy continue` carries it out.
     """

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+MOST_USERS: Final = 5_000
+"""Users that one request may name."""
+COPY_DAYS: Final = 7
+"""The days that a stored copy of data is kept."""
 _RECORD: Final = """
     SELECT identity.record_request(:kind, CAST(:keys AS text[]), CAST(:names AS text[]), :waits, :actor, :reason, :days,
         :suppress, :purpose)"""

@@ -5,16 +5,16 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, text
 
-from infra.database.privacy_requests import Asked, record_request
+from infra.database.privacy_requests import COPY_DAYS, Asked, record_request
 from infra.database.schema.privacy_schema import ERASE, EXPORT, LIFT, RESTRICT
 from serving.events.message import Message
 from serving.events.store import store
 from serving.stores.postgres import pool_of
 
 Row = dict[str, Any]
-_MADE: Final = """
+_MADE: Final = f"""
     FROM identity.privacy_files AS made
-    WHERE made.request_id = {number} AND made.made_at > now() - interval '7 days'"""
+    WHERE made.request_id = {{number}} AND made.made_at > now() - interval '{COPY_DAYS} days'"""
 _READ: Final = f"""
     SELECT request_id AS number, kind, state, users, actor, reason, suppress, purpose, asked_at, due_at, done_at,
         removed, state = 'open' AND due_at < now() AS is_late,

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from sqlalchemy import Connection, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
+from infra.database.privacy_requests import COPY_DAYS
 from infra.database.schema.privacy_schema import EXPORT, privacy_files, privacy_requests, privacy_subjects
 from infra.database.schema.schema import items
 from infra.installation import Installation
@@ -24,8 +25,6 @@ from models.errors import TailorbirdError
 from tasks.privacy.register import key_columns
 from tasks.privacy.requests import finish, keys_of
 
-DAYS: Final = 7
-"""The days that a stored copy is kept."""
 Rows = list[dict[str, Any]]
 _TRAITS: Final = """
     SELECT trait.key AS name, trait.value, users.field_timestamps ->> trait.key AS since
@@ -79,7 +78,9 @@ def store_exports(installation: Installation) -> int:
     """Store the copies that open requests ask for, and delete those that are too old; returns the new ones."""
     subject, engine = privacy_subjects.c, installation.engine
     with engine.begin() as connection:
-        connection.execute(delete(privacy_files).where(privacy_files.c.made_at < func.now() - timedelta(days=DAYS)))
+        connection.execute(
+            delete(privacy_files).where(privacy_files.c.made_at < func.now() - timedelta(days=COPY_DAYS))
+        )
         named = select(subject.request_id, subject.user_id).join(privacy_requests).order_by(subject.request_id)
         waiting = connection.execute(named.where(privacy_requests.c.kind == EXPORT)).all()
     for number, user_id in waiting:

@@ -1,12 +1,12 @@
 """Records requests of people about their data. What counts at once is one function of the database, as for the API."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection, Engine, and_, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_unless
 
-from infra.database.privacy_requests import Asked, record_request
+from infra.database.privacy_requests import MOST_USERS, Asked, record_request
 from infra.database.schema.privacy_schema import (
     DONE,
     ERASE,
@@ -23,9 +23,6 @@ from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from models.errors import TailorbirdError, reason_fault
 from tasks.lake.reference_data import users_of_devices
-
-MOST_USERS: Final = 5_000
-"""Users that one request may name."""
 
 
 def ask(

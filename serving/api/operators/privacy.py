@@ -1,18 +1,18 @@
 """Endpoints of requests of people: to be erased, for a copy, and about the use of their data."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from fastapi import APIRouter
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from infra.database.privacy_requests import Asked
+from infra.database.privacy_requests import MOST_USERS, Asked
 from serving.api.gate.routes import SCOPE, add_hot_route
 from serving.api.operators.router import answered, operators
-from serving.api.replies.document import ERASED, UNKNOWN_REQUEST
+from serving.api.replies.document import ERASURE_WAITS, UNKNOWN_REQUEST
 from serving.api.replies.lists import accepted, next_page
 from serving.api.requests.problems import (
     Fault,
@@ -25,7 +25,7 @@ from serving.api.requests.values import PAGING, Body, Flag, Id, PlacementName, Q
 from serving.api.state import Call, Reply, call_of, response
 from serving.events.message import correction
 
-MOST_USERS: Final = 5_000
+T = TypeVar("T")
 Kind = Literal["erase", "export", "restrict", "lift", "correct", "object", "withdraw"]
 Regulation = Literal["SUPPRESS_WITH_DELETE", "DELETE_ONLY", "SUPPRESS_ONLY", "UNSUPPRESS"]
 _REGULATIONS: Final[Mapping[str, Kind]] = {
@@ -121,7 +121,7 @@ async def ask(wanted: PrivacyRequest, request: Request) -> Response:
     with answered():
         row = await own.privacy.record(Asked(kind, users, call.key.name, wanted.reason, suppress, wanted.purpose))
     if row is None:
-        raise ProblemError(ERASED)
+        raise ProblemError(ERASURE_WAITS)
     return response(Reply(RequestState.of(row).model_dump_json().encode(), 202))
 
 
@@ -138,28 +138,26 @@ async def requests(call: Call) -> Reply:
 
 async def one_request(call: Call) -> Reply:
     """Return the state of a request: when it is due, and what was deleted."""
-    _NOTHING.parse(call.query)
-    with answered():
-        row = await operators(call).privacy.find(_number(call))
-    if row is None:
-        raise ProblemError(UNKNOWN_REQUEST)
+    row = await _found(call, operators(call).privacy.find)
     return Reply(RequestState.of(row).model_dump_json().encode())
 
 
 async def copy_of_data(call: Call) -> Reply:
     """Return the copy of a user's data that an export made."""
-    _NOTHING.parse(call.query)
-    with answered():
-        content = await operators(call).privacy.file(_number(call))
-    if content is None:
-        raise ProblemError(UNKNOWN_REQUEST)
+    content = await _found(call, operators(call).privacy.file)
     return Reply(content, media_type=b"application/zip", headers=((b"content-disposition", b"attachment"),))
 
 
-def _number(call: Call) -> int:
+async def _found(call: Call, read: Callable[[int], Awaitable[T | None]]) -> T:
+    """Return what `read` has for the number in the path. Raises ProblemError for nothing, and for no number."""
+    _NOTHING.parse(call.query)
     if not (call.value.isascii() and call.value.isdigit() and len(call.value) <= _MOST_DIGITS):
         raise ProblemError(UNKNOWN_REQUEST)
-    return int(call.value)
+    with answered():
+        found = await read(int(call.value))
+    if found is None:
+        raise ProblemError(UNKNOWN_REQUEST)
+    return found
 
 
 _ZIP = {"application/zip": {"schema": {"type": "string", "format": "binary"}}}

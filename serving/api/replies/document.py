@@ -131,7 +131,9 @@ _OUTDATED: Final = Problem(
     409, "outdated-version", "The current version is 7. Read the rules again, and repeat the change on them."
 )
 UNKNOWN_REQUEST: Final = Problem(404, "unknown-request", "There is no such request, or it has no file.")
-ERASED: Final = Problem(409, "erasure-waits", "An erasure of some of these users waits: lift them once it is done.")
+ERASURE_WAITS: Final = Problem(
+    409, "erasure-waits", "An erasure of some of these users waits: lift them once it is done."
+)
 _NOT_READY: Final = Problem(503, "overloaded", problems.OVERLOADED.detail, headers=problems.OVERLOADED.headers)
 _EVERYWHERE: Final = (
     problems.PATH_TOO_LONG,
@@ -213,7 +215,7 @@ def _problems(scope: str, path: str, *, has_body: bool, has_parameters: bool) ->
     if scope == "admin":
         found += [problems.NOT_STORED, problems.DATABASE_AWAY, *([_OUTDATED] if has_body else ())]
     if scope == "privacy":
-        found += [problems.NOT_STORED, problems.DATABASE_AWAY, ERASED if has_body else UNKNOWN_REQUEST]
+        found += [problems.NOT_STORED, problems.DATABASE_AWAY, ERASURE_WAITS if has_body else UNKNOWN_REQUEST]
     return found
 
 
