@@ -30,6 +30,7 @@ def privacy() -> dict[str, int]:
     add_devices(here)
     store_exports(here)
     removed = _erased(here)
+    write_tombstones(here.engine, here.settings)
     forgotten = forget_models(here, Registry(here.endpoints.mlflow_tracking_uri))
     if forgotten.retraining:
         get_run_logger().info("A retraining is requested: %s", forgotten.retraining)
@@ -50,5 +51,4 @@ def _erased(here: Installation) -> dict[str, int]:
     gone = {"identity.dead_letters": len(dismiss(here.engine, sorted(letters)))}
     gone["refused messages"] = Spool(here.settings.var / FOLDER, 0).erase_refused(set(users))
     removed = {**gone, **erase_users(here)}
-    write_tombstones(here.engine, here.settings)
     return {store: rows for store, rows in removed.items() if rows}
