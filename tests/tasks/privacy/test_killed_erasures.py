@@ -65,7 +65,7 @@ def test_erasures_that_are_killed_among_other_work_leave_nothing_and_change_nobo
     ask(here, ERASE, [last], "ann", "asked by mail")
     started = time.monotonic()
     erase_users(here)
-    seconds = time.monotonic() - started
+    seconds = time.monotonic() - started  # with the imports of this process, which the others share
 
     with here.engine.connect() as connection:
         first = connection.execute(text("SELECT batch_id FROM quarantine ORDER BY batch_id")).scalar()
@@ -90,7 +90,7 @@ def test_erasures_that_are_killed_among_other_work_leave_nothing_and_change_nobo
     for at, one in enumerate(people):
         ask(here, ERASE, [one], "ann", "asked by mail")
         for turn in range(_KILLS_OF_ONE):
-            ended = forked.run(_KILLED.format(after=chance.uniform(0.001, seconds)))
+            ended = forked.run(_KILLED.format(after=chance.uniform(0.001, seconds / 2)))
             assert ended.code in (0, -signal.SIGALRM), ended.err
             died += ended.code != 0
             until(lambda: not is_erasing(here))  # PostgreSQL notices the end of the process
