@@ -39,7 +39,6 @@ BATCH: Final = 1_000
 _REASON: Final = ("--reason", "a measurement", "--actor", "benchmark")
 _LISTS: Final = "SELECT user_key, placement, rank, item_id FROM current_recommendations ORDER BY 1, 2, 3"
 _MODELS: Final = ("--model", "most_popular", "--model", "own_frequency", "--minutes", "0.05")
-_FEWER: Final = ("--accept", "lake_rows", "--reason", "half of the people were erased")
 
 
 class Recipe(NamedTuple):
@@ -124,7 +123,7 @@ def measured(shop: Shop, var: Path) -> dict[str, float]:
     gone += BATCH
     keys = set(people["user_key"].iloc[:gone])
     figures["places_before_retraining"] = float(len(leftovers.places(var, stores(shop), keys)))
-    shop.run("retrain", *_MODELS, *_FEWER)
+    shop.run("retrain", *_MODELS)
     shop.run("decide", "--approve", "--override", "--reason", "a measurement", "--reviewer", "benchmark")
     shop.run("score")
     shop.run("privacy", "continue")

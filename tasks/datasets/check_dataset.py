@@ -177,13 +177,16 @@ def lake_counts(
 ) -> dict[str, float | None]:
     """Return the purchases in the lake of users with consent and on merchandise, with their users and items.
 
-    `events` counts all events of committed batches, and `ledger` those that the ledger records as accepted. The tables
+    `events` counts all events of committed batches, and `ledger` those that the ledger records as accepted and not as
+    deleted since. The tables
     of `connection` state which batches, users and items count.
     """
     rows, users, items = connection.execute(_PURCHASES, {"files": files}).fetchall()[0]
     ((events,),) = connection.execute(_EVENTS, {"files": files}).fetchall()
     entry = ingest_batches.c
-    accepted = select(func.sum(entry.accepted)).where(entry.status == COMMITTED, entry.dataset.not_in(REFERENCE))
+    accepted = select(func.sum(entry.accepted - entry.deleted)).where(
+        entry.status == COMMITTED, entry.dataset.not_in(REFERENCE)
+    )
     with installation.engine.connect() as database:
         ledger = database.execute(accepted).scalar()
     return {

@@ -41,6 +41,9 @@ _SET_LATE_BEFORE: Final = """
     UPDATE ingest_batches SET late_before = moment
     FROM unnest(CAST(:names AS text[]), CAST(:moments AS timestamptz[])) AS entry (name, moment)
     WHERE batch_id = name"""
+_DELETED: Final = """
+    UPDATE ingest_batches SET deleted = deleted + number
+    FROM unnest(CAST(:names AS text[]), CAST(:numbers AS bigint[])) AS entry (name, number) WHERE batch_id = name"""
 _SUMS: Final = {name: f"sum({name})" for name in LEDGER} | {"late": "sum((profile ->> 'late')::bigint)"}
 _CLOSE: Final = f"""
     UPDATE ingest_batches SET {", ".join(f"{name} = coalesce(sums.{name}, 0)" for name in _SUMS)},
@@ -268,7 +271,13 @@ def delete_chunks(connection: Connection, *batch_ids: str) -> None:
     """Delete the records of batches' chunks, so that they start from the beginning when they are ingested again."""
     for table in (ingest_chunks, quarantine, ingest_updates, ingest_repeats, quarantine_repeats):
         connection.execute(delete(table).where(table.c.batch_id.in_(batch_ids)))
-    connection.execute(update(ingest_batches).where(ingest_batches.c.batch_id.in_(batch_ids)).values(late_before=None))
+    started = {"late_before": None, "deleted": 0}
+    connection.execute(update(ingest_batches).where(ingest_batches.c.batch_id.in_(batch_ids)).values(started))
+
+
+def record_deleted(connection: Connection, events: Mapping[str, int]) -> None:
+    """Record how many events of each batch were deleted from the lake, in addition to earlier ones."""
+    connection.execute(text(_DELETED), {"names": list(events), "numbers": list(events.values())})
 
 
 def record_chunks(connection: Connection, *chunks: ChunkEntry) -> None:

@@ -90,7 +90,7 @@ def erase_users(installation: Installation) -> dict[str, int]:
             with engine.begin() as connection:
                 removed = erase_tables(connection, keys, events)
             advance(note="tables")
-            removed["events of the lake"] = erase_events(installation.lake, events, keys, number)
+            removed["events of the lake"] = erase_events(installation, events, keys, number)
             advance(note="events")
             removed["rows of data sets"] = erase_datasets(installation.lake, known, keys, number)
             advance(note="data sets")

@@ -1,5 +1,6 @@
 """Deletes the rows of users from the lake: from the events, from the data sets, and from their earlier versions."""
 
+from collections import Counter
 from functools import partial
 from typing import Final
 
@@ -7,9 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 
+from infra.installation import Installation
 from infra.lake.delta_lake import DATASET_FILES, EVENT_FILES, Lake
 from infra.lake.rewriting import purge, rewrite
 from models import columns
+from tasks.ingest.ledger import record_deleted
 from tasks.privacy.register import USER_KEYS
 from tasks.privacy.rekeyed_lake import with_columns
 
@@ -18,9 +21,9 @@ _MARK: Final = "erasure"
 
 
 def events_of(lake: Lake, keys: pa.Array) -> pa.Table:
-    """Return the month, the id and the `recommendation_id` of the users' events."""
+    """Return the month, the batch, the id and the `recommendation_id` of the users' events."""
     table = lake.events()
-    names = [columns.MONTH, columns.EVENT_ID, columns.RECOMMENDATION_ID]
+    names = [columns.MONTH, columns.BATCH_ID, columns.EVENT_ID, columns.RECOMMENDATION_ID]
     if table is None:
         return pa.table({name: pa.array([], pa.string()) for name in names})
     rows = table.to_pyarrow_dataset()
@@ -28,14 +31,20 @@ def events_of(lake: Lake, keys: pa.Array) -> pa.Table:
     return with_columns(found, names)
 
 
-def erase_events(lake: Lake, events: pa.Table, keys: pa.Array, number: int) -> int:
-    """Delete the users' `events`, and all files and logs of earlier versions; returns the number of events."""
-    table = lake.events()
+def erase_events(here: Installation, events: pa.Table, keys: pa.Array, number: int) -> int:
+    """Delete the users' `events`, and all files and logs of earlier versions; returns the number of events.
+
+    The ledger counts them month by month, so that a stop leaves out one month at most.
+    """
+    table = here.lake.events()
     if table is None:
         return 0
+    batches = events[columns.BATCH_ID]
     for month in sorted(pc.unique(events[columns.MONTH]).to_pylist()):
         rewrite(table, partial(_without, keys=keys, names=[columns.USER_KEY]), EVENT_FILES, _MARK, number, month)
         table.update_incremental()
+        with here.engine.begin() as connection:
+            record_deleted(connection, Counter(batches.filter(pc.equal(events[columns.MONTH], month)).to_pylist()))
     purge(table)
     return len(events)
 

@@ -1,12 +1,11 @@
 """Deletes the events of the lake that the settings of `retention` keep no longer, by whole months."""
 
-from collections.abc import Iterator
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction
 
 from infra import locks
 from infra.configuration.retention import FOR_EVER, Retention, seconds
@@ -15,6 +14,7 @@ from infra.installation import Installation
 from infra.lake import compaction
 from infra.lake.rewriting import purge
 from models import columns
+from tasks.ingest.ledger import record_deleted
 from tasks.privacy.rekeyed_lake import update_manifests
 
 _MARK: Final = "retention of events"
@@ -40,7 +40,7 @@ class _Limits(NamedTuple):
 def old_events(installation: Installation) -> list[OldEvents]:
     """Return the events by month that a deletion would delete now."""
     table = installation.lake.events()
-    return list(_old(table, _limits(installation))) if table else []
+    return _by_month(table, _old(table, _limits(installation))) if table else []
 
 
 def remove_old_events(installation: Installation) -> list[OldEvents]:
@@ -55,17 +55,20 @@ def remove_old_events(installation: Installation) -> list[OldEvents]:
         if table is None:
             return []
         limits = _limits(installation)
-        old = list(_old(table, limits))
-        if old:
+        old = _old(table, limits)
+        months = _by_month(table, old)
+        if months:
             done = CommitProperties(app_transactions=[Transaction(_MARK, _OPEN)])
             table.delete(_condition(table, limits), commit_properties=done)
+            with engine.begin() as connection:
+                record_deleted(connection, _sums(old, columns.BATCH_ID))
         if lake.committed_chunk(_MARK) == _OPEN:
             purge(table)
             confirm()
             with engine.begin() as connection:
                 update_manifests(connection, lake)
             lake.claim(_MARK, _DONE)
-    return old
+    return months
 
 
 def _limits(installation: Installation) -> _Limits:
@@ -80,24 +83,31 @@ def _first(now: datetime, period: str) -> str:
     return FOR_EVER if period == FOR_EVER else f"{now - timedelta(seconds=seconds(period)):%Y-%m}"
 
 
-def _old(table: DeltaTable, limits: _Limits) -> Iterator[OldEvents]:
-    rows, known = table.to_pyarrow_dataset(), _has_sources(table)
-    for month in compaction.months(table):
-        ended = [name for name, first in limits.sources.items() if month.month < first]
-        chosen = pc.scalar(month.month < limits.others)
-        if known:
-            source = pc.field(columns.SOURCE)
-            chosen = (chosen & ~source.isin(pa.array(limits.sources, pa.string()))) | source.isin(
-                pa.array(ended, pa.string())
-            )
-        if month.month < max(limits.others, *limits.sources.values(), FOR_EVER):
-            count = rows.count_rows(filter=(pc.field(columns.MONTH) == month.month) & chosen)
-            if count:
-                yield OldEvents(month.month, count, month.bytes * count // month.rows)
+def _old(table: DeltaTable, limits: _Limits) -> pa.Table:
+    """Return the number of events whose period has ended, by month and batch."""
+    names = f"{columns.MONTH}, {columns.BATCH_ID}"
+    counted = f"SELECT {names}, count(*) AS rows FROM events WHERE {_condition(table, limits)} GROUP BY {names}"
+    return pa.table(QueryBuilder().register("events", table).execute(counted))
+
+
+def _by_month(table: DeltaTable, old: pa.Table) -> list[OldEvents]:
+    rows = _sums(old, columns.MONTH)
+    return [
+        OldEvents(month.month, rows[month.month], month.bytes * rows[month.month] // month.rows)
+        for month in compaction.months(table)
+        if month.month in rows
+    ]
+
+
+def _sums(old: pa.Table, name: str) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for row in old.to_pylist():
+        total[row[name]] += row["rows"]
+    return total
 
 
 def _condition(table: DeltaTable, limits: _Limits) -> str:
-    """Return the SQL of the events that `_old` counts."""
+    """Return the SQL of events whose period has ended."""
     others = f"{columns.MONTH} < '{limits.others}'"
     if not (limits.sources and _has_sources(table)):
         return others

@@ -164,8 +164,8 @@ exclusions = Table(
 )
 
 
-def _counts() -> list[Column[int]]:
-    return [Column(name, BigInteger, nullable=False, server_default="0") for name in LEDGER]
+def _counts(*names: str) -> list[Column[int]]:
+    return [Column(name, BigInteger, nullable=False, server_default="0") for name in names]
 
 
 _REFUND_ORDER: Final = "Whether refunds of the batch take back only purchases of the order that they name."
@@ -178,14 +178,14 @@ ingest_batches = Table(
     Column("source", Text, nullable=False),
     Column("location", Text, nullable=False),
     Column("status", Text, nullable=False),
-    *_counts(),
+    *_counts(*LEDGER),
     Column("consent", Text, nullable=False),
     Column("quality", JSONB),
     Column("detail", Text),
     moment("started_at", now=True),
     moment("finished_at"),
     moment("late_before"),
-    Column("late", BigInteger, nullable=False, server_default="0"),
+    *_counts("late", "deleted"),  # deleted: events that an erasure or the end of their period deleted since
     Column("request", JSONB, nullable=False, server_default="{}"),
     Column("refund_order", Boolean, nullable=False, server_default="false", comment=_REFUND_ORDER),
 )
@@ -208,7 +208,7 @@ ingest_chunks = Table(
     metadata,
     Column("batch_id", ForeignKey("ingest_batches.batch_id"), primary_key=True),
     Column("chunk", Integer, primary_key=True),
-    *_counts(),
+    *_counts(*LEDGER),
     Column("profile", JSONB, nullable=False),
     comment="Counts of each part of a batch, so that a killed ingest goes on where it stopped.",
 )

@@ -44,6 +44,14 @@ def dump(installation: Installation) -> dict[str, str]:
         }
 
 
+def missing_events(installation: Installation) -> int:
+    """How many events the lake lacks of those that the ledger counts as accepted and not as deleted."""
+    with installation.engine.connect() as connection:
+        expected = connection.execute(text("SELECT sum(accepted - deleted) FROM ingest_batches")).scalar_one()
+    table = installation.lake.events()
+    return int(expected) - (table.to_pyarrow_dataset().count_rows() if table else 0)
+
+
 def files(folder: Path) -> Iterator[tuple[str, str]]:
     """Each file as text; of Parquet the words of every column too, as they are packed in the file."""
     for path in sorted(folder.rglob("*")):

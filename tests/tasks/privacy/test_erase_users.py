@@ -28,7 +28,7 @@ from tasks.privacy.erase_users import erase_users
 from tasks.privacy.find_user import find_user
 from tasks.privacy.requests import ask, requests, unknown_ids
 from tasks.privacy.tombstones import erase_restored, write_tombstones
-from tests.tasks.privacy.stores import dump, holding, keys_of, person
+from tests.tasks.privacy.stores import dump, holding, keys_of, missing_events, person
 from tests.tasks.stopped_steps import KilledError, ends_at
 
 VIEWS = """
@@ -89,7 +89,7 @@ def test_nothing_names_who_was_erased_and_everybody_else_is_as_before(published:
     changed = {name for name in rows if rows[name] != after[name]}
     assert changed <= {
         *("public.datasets", "public.audit_log", "identity.privacy_requests", "public.quarantine"),
-        *("public.ingest_repeats", "public.quarantine_repeats", KEEPS_OUT),
+        *("public.ingest_batches", "public.ingest_repeats", "public.quarantine_repeats", KEEPS_OUT),
     }
     line = requests(here.engine)[0]
     assert (line["state"], line["users"], line["removed"]["users"]) == ("done", 3, 3)
@@ -107,6 +107,7 @@ def test_an_erasure_that_is_killed_goes_on_when_it_is_run_again(small: Installat
     erase_users(small)
     assert holding(small, {key}) == [KEEPS_OUT]
     assert events_of_others(small, [key]) == expected
+    assert missing_events(small) == 0
     assert [line["state"] for line in requests(small.engine)] == ["done"]
 
 
@@ -119,7 +120,9 @@ def test_the_same_file_does_not_bring_back_who_was_erased(stage: Any) -> None:
     theirs = stage.shop.transactions["household_id"].to_pylist().count(int(gone))
     assert (line["accepted"], line["suppressed"]) == (0, theirs)
     assert holding(stage.here, {pseudonym(gone, stage.here.key)}) == [KEEPS_OUT]
-    assert build_dataset.fn()["rows"]["users"] == len(keys_of(stage.here))
+    built = build_dataset.fn()
+    assert built["rows"]["users"] == len(keys_of(stage.here))
+    assert built["lake"]["events"] == built["lake"]["ledger"]
 
 
 def test_a_restriction_hides_lists_and_refuses_data_until_it_is_lifted(published: Any) -> None:

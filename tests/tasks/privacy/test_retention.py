@@ -15,6 +15,7 @@ from infra.configuration.settings_file import values
 from infra.installation import Installation
 from tasks.privacy import retention
 from tasks.privacy.retention import old_events, remove_old_events
+from tests.tasks.privacy.stores import missing_events
 from tests.tasks.stopped_steps import KilledError, ends_at
 
 STEPS = tuple((retention, name) for name in ("purge", "update_manifests"))
@@ -58,6 +59,7 @@ def test_events_before_the_limit_leave_every_file_and_younger_ones_stay_after_a_
             assert moment < 4
     remove_old_events(small)
     assert events(small).equals(before.filter(pc.greater_equal(before["month"], months[1])))
+    assert missing_events(small) == 0
     assert not any(months[0] in name for name in files(small))
     stored = files(small)
     rows = [pq.read_metadata(path).num_rows for name, path in small.lake.all_files() if name in stored]
@@ -74,6 +76,7 @@ def test_a_source_follows_its_own_period_alone(small: Installation, chosen: str,
     assert sum(month.rows for month in old_events(small)) == (len(before) if all_go else 0)
     remove_old_events(small)
     assert len(events(small)) == (0 if all_go else len(before))
+    assert missing_events(small) == 0
 
 
 @pytest.mark.parametrize("chosen", [{"events": "2 weeks"}, {"sources": {"shop": "soon"}}])
