@@ -77,6 +77,7 @@ def erased(shop: Shop, people: pd.DataFrame, var: Path) -> float:
             shop.run("privacy", "continue")
     seconds = time.perf_counter() - started
     (var / "ids.csv").unlink()
+    print(f"Erased {len(people):,} people in {seconds:.0f} s.", flush=True)
     pd.testing.assert_frame_equal(lists(), before)
     return seconds
 

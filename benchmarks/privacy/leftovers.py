@@ -58,7 +58,7 @@ def _tables(url: str, wanted: set[bytes]) -> Iterator[str]:
         if line.startswith(b"COPY "):
             table, columns = (line[5:].partition(b" (")[at].decode() for at in (0, 2))
             names = columns.partition(")")[0].split(", ")
-            erased_at = names.index("erased_at") if table == "public.users" else -1
+            erased_at = names.index("erased_at") if "erased_at" in names else -1  # MLflow has a table `users` too
         elif table != seen and not (erased_at >= 0 and b"\t" in line and line.split(b"\t")[erased_at] != b"\\N"):
             packed = (binascii.unhexlify(one) for one in _BYTES.findall(line) if len(one) % 2 == 0)
             if any(_names(content, wanted) for content in (line, *packed)):

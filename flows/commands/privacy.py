@@ -149,12 +149,11 @@ def retention(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete the events that the table `retention` of tailorbird.toml keeps no longer, by whole months."""
-    months = running.flow("retention")(dry_run)
-    running.finish("privacy_retention", months, as_json)
+    """Delete events, by whole months, and runs of MLflow that the table `retention` keeps no longer."""
+    ended = running.flow("retention", "mlflow")(dry_run)
+    running.finish("privacy_retention", ended, as_json)
     if not as_json:
-        rows, size = sum(month["rows"] for month in months), sum(month["bytes"] for month in months)
-        running.print_message(f"{rows:,} events ({size:,} bytes) {'would be' if dry_run else 'were'} deleted.")
+        running.print_message(f"{sum(one['rows'] for one in ended):,} {'would be' if dry_run else 'were'} deleted.")
 
 
 @app.command()

@@ -88,11 +88,15 @@ def status(as_json: Json = False) -> None:
     report: JsonObject = dict.fromkeys(("ledger", "champion", "challenger", "batch", "placements", "next"))
     if services["postgres"]:
         from infra.overview import situation
+        from infra.overview.sizes import sizes
         from serving.queries.freshness import judged
         from serving.queries.status import status as read_status
 
-        stored = read_status(running.database("serving"))
-        report = {**stored, "next": asdict(situation.step(running.database("serving"), settings))}
+        database = running.database("serving")
+        stored = read_status(database)
+        with database.connect() as connection:
+            report = stored | {"sizes": sizes(connection, settings)}
+        report["next"] = asdict(situation.step(database, settings))
         try:
             champion = stored["champion"]["version"] if stored["champion"] else None
             report["placements"] = judged(stored["placements"], settings, champion)

@@ -19,11 +19,15 @@ class Retention:
     """Lists of a sample of users after they were replaced, which purchases are compared with."""
     dead_letters: str = "90 days"
     """Messages of the broker that cannot be read, after they came last."""
+    mlflow_runs: str = FOR_EVER
+    """Runs in MLflow with their reports, except those that a version or the next review needs."""
     prefect_runs: str = "90 days"
     """Runs in Prefect with their logs and pages, if Prefect is our own."""
 
     events: str = FOR_EVER
     """Events in the lake, by whole months."""
+    impressions: str = FOR_EVER
+    """Impressions in the lake, of all sources; purchases and acts stay as long as `events` says."""
     sources: dict[str, str] = field(default_factory=dict)
     """Other periods for events of some sources, such as `{clicks = "90 days"}`."""
 

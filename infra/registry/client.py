@@ -1,8 +1,9 @@
 """The one MLflow client: runs, registered versions and their aliases. People review and decide on MLflow's pages."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -29,6 +30,14 @@ _MOST_METRICS: Final = 1_000
 """How many figures MLflow takes in one request."""
 _NEWEST: Final = 50
 """How many of the newest versions `tags` reads; people decide about the newest."""
+
+
+def _all_pages(search: Callable[..., Any]) -> Iterator[Any]:
+    token: str | None = ""
+    while token is not None:
+        page = search(page_token=token or None)
+        yield from page
+        token = page.token or None
 
 
 class Registry(Connection):
@@ -123,8 +132,6 @@ class Registry(Connection):
 
         Another training with the same settings is a new run then.
         """
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
         for version in self._client.search_model_versions(f"name = '{NAME}' and run_id = '{run_id}'"):
             self._client.delete_model_version(NAME, str(version.version))
         try:
@@ -133,9 +140,27 @@ class Registry(Connection):
             return
         if RUN_KEY in run.tags:
             self._client.delete_tag(run_id, RUN_KEY)
-        stored: Any = get_artifact_repository(run.artifact_uri, self.tracking_uri)
         for path in (MODEL_PATH, *others):
-            stored.delete_artifacts(path)
+            self._stored(run).delete_artifacts(path)
+
+    def runs_before(self, moment: datetime, needed: Collection[str]) -> list[str]:
+        """Return the ids of runs that ended before a moment, except those that are needed, or that versions need."""
+        query = f"attributes.end_time < {int(moment.timestamp() * 1000)}"
+        versions = _all_pages(partial(self._client.search_model_versions, f"name = '{NAME}'"))
+        kept = {*needed, *(version.run_id for version in versions)}
+        ended = _all_pages(partial(self._client.search_runs, [self._experiment], query))
+        return [run.info.run_id for run in ended if run.info.run_id not in kept]
+
+    def delete_runs(self, run_ids: Iterable[str]) -> None:
+        """Delete runs with all their artifacts. MLflow keeps the figures of a deleted run until `mlflow gc`."""
+        for run_id in run_ids:
+            self._stored(self.run(run_id)).delete_artifacts()
+            self._client.delete_run(run_id)
+
+    def _stored(self, run: Run) -> Any:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        return get_artifact_repository(run.artifact_uri, self.tracking_uri)
 
     @contextmanager
     def active_run(

@@ -34,7 +34,7 @@ TABLES: Final[dict[str, tuple[str, str]]] = {
     "keys": ("Keys", "kind generation fingerprint state since actor reason"),
     "privacy_requests": ("Requests of people", "request_id kind state late users actor reason asked_at due_at done_at"),
     "privacy_export": ("The stored data of the user", "part rows"),
-    "privacy_retention": ("Events whose period has ended", "month rows bytes"),
+    "privacy_retention": ("Data whose period has ended", "store rows bytes"),
     "privacy_places": ("Places that name the user, or were not searched", "place rows about"),
     "lake": ("The lake's events by month", "month files rows bytes"),
     "schedules": ("Schedules", "slug deployment cron zone set_by parameters next_run active"),

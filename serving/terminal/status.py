@@ -18,6 +18,8 @@ _FIGURES = {
 }
 _STARTERS = ("worker", "reconciler")
 _PROCESSES = (*_STARTERS, "supervisor")
+_LARGEST = 6
+"""The stores whose sizes are printed; the JSON has all."""
 _MOMENTS = {"requested_at": "asked", "expires_at": "expires"}
 
 
@@ -38,6 +40,9 @@ def print_status(report: Mapping[str, Any]) -> None:
     _summary("challenger", report["challenger"])
     for placement in report["placements"]:
         line(_placement(placement))
+    largest = [f"{name} {size / 1e6:,.0f} MB" for name, size in (report.get("sizes") or {}).items()]
+    if largest:
+        line(f"sizes: {', '.join(largest[:_LARGEST])}")
     for run in report.get("running") or ():
         line(f"runs now: {run}")
     for process, keys in (report.get("outdated") or {}).items():

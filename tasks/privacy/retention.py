@@ -1,4 +1,4 @@
-"""Deletes the events of the lake that the settings of `retention` keep no longer, by whole months."""
+"""Deletes events of the lake, by whole months, and runs of MLflow that the settings of `retention` keep no longer."""
 
 from collections import Counter
 from datetime import datetime, timedelta
@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction
+from sqlalchemy import text
 
 from infra import locks
 from infra.configuration.retention import FOR_EVER, Retention, seconds
@@ -13,37 +14,38 @@ from infra.database.engine import database_now
 from infra.installation import Installation
 from infra.lake import compaction
 from infra.lake.rewriting import purge
+from infra.registry.client import Registry
 from models import columns
+from models.datasets.labels import IMPRESSION
+from models.primitives.arrow_sql import literal
 from tasks.ingest.ledger import record_deleted
 from tasks.privacy.rekeyed_lake import update_manifests
 
 _MARK: Final = "retention of events"
+_COMPARED: Final = """
+    SELECT run_id FROM trained_bundles WHERE dataset_version IN (
+        (SELECT dataset_version FROM promotions ORDER BY promotion_id DESC LIMIT 1),
+        (SELECT version FROM datasets ORDER BY created_at DESC LIMIT 1))"""
 _DONE, _OPEN = 0, 1
 """Values of the mark: after a stop, files and manifests of a deletion are still open."""
 
 
-class OldEvents(NamedTuple):
-    """Events of one month whose period has ended. The bytes are a share of the month's files."""
+class Ended(NamedTuple):
+    """Data whose period has ended."""
 
-    month: str
+    store: str
     rows: int
-    bytes: int
+    bytes: int | None = None
+    """A share of the files of a month."""
 
 
-class _Limits(NamedTuple):
-    """The first months that stay: of all events, and of sources with a period of their own."""
-
-    others: str
-    sources: dict[str, str]
-
-
-def old_events(installation: Installation) -> list[OldEvents]:
+def old_events(installation: Installation) -> list[Ended]:
     """Return the events by month that a deletion would delete now."""
     table = installation.lake.events()
-    return _by_month(table, _old(table, _limits(installation))) if table else []
+    return _by_month(table, _old(table, _condition(installation, table))) if table else []
 
 
-def remove_old_events(installation: Installation) -> list[OldEvents]:
+def remove_old_events(installation: Installation) -> list[Ended]:
     """Delete events whose period has ended, with all files and logs of earlier versions; returns them by month.
 
     One commit deletes all of them. After a stop the same call deletes the files that are left. Raises WorkRunsError
@@ -54,12 +56,12 @@ def remove_old_events(installation: Installation) -> list[OldEvents]:
         table = lake.events()
         if table is None:
             return []
-        limits = _limits(installation)
-        old = _old(table, limits)
+        ended = _condition(installation, table)
+        old = _old(table, ended)
         months = _by_month(table, old)
         if months:
             done = CommitProperties(app_transactions=[Transaction(_MARK, _OPEN)])
-            table.delete(_condition(table, limits), commit_properties=done)
+            table.delete(ended, commit_properties=done)
             with engine.begin() as connection:
                 record_deleted(connection, _sums(old, columns.BATCH_ID))
         if lake.committed_chunk(_MARK) == _OPEN:
@@ -71,11 +73,18 @@ def remove_old_events(installation: Installation) -> list[OldEvents]:
     return months
 
 
-def _limits(installation: Installation) -> _Limits:
+def old_runs(installation: Installation, registry: Registry) -> list[str]:
+    """Return the ids of runs of MLflow whose period has ended.
+
+    Runs of registered versions stay, and trainings on the newest data set or on the champion's: reviews compare them.
+    """
+    period = installation.settings.retention.mlflow_runs
+    if period == FOR_EVER:
+        return []
     with installation.engine.connect() as connection:
-        now = database_now(connection)
-    chosen: Retention = installation.settings.retention
-    return _Limits(_first(now, chosen.events), {name: _first(now, own) for name, own in chosen.sources.items()})
+        before = database_now(connection) - timedelta(seconds=seconds(period))
+        needed = set(connection.execute(text(_COMPARED)).scalars())
+    return registry.runs_before(before, needed)
 
 
 def _first(now: datetime, period: str) -> str:
@@ -83,17 +92,17 @@ def _first(now: datetime, period: str) -> str:
     return FOR_EVER if period == FOR_EVER else f"{now - timedelta(seconds=seconds(period)):%Y-%m}"
 
 
-def _old(table: DeltaTable, limits: _Limits) -> pa.Table:
+def _old(table: DeltaTable, ended: str) -> pa.Table:
     """Return the number of events whose period has ended, by month and batch."""
     names = f"{columns.MONTH}, {columns.BATCH_ID}"
-    counted = f"SELECT {names}, count(*) AS rows FROM events WHERE {_condition(table, limits)} GROUP BY {names}"
+    counted = f"SELECT {names}, count(*) AS rows FROM events WHERE {ended} GROUP BY {names}"
     return pa.table(QueryBuilder().register("events", table).execute(counted))
 
 
-def _by_month(table: DeltaTable, old: pa.Table) -> list[OldEvents]:
+def _by_month(table: DeltaTable, old: pa.Table) -> list[Ended]:
     rows = _sums(old, columns.MONTH)
     return [
-        OldEvents(month.month, rows[month.month], month.bytes * rows[month.month] // month.rows)
+        Ended(f"events of {month.month}", rows[month.month], month.bytes * rows[month.month] // month.rows)
         for month in compaction.months(table)
         if month.month in rows
     ]
@@ -106,18 +115,14 @@ def _sums(old: pa.Table, name: str) -> Counter[str]:
     return total
 
 
-def _condition(table: DeltaTable, limits: _Limits) -> str:
+def _condition(installation: Installation, table: DeltaTable) -> str:
     """Return the SQL of events whose period has ended."""
-    others = f"{columns.MONTH} < '{limits.others}'"
-    if not (limits.sources and _has_sources(table)):
-        return others
-    names = {name: "'" + name.replace("'", "''") + "'" for name in limits.sources}
-    own = [
-        f"({columns.SOURCE} = {names[name]} AND {columns.MONTH} < '{first}')" for name, first in limits.sources.items()
-    ]
-    others += f" AND ({columns.SOURCE} IS NULL OR {columns.SOURCE} NOT IN ({', '.join(names.values())}))"
-    return " OR ".join([f"({others})", *own])
-
-
-def _has_sources(table: DeltaTable) -> bool:
-    return columns.SOURCE in {field.name for field in table.schema().fields}
+    with installation.engine.connect() as connection:
+        now = database_now(connection)
+    chosen: Retention = installation.settings.retention
+    first = f"'{_first(now, chosen.events)}'"
+    if chosen.sources and columns.SOURCE in {field.name for field in table.schema().fields}:
+        own = (f"WHEN {literal(name)} THEN '{_first(now, period)}'" for name, period in chosen.sources.items())
+        first = f"CASE {columns.SOURCE} {' '.join(own)} ELSE {first} END"
+    shown = f"{columns.EVENT_TYPE} = '{IMPRESSION}' AND {columns.MONTH} < '{_first(now, chosen.impressions)}'"
+    return f"{columns.MONTH} < {first} OR {shown}"

@@ -165,6 +165,7 @@ def test_the_status_names_runs_outdated_settings_users_without_a_list_and_what_w
         | {"running": ["retrain (since 2026-01-01 04:30 UTC)"], "outdated": {"reconciler": ["placements", "k"]}}
         | {"inbox": {"waiting": 3, "oldest_seconds": 12.4, "refused": 1}}
         | {"spool": {"messages": 5, "dropped": 2, "refused": 0}}
+        | {"sizes": {"var/postgres": 1_234_000_000, "table users": 3_600_000}}
         | dict.fromkeys(("ledger", "champion", "challenger"))
     )
     shown = capsys.readouterr()
@@ -173,6 +174,7 @@ def test_the_status_names_runs_outdated_settings_users_without_a_list_and_what_w
         assert words in out
     assert "2 dropped" in out
     assert "home: fresh, batch 3, version 2, 20 lists (at least 10 of 30 users have none)\n" in out
+    assert "sizes: var/postgres 1,234 MB, table users 4 MB\n" in out
     assert "runs now: retrain (since 2026-01-01 04:30 UTC)\n" in out
     assert "The reconciler uses other values of placements, k until the next `tailorbird up`.\n" in out
 

@@ -1,6 +1,5 @@
 """What MLflow and `var` hold of an erased user: figures and reports at once, models until a newer champion."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,7 @@ from sqlalchemy import text
 
 from infra.configuration.settings import load
 from infra.database.schema.privacy_schema import ERASE
-from infra.registry.client import Registry
 from infra.registry.connection import VersionGoneError
-from infra.services.embedded_postgres import EmbeddedPostgres
 from models.errors import TailorbirdError
 from tasks.datasets.build_dataset import build_dataset, split_by
 from tasks.datasets.load_dataset import stored_manifest
@@ -26,26 +23,11 @@ from tasks.privacy.erased_models import erase_figures, forget_models
 from tasks.privacy.requests import ask, requests
 from tasks.promotion.recorded_bundles import TrainedBundle, evaluation_digest, evaluation_of, record, recorded
 from tasks.scoring.roll_back import roll_back_model
-from tests.conftest import fresh_database
+from tests.tasks.privacy.conftest import Store
 from tests.tasks.privacy.stores import keys_of, person
 from tests.tasks.stopped_steps import KilledError, ends_at
 
 PAGE = "<h2>People</h2><h3>{gone} <small>3</small></h3><p>milk</p><h3>{stays} <small>4</small></h3><h2>Plots</h2>"
-
-
-class Store(Registry):
-    """MLflow's own store, without its server."""
-
-    is_available = True  # type: ignore[assignment]  # the server's page of its health is missing
-
-
-@pytest.fixture
-def store(
-    postgres: EmbeddedPostgres, mlflow_tables: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Store]:
-    monkeypatch.chdir(tmp_path)  # where such a store keeps artifacts
-    for address in fresh_database(postgres, mlflow_tables):
-        yield Store(address)
 
 
 def trained(published: Any, store: Store, gone: str, stays: str, folder: Path) -> str:

@@ -1,6 +1,6 @@
 """Old events leave the lake, with every file that held them, also after stops."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,11 @@ from infra.configuration.retention import Retention
 from infra.configuration.settings import annotations
 from infra.configuration.settings_file import values
 from infra.installation import Installation
+from tasks.ingest.events.ingest_events import ingest_events
 from tasks.privacy import retention
-from tasks.privacy.retention import old_events, remove_old_events
+from tasks.privacy.retention import old_events, old_runs, remove_old_events
+from tasks.promotion.recorded_bundles import TrainedBundle, record
+from tests.tasks.privacy.conftest import CHOSEN, Store
 from tests.tasks.privacy.stores import missing_events
 from tests.tasks.stopped_steps import KilledError, ends_at
 
@@ -48,7 +51,7 @@ def test_events_before_the_limit_leave_every_file_and_younger_ones_stay_after_a_
     months = sorted(pc.unique(before["month"]).to_pylist())
     keep(small, events=days_since(months[1]))
     planned, stored = old_events(small), files(small)
-    assert planned
+    assert [one.store for one in planned] == [f"events of {months[0]}"]
     assert events(small).equals(before)
     assert files(small) == stored
     with monkeypatch.context() as patch:
@@ -77,6 +80,43 @@ def test_a_source_follows_its_own_period_alone(small: Installation, chosen: str,
     remove_old_events(small)
     assert len(events(small)) == (0 if all_go else len(before))
     assert missing_events(small) == 0
+
+
+def test_impressions_may_end_before_other_events_of_every_source(small: Installation, tmp_path: Path) -> None:
+    before = events(small)
+    shown = [f"u1,i{n},impression,{1_600_000_000 + n},shown" for n in range(3)]
+    (tmp_path / "shown.csv").write_text("\n".join(["USER_ID,ITEM_ID,EVENT_TYPE,TIMESTAMP,RECOMMENDATION_ID", *shown]))
+    ingest_events.fn("personalize", str(tmp_path / "shown.csv"), CHOSEN)
+    assert len(events(small)) == len(before) + 3
+    keep(small, impressions="2 years", sources={"personalize": ""})
+    assert [(one.store, one.rows) for one in remove_old_events(small)] == [("events of 2020-09", 3)]
+    assert events(small).select(before.column_names).equals(before)
+    assert missing_events(small) == 0
+
+
+def test_runs_that_no_version_and_no_review_needs_leave_mlflow_when_their_period_has_ended(
+    published: Any, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, file = published.here, tmp_path / "report.html"
+    file.write_text("a report")
+    runs = {name: store.start_run(name, name, {}, {}) for name in ("loose", "registered", "compared", "open")}
+    for name, run_id in runs.items():
+        store.log_file(run_id, file, "review")
+        if name != "open":
+            store.finish_run(run_id)
+    store.register(runs["registered"], {})
+    bundle = TrainedBundle(runs["compared"], "compared", "als", published.manifest["version"], "digest", "digest")
+    record(here.engine, bundle)
+    assert old_runs(here, store) == []
+    keep(here, mlflow_runs="1 day")
+    assert old_runs(here, store) == []
+    monkeypatch.setattr(retention, "database_now", lambda _connection: datetime.now(UTC) + timedelta(days=2))
+    assert old_runs(here, store) == [runs["loose"]]
+    store.delete_runs(old_runs(here, store))
+    assert old_runs(here, store) == []
+    assert {name: list(store.files(run_id, "review")) for name, run_id in runs.items()} == {
+        name: [] if name == "loose" else ["report.html"] for name in runs
+    }
 
 
 @pytest.mark.parametrize("chosen", [{"events": "2 weeks"}, {"sources": {"shop": "soon"}}])
