@@ -36,13 +36,14 @@ SEED: Final = 7
 NAME: Final = "privacy-var"
 SHARES: Final = (0.01, 0.1)
 BATCH: Final = 1_000
+BASELINES: Final = ("most_popular", "own_frequency")
 _REASON: Final = ("--reason", "a measurement", "--actor", "benchmark")
 _LISTS: Final = "SELECT user_key, placement, rank, item_id FROM current_recommendations ORDER BY 1, 2, 3"
-_MODELS: Final = ("--model", "most_popular", "--model", "own_frequency", "--minutes", "0.05")
+_MODELS: Final = (*(f"--model={kind}" for kind in BASELINES), "--minutes", "0.05")
 
 
 class Recipe(NamedTuple):
-    """The champion's recipe."""
+    """A model and its settings."""
 
     kind: str
     settings: JsonObject
@@ -117,9 +118,12 @@ def measured(shop: Shop, var: Path) -> dict[str, float]:
         earlier, later = recipe.evaluated(before, dataset), recipe.evaluated(recipe.fit(dataset), dataset)
         for when, evaluation in (("before", earlier), ("after", later)):
             figures[f"ndcg_{when}_retraining_{share:.0%}".replace("%", "_percent")] = evaluation.summary[METRIC]
-        cells = (f"{earlier.summary[METRIC]:.4f}", f"{later.summary[METRIC]:.4f}", gained(later, earlier, METRIC, SEED))
-        rows.append((f"{share:.0%}", *cells))
-    show(f"NDCG@10 of {recipe.kind} for those who stay", ("erased", "before retraining", "after", "gain"), rows)
+        simple = (Recipe(kind, {}) for kind in BASELINES)
+        measures = [*(one.evaluated(one.fit(dataset), dataset) for one in simple), earlier, later]
+        cells = (f"{evaluation.summary[METRIC]:.4f}" for evaluation in measures)
+        rows.append((f"{share:.0%}", *cells, gained(later, earlier, METRIC, SEED)))
+    names = ("erased", *BASELINES, f"{recipe.kind} before retraining", "after", "gain")
+    show("NDCG@10 for those who stay", names, rows)
     figures["seconds_per_1000_erasures"] = erased(shop, people.iloc[gone : gone + BATCH], var)
     gone += BATCH
     keys = set(people["user_key"].iloc[:gone])
