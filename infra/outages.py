@@ -4,7 +4,7 @@ import errno
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from infra.configuration import addresses
 
@@ -144,14 +144,10 @@ def _mlflow(answered: Callable[[int], bool]) -> Callable[[BaseException], bool]:
         match = _MLFLOW_STATUS.search(str(error))
         status = int(next(filter(None, match.groups()))) if match else 0
         if not status and _is_a(error, "mlflow.exceptions.RestException"):
-            status = _http_status(error)
+            status = int(error.get_http_status_code())  # type: ignore[attr-defined]  # `_is_a` knows the class
         return answered(status)
 
     return means
-
-
-def _http_status(error: Any) -> int:
-    return int(error.get_http_status_code())
 
 
 def _mlflow_away(error: BaseException) -> bool:

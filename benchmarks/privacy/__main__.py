@@ -29,7 +29,7 @@ from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.protocols import Recommender
 from tasks.datasets.load_dataset import open_dataset
 from tasks.privacy.export_user import export_user
-from tasks.privacy.find_user import find_user
+from tasks.privacy.find_user import search
 from tasks.promotion.champion import require_champion
 
 SEED: Final = 7
@@ -105,7 +105,7 @@ def measured(shop: Shop, var: Path) -> dict[str, float]:
     before, total, gone = recipe.fit(reopened(version)), len(people), 0
     one = people.iloc[-1]["user_id"]
     for name, measure in (("export_s", lambda: export_user(current(), one, var / "copy.zip")),
-                          ("verify_s", lambda: find_user(current(), one))):  # fmt: skip
+                          ("verify_s", lambda: [*search(current(), one)])):  # fmt: skip
         started = time.perf_counter()
         measure()
         figures[name] = time.perf_counter() - started

@@ -1,6 +1,6 @@
 """Writes docs/privacy_policy.md: `python -m docs.generators.privacy_page > docs/privacy_policy.md`."""
 
-from tasks.privacy.policy import document
+from tasks.privacy.register import document
 
 __all__ = ["document"]
 

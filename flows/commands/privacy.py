@@ -137,7 +137,7 @@ def verify(
 @app.command()
 def policy() -> None:
     """Print every store of data of people as Markdown: what it holds, and how long with your settings."""
-    from tasks.privacy.policy import document
+    from tasks.privacy.register import document
 
     print(document(running.current_settings().retention), end="")
 

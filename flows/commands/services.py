@@ -88,14 +88,14 @@ def status(as_json: Json = False) -> None:
     report: JsonObject = dict.fromkeys(("ledger", "champion", "challenger", "batch", "placements", "next"))
     if services["postgres"]:
         from infra.overview import situation
-        from infra.overview.sizes import sizes
         from serving.queries.freshness import judged
+        from serving.queries.status import sizes
         from serving.queries.status import status as read_status
 
         database = running.database("serving")
         stored = read_status(database)
         with database.connect() as connection:
-            report = stored | {"sizes": sizes(connection, settings)}
+            report = stored | {"sizes": sizes(connection, settings.var)}
         report["next"] = asdict(situation.step(database, settings))
         try:
             champion = stored["champion"]["version"] if stored["champion"] else None

@@ -176,7 +176,7 @@ def decide(
     results: list[GroupResult] = []
     if compared_by:
         own, theirs = compared_by
-        columns = {_title(group): np.where(group.members, own - theirs, np.nan) for group in groups}
+        columns = {f"{group.trait}={group.value}": np.where(group.members, own - theirs, np.nan) for group in groups}
         differences = list(estimates(columns, seed).values())
         results = by_group.results(traits or {}, own, theirs, differences, limits)
     checks += by_group.checks(results, name, limits) + by_group.inapplicable_checks(
@@ -280,7 +280,3 @@ def _better(differences: Mapping[str, Estimate]) -> Check:
 def _incomparable(name: str, opponent: str) -> Check:
     how = "was not measured on all of the candidate's users: evaluate both on the same held-out weeks."
     return Check(name, float("nan"), 0.0, Outcome.REFUSED, f"{opponent} {how}")
-
-
-def _title(group: Group) -> str:
-    return f"{group.trait}={group.value}"

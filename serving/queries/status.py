@@ -1,5 +1,9 @@
 """Reads the state of the installation: sums of the ledger, what waits, champion, challenger, live lists and drift."""
 
+import os
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, Engine, RowMapping, func, select, text
@@ -21,6 +25,13 @@ _COUNTS: Final = """
 _REQUESTS: Final = """
     SELECT count(*) AS open, count(*) FILTER (WHERE due_at < now()) AS late
     FROM identity.privacy_requests WHERE state = 'open'"""
+_SMALLEST: Final = 2**20
+_TABLES: Final = """
+    SELECT coalesce(whole.relname, stored.relname) AS name, sum(pg_total_relation_size(stored.oid))::bigint AS bytes
+    FROM pg_class AS stored LEFT JOIN pg_inherits ON inhrelid = stored.oid LEFT JOIN pg_class AS whole
+        ON whole.oid = inhparent
+    WHERE stored.relkind = 'r' AND stored.relnamespace::regnamespace::text <> ALL ('{pg_catalog,information_schema}')
+    GROUP BY 1"""
 _LISTS: Final = """
     SELECT live.placement, live.batch_id, batch.subject_kind, batch.model_version, batch.users AS lists,
         batch.recommendations, live.published_at, live.checked_at, live.moved_by,
@@ -67,6 +78,23 @@ def status(engine: Engine, placement: str = "home") -> JsonObject:
             "batch": _batch(connection, placement),
             "placements": live_lists(connection),
         }
+
+
+def sizes(connection: Connection, var: Path) -> dict[str, int]:
+    """Return the bytes of folders of `var` and of tables of our own database, the largest first, from 1 MiB on.
+
+    `var/postgres` has all databases, also those of Prefect and MLflow. A lake in an object store is not counted.
+    """
+    found: Counter[str] = Counter()
+    for name, size in connection.execute(text(_TABLES)).tuples():
+        found[f"table {name}"] += size
+    for path, _, names in os.walk(var):
+        folder = Path(path)
+        top = folder.relative_to(var).parts[:1]
+        for name in names:
+            with suppress(OSError):  # it ends meanwhile
+                found["/".join(("var", *top))] += (folder / name).lstat().st_size
+    return {name: size for name, size in found.most_common() if size >= _SMALLEST}
 
 
 def live_lists(connection: Connection, *, counts_users: bool = True) -> list[JsonObject]:

@@ -62,17 +62,12 @@ class _Wanted(NamedTuple):
     """The raw id, as it is and in JSON."""
 
 
-def find_user(installation: Installation, user_id: str, others: Mapping[str, Search] | None = None) -> list[Found]:
-    """Return all places that hold the user: the raw id in stores of raw ids, else the keys of the user and devices.
-
-    It reads every table, and every file of the lake and of `var`. `others` are searches of stores that only serving
-    reads, by name.
-    """
-    return [place for place in search(installation, user_id, others) if place.rows]
-
-
 def search(installation: Installation, user_id: str, others: Mapping[str, Search] | None = None) -> Iterator[Found]:
-    """Yield what `find_user` returns, and the stores that were not searched, each with the reason."""
+    """Yield all places that hold the user, and the stores that were not searched, each with the reason.
+
+    Stores of raw ids are searched for the id, others for the keys of the user and devices: every table, and every file
+    of the lake and of `var`. `others` are searches of stores that only serving reads, by name.
+    """
     with installation.engine.connect() as connection:
         keys = list(keys_of(connection, installation, [user_id]))
         yield from (found for found in _in_tables(connection, keys) if found.place not in _KEEP_AWAY)

@@ -1,8 +1,9 @@
 """Writes signed receipts of requests, and checks them."""
 
 import json
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import select
 
@@ -31,7 +32,7 @@ def write_receipt(installation: Installation, number: int, file: Path) -> JsonOb
         done = request["done_at"]
         before = select(promotions.c.model_version).distinct().order_by(promotions.c.model_version)
         versions = connection.execute(before.where(promotions.c.promoted_at <= done) if done else before).scalars()
-        content: JsonObject = {name: _plain(value) for name, value in request.items()}
+        content: JsonObject = json.loads(json.dumps(dict(request), default=datetime.isoformat))
         learned = request["kind"] == "erase" and request["forgotten_at"] is None
         content["learned_from_them"] = list(versions) if learned else []
     content["installation"] = credentials.public_key(installation.settings)
@@ -53,10 +54,6 @@ def check_receipt(settings: Settings, file: Path) -> JsonObject:
         raise TailorbirdError(f"{file} is no receipt of a request, or is incomplete.") from None
     credentials.verify(settings, _bytes(content), signature)
     return content
-
-
-def _plain(value: Any) -> Any:
-    return value.isoformat() if hasattr(value, "isoformat") else value
 
 
 def _bytes(content: JsonObject) -> bytes:

@@ -15,7 +15,6 @@ from infra.database.schema.schema import promotions
 from infra.installation import Installation
 from infra.locks import is_locked
 from infra.prefect_api import events, flow_runs
-from infra.prefect_api.client import FlowRun
 from infra.prefect_api.flow_runs import MOST, Attempt, start_next_run
 from models.primitives.json_types import JsonObject
 from tasks.monitoring.retraining.requests import Request, abandoned_request, give_up
@@ -137,7 +136,7 @@ def _start(
         if not idle.is_lost(last.id):
             return None
         flow_runs.mark_crashed(installation.endpoints, last.id, "Its process is gone: it works on no placement.")
-    if last and state in flow_runs.CANCELLED and _started_since(last, champion):
+    if last and last.started and state in flow_runs.CANCELLED and last.started >= champion["promoted_at"]:
         return None
     names = ", ".join(missing.placements)
     cause = f"lists of promotion {champion['promotion_id']} for {names}"
@@ -152,10 +151,6 @@ def _start(
             installation, missing, f"{MOST} runs were started for lists of version {version}, and none finished"
         )
     return None
-
-
-def _started_since(run: FlowRun, champion: Champion) -> bool:
-    return run.started is not None and run.started >= champion["promoted_at"]
 
 
 def _alert(installation: Installation, missing: MissingLists, problem: str) -> str:

@@ -40,12 +40,13 @@ def apply_mlflow_tags(installation: Installation, registry: Registry) -> Iterato
         if rollback and tags.get(ROLLED_BACK) != str(rollback):
             annotate_version(registry, review)
             tags = {}
+        reason = tags.get("reason") or tags.get("override")
         requested = {word for word in (APPROVED, REJECTED) if aliases.get(word) == version or _requests(tags, word)}
         if review["decision"] and not rollback:
             written = [tags.get(name, "") for name in ("review", "reviewer", ROLLED_BACK)]
             if written != [review["decision"], review["reviewer"], ""]:
                 annotate_version(registry, review)
-        elif rollback and requested == {APPROVED} and aliases.get(APPROVED) != version and not _has_reason(tags):
+        elif rollback and not reason and requested == {APPROVED} and aliases.get(APPROVED) != version:
             annotate_version(registry, review, _WITHOUT_REASON)
             yield f"Version {version}: {_WITHOUT_REASON}"
         elif requested:
@@ -58,10 +59,6 @@ def apply_mlflow_tags(installation: Installation, registry: Registry) -> Iterato
 def _requests(tags: Mapping[str, str], outcome: str) -> bool:
     """Return whether a person set the tag. A rejection that the deadline wrote before a new request is no decision."""
     return tags.get("review") == outcome and (outcome, tags.get("reviewer")) != (REJECTED, UNDECIDED_REVIEWER)
-
-
-def _has_reason(tags: Mapping[str, str]) -> bool:
-    return bool(tags.get("reason") or tags.get("override"))
 
 
 def _decision(tags: Mapping[str, str], requested: set[str]) -> Decision:

@@ -230,16 +230,11 @@ def _champion_run(installation: Installation, version: str, champion: Champion |
     """
     if champion is None:
         return None
-    run_id = _run_of(champion)
+    run_id = str(champion["run_id"] or verify_promoted(champion).run_id)  # older promotions lack it
     if champion["dataset_version"] == version and recorded(installation.engine, run_id):
         return run_id
     settings = verify_promoted(champion).parameters
     return str(train_model.fn(version, champion["kind"], settings))
-
-
-def _run_of(champion: Champion) -> str:
-    """Return the champion's training run; for promotions of older versions only the bundle names it."""
-    return str(champion["run_id"] or verify_promoted(champion).run_id)
 
 
 @task(description="Choose the best candidate, put it through the gate, ask for a decision.")

@@ -236,7 +236,8 @@ class Gate:
             headers.append((b"ratelimit", request.bucket.header()))
         if self._state.origins and head.origin:
             headers += cors_headers(head, self._state.origins)
-        if self._state.is_stopping and scope.get(IS_LAST, _always)(scope):
+        # Without the mark, the server reads one request of a connection at a time.
+        if self._state.is_stopping and (IS_LAST not in scope or scope[IS_LAST](scope)):
             headers.append((b"connection", b"close"))
         return headers
 
@@ -262,11 +263,6 @@ def _missing(headers: Headers, given: Headers) -> Headers:
     """Return the headers that an answer does not state by itself, as pages do."""
     names = {name for name, _ in given}
     return tuple(pair for pair in headers if pair[0] not in names)
-
-
-def _always(_: Scope) -> bool:
-    """Stand for a server that reads one request of a connection at a time."""
-    return True
 
 
 def _shed() -> ProblemError:

@@ -82,12 +82,8 @@ def format_logs() -> None:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
     logging.getLogger("uvicorn.access").disabled = True
-    logging.getLogger("uvicorn.error").addFilter(_names_no_path)
-
-
-def _names_no_path(record: logging.LogRecord) -> bool:
-    """Return whether a record of uvicorn is none of its lines about WebSockets, which hold the path."""
-    return "WebSocket %s" not in str(record.msg)
+    # Its lines about WebSockets hold the path.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: "WebSocket %s" not in str(record.msg))
 
 
 _VARIABLES: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")

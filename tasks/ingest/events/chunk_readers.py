@@ -293,7 +293,9 @@ def _devices(lines: ParsedLines, keyed: Keyed) -> list[Update]:
     names = lines.aliases.column_names
     authority = lines.aliases[columns.AUTHORITY].to_pylist() if columns.AUTHORITY in names else [None] * len(devices)
     moments = lines.aliases[columns.OCCURRED_AT].to_pylist()
-    stated = sorted(zip(devices, owners, moments, authority, strict=True), key=_time_and_owner)
+    # Undated calls come first, and the greater owner is the last.
+    calls = zip(devices, owners, moments, authority, strict=True)
+    stated = sorted(calls, key=lambda one: (one[2] or NEVER, one[1]))
     by_authority = {name: [one for one in stated if one[-1] == name] for name in (columns.CLAIM, columns.SIGNED)}
     others = [one for one in stated if one[-1] not in by_authority]
     # The last one of a device counts: claims give way to signed calls, and the first of each kind stays.
@@ -310,8 +312,3 @@ def _keys(rows: pa.Table, name: str, keyed: Keyed) -> pa.Array:
     """Return the keys of a column of ids; without the column `is_device`, all are of users."""
     is_device = rows[IS_DEVICE].combine_chunks() if IS_DEVICE in rows.column_names else pa.repeat(False, len(rows))
     return keyed(rows[name].combine_chunks(), is_device)
-
-
-def _time_and_owner(entry: tuple[str, str, datetime | None, str | None]) -> tuple[datetime, str]:
-    """Return the sort key of a device's owner: undated calls come first, and the greater owner is the last."""
-    return entry[2] or NEVER, entry[1]

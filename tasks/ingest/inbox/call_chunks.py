@@ -35,7 +35,7 @@ def read_chunks(
     rows: Sequence[InboxRow], mapping: SegmentMapping, context: BatchContext
 ) -> Iterator[tuple[EventChunk, int]]:
     """Yield the chunks of a batch's calls, each with its number of calls; always the same ones."""
-    updates, first = EntityUpdates(_as_keys), 0
+    updates, first = EntityUpdates(lambda ids, _is_device: ids.cast(pa.string())), 0
     # The inbox holds pseudonyms, so that words for an unknown user are pseudonyms, too.
     nobody, key = pa.array(no_people(mapping), pa.string()), context.installation.key
     placeholders = [*pseudonyms(nobody, key).to_pylist(), *pseudonyms(nobody, key, DEVICE).to_pylist()]
@@ -134,10 +134,6 @@ def _without_claims(rows: Sequence[InboxRow], lines: ParsedLines) -> ParsedLines
         users=users.filter(pc.is_valid(users[columns.USER_ID])),
         answers=of_device(lines.answers),
     )
-
-
-def _as_keys(ids: pa.Array, _is_device: pa.Array) -> pa.Array:
-    return ids.cast(pa.string())
 
 
 def _described_by_servers(

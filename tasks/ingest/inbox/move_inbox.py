@@ -64,15 +64,11 @@ def _is_price(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
 
 
-def _is_flag(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
 _CHECKS: Final[Mapping[str, Callable[[Any], bool]]] = {
     **dict.fromkeys((columns.TITLE, columns.CATEGORY, columns.BRAND, columns.CURRENCY), _is_text),
     **dict.fromkeys((columns.URL, columns.IMAGE), _is_text),
     columns.PRICE: _is_price,
-    **dict.fromkeys((columns.IN_STOCK, HIDDEN), _is_flag),
+    **dict.fromkeys((columns.IN_STOCK, HIDDEN), lambda value: isinstance(value, bool)),
 }
 
 

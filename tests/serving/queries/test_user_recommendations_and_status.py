@@ -21,7 +21,7 @@ from models.lists.rules.placement_config import PlacementError
 from serving.events.spool import FOLDER, Spool, SpoolFullError
 from serving.queries import user_recommendations
 from serving.queries.freshness import FRESH, NEVER, judged
-from serving.queries.status import inbox_state, status
+from serving.queries.status import inbox_state, sizes, status
 from serving.queries.user_recommendations import UnknownUserError, example_users, require_user_key, user_list
 from serving.terminal.status import print_status
 from tasks.scoring import batch_state
@@ -249,3 +249,26 @@ def test_messages_on_disk_and_dropped_ones_are_counted(tmp_path: Path) -> None:
     with pytest.raises(SpoolFullError):
         spool.append([click(2), click(3)])
     assert Spool(tmp_path / FOLDER, 0).state() == {"messages": 1, "dropped": 2, "refused": 0}
+
+
+def test_sizes_of_tables_and_folders_are_counted_from_one_mebibyte_on_the_largest_first(
+    installation: Installation, tmp_path: Path
+) -> None:
+    var = tmp_path / "another"
+    for name, size in (("bundles/a/b", 3_000_000), ("bundles/c", 200_000), ("log/small", 1_000), ("file", 2_000_000)):
+        (var / name).parent.mkdir(parents=True, exist_ok=True)
+        (var / name).write_bytes(bytes(size))
+    (var / "bundles" / "link").symlink_to(var / "file")
+    with installation.engine.begin() as connection:
+        connection.execute(text("CREATE TABLE large (x text) PARTITION BY LIST (x)"))
+        for name in ("one", "two"):
+            connection.execute(text(f"CREATE TABLE {name} PARTITION OF large FOR VALUES IN ('{name}')"))
+            connection.execute(text(f"INSERT INTO large SELECT '{name}' FROM generate_series(1, 40000)"))
+        found = sizes(connection, var)
+        expected = connection.execute(text("SELECT pg_total_relation_size('one') + pg_total_relation_size('two')"))
+        assert found["table large"] == expected.scalar_one()
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    assert {name: size for name, size in found.items() if not name.startswith("table")} == {
+        "var/bundles": 3_200_000 + (var / "bundles" / "link").lstat().st_size,
+        "var": 2_000_000,
+    }

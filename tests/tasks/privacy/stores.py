@@ -1,6 +1,6 @@
 """Every text that an installation stores, to look for keys of users in."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from infra.installation import Installation, current
 from tasks.datasets.load_dataset import open_dataset
+from tasks.privacy.find_user import Found, Search, search
 
 _TABLES = text(
     "SELECT format('%I.%I', table_schema, table_name) FROM information_schema.tables "
@@ -50,6 +51,11 @@ def missing_events(installation: Installation) -> int:
         expected = connection.execute(text("SELECT sum(accepted - deleted) FROM ingest_batches")).scalar_one()
     table = installation.lake.events()
     return int(expected) - (table.to_pyarrow_dataset().count_rows() if table else 0)
+
+
+def find_user(installation: Installation, user_id: str, others: Mapping[str, Search] | None = None) -> list[Found]:
+    """The places that name a user, of the stores that can be searched."""
+    return [place for place in search(installation, user_id, others) if place.rows]
 
 
 def files(folder: Path) -> Iterator[tuple[str, str]]:

@@ -25,10 +25,9 @@ from tasks.datasets.load_dataset import stored_manifest
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.privacy import erase_users as module
 from tasks.privacy.erase_users import erase_users
-from tasks.privacy.find_user import find_user
 from tasks.privacy.requests import ask, requests, unknown_ids
 from tasks.privacy.tombstones import erase_restored, write_tombstones
-from tests.tasks.privacy.stores import dump, holding, keys_of, missing_events, person
+from tests.tasks.privacy.stores import dump, find_user, holding, keys_of, missing_events, person
 from tests.tasks.stopped_steps import KilledError, ends_at
 
 VIEWS = """

@@ -13,9 +13,9 @@ from sqlalchemy import create_engine, text
 
 from infra.installation import Installation
 from models.errors import TailorbirdError
-from tasks.privacy.find_user import NAMES_DIGITS, NAMES_ID, find_user, search
+from tasks.privacy.find_user import NAMES_DIGITS, NAMES_ID, search
 from tasks.privacy.register import STORES, Place
-from tests.tasks.privacy.stores import keys_of
+from tests.tasks.privacy.stores import find_user, keys_of
 
 
 def found_in(here: Installation, user: str) -> dict[str, str]:

@@ -9,7 +9,3 @@ down_revision = None
 
 def upgrade() -> None:
     """Do nothing: databases of this revision have the schema."""
-
-
-def downgrade() -> None:
-    """Do nothing: no earlier release can use the database."""

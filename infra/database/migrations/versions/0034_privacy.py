@@ -12,9 +12,3 @@ def upgrade() -> None:
     """Create the tables of requests."""
     for table in (privacy_requests, privacy_subjects):
         table.create(op.get_bind())
-
-
-def downgrade() -> None:
-    """Drop them: requests that wait are lost."""
-    for table in (privacy_subjects, privacy_requests):
-        table.drop(op.get_bind())

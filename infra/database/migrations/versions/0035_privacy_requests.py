@@ -36,9 +36,3 @@ def upgrade() -> None:
     op.create_table_comment("exclusions", exclusions.comment)
     for name in ("privacy_functions", "list_functions", "list_views"):
         op.get_bind().exec_driver_sql((_SQL / f"{name}.sql").read_text(), execution_options={"no_parameters": True})
-
-
-def downgrade() -> None:
-    """Drop the function and the copies. What earlier versions understand stays."""
-    op.execute("DROP FUNCTION identity.record_request")
-    privacy_files.drop(op.get_bind())

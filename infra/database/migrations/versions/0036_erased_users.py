@@ -12,7 +12,9 @@ down_revision = "0035"
 
 def upgrade() -> None:
     """Mark users who were erased; who was erased by an earlier version stays suppressed until `lift`."""
-    _origins("'drift', 'schedule', 'person', 'erasure'")
+    origins = "origin IN ('drift', 'schedule', 'person', 'erasure')"
+    op.drop_constraint("ck_retrain_requests_origin", "retrain_requests")
+    op.create_check_constraint("ck_retrain_requests_origin", "retrain_requests", origins)
     erasure_notices.create(op.get_bind())
     op.add_column("trained_bundles", sa.Column("forgotten_at", sa.DateTime(timezone=True)))
     op.create_table_comment("trained_bundles", trained_bundles.comment)
@@ -28,19 +30,3 @@ def upgrade() -> None:
         "erased_at) SELECT user_key, '{}', false, 'erasure', '', since, since, since FROM suppressions "
         "WHERE reason = 'erased' ON CONFLICT DO NOTHING"
     )
-
-
-def downgrade() -> None:
-    """Forget the moments."""
-    erasure_notices.drop(op.get_bind())
-    op.execute("DELETE FROM retrain_requests WHERE origin = 'erasure'")
-    _origins("'drift', 'schedule', 'person'")
-    op.drop_column("trained_bundles", "forgotten_at")
-    op.drop_column("privacy_requests", "forgotten_at", schema="identity")
-    op.drop_index("ix_users_erased_at", "users")
-    op.drop_column("users", "erased_at")
-
-
-def _origins(names: str) -> None:
-    op.drop_constraint("ck_retrain_requests_origin", "retrain_requests")
-    op.create_check_constraint("ck_retrain_requests_origin", "retrain_requests", f"origin IN ({names})")

@@ -10,8 +10,3 @@ down_revision = "0036"
 def upgrade() -> None:
     """Count from now on; earlier deletions stay unknown."""
     op.add_column("ingest_batches", sa.Column("deleted", sa.BigInteger, nullable=False, server_default="0"))
-
-
-def downgrade() -> None:
-    """Forget the numbers."""
-    op.drop_column("ingest_batches", "deleted")
