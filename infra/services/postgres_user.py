@@ -34,13 +34,7 @@ def as_user(arguments: Sequence[str | Path], user: int | None) -> subprocess.Com
     identity = {} if user is None else {"user": user, "group": user, "extra_groups": []}
     try:
         return subprocess.run(  # type: ignore[call-overload,no-any-return]
-            arguments,
-            capture_output=True,
-            text=True,
-            cwd="/",
-            check=False,
-            env=environment.of_postgres(),
-            **identity,
+            arguments, capture_output=True, text=True, cwd="/", check=False, env=environment.of_postgres(), **identity
         )
     except PermissionError as error:
         raise PostgresFailedError(

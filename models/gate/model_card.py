@@ -8,15 +8,7 @@ from math import isfinite, nan
 from typing import Final
 
 from models.catalog import model_type
-from models.evaluation.comparison import (
-    BASELINES,
-    Line,
-    by_history,
-    comparison,
-    costs,
-    format_estimate,
-    gain,
-)
+from models.evaluation.comparison import BASELINES, Line, by_history, comparison, costs, format_estimate, gain
 from models.evaluation.metrics.bootstrap import (
     COLD,
     COLD_BASKETS,
@@ -36,11 +28,7 @@ from models.primitives.time import moment
 
 THIS: Final = "this version"
 """Name of the candidate among the compared models."""
-_TITLES: Final = {
-    "": "All items",
-    NEW: "Items that are new to the person",
-    REPEAT: "Items that the person had bought",
-}
+_TITLES: Final = {"": "All items", NEW: "Items that are new to the person", REPEAT: "Items that the person had bought"}
 """Titles of tables by the kind of items: the prefix of their metrics."""
 
 

@@ -25,12 +25,7 @@ from models.primitives.json_types import JsonObject
 from models.primitives.vocabulary import index_of, position_of
 from models.recommenders.protocols import Explains, Recommender, head_of
 from serving.queries.operator_rules import PlacementRules, attributes, catalogue_rows, rules_of
-from serving.queries.user_recommendations import (
-    refusal,
-    require_published,
-    require_user_key,
-    user_list,
-)
+from serving.queries.user_recommendations import refusal, require_published, require_user_key, user_list
 
 _NO_SCORE: Final = "The model has no score of the item for this user: it is not among the candidates."
 _SAME_SCORE: Final = 1e-3
@@ -214,11 +209,7 @@ def _absence(context: _Context, rows: Sequence[JsonObject], lookups: Callable[[]
 
 
 def _by_order(
-    context: _Context,
-    rows: Sequence[JsonObject],
-    user: int,
-    item: int,
-    lookups: Callable[[], Lookups | None] | None,
+    context: _Context, rows: Sequence[JsonObject], user: int, item: int, lookups: Callable[[], Lookups | None] | None
 ) -> str:
     """Return why the item is not on the list, from the order in which the list was filled."""
     scores = context.model.scores(np.array([user], dtype=np.int32))[0]

@@ -10,14 +10,7 @@ from models.errors import TailorbirdError
 from tasks.promotion.apply_decision import apply_decision, ensure_promotion_enabled, restore
 from tasks.promotion.champion import CHAMPION, Champion, current_champion, promotion_of, sync_aliases
 from tasks.promotion.mlflow_annotations import NOTE, ROLLED_BACK, annotate_version
-from tasks.promotion.review_requests import (
-    APPROVED,
-    REJECTED,
-    UNDECIDED_REVIEWER,
-    Decision,
-    review_of,
-    reviews_of,
-)
+from tasks.promotion.review_requests import APPROVED, REJECTED, UNDECIDED_REVIEWER, Decision, review_of, reviews_of
 
 _BY_TAG: Final = "the tag `review` in MLflow"
 _BY_ALIAS: Final = "the alias `champion` in MLflow"

@@ -82,13 +82,7 @@ class ListCounts(TypedDict):
 
 ModelRollback = TypedDict(
     "ModelRollback",
-    {
-        "from": int,
-        "to": int,
-        "batches": dict[str, int | None],
-        "lists": dict[str, ListCounts],
-        "next": str | None,
-    },
+    {"from": int, "to": int, "batches": dict[str, int | None], "lists": dict[str, ListCounts], "next": str | None},
 )
 """The versions, the batch that each placement shows now, and the next step for those without lists of the version."""
 

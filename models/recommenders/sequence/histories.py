@@ -24,14 +24,7 @@ _HIDDEN: Final = np.float32(-1e9)
 """What an event adds to the attention of earlier ones."""
 KINDS: Final = ("view", "cart", "purchase")
 VIEW, CART, PURCHASE = range(len(KINDS))
-_KIND_OF: Final = {
-    "view": VIEW,
-    "click": VIEW,
-    "consume": VIEW,
-    "add_to_cart": CART,
-    "wishlist": CART,
-    "like": CART,
-}
+_KIND_OF: Final = {"view": VIEW, "click": VIEW, "consume": VIEW, "add_to_cart": CART, "wishlist": CART, "like": CART}
 """The kinds of event types. Purchases come from the training data, which know their refunds."""
 
 

@@ -27,13 +27,7 @@ from tasks.ingest.events.chunk_readers import consent_updates
 from tasks.ingest.events.classification import BatchContext, EventChunk, RunState
 from tasks.ingest.inbox.messages import ANSWERS, InboxRow
 from tasks.ingest.rows.apply import DEVICE, Update
-from tasks.ingest.validation.event_identity import (
-    EARLIER_SESSION,
-    EARLIER_USER,
-    KEY_HASH,
-    add_fingerprints,
-    hashes,
-)
+from tasks.ingest.validation.event_identity import EARLIER_SESSION, EARLIER_USER, KEY_HASH, add_fingerprints, hashes
 from tasks.ingest.validation.row_triage import USER_CODE
 
 _SINGLE: Final = "impressions"

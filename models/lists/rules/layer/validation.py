@@ -10,14 +10,7 @@ from numpy.typing import NDArray
 
 from models.columns import CATEGORY_SEPARATOR
 from models.lists.rules.compiled_rules import ItemAttributes
-from models.lists.rules.layer.rule_layer import (
-    AnyRule,
-    BoostKind,
-    HiddenItem,
-    PinnedItem,
-    Rule,
-    RuleLayer,
-)
+from models.lists.rules.layer.rule_layer import AnyRule, BoostKind, HiddenItem, PinnedItem, Rule, RuleLayer
 from models.lists.rules.placement_config import Placement
 from models.primitives.vocabulary import index_of
 
