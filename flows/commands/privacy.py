@@ -153,7 +153,8 @@ def retention(
     ended = running.flow("retention", "mlflow")(dry_run)
     running.finish("privacy_retention", ended, as_json)
     if not as_json:
-        running.print_message(f"{sum(one['rows'] for one in ended):,} {'would be' if dry_run else 'were'} deleted.")
+        rows = sum(one["rows"] for one in ended)
+        running.print_message(f"{rows:,} events and runs {'would be' if dry_run else 'were'} deleted.")
 
 
 @app.command()

@@ -31,7 +31,8 @@ _DATASET: Final = text("""
 _TRAINED: Final = text("SELECT count(DISTINCT kind) FROM trained_bundles WHERE dataset_version = :version")
 _SEARCHED: Final = text("SELECT EXISTS (SELECT FROM search_results WHERE dataset_version = :version)")
 _INTERACTIONS: Final = """
-    SELECT entry.batch_id, entry.started_at, entry.finished_at, entry.accepted - coalesce(shown.rows, 0) AS rows
+    SELECT entry.batch_id, entry.started_at, entry.finished_at,
+        greatest(entry.accepted - entry.deleted - coalesce(shown.rows, 0), 0) AS rows
     FROM ingest_batches AS entry LEFT JOIN (
         SELECT batch_id, sum((profile->>'impressions')::bigint) AS rows FROM ingest_chunks GROUP BY batch_id
     ) AS shown USING (batch_id)

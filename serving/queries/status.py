@@ -88,7 +88,7 @@ def sizes(connection: Connection, var: Path) -> dict[str, int]:
     found: Counter[str] = Counter()
     for name, size in connection.execute(text(_TABLES)).tuples():
         found[f"table {name}"] += size
-    for path, _, names in os.walk(var):
+    for path, _, names in os.walk(var, followlinks=True):  # as root, PostgreSQL keeps its data elsewhere
         folder = Path(path)
         top = folder.relative_to(var).parts[:1]
         for name in names:

@@ -72,6 +72,10 @@ def test_the_first_way_from_nothing_to_lists_is_read_step_by_step(installation: 
     assert stage() is Stage.NO_EVENTS
     change(lambda c: ingest(c, "b1", 900))
     assert stage() is Stage.INGESTED
+    deleted = update(ingest_batches).where(ingest_batches.c.batch_id == "b1")
+    change(deleted.values(deleted=900))
+    assert stage() is Stage.NO_EVENTS
+    change(deleted.values(deleted=0))
     change(lambda c: build(c, "d1"))
     assert stage() is Stage.DATASET
     assert "tailorbird search" in step(installation.engine, installation.settings).also

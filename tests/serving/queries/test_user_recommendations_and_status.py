@@ -259,6 +259,9 @@ def test_sizes_of_tables_and_folders_are_counted_from_one_mebibyte_on_the_larges
         (var / name).parent.mkdir(parents=True, exist_ok=True)
         (var / name).write_bytes(bytes(size))
     (var / "bundles" / "link").symlink_to(var / "file")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "data").write_bytes(bytes(4_000_000))
+    (var / "postgres").symlink_to(tmp_path / "elsewhere")
     with installation.engine.begin() as connection:
         connection.execute(text("CREATE TABLE large (x text) PARTITION BY LIST (x)"))
         for name in ("one", "two"):
@@ -271,4 +274,5 @@ def test_sizes_of_tables_and_folders_are_counted_from_one_mebibyte_on_the_larges
     assert {name: size for name, size in found.items() if not name.startswith("table")} == {
         "var/bundles": 3_200_000 + (var / "bundles" / "link").lstat().st_size,
         "var": 2_000_000,
+        "var/postgres": 4_000_000,
     }
