@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 import pandas as pd
 
 from benchmarks.installation import CommandFailedError, Shop, opened_shop
-from benchmarks.privacy import leftovers
+from benchmarks.privacy import cached_lists, leftovers
+from benchmarks.privacy.cached_lists import redis_server
 from benchmarks.results import FOLDER, gained, publish, show
 from infra.bundles.promoted import load_promoted
 from infra.configuration.settings import load
@@ -36,6 +37,8 @@ SEED: Final = 7
 NAME: Final = "privacy-var"
 SHARES: Final = (0.01, 0.1)
 BATCH: Final = 1_000
+SECONDS: Final = 10
+"""After an erasure, until which its lists have left Redis. They would stay for minutes otherwise."""
 BASELINES: Final = ("most_popular", "own_frequency")
 _REASON: Final = ("--reason", "a measurement", "--actor", "benchmark")
 _LISTS: Final = "SELECT user_key, placement, rank, item_id FROM current_recommendations ORDER BY 1, 2, 3"
@@ -96,7 +99,7 @@ def stores(shop: Shop) -> dict[str, str]:
     return {name: server.url(name).replace("postgresql+psycopg2", "postgresql") for name in names["datname"]}
 
 
-def measured(shop: Shop, var: Path) -> dict[str, float]:
+def measured(shop: Shop, var: Path, redis: str | None) -> dict[str, float]:
     """Erase people step by step, and return all figures."""
     figures: dict[str, float] = {}
     champion, people = require_champion(current()), shop.query("SELECT * FROM identity.users ORDER BY user_key")
@@ -124,9 +127,17 @@ def measured(shop: Shop, var: Path) -> dict[str, float]:
         rows.append((f"{share:.0%}", *cells, gained(later, earlier, METRIC, SEED)))
     names = ("erased", *BASELINES, f"{recipe.kind} before retraining", "after", "gain")
     show("NDCG@10 for those who stay", names, rows)
-    figures["seconds_per_1000_erasures"] = erased(shop, people.iloc[gone : gone + BATCH], var)
+    batch = people.iloc[gone : gone + BATCH]
+    if redis:
+        key = shop.run_json("keys", "create", "benchmark", "--actor", "benchmark", "--days", "1")[0]["key"]
+        cached_lists.fill(current().endpoints.api_page, key, batch["user_id"])
+        figures["lists_in_redis"] = cached_lists.people_in(redis, batch["user_key"])
+    figures["seconds_per_1000_erasures"] = erased(shop, batch, var)
     gone += BATCH
     keys = set(people["user_key"].iloc[:gone])
+    if redis:
+        time.sleep(SECONDS)
+        figures["lists_left_in_redis"] = cached_lists.people_in(redis, keys)
     figures["places_before_retraining"] = float(len(leftovers.places(var, stores(shop), keys)))
     shop.run("retrain", *_MODELS)
     shop.run("decide", "--approve", "--override", "--reason", "a measurement", "--reviewer", "benchmark")
@@ -141,12 +152,12 @@ def measured(shop: Shop, var: Path) -> dict[str, float]:
 
 def main() -> None:
     """Run the demo in an installation of its own, measure, and delete it."""
-    with opened_shop(NAME) as shop:
+    with redis_server() as redis, opened_shop(NAME, **({"TAILORBIRD_REDIS_URL": redis} if redis else {})) as shop:
         var = FOLDER.absolute() / NAME
         os.environ |= {"TAILORBIRD_SETTINGS": "none", "TAILORBIRD_VAR": str(var)}
         shop.run("demo", "--approve")
         export(endpoints(load()))
-        publish("privacy", measured(shop, var), SEED)
+        publish("privacy", measured(shop, var, redis), SEED)
 
 
 if __name__ == "__main__":

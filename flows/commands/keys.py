@@ -91,7 +91,8 @@ def create(
     scope: Annotated[
         list[str],
         typer.Option(
-            help="What the key allows: read, write, admin (both, and rules), or collect (events only). Repeatable."
+            help="What the key allows: read, write, privacy, admin (these, and rules), or collect (events only). "
+            "Repeatable."
         ),
     ] = ["read"],  # noqa: B006 -- typer takes a list
     days: Annotated[float | None, typer.Option(help="The days until the key expires.", min=0.01, max=36_500)] = None,
