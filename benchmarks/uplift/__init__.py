@@ -1,0 +1,1 @@
+"""Measures whether experiments fool their owner."""

@@ -1,0 +1,63 @@
+"""Checks whether an experiment may state a result: the split of users, their assignment, and single users."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+_RARE: Final = 0.001
+"""A split that chance makes in fewer cases is taken as broken: the check is read every day."""
+_MOST: Final = 0.05
+"""The largest share that one user may have of what a variant counts."""
+_SHARED: Final = 0.01
+"""The largest share of users who may have seen more than one variant."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A condition of a result; `detail` is a sentence."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+def sample_ratio(users: Mapping[str, int], shares: Mapping[str, float]) -> Check:
+    """Check that the users of each variant are as many as its share says (chi-square test)."""
+    total, planned = sum(users.values()), sum(shares.values())
+    expected = [total * share / planned for share in shares.values()]
+    seen = [users.get(name, 0) for name in shares]
+    chance = float(stats.chisquare(seen, expected).pvalue) if total else 1.0
+    pairs = ", ".join(
+        f"{name} {have:,} of {want:,.0f}" for name, have, want in zip(shares, seen, expected, strict=True)
+    )
+    return Check("sample ratio", chance >= _RARE, f"Users by variant, and expected: {pairs} (p = {chance:.2g}).")
+
+
+def assignment(seen: ArrayLike, assigned: ArrayLike, users: int) -> Check:
+    """Check that users see the variant that they are assigned to, and only that one.
+
+    `seen` and `assigned` are the variants of each pair of a user and a variant that the user saw ([n] each), of so many
+    users.
+    """
+    pairs = np.asarray(seen) == np.asarray(assigned)
+    wrong = len(pairs) - int(pairs.sum())
+    share = wrong / users if users else 0.0
+    detail = f"{wrong:,} of {users:,} users saw a variant that they are not assigned to."
+    return Check("assignment", share <= _SHARED, detail)
+
+
+def single_users(amounts: Mapping[str, ArrayLike]) -> Check:
+    """Check that no user, such as a robot, makes up much of what a variant counts: amounts by user ([n]) of each."""
+    shares = {name: _largest_share(np.asarray(values, dtype=np.float64)) for name, values in amounts.items()}
+    name, largest = max(shares.items(), key=lambda one: one[1], default=("no variant", 0.0))
+    detail = f"The largest share of one user is {largest:.1%}, in {name}; {_MOST:.0%} is allowed."
+    return Check("single users", largest <= _MOST, detail)
+
+
+def _largest_share(amounts: "np.typing.NDArray[np.float64]") -> float:
+    total = amounts.sum()
+    return float(amounts.max() / total) if total > 0 else 0.0
