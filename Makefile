@@ -92,6 +92,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.foreign_shop
 	$(BIN)/python -m benchmarks.stream
 	$(BIN)/python -m benchmarks.privacy
+	$(BIN)/python -m benchmarks.uplift
 
 # The lock has only names, versions and hashes: each machine configures its own package index.
 # Versions stay unless pyproject.toml requires others; `make lock ARGS=--upgrade` takes the newest.

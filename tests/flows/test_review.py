@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from mlflow import MlflowClient
 
+from infra.bundles.promoted import verify_promoted
 from infra.configuration.settings import Settings
 from infra.registry.connection import NAME, VersionGoneError
 from infra.services.processes import end_strays
@@ -20,7 +21,6 @@ from tasks.promotion.mlflow_annotations import NOTE, annotate_version
 from tasks.promotion.review_requests import DecisionRefusedError
 from tasks.reconciler.mlflow_requests import _promote_moved, apply_moved_alias
 from tasks.reconciler.reconcile import reconcile_once
-from tasks.review.review_models import _run_of
 from tasks.scoring.roll_back import roll_back_model
 from tests.waiting import until
 
@@ -245,7 +245,7 @@ def test_a_champion_that_was_deleted_in_mlflow_answers_and_is_compared_with_all_
     delete(desk, version)
     assert reconcile_once() == []
     assert desk.champion()["model_version"] == version
-    assert _run_of(desk.champion()) == run_id
+    assert verify_promoted(desk.champion()).run_id == run_id
     other = desk.version()
     desk.registry.set_alias(CHAMPION, other)
     reconcile_once()

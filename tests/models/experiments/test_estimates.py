@@ -45,7 +45,7 @@ def test_moments_of_two_groups_add_up_to_those_of_all_their_users(rows: np.ndarr
     np.testing.assert_allclose(parts.covariance, both.covariance, atol=1e-6)
 
 
-def test_what_users_did_before_takes_away_the_variance_that_it_explains(random: np.random.Generator) -> None:
+def test_earlier_acts_of_users_take_away_the_variance_that_they_explain(random: np.random.Generator) -> None:
     before = random.exponential(10.0, (2, 4000))
     after = 0.7 * before + random.normal(5.0, 2.0, (2, 4000))
     after[1] += 0.3
