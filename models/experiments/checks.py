@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 _RARE: Final = 0.001
@@ -58,6 +58,6 @@ def single_users(amounts: Mapping[str, ArrayLike]) -> Check:
     return Check("single users", largest <= _MOST, detail)
 
 
-def _largest_share(amounts: "np.typing.NDArray[np.float64]") -> float:
+def _largest_share(amounts: NDArray[np.float64]) -> float:
     total = amounts.sum()
     return float(amounts.max() / total) if total > 0 else 0.0

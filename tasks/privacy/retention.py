@@ -109,6 +109,7 @@ def _by_month(table: DeltaTable, old: pa.Table) -> list[Ended]:
 
 
 def _sums(old: pa.Table, name: str) -> Counter[str]:
+    # PyArrow cannot group by the texts of DataFusion (string_view).
     total: Counter[str] = Counter()
     for row in old.to_pylist():
         total[row[name]] += row["rows"]
