@@ -11,6 +11,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from flows.commands import (
+    experiments,
     ingestion,
     keys,
     ledger,
@@ -50,6 +51,7 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(modelling.app)
 app.add_typer(reviewing.app)
 app.add_typer(reviewing.back, name="rollback")
+app.add_typer(experiments.app, name="experiments")
 app.add_typer(ledger.lake, name="lake")
 app.add_typer(services.schedules, name="schedules")
 app.add_typer(keys.app, name="keys")

@@ -57,6 +57,8 @@ class Settings(BaseSettings):
     """The folder of promoted models; by default in `var`."""
     placements: str = Field(default="", examples=["placements.toml"])
     """The file with your placements and their rules; by default infra/configuration/placements.toml of the code."""
+    experiments: str = Field(default="", examples=["experiments.toml"])
+    """The file with your experiments, which `tailorbird experiments start` reads."""
     signing_public_key: str = Field(default="", pattern=rf"^{_KEY}( *, *{_KEY})*$|^$", examples=["0f" * 32])
     """Public keys of other installations with trusted models: hex digits, separated by commas."""
     review: Literal["manual", "auto", "never"] = "manual"
@@ -242,7 +244,7 @@ class Settings(BaseSettings):
             raise ValueError("write it as UTF-8 text")
         return value
 
-    @field_validator("placements", "collect_mapping")
+    @field_validator("placements", "experiments", "collect_mapping")
     @classmethod
     def _own_file(cls, place: str) -> str:
         """Return the absolute path of the file, because the worker has another working directory."""

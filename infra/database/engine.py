@@ -78,9 +78,13 @@ def migrate(url: str) -> None:
             ) from None
 
 
+LIST_FILES: Final = ("experiment_functions", "list_views", "list_functions")
+
+
 def _create_schema(connection: Connection) -> None:
     """Create schemas and tables, and the views, functions and triggers that the files in `sql` define on them."""
     from infra.database.schema import (  # noqa: F401
+        experiment_schema,
         ledger_schema,
         monitoring_schema,
         privacy_schema,
@@ -95,7 +99,7 @@ def _create_schema(connection: Connection) -> None:
 
     run("schemas")
     metadata.create_all(connection, checkfirst=False)
-    for name in ("list_views", "report_views", "user_functions", "privacy_functions", "list_functions", "triggers"):
+    for name in (*LIST_FILES, "report_views", "user_functions", "privacy_functions", "triggers"):
         run(name)
 
 

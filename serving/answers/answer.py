@@ -62,6 +62,8 @@ class Answer:
     """Whether a dependency did not answer and a later part of the chain answered for it."""
     personal: bool = False
     """Whether the list depends on the visitor; such answers need consent at the time of each request."""
+    variant: str | None = None
+    """The variant of a running experiment, as experiment/variant."""
     items_json: bytes = b"[]"
     """The items as a JSON array of objects with the fields of `RankedItem`, serialised once for all requests."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from models.experiments.definition import replaced_placement
 from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import ModelCascade
 from models.lists.rules.compiled_rules import CompiledRules, ItemAttributes
@@ -96,8 +97,12 @@ class BestSellers:
         )
 
     def listing(self, placement: str, segment: str = EVERYBODY) -> Listing | None:
-        """Return the best sellers of a placement; None if it has none."""
-        return self.lists.get(placement, {}).get(segment)
+        """Return the best sellers of a placement; None if it has none.
+
+        Until those of a variant that just began are built, they are those of the placement that it replaces.
+        """
+        lists = self.lists.get(placement) or self.lists.get(replaced_placement(placement), {})
+        return lists.get(segment)
 
     def segment_of(self, user_key: str) -> str:
         """Return the segment of a user by traits; that of everybody if it is unknown."""

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final, get_args
 
 from models.lists.rules.layer.rule_layer import RuleLayer
-from models.lists.rules.placement_config import Placement
+from models.lists.rules.placement_config import CHAMPION, Placement
 from serving.answers.answer import Answer, Entry, Listing, Source
 from serving.answers.best_sellers import EVERYBODY, BestSellers, Upkeep
 from serving.answers.catalogue_search import CatalogueQuery, CatalogueSearch, FoundItem, TitleIndex
@@ -45,6 +45,10 @@ _NO_VISITOR: Final = Visitor()
 UNKNOWN_ITEMS: Final = """
     SELECT name FROM unnest($1::text[]) AS name WHERE NOT EXISTS (SELECT FROM items WHERE item_id = name)
     EXCEPT SELECT waiting_items($1)"""
+
+
+async def _ask_live(live: LiveScorer, search: Search) -> Listing | None:
+    return await live.recommend(search.request, search.standing)
 
 
 class AnswerService:
@@ -105,12 +109,27 @@ class AnswerService:
             self._remembered.forget(frozenset({visitor.user_key}))
 
     async def recommend(self, request: ListRequest) -> Answer:
-        """Return the visitor's list of a placement."""
-        asks_live = self._live is not None and self._live.wanted(request)
+        """Return the visitor's list of a placement, or of the visitor's variant while an experiment runs."""
+        return await self._varied(request, self._recommended)
+
+    async def _varied(self, request: ListRequest, answered: Callable[[ListRequest], Awaitable[Answer]]) -> Answer:
+        """Return the answer of the visitor's variant, under the name of the placement that was asked for."""
+        if self._stores is None or self._is_preview or not self._stores.experiments.placements:
+            return await answered(request)
+        keys = request.visitor.user_key, request.visitor.session_key
+        assignment = await self._stores.experiments.assigned(request.placement, *keys)
+        if assignment is None:
+            return await answered(request)
+        answer = await answered(replace(request, placement=assignment.placement))
+        return replace(answer, placement=request.placement, variant=assignment.variant)
+
+    async def _recommended(self, request: ListRequest) -> Answer:
+        model = self._model(request.placement)
+        asks_live = model == CHAMPION and self._live is not None and self._live.wanted(request)
         request, key = self._normal("recommend", request, keep_session=asks_live)
         if not asks_live and (known := self._fresh(key, request.placement)) is not None:
             return known
-        search = await self._search(key, request, lambda live, its: live.recommend(its.request, its.standing))
+        search = await self._search(key, request, _ask_live if model == CHAMPION else None)
         search.asks_live = asks_live and self._live is not None and self._live.wanted(search.request)
         search.live_helps = search.request.visitor != _NO_VISITOR or bool(request.context)
         search.allows_best_sellers = self._shows_more_than_due(request.placement)
@@ -118,15 +137,19 @@ class AnswerService:
 
     async def similar(self, item: str, request: ListRequest) -> Answer:
         """Return items that are similar to an item."""
-        return await self._about(
-            ("similar", item), (item,), request, lambda live, its: live.similar(item, its.request, its.standing)
-        )
+
+        async def ask(live: LiveScorer, its: Search) -> Listing | None:
+            return await live.similar(item, its.request, its.standing)
+
+        return await self._varied(request, lambda varied: self._about(("similar", item), (item,), varied, ask))
 
     async def goes_with(self, items: tuple[str, ...], request: ListRequest) -> Answer:
         """Return items that go with all items of a basket."""
-        return await self._about(
-            ("goes_with", items), items, request, lambda live, its: live.goes_with(items, its.request, its.standing)
-        )
+
+        async def ask(live: LiveScorer, its: Search) -> Listing | None:
+            return await live.goes_with(items, its.request, its.standing)
+
+        return await self._varied(request, lambda varied: self._about(("goes_with", items), items, varied, ask))
 
     async def rank(self, request: RankRequest) -> Answer:
         """Return given items in the visitor's order; those that may not be shown are left out."""
@@ -274,6 +297,8 @@ class AnswerService:
         best, user_key = await self.upkeep.present(), search.request.visitor.user_key
         if best is None or user_key is None or not search.personal:
             return None
+        if self._model(search.request.placement) == "best_sellers":  # those of all users
+            return None
         segment = best.segment_of(user_key)
         return None if segment == EVERYBODY else await best_sellers(best, search, segment)
 
@@ -346,6 +371,10 @@ class AnswerService:
     @property
     def _catalogue(self) -> Catalogue:
         return self.upkeep.catalogue
+
+    def _model(self, placement: str) -> str | int:
+        config = self.placements.get(placement)
+        return CHAMPION if config is None else config.model
 
     def _shows_more_than_due(self, placement: str) -> bool:
         config = self.placements.get(placement)

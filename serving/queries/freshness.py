@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, text
 
 from infra.configuration.placements import configured
 from infra.configuration.settings import Settings
+from models.experiments.definition import replaced_placement
 from models.lists.rules.placement_config import PlacementError
 from models.primitives.json_types import JsonObject
 
@@ -31,7 +32,9 @@ def judged(live: Iterable[JsonObject], settings: Settings, champion_version: int
     placements = configured(settings)
     rows: dict[str, JsonObject] = {row["placement"]: {**row} for row in live}
     for name, row in rows.items():
-        row["state"] = _state(row, placements[name].fresh_hours if name in placements else None, champion_version)
+        known = placements.get(replaced_placement(name))
+        champion = champion_version if name in placements else None  # a variant may have another model
+        row["state"] = _state(row, None if known is None else known.fresh_hours, champion)
     missing = [name for name in placements if name not in rows]
     return [*rows.values(), *({"placement": name, "batch_id": None, "state": NEVER} for name in missing)]
 
@@ -74,7 +77,7 @@ def unconfigured(engine: Engine, settings: Settings) -> dict[str, str]:
             return {
                 name: f"{checked.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
                 for name, checked in rows
-                if name not in placements
+                if replaced_placement(name) not in placements
             }
     return {}
 

@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import orjson
 
+from models.experiments.definition import replaced_placement
 from models.lists.rules.layer.rule_layer import (
     NO_RULES,
     NO_VERSION,
@@ -25,6 +26,7 @@ from models.lists.rules.layer.rule_layer import (
 from models.lists.rules.placement_config import Placement
 
 if TYPE_CHECKING:
+    from serving.stores.experiments import Experiments
     from serving.stores.postgres import Postgres
 
 
@@ -49,6 +51,8 @@ class FixedRules:
 
 
 _NONE: Final = FixedRules()
+_NO_VARIANTS: Final[Mapping[str, Placement]] = MappingProxyType({})
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,16 @@ class LayeredPlacements(Mapping[str, Placement]):
     What is the same under two versions stays the same object, so that others see by identity what changed.
     """
 
-    def __init__(self, file: Mapping[str, Placement], rules: "RuleReader | FixedRules" = _NONE) -> None:
-        """Lay these rules over those of the file; by default there are none."""
-        self.file, self._rules = file, rules
+    def __init__(
+        self,
+        file: Mapping[str, Placement],
+        rules: "RuleReader | FixedRules" = _NONE,
+        experiments: "Experiments | None" = None,
+    ) -> None:
+        """Lay these rules over those of the file and of variants of experiments; by default there are none."""
+        self._of_file, self._rules, self._experiments = file, rules, experiments
+        self.file, self._variants = file, _NO_VARIANTS
+        """The placements without rules of operators."""
         self._compiled = _Compiled(NO_VERSION, None, dict.fromkeys(file, NO_RULES), file)
 
     def __getitem__(self, name: str) -> Placement:
@@ -77,12 +88,12 @@ class LayeredPlacements(Mapping[str, Placement]):
         return self._now().placements[name]
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the names of the file."""
-        return iter(self.file)
+        """Yield the names of the file and of variants."""
+        return iter(self._now().placements)
 
     def __len__(self) -> int:
         """Return the number of placements."""
-        return len(self.file)
+        return len(self._now().placements)
 
     @property
     def snapshot(self) -> Mapping[str, Placement]:
@@ -96,16 +107,19 @@ class LayeredPlacements(Mapping[str, Placement]):
     def _now(self) -> _Compiled:
         compiled, stored = self._compiled, self._rules.current
         ended = compiled.until is not None and compiled.until <= self._rules.now()
-        if stored is not compiled.stored or ended:
+        variants = _NO_VARIANTS if self._experiments is None else self._experiments.variants
+        if changed := variants is not self._variants:
+            self._variants, self.file = variants, MappingProxyType({**self._of_file, **variants})
+        if changed or stored is not compiled.stored or ended:
             compiled = self._compiled = _compile(self.file, stored, self._rules.now(), compiled)
         return compiled
 
 
 def _compile(file: Mapping[str, Placement], stored: RuleVersion, now: datetime, before: _Compiled) -> _Compiled:
-    active, placements = dict(before.active), dict(before.placements)
+    active, placements = _of(file, before.active), _of(file, before.placements)
     for name, placement in file.items():
-        own = stored.layer.at(name, now)
-        if own != active[name]:
+        own = stored.layer.at(replaced_placement(name), now)
+        if name not in active or own != active[name]:
             active[name], placements[name] = own, layered(placement, own)
     unchanged = active == before.active
     return _Compiled(
@@ -114,6 +128,10 @@ def _compile(file: Mapping[str, Placement], stored: RuleVersion, now: datetime, 
         before.active if unchanged else MappingProxyType(active),
         before.placements if unchanged else MappingProxyType(placements),
     )
+
+
+def _of(file: Mapping[str, Placement], before: Mapping[str, _Value]) -> dict[str, _Value]:
+    return {name: before[name] for name in file if name in before}
 
 
 class RuleReader:

@@ -9,6 +9,7 @@ from typing import Final
 
 from serving.stores.catalogue import CatalogueReader, KnownCatalogue
 from serving.stores.changes import HEARTBEAT_TIMEOUT_SECONDS, Changes
+from serving.stores.experiments import Experiments
 from serving.stores.lists import FIRST, BatchCodes, CodeTexts, LiveBatches, PublishedLists, UserLists
 from serving.stores.postgres import Postgres
 from serving.stores.refresher import Refresher, meanwhile
@@ -18,7 +19,7 @@ from serving.stores.shared_loads import PATIENCE_SECONDS, REDIS_SECONDS, SharedL
 _CATALOGUE_SECONDS: Final = 10.0
 _POINTER_SECONDS: Final = 3.0
 _RULE_SECONDS: Final = 1.0
-"""The time until a new version of operators' rules is noticed without a notification."""
+"""The time until new rules of operators, and the end of an experiment, are noticed without a notification."""
 _BACKGROUND_SECONDS: Final = 20.0
 _START_SECONDS: Final = 2.0
 REQUEST_SECONDS: Final = 0.1
@@ -52,18 +53,21 @@ class Stores:
         self.live = LiveBatches(self.background, self.codes)
         self.catalogue = CatalogueReader(self.background, catalogue)
         self.rules = RuleReader(self.background, rules_copy)
+        self.experiments = Experiments(self.requests, self.background)
         self._loads = _shared_loads(redis_url, cache_seconds, redis_seconds) if redis_url else None
         self.lists = UserLists(PublishedLists(self.requests, self.codes), self.live, self._loads, self.changes)
         self._refreshers = {
             "items": Refresher(self.catalogue.refresh, _CATALOGUE_SECONDS),
             "placements": Refresher(self.live.refresh, _POINTER_SECONDS),
             "operator_rules": Refresher(self.rules.refresh, _RULE_SECONDS),
+            "experiments": Refresher(self.experiments.refresh, _RULE_SECONDS),
         }
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep everything current meanwhile. Without a database it starts after two seconds all the same."""
         await asyncio.to_thread(self.rules.read_copy)
+        self.changes.on_users(self.experiments.forget)
         for table, refresher in self._refreshers.items():
             self.changes.on(table, refresher.wake)
         try:

@@ -25,6 +25,7 @@ _ANSWER: Final = {"rank": "#", "item_id": "item", "title": "product", "reason": 
 _PATIENCE: Final = 20.0
 """Seconds in which a server notices a new champion and its lists, with a margin."""
 TABLES: Final[dict[str, tuple[str, str]]] = {
+    "experiments": ("Experiments", "name state placements variants layer metric started ends stopped_by stop_reason"),
     "api_keys": (
         "API keys",
         "key_id name scopes requests_per_second state last_used_at expires_at revoked_at",

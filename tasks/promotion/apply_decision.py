@@ -35,7 +35,7 @@ def promote(installation: Installation, registry: Registry, review: Review, deci
     with installation.engine.connect() as connection:
         _check_champion(current_champion(connection), review)
     check_version(registry, registry.version(version), review["run_id"])
-    bundle, manifest = _store_bundle(installation, registry, review)
+    bundle, manifest = store_reviewed_bundle(installation, registry, review)
     row = {
         "previous_promotion_id": review["reference_promotion_id"],
         "model_version": version,
@@ -69,7 +69,7 @@ def promote_again(installation: Installation, registry: Registry, review: Review
         restore(connection, champion, earlier, decision)
 
 
-def _store_bundle(installation: Installation, registry: Registry, review: Review) -> tuple[Path, Manifest]:
+def store_reviewed_bundle(installation: Installation, registry: Registry, review: Review) -> tuple[Path, Manifest]:
     """Store the bundle of the reviewed run; returns its folder and its manifest, which is the reviewed one."""
     with downloaded_model(registry, review["run_id"]) as folder:
         bundle, _ = bundles.store_bundle(folder, installation.bundles, review["digest"])

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple, NotRequired, TypedDict, cast
 
-from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from infra.database.schema.schema import placements, recommendation_batches
@@ -277,6 +277,18 @@ def retire(engine: Engine, placement: str) -> list[int]:
         # Also for a placement that was removed, where nothing is published any more.
         served_sample.delete_expired(connection, placement)
     return [batch_id for batch_id in with_tables if partitions.drop(engine, batch_id)]
+
+
+def withdraw(engine: Engine, placement: str) -> None:
+    """Show the lists of a placement no more, and drop them. A running build is waited for."""
+    with locked(engine, lock_name(placement), wait=True):
+        with engine.begin() as connection:
+            connection.execute(delete(placements).where(placements.c.placement == placement))
+            shown = update(recommendation_batches).where(_batches.placement == placement)
+            retired = shown.values(status=RETIRED).returning(_batches.batch_id)
+            dropped = connection.execute(retired).scalars().all()
+        for batch_id in dropped:
+            partitions.drop(engine, batch_id)
 
 
 def sweep(engine: Engine) -> list[int]:

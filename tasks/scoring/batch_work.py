@@ -18,6 +18,7 @@ from sqlalchemy import not_, select
 from infra.bundles.bundle import Bundle
 from infra.bundles.promoted import erased_since, load_promoted
 from infra.database.bulk_copy import read_table
+from infra.database.experiment_rows import model_of_variant
 from infra.database.schema.offers import sold_now
 from infra.database.schema.schema import OBJECTION, exclusions, segments
 from infra.database.schema.schema import items as goods
@@ -27,13 +28,14 @@ from models.columns import PURCHASE, USER_KEY
 from models.datasets.cold_start import NewUsers
 from models.datasets.training_data import TrainingData
 from models.errors import TailorbirdError
+from models.experiments.definition import replaced_placement
 from models.features.tables.user_features import ENGAGEMENT
 from models.lists.item_models import BoughtWithItem, SimilarToItem
 from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import ModelCascade, ScoringModel, build_cascade
 from models.lists.ranked_lists import BatchUsers, Lists
 from models.lists.rules.compiled_rules import CompiledRules, ItemAttributes, notes
-from models.lists.rules.placement_config import EVER, Placement
+from models.lists.rules.placement_config import BEST_SELLERS, CHAMPION, EVER, Placement
 from models.primitives.vocabulary import index_of, words
 from models.recommenders.explanations.sentences import ReasonsNaming
 from tasks.datasets.load_dataset import manifest_of, open_dataset
@@ -41,7 +43,7 @@ from tasks.lake.event_engine import read_once, shared_event_engine, shared_refer
 from tasks.lake.event_query import EventQuery
 from tasks.lake.reference_data import ReferenceData, read_reference_data
 from tasks.lake.user_item_history import due, fully_refunded, hidden, item_ages
-from tasks.promotion.champion import Champion, require_champion
+from tasks.promotion.champion import CHALLENGER, Champion, require_champion
 from tasks.scoring import batch_state
 from tasks.scoring.publish_batch import Segments, TextCodes, Work
 
@@ -155,11 +157,11 @@ def _clicks(installation: Installation, reference: ReferenceData, users: pa.Tabl
 
 def user_lists(installation: Installation, name: str, placement: Placement) -> Work:
     """Return the work of a placement about users, before anything is scored."""
-    champion = require_champion(installation)
-    bundle = champion_bundle(installation, champion)
+    champion = model_of(installation, placement)
+    bundle = opened_bundle(installation, champion)
     reference = shared_reference_data(installation)
     keys = np.sort(words(reference.users[USER_KEY]))
-    keys = keys[~np.isin(keys, _objecting(installation, name))]
+    keys = keys[~np.isin(keys, _objecting(installation, replaced_placement(name)))]
     if not len(keys):
         raise TailorbirdError("No lists can be made: no user has agreed to recommendations.")
     if np.array_equal(keys, bundle.model.users):  # one array of keys: of a million users they are hundreds of MB
@@ -168,7 +170,7 @@ def user_lists(installation: Installation, name: str, placement: Placement) -> W
     rules = compiled_rules(name, placement, catalogue)
     new = newcomers(installation, reference, keys, bundle.model.users, bundle.model.items)
     hidden, due = hidden_and_due(installation, reference, placement, keys, catalogue)
-    cascade = build_cascade(bundle.model, bundle.segments, bundle.fallback, new, bundle.buyers, policy=placement.policy)
+    cascade = _cascade(bundle, placement, new)
     builder = ListBuilder(cascade, bundle.fallback, rules, bundle.buyers)
     traits = None if new.traits is None else new.traits.to_pydict()
     clicks = new.in_order()
@@ -212,13 +214,13 @@ def item_lists(installation: Installation, name: str, placement: Placement) -> W
     return Work(placement, spec, items, items, rules.allowed, lists, segments, notes=notes(placement, catalogue))
 
 
-_OPENED: Final[ContextVar[dict[int, Bundle] | None]] = ContextVar("opened bundles", default=None)
-"""The bundle in use, by the id of its promotion; None outside a run."""
+_OPENED: Final[ContextVar[dict[str, Bundle] | None]] = ContextVar("opened bundles", default=None)
+"""The bundle in use, by its digest; None outside a run."""
 
 
 @contextmanager
 def one_bundle() -> Iterator[None]:
-    """Within the block, keep the champion's bundle open; the first placement that needs it verifies and reads it."""
+    """Within the block, keep the bundle that was used last open; the first placement that needs it verifies it."""
     outer = _OPENED.set({})
     try:
         yield
@@ -226,16 +228,43 @@ def one_bundle() -> Iterator[None]:
         _OPENED.reset(outer)
 
 
-def champion_bundle(installation: Installation, champion: Champion) -> Bundle:
-    """Return the champion's bundle. A newer champion replaces the one that is kept. Raises BundleRefusedError."""
+def opened_bundle(installation: Installation, champion: Champion) -> Bundle:
+    """Return the bundle of a version, which replaces another one that is kept. Raises BundleRefusedError."""
     opened = _OPENED.get()
     if opened is None:
         return _opened(installation, champion)
-    promotion = int(champion["promotion_id"])
-    if promotion not in opened:
+    digest = champion["digest"]
+    if digest not in opened:
         opened.clear()  # before the next is read: a bundle may take gigabytes
-        opened[promotion] = _opened(installation, champion)
-    return opened[promotion]
+        opened[digest] = _opened(installation, champion)
+    return opened[digest]
+
+
+def model_of(installation: Installation, placement: Placement) -> Champion:
+    """Return the version that makes a placement's lists: the champion, or that of a variant.
+
+    Best sellers come from the champion's bundle. Raises NoChampionError, or TailorbirdError for an unknown version.
+    """
+    champion = require_champion(installation)
+    if placement.model in (CHAMPION, *BEST_SELLERS):
+        return champion
+    with installation.engine.connect() as connection:
+        stored = model_of_variant(connection, int(placement.model)) if placement.model != CHALLENGER else None
+    if stored is None:
+        raise TailorbirdError(
+            f"Version {placement.model} makes lists within an experiment only; write model = {CHAMPION!r}, or start an "
+            "experiment with a variant of that model."
+        )
+    return stored
+
+
+def _cascade(bundle: Bundle, placement: Placement, new: NewUsers) -> ModelCascade:
+    if placement.model not in BEST_SELLERS:
+        parts = bundle.model, bundle.segments, bundle.fallback, new, bundle.buyers
+        return build_cascade(*parts, policy=placement.policy)
+    if placement.model == "segment_best_sellers" and bundle.segments is not None:
+        return ModelCascade((bundle.segments,))
+    return ModelCascade(())
 
 
 def _opened(installation: Installation, champion: Champion) -> Bundle:
@@ -328,7 +357,9 @@ def compiled_rules(name: str, placement: Placement, catalogue: ItemAttributes) -
 
 def batch_spec(name: str, placement: Placement, champion: Champion, *inputs: Any) -> batch_state.BatchSpec:
     """Return the spec of a batch; the same champion, length and inputs of the lists are the same batch."""
-    digested = sha256(placement.model_dump_json().encode())
+    # Batches of earlier versions, which knew no models, are still the batches of today.
+    unchosen = {"model"} if placement.model == CHAMPION else None
+    digested = sha256(placement.model_dump_json(exclude=unchosen).encode())
     for part in inputs:
         if isinstance(part, CompiledRules):
             for array in (part.allowed, part.boost, part.promoted, *(cap.group for cap in part.caps)):

@@ -9,10 +9,13 @@ from sqlalchemy import text
 
 from infra.configuration import placements
 from infra.database.engine import database_now
+from infra.database.experiment_rows import variant_placements
 from infra.database.rule_versions import current_rules
-from infra.installation import current
+from infra.installation import Installation, current
 from models.errors import TailorbirdError
+from models.experiments.definition import replaced_placement
 from models.lists.rules.layer.rule_layer import layer_to_json, layered
+from models.lists.rules.placement_config import Placement
 from tasks.orchestration.guards import hold_pseudonym_key
 from tasks.orchestration.run_artifacts import show, warn
 from tasks.orchestration.table_columns import BATCHES, SEGMENTS, Row, batch_row
@@ -98,13 +101,13 @@ def score_placement(name: str = "home", k: int | None = None) -> PublishedBatch:
     and the errors of `publish_lists`.
     """
     installation = current()
-    configured = placements.one(installation.settings, name, k)
+    configured = _placement(installation, name, k)
     make = user_lists if configured.subject == "user" else item_lists
 
     def prepare() -> Work:
         with installation.engine.connect() as connection:
             stored, now = current_rules(connection), database_now(connection)
-        active = stored.layer.at(name, now)
+        active = stored.layer.at(replaced_placement(name), now)
         work = make(installation, name, layered(configured, active))
         recorded = replace(work.spec, rules_version=stored.version, operator_rules=layer_to_json(active))
         return replace(work, spec=recorded)
@@ -114,13 +117,31 @@ def score_placement(name: str = "home", k: int | None = None) -> PublishedBatch:
 
 
 def placements_to_score(names: list[str] | None) -> list[str]:
-    """Return the named placements, or all; raises PlacementError or NoChampionError before anything is scored."""
+    """Return the named placements, or all, each with those of its variants.
+
+    Placements of one model are together, because its bundle is opened once for them. Raises PlacementError or
+    NoChampionError before anything is scored.
+    """
     installation = current()
     configured = placements.configured(installation.settings)
+    with installation.engine.connect() as connection:
+        variants = variant_placements(connection)
     for name in names or ():
-        placements.one(installation.settings, name)
+        if name not in variants:
+            placements.one(installation.settings, name)
     if names is not None and not names:
         raise TailorbirdError(f"Name a placement: {', '.join(configured)}.")
     require_champion(installation)  # without one, each placement would fail for the same reason
     batch_state.sweep(installation.engine)
-    return names or list(configured)
+    chosen = list(names or configured)
+    added = [name for name in variants if name not in chosen and replaced_placement(name) in chosen]
+    return chosen + sorted(added, key=lambda name: str(variants[name].model))
+
+
+def _placement(installation: Installation, name: str, k: int | None) -> Placement:
+    """Return a placement of the file or of a variant. Raises PlacementError."""
+    with installation.engine.connect() as connection:
+        variant = variant_placements(connection).get(name)
+    if variant is None:
+        return placements.one(installation.settings, name, k)
+    return variant if k is None else Placement.model_validate(variant.model_dump(exclude_unset=True) | {"k": k})

@@ -36,7 +36,7 @@ from infra.database import engine as database
 from infra.database.binary_copy import copy_binary, encoded
 from infra.database.bulk_copy import array, copy, copy_table, insert_new, read_table, upsert
 from infra.database.engine import SchemaError, engine, migrate, refuse_earlier_schema
-from infra.database.schema import ledger_schema, monitoring_schema, serving_schema, trust_schema  # noqa: F401
+from infra.database.schema import experiment_schema, ledger_schema, monitoring_schema, serving_schema, trust_schema  # noqa: F401
 from infra.database.schema.schema import identities, metadata, users
 from infra.outages import explain
 from infra.services.postgres_user import binaries

@@ -169,7 +169,11 @@ class Rules(Form):
         return self
 
 
-_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+NAME: Final = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+CHAMPION: Final = "champion"
+BEST_SELLERS: Final = ("best_sellers", "segment_best_sellers")
+"""Lists without a model: of all users, or of the users of a segment."""
+MODELS: Final = (CHAMPION, "challenger", *BEST_SELLERS)
 _KEYS: Final = {"about": "subject", "by": "method"}
 _VALUES: Final[dict[tuple[str | None, str], str]] = {
     ("method", "likeness"): "similarity",
@@ -190,6 +194,12 @@ def _shares(value: Any) -> tuple[float, float]:
     return float(value[0]), float(value[1])
 
 
+def _model(value: Any) -> int | str:
+    if value in MODELS or (type(value) is int and value > 0):
+        return value  # type: ignore[no-any-return]
+    raise ValueError(f"{value!r} is no model; write the number of a version, or one of {', '.join(MODELS)}")
+
+
 class Placement(Form):
     """Where lists are shown; each placement is published by itself."""
 
@@ -205,6 +215,8 @@ class Placement(Form):
     """Lists that are older than this are stale."""
     overlap: Annotated[tuple[float, float], BeforeValidator(_shares)] = (0.0, 1.0)
     """Bounds of the mean share of a list that was on the list before; a batch beyond them is refused."""
+    model: Annotated[int | str, BeforeValidator(_model)] = CHAMPION
+    """The model of the lists, also by its version; or best sellers of the user's segment, or of all users."""
     live: bool = False
     """The API builds its lists at the time of each request, from the visitor's latest clicks."""
     rules: Rules = Rules()
@@ -264,6 +276,16 @@ class Placement(Form):
                 "policy",
                 "it is about users, and these lists are about items; take it out",
             ),
+            (
+                item and self.model != CHAMPION,
+                "model",
+                "it is about users, and these lists are about items; take it out",
+            ),
+            (
+                self.live and self.model != CHAMPION,
+                "live",
+                'only the champion makes lists at the time of a request; take it out, or write model = "champion"',
+            ),
             (item and self.live, "live", "it is about visitors, and these lists are about items; take it out"),
             (item and bool(hide), "rules.hide", "it is about users, and these lists are about items; take it out"),
             (
@@ -287,7 +309,7 @@ def placements(content: JsonObject, key_label: Callable[[str], str] = str) -> di
     read: dict[str, Placement] = {}
     faults: list[str] = []
     for name, table in content.items():
-        if not _NAME.fullmatch(name):
+        if not re.fullmatch(NAME, name, re.ASCII):
             faults.append(
                 f"{key_label(name)}: a placement is named by small letters, digits and - within, at most 63 in all"
             )

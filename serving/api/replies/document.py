@@ -67,6 +67,9 @@ class RecommendationList(BaseModel):
     )
     degraded: bool = Field(description="Whether a part that should have answered did not.")
     next: str | None = Field(default=None, description="The next page; null on the last one.")
+    variant: str | None = Field(
+        default=None, description="`experiment/variant` of the visitor; absent if no experiment runs for them."
+    )
     items: list[Item]
 
 

@@ -102,10 +102,11 @@ def body(answer: Answer, shown_as: str, following: str | None = None) -> bytes:
     """Return an answer as JSON. Its items were serialised once for all requests."""
     degraded = "true" if answer.degraded else "false"
     link = "null" if following is None else f'"{following}"'  # percent-encoded, so that nothing is to be escaped
+    variant = "" if answer.variant is None else f'"variant":"{answer.variant}",'
     start = (
         f'{{"recommendation_id":"{shown_as}","placement":"{answer.placement}",'
         f'"model_version":{_number(answer.model_version)},"batch_id":{_number(answer.batch_id)},'
-        f'"source":"{answer.source}","degraded":{degraded},"next":{link},"items":'
+        f'"source":"{answer.source}","degraded":{degraded},"next":{link},{variant}"items":'
     )
     return b"%b%b}" % (start.encode(), answer.items_json)
 
@@ -125,6 +126,7 @@ def shown(call: Call, answer: Answer, seen_by: Visitor, consent: bool | None, of
             offset + 1,
             answer.batch_id,
             answer.model_version,
+            answer.variant,
             consent=consent,
         )
     )

@@ -75,7 +75,7 @@ async def _opened(settings: Settings, state: State, shared: Shared, _app: Any) -
     database = engine(place)
     await asyncio.to_thread(_compare, database, settings)
     stores = _stores(settings, place, shared)
-    placements = LayeredPlacements(state.placements, stores.rules)
+    placements = LayeredPlacements(state.placements, stores.rules, stores.experiments)
     models = ModelHolder(
         NewestPromotion(database),
         ChampionCopy(settings.var / COPY_FOLDER),

@@ -9,5 +9,7 @@ DELETE FROM live_recommendations AS list WHERE expires_at < now()
 DELETE FROM identity.dead_letters
 WHERE replayed_at < now() - interval '7 days' OR last_at < now() - CAST(NULLIF(:dead_letters, '') AS interval);
 DELETE FROM identity.erasure_notices WHERE made_at < now() - interval '7 days';
+DELETE FROM experiment_units USING experiments WHERE experiments.experiment_id = experiment_units.experiment_id
+AND least(stopped_at, ends_at) < now() - CAST(NULLIF(:served_answers, '') AS interval);
 DELETE FROM served_answers WHERE shown_at < now() - CAST(NULLIF(:served_answers, '') AS interval);
 DELETE FROM answer_counts WHERE since < now() - interval '2 days';

@@ -34,5 +34,6 @@ def upgrade() -> None:
     op.execute("ALTER TABLE exclusions DROP CONSTRAINT ck_exclusions_kind")
     op.execute(f"ALTER TABLE exclusions ADD CONSTRAINT ck_exclusions_kind CHECK (kind IN ({kinds}))")
     op.create_table_comment("exclusions", exclusions.comment)
-    for name in ("privacy_functions", "list_functions", "list_views"):
-        op.get_bind().exec_driver_sql((_SQL / f"{name}.sql").read_text(), execution_options={"no_parameters": True})
+    # 0038 replaces the views and functions of lists, which know objections too.
+    functions = (_SQL / "privacy_functions.sql").read_text()
+    op.get_bind().exec_driver_sql(functions, execution_options={"no_parameters": True})

@@ -24,7 +24,7 @@ BEGIN
     LEFT JOIN users AS person ON person.user_key = wanted.subject
     LEFT JOIN suppressions AS gone ON gone.user_key = wanted.subject
     LEFT JOIN exclusions AS objection ON objection.user_key = wanted.subject AND objection.kind = 'placement'
-         AND objection.value = wanted.placement
+         AND objection.value = split_part(wanted.placement, '~', 1)
     LEFT JOIN placements AS live ON live.placement = wanted.placement
     LEFT JOIN recommendation_batches AS batch ON batch.batch_id = live.batch_id
     LEFT JOIN recommendations AS list ON list.batch_id = live.batch_id AND list.subject = wanted.subject
@@ -62,7 +62,8 @@ BEGIN
            AND EXISTS (SELECT FROM users AS person WHERE person.user_key = wanted_user AND person.consent)
            AND NOT EXISTS (SELECT FROM suppressions AS gone WHERE gone.user_key = wanted_user)
            AND NOT EXISTS (SELECT FROM exclusions AS objection WHERE objection.user_key = wanted_user
-                           AND objection.kind = 'placement' AND objection.value = wanted_placement)));
+                           AND objection.kind = 'placement'
+                           AND objection.value = split_part(wanted_placement, '~', 1))));
 END $$;
 COMMENT ON FUNCTION known_of_user IS 'What the live batch knows of one user with consent, for the API.';
 REVOKE ALL ON FUNCTION known_of_user FROM PUBLIC;

@@ -15,6 +15,8 @@ CREATE TRIGGER notify_servers AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON pr
 FOR EACH STATEMENT EXECUTE FUNCTION notify_servers_of_table();
 CREATE TRIGGER notify_servers AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON session_profiles
 FOR EACH STATEMENT EXECUTE FUNCTION notify_servers_of_table();
+CREATE TRIGGER notify_servers AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON experiments
+FOR EACH STATEMENT EXECUTE FUNCTION notify_servers_of_table();
 CREATE TRIGGER notify_servers AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON operator_rules
 FOR EACH STATEMENT EXECUTE FUNCTION notify_servers_of_table();
 -- Servers write `last_used_at` themselves, so its changes notify nobody.

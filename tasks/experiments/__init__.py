@@ -1,0 +1,1 @@
+"""Starts, reads and stops experiments."""
