@@ -28,6 +28,12 @@ def start(name: Name, actor: Actor, as_json: Json = False) -> None:
 
 
 @app.command()
+def read(name: Name, as_json: Json = False) -> None:
+    """Compute what an experiment has shown so far: changes with intervals, checks, and the sentence to claim."""
+    running.finish("readout", running.flow("experiments", "mlflow")(name)[0], as_json)
+
+
+@app.command()
 def stop(name: Name, reason: Reason, actor: Actor, as_json: Json = False) -> None:
     """Stop an experiment: from the next answer on, everybody gets the placement's own lists."""
     running.finish("experiment", running.flow("stop_experiment", "mlflow")(name, actor, reason), as_json)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from typing import Any, Final, cast
 
-from sqlalchemy import Connection, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection, func, insert, select, update
 
 from infra.database.schema.experiment_schema import experiments
 from infra.database.schema.promotion_rows import Promotion
@@ -124,6 +123,8 @@ def add_experiment(
     the layer is free, or if an experiment of another layer has one of the placements.
     """
     others = connection.execute(select(experiments).where(_NOT_ENDED)).mappings().all()
+    if connection.execute(select(experiments.c.name).where(experiments.c.name == experiment.name)).first():
+        raise ExperimentError(f"An experiment {experiment.name!r} was started before. Give the new one another name.")
     _refuse_overlap(experiment, others)
     in_layer = [row for row in others if row["layer"] == experiment.layer]
     start = _free_place(experiment, in_layer)
@@ -152,9 +153,7 @@ def add_experiment(
         "started_by": actor,
         "ends_at": datetime.combine(form.ends, time(), UTC),
     }
-    added = insert(experiments).values(row).on_conflict_do_nothing()
-    if connection.execute(added).rowcount != 1:
-        raise ExperimentError(f"An experiment {experiment.name!r} was started before. Give the new one another name.")
+    connection.execute(insert(experiments).values(row))
     return experiment_named(connection, experiment.name)
 
 

@@ -83,6 +83,7 @@ _EVENTS: Final = (
     ("quota-spent", "the daily quota of a page key is spent", events.QUOTA),
     ("retrain-given-up", "a retraining was given up", events.GIVEN_UP),
     ("privacy-late", "a request of a person is late, or soon is", events.PRIVACY),
+    ("experiment-stopped", "a guardrail stopped an experiment", events.EXPERIMENT_STOPPED),
     ("service-restarted", "a service ends again and again", events.SERVICE),
 )
 

@@ -24,6 +24,7 @@ SEGMENT: Final = "tailorbird.segment.requested"
 UNCONFIRMED_ORDERS: Final = "tailorbird.orders.unconfirmed"
 GIVEN_UP: Final = "tailorbird.retrain.given_up"
 PRIVACY: Final = "tailorbird.privacy.late"
+EXPERIMENT_STOPPED: Final = "tailorbird.experiment.stopped"
 SERVICE: Final = "tailorbird.service.restarted"
 
 

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import replace
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, Final, get_args
 
 from models.lists.rules.layer.rule_layer import RuleLayer
@@ -27,7 +28,7 @@ from serving.answers.interfaces import LiveScorer
 from serving.answers.remembered_answers import RememberedAnswers, State
 from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.answers.selection import HiddenItems, Selection, page
-from serving.http.metrics import ANSWERS, DEGRADED
+from serving.http.metrics import ANSWERS, DEGRADED, VARIANT_SECONDS
 from serving.stores.catalogue import Catalogue
 from serving.stores.rules import LayeredPlacements
 from serving.stores.shared_loads import PostgresDownError
@@ -120,7 +121,12 @@ class AnswerService:
         assignment = await self._stores.experiments.assigned(request.placement, *keys)
         if assignment is None:
             return await answered(request)
-        answer = await answered(replace(request, placement=assignment.placement))
+        began, outcome = monotonic(), "failed"
+        try:
+            answer = await answered(replace(request, placement=assignment.placement))
+            outcome = "answered"
+        finally:
+            VARIANT_SECONDS.labels(assignment.variant, outcome).observe(monotonic() - began)
         return replace(answer, placement=request.placement, variant=assignment.variant)
 
     async def _recommended(self, request: ListRequest) -> Answer:

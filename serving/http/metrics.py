@@ -32,6 +32,14 @@ REQUEST_SECONDS: Final = Histogram(
     registry=REGISTRY,
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
+VARIANT_SECONDS: Final = Histogram(
+    "tailorbird_variant_duration_seconds",
+    "Time to find the answer of a variant of an experiment.",
+    ("variant", "outcome"),
+    registry=REGISTRY,
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+"""Outcomes: `answered` and `failed`."""
 SHED: Final = _counter("requests_shed_total", "Requests refused to protect the server.", "reason")
 """Reasons: `rate` (a caller's limit) and `overload`."""
 REFUSED_KEYS: Final = _counter("keys_refused_total", "Requests without a valid key, or without its scope.", "reason")

@@ -61,6 +61,7 @@ _RESULTS: Final[dict[str, Callable[[Any], None]]] = {
     "retrain": training.print_retrain,
     "batches": training.print_batches,
     "audit": training.print_audit,
+    "readout": training.print_readout,
     "drift": training.print_drift,
 }
 

@@ -8,6 +8,7 @@ from models.primitives.time import moment
 from models.recommenders.kinds import options
 from serving.terminal.console import line, table
 
+_READOUT: Final = ("variant", "metric", "control", "value", "change", "low", "high", "verdict")
 _MOMENTS: Final = {"validation_from": "validation from", "test_from": "test from", "as_of": "events before"}
 
 
@@ -176,3 +177,18 @@ def print_dataset(manifest: Mapping[str, Any]) -> None:
         line(f"Warning: {warning}.", "yellow")
     if warnings:
         line(WARNED)
+
+
+def print_readout(readout: Mapping[str, Any]) -> None:
+    """Print what an experiment has shown: its claims, checks and metrics."""
+    for claim in readout["claims"].values():
+        line(claim)
+    if readout["stopped"]:
+        line(f"A guardrail stopped the experiment. {readout['stopped']}", "red")
+    people = ", ".join(f"{users:,} in {name}" for name, users in readout["people"].items())
+    line(f"People until {readout['until']}: {people}.")
+    table("Checks", readout["checks"])
+    if readout["metrics"]:
+        table("Metrics", readout["metrics"], {name: name.replace("_", " ") for name in _READOUT})
+    if readout["page"]:
+        line(f"The whole report: {readout['page']}", wrap=False)

@@ -55,7 +55,7 @@ def read(settings: Settings, address: str) -> tuple[RequestCounts, float]:
     """
     within: dict[float, float] = {}
     errors = refused = shed = 0.0
-    for family in text_string_to_metric_families(fetch_text(_with_key(settings, address))):
+    for family in text_string_to_metric_families(fetched(settings, address)):
         for sample in family.samples:
             if sample.name in _BUCKETS:
                 bound = float(sample.labels["le"])
@@ -67,6 +67,11 @@ def read(settings: Settings, address: str) -> tuple[RequestCounts, float]:
             elif sample.name == _SHED and sample.labels.get("reason") == _OVERLOAD:
                 shed += sample.value
     return RequestCounts(within, errors, shed), refused
+
+
+def fetched(settings: Settings, address: str) -> str:
+    """Return the metrics of a server as text. Raises OSError if it cannot be reached."""
+    return fetch_text(_with_key(settings, address))
 
 
 def _with_key(settings: Settings, address: str) -> str:

@@ -108,7 +108,7 @@ def test_an_interrupted_start_goes_on_as_it_was_recorded(stage: Any, place: Plac
 
 def test_a_variant_uses_another_registered_version(stage: Any, place: Place, experiments: Place) -> None:
     stage.promote("als")
-    stage.promote("most_popular")
+    stage.promote("most_popular", 2)
     place("[home]\nk = 10\n")
     experiments(SPRING.replace('"best_sellers"', "1"))
     start()

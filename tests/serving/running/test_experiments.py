@@ -1,0 +1,124 @@
+"""Variants of an experiment in answers of a real server with two workers, and in what it stores."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from infra.database.experiment_rows import add_experiment, begin_experiment, experiment_named, stop_experiment
+from models.experiments.definition import own_placement, parse_experiment
+from tests.published import published, shelf
+from tests.serving.running.shop import USERS, RunningShop
+
+NAME = "spring"
+TEST = f"{NAME}/test"
+SECONDS = 10.0
+"""The longest time that a server may need to notice a start or an end on a busy machine."""
+
+
+def run(shop: RunningShop, name: str = NAME, **form: Any) -> None:
+    """Start an experiment in which the test shows the fourth and the later items first."""
+    content = {"placements": ["home"], "ends": (datetime.now(UTC) + timedelta(days=9)).date()} | form
+    content["variants"] = {"control": {}, "test": {"model": "best_sellers"}}
+    parsed = parse_experiment(name, content, {"home": {}})
+    lists = {shop.user_key(user): [(item, 0.5, "New") for item in shop.items[3:9]] for user in USERS}
+    with shop.engine.begin() as connection:
+        started = add_experiment(connection, parsed, "ann", {})
+    published(shop.engine, lists, shelf(name, own_placement("home", name, "test"), k=6))
+    with shop.engine.begin() as connection:
+        begin_experiment(connection, started.experiment_id)
+
+
+def stop(shop: RunningShop, name: str = NAME) -> None:
+    with shop.engine.begin() as connection:
+        stop_experiment(connection, experiment_named(connection, name), "ann", "enough is seen")
+
+
+@pytest.fixture
+def client(shop: RunningShop) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=shop.server.address, headers={"Authorization": f"Bearer {shop.key}"}) as opened:
+        yield opened
+    with shop.engine.begin() as connection:
+        for statement in ("DELETE FROM experiments", "DELETE FROM placements WHERE strpos(placement, '~') > 0"):
+            connection.exec_driver_sql(statement)
+
+
+def answer(client: httpx.Client, user: str | None, session: str | None = None) -> dict[str, Any]:
+    given = {"k": "3"} | ({} if session is None else {"session": session})
+    path = "/v1/recommendations" if user is None else f"/v1/users/{user}/recommendations"
+    with httpx.Client(base_url=client.base_url, headers=client.headers) as fresh:  # a connection, so any worker
+        replied = fresh.get(path, params=given)
+    assert replied.status_code == 200, replied.text
+    found: dict[str, Any] = replied.json()
+    return found
+
+
+def until_seen(client: httpx.Client, users: list[str], *, running: bool) -> None:
+    """Wait until all workers know that the experiment runs, or that it ended."""
+    ends = time.monotonic() + SECONDS
+    calm = 0
+    while calm < 12:
+        assert time.monotonic() < ends, "the servers did not notice"
+        seen = [("variant" in answer(client, user)) == running for user in users[:2]]
+        calm = calm + 1 if all(seen) else 0
+
+
+def test_a_person_keeps_a_variant_in_all_workers_and_the_answer_names_it(
+    shop: RunningShop, client: httpx.Client
+) -> None:
+    run(shop)
+    until_seen(client, USERS, running=True)
+    first = {user: answer(client, user) for user in USERS[:60]}
+    variants = {user: found["variant"] for user, found in first.items()}
+    counts = Counter(variants.values())
+    assert counts.keys() == {TEST, f"{NAME}/control"}
+    assert min(counts.values()) > 10
+    for user, found in first.items():
+        assert found["placement"] == "home"
+        start = 3 if variants[user] == TEST else 0
+        assert [item["item_id"] for item in found["items"]] == shop.items[start : start + 3]
+    for _ in range(3):
+        assert {user: answer(client, user)["variant"] for user in USERS[:60]} == variants
+    read = "SELECT unit_key, variant FROM experiment_units"
+    stored = {row.unit_key: f"{NAME}/{row.variant}" for row in shop.rows(read)}
+    assert {user: stored[shop.user_key(user)] for user in variants} == variants
+    known = {row.user_key: row.item_id for row in shop.rows("SELECT * FROM current_recommendations WHERE rank = 1")}
+    for user, found in first.items():
+        assert known[shop.user_key(user)] == found["items"][0]["item_id"]
+
+
+def test_a_person_keeps_the_variant_of_the_device_through_sign_in(shop: RunningShop, client: httpx.Client) -> None:
+    run(shop)
+    until_seen(client, USERS[70:], running=True)
+    for number, user in enumerate(USERS[75:95]):
+        session = f"device-{number}"
+        before = answer(client, None, session)["variant"]
+        assert answer(client, user, session)["variant"] == before
+        assert answer(client, user)["variant"] == before
+        assert answer(client, user, "another device")["variant"] == before
+
+
+def test_a_stopped_variant_is_gone_from_the_next_answers(shop: RunningShop, client: httpx.Client) -> None:
+    run(shop)
+    until_seen(client, USERS, running=True)
+    stop(shop)
+    until_seen(client, USERS, running=False)
+    for user in USERS[:30]:
+        found = answer(client, user)
+        assert "variant" not in found
+        assert [item["item_id"] for item in found["items"]] == shop.items[:3]
+
+
+def test_visitors_without_consent_or_without_an_id_are_in_no_experiment(
+    shop: RunningShop, client: httpx.Client
+) -> None:
+    run(shop)
+    until_seen(client, USERS, running=True)
+    refused = client.get(f"/v1/users/{USERS[1]}/recommendations", params={"consent": "false"}).json()
+    unknown = answer(client, "a user that nobody knows")
+    nobody = answer(client, None)
+    assert not any("variant" in found for found in (refused, unknown, nobody))
