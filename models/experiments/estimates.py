@@ -70,10 +70,12 @@ class Moments:
 
     @property
     def gradients(self) -> tuple[Floats, Floats]:
-        """How the metric, now and before, depends on the means, for the delta method."""
+        """How the metric, now and before, depends on the means, for the delta method; zeros if it has no value."""
         now, before = np.zeros(4), np.zeros(4)
-        now[[_NUMERATOR, _DENOMINATOR]] = np.array([1, -self.ratio]) / self.means[_DENOMINATOR]
-        before[[_BEFORE, _BEFORE_DENOMINATOR]] = np.array([1, -self.ratio_before]) / self.means[_BEFORE_DENOMINATOR]
+        if self.means[_DENOMINATOR]:
+            now[[_NUMERATOR, _DENOMINATOR]] = np.array([1, -self.ratio]) / self.means[_DENOMINATOR]
+        if self.means[_BEFORE_DENOMINATOR]:
+            before[[_BEFORE, _BEFORE_DENOMINATOR]] = np.array([1, -self.ratio_before]) / self.means[_BEFORE_DENOMINATOR]
         return now, before
 
 

@@ -107,7 +107,8 @@ def test_a_broken_split_and_a_robot_block_the_claim(trial: Trial) -> None:
     readout = read_experiment.fn("spring")
     assert readout["claims"]["test"] == "Nothing can be claimed: sample ratio failed."
     robot = next(name for name in trial.names if trial.variant[name] == "test")
-    trial.api.send(*(trial.api.act(robot, "cup", recommendation_id="shown-0") for _ in range(300)))
+    own = f"shown-{trial.names.index(robot)}"
+    trial.api.send(*(trial.api.act(robot, "cup", recommendation_id=own) for _ in range(300)))
     trial.api.move()
     readout = read_experiment.fn("spring")
     assert [check["check"] for check in readout["checks"] if not check["passed"]] == ["sample ratio", "single users"]
