@@ -16,7 +16,7 @@ def experiments(name: str | None = None) -> list[JsonObject]:
         name: One experiment, which may have ended; by default all that run.
     """
     drop_missed_slots()
-    readouts = [read_experiment(one) for one in ([name] if name else experiments_to_read())]
+    readouts = [read_experiment(one) for one in (experiments_to_read() if name is None else [name])]
     for readout in readouts:
         show(f"experiment-{readout['experiment']}", f"The experiment {readout['experiment']}", readout["metrics"])
     return readouts

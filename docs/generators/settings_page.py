@@ -74,8 +74,9 @@ are tested against the code; the whole has not been run on an engine yet.
 SECTIONS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = MappingProxyType(
     {
         "Places": (
-            "Folders, and files of your own. [recommendations.md](recommendations.md) describes placements.",
-            ("var", "home", "lake", "bundles", "memory", "placements", "pass_environment"),
+            "Folders, and files of your own. [recommendations.md](recommendations.md) describes placements, and "
+            "[experiments.md](experiments.md) experiments.",
+            ("var", "home", "lake", "bundles", "memory", "placements", "experiments", "pass_environment"),
         ),
         "Servers": (
             "Servers that run already, or the ports of those that `up` starts.",

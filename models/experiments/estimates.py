@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 Floats = NDArray[np.float64]
 _NUMERATOR, _DENOMINATOR, _BEFORE, _BEFORE_DENOMINATOR = range(4)
@@ -106,7 +106,7 @@ class Difference:
         if not self.error > 0:
             return 0.0
         t = (self.variant - self.control) / self.error
-        return float(np.copysign(stats.norm.isf(stats.t.sf(abs(t), self._degrees)), t))
+        return float(np.copysign(-special.ndtri(special.stdtr(self._degrees, -abs(t))), t))
 
     def interval(self, z: float) -> Interval:
         """Return the relative change with bounds that are z normal deviates away; NaN unless both metrics are positive.
@@ -116,7 +116,7 @@ class Difference:
         if not (self.control > 0 and self.variant > 0):
             return Interval(nan, -inf, inf)
         relative = sqrt((self.errors[0] / self.control) ** 2 + (self.errors[1] / self.variant) ** 2)
-        width = relative * float(stats.t.isf(stats.norm.sf(z), self._degrees))
+        width = -relative * float(special.stdtrit(self._degrees, special.ndtr(-z)))
         centre = log(self.variant / self.control)
         return Interval(exp(centre) - 1, exp(centre - width) - 1, exp(centre + width) - 1)
 

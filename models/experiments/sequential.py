@@ -5,11 +5,11 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 ALPHA: Final = 0.05
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(201)
+_ROOT: Final = np.sqrt(2 * np.pi)
 _FARTHEST: Final = 12.0
 """In normal deviates: a limit that nothing reaches."""
 _LEAST: Final = 1e-12
@@ -22,7 +22,7 @@ def spent(fraction: float, alpha: float = ALPHA) -> float:
     Both tails together, by the spending function of Lan and DeMets (1983) that is like the limits of O'Brien and
     Fleming: little at first, so that the last look needs hardly more evidence than a test without looks.
     """
-    return float(4 * norm.sf(norm.isf(alpha / 4) / np.sqrt(min(fraction, 1.0))))
+    return float(4 * ndtr(ndtri(alpha / 4) / np.sqrt(min(fraction, 1.0))))
 
 
 def limits(fractions: Sequence[float], alpha: float = ALPHA) -> NDArray[np.float64]:
@@ -32,6 +32,8 @@ def limits(fractions: Sequence[float], alpha: float = ALPHA) -> NDArray[np.float
     (Armitage, McPherson and Rowe 1969) of the Brownian motion B(t) that has not left the limits. Raises ValueError for
     fractions that do not ascend.
     """
+    from scipy.optimize import brentq  # its import takes a tenth of a second, which most runs do not need
+
     times = np.asarray(fractions, dtype=np.float64)
     if not len(times) or times[0] <= 0 or (np.diff(times) <= 0).any() or times[-1] > 1:
         raise ValueError(f"fractions ascend in (0, 1], and are {list(fractions)}")
@@ -43,13 +45,13 @@ def limits(fractions: Sequence[float], alpha: float = ALPHA) -> NDArray[np.float
         target = spent(time, alpha) - before
 
         def crossing(limit: float) -> float:
-            outside = norm.sf((limit * root - places) / step) + norm.cdf((-limit * root - places) / step)  # noqa: B023
+            outside = ndtr((places - limit * root) / step) + ndtr((-limit * root - places) / step)  # noqa: B023
             return float(mass @ outside)  # noqa: B023 -- used within this look only
 
         result[look] = _FARTHEST if target < _LEAST else brentq(lambda z: crossing(z) - target, 0.0, _FARTHEST)  # noqa: B023
         width = result[look] * root
         following = _NODES * width
-        density = norm.pdf((following[:, None] - places) / step) @ mass / step
+        density = np.exp(-(((following[:, None] - places) / step) ** 2) / 2) @ mass / step / _ROOT
         before, at = before + (target if target >= _LEAST else 0.0), time
         places, mass = following, _WEIGHTS * width * density
     return result

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from conftest import Shop
 
 MONTHLY, WEEKLY, DAILY, RETRAIN = "audit-monthly", "compact-weekly", "monitor-daily", "retrain-weekly"
+READOUT = "experiments-daily"
 NIGHTLY = "score-nightly"
 PRIVACY, RETENTION = "privacy-daily", "retention-weekly"
-OURS = [MONTHLY, WEEKLY, DAILY, PRIVACY, RETENTION, RETRAIN, NIGHTLY]
+OURS = [MONTHLY, WEEKLY, READOUT, DAILY, PRIVACY, RETENTION, RETRAIN, NIGHTLY]
 GIVEN = {"mapping": "segment"}
 
 

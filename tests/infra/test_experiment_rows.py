@@ -189,7 +189,7 @@ def test_applications_read_the_list_of_the_persons_variant_alone(shop: Engine) -
     assert {row.item_id for row in rows(shop, "SELECT * FROM current_recommendations")} == {"a"}
 
 
-def test_a_started_experiment_keeps_its_placements_whatever_the_file_says_later(shop: Engine) -> None:
+def test_a_started_experiment_keeps_the_placements_of_its_start(shop: Engine) -> None:
     rules = {"cap": {"category": 2}, "hide": {"purchase": 30.0}, "include": {"price": [1.0, 5.0]}}
     start(shop, "spring", CONTROL, {"k": 7, "rules": rules})
     with shop.connect() as connection:
