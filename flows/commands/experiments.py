@@ -1,5 +1,6 @@
 """Commands of experiments: list, start, read, stop."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,6 +26,16 @@ def list_experiments(as_json: Json = False) -> None:
 def start(name: Name, actor: Actor, as_json: Json = False) -> None:
     """Publish the lists of an experiment's variants, then assign people to them."""
     running.finish("experiment", running.flow("start_experiment")(name, actor), as_json)
+
+
+@app.command()
+def export(
+    name: Name, to: Annotated[Path, typer.Option(help="The file; one JSON object per line.")], as_json: Json = False
+) -> None:
+    """Write who saw which variant, as calls `Experiment Viewed` of Segment."""
+    from serving.queries.experiments import export_views
+
+    running.finish("experiment_views", export_views(running.database("operator"), name, to), as_json)
 
 
 @app.command()

@@ -31,6 +31,7 @@ _FINAL_RESULTS: Final = (
     "status",
     "check",
     "ledger_entry",
+    "experiment_views",
     "compact",
     "audit",
     "drift",

@@ -113,7 +113,7 @@ class Collector:
             if fault is None:
                 read = self.reader.read(_with_context(call, sent.context))
                 sent_at = sent.sent_at or call.get(SENT_AT)
-                made.append(self._message(self._vouched(read, kind), sent_at, source, received_at))
+                made.append(self._message(self._vouched(read, kind), sent_at, source, received_at, _viewed(call)))
             else:
                 made.append(self._faulty(call, fault, source, received_at))
         return made
@@ -129,7 +129,12 @@ class Collector:
         return (read._replace(user_id=None), columns.PAGE) if self.signatures.required else (read, columns.CLAIM)
 
     def _message(
-        self, vouched: tuple[SingleCall, str], sent_at: Any, source: str, received_at: datetime
+        self,
+        vouched: tuple[SingleCall, str],
+        sent_at: Any,
+        source: str,
+        received_at: datetime,
+        viewed: tuple[str, str] | None,
     ) -> CallMessage:
         read, authority = vouched
         payload, user_id = read.payload, read.user_id
@@ -157,10 +162,12 @@ class Collector:
             earlier_key,
             at_once=Effects(received_at)
             if marks or not is_person
-            else self._effects(read, received_at, _joined(read, authority, device_key, earlier_key)),
+            else self._effects(read, received_at, _joined(read, authority, device_key, earlier_key), viewed),
         )
 
-    def _effects(self, read: SingleCall, received_at: datetime, joined: tuple[str, ...]) -> Effects:
+    def _effects(
+        self, read: SingleCall, received_at: datetime, joined: tuple[str, ...], viewed: tuple[str, str] | None
+    ) -> Effects:
         moment = occurred_at(read.payload, received_at)
         is_act, consent = read.interaction.event_type in ACTS, read.consent
         return Effects(
@@ -171,6 +178,7 @@ class Collector:
             # As for files: an agreement counts for good if the call states nothing else.
             consent if consent is False or not read.interaction.event_type else None,
             joined,
+            viewed,
         )
 
     def _faulty(self, call: Any, fault: str, source: str, received_at: datetime) -> CallMessage:
@@ -190,6 +198,18 @@ def _joined(read: SingleCall, authority: str, *keys: str | None) -> tuple[str, .
         return ()
     number = 2 if read.kind == ALIAS and authority == columns.SERVER else 1
     return tuple(key for key in keys[:number] if key)
+
+
+def _viewed(call: JsonObject) -> tuple[str, str] | None:
+    """Return experiment and variant of Segment's event `Experiment Viewed`; None for other calls."""
+    properties = call.get("properties")
+    if call.get("event") != "Experiment Viewed" or not isinstance(properties, dict):
+        return None
+    experiment, variant = (
+        word(properties.get(f"{name}_name")) or word(properties.get(f"{name}Name"))
+        for name in ("experiment", "variation")
+    )
+    return (experiment, variant) if experiment and variant else None
 
 
 def _with_context(call: JsonObject, shared: JsonObject) -> JsonObject:

@@ -52,6 +52,8 @@ class Effects:
     """An answer about consent; None if there is none."""
     joined: tuple[str, ...] = ()
     """The keys of devices and earlier ids whose clicks are the user's from now on."""
+    viewed: tuple[str, str] | None = None
+    """An experiment and the variant of it that another program showed."""
 
 
 @dataclass(frozen=True)

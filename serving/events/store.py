@@ -137,6 +137,7 @@ JOIN: Final = f"""
         AND NOT EXISTS (SELECT FROM users WHERE users.user_key = clicks.user_key AND NOT consent)
         AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = clicks.user_key)
     GROUP BY user_key, claimed ORDER BY user_key, claimed {_MERGE}"""
+_VIEW: Final = "SELECT view_variants($1::text[], $2::text[], $3::text[])"
 _Effects = dict[tuple[str, str], Effects]
 
 
@@ -151,6 +152,7 @@ async def store(connection: asyncpg.Connection, messages: Sequence[Message]) -> 
         await _exclude(connection, fresh)
         await _extend_profiles(connection, fresh, effects)
         await _join_devices(connection, fresh, effects)
+        await _view_variants(connection, fresh, effects)
         if charged := [one.charged for one in messages if one.charged]:
             await connection.execute(_CHARGE, *map(list, zip(*charged, strict=True)))
     repeated = [one for one in messages if added.get(one.name) is not one]
@@ -246,6 +248,17 @@ async def _join_devices(connection: asyncpg.Connection, messages: Sequence[Messa
         await connection.execute(_OWN, devices, *values)
     moves = [(device, one.user_key, one.authority != SERVER, one.authority == CLAIM) for device, one in ordered]
     await connection.execute(JOIN, *map(list, zip(*moves, strict=True)))
+
+
+async def _view_variants(connection: asyncpg.Connection, messages: Sequence[Message], effects: _Effects) -> None:
+    """Store the variants that other programs showed; what a page claims of a user counts for its device."""
+    viewed = [
+        (*found, one.session_key if one.authority == CLAIM else one.subject)
+        for one in messages
+        if (found := effects[one.name].viewed) and one.consent is not False
+    ]
+    if viewed:
+        await connection.execute(_VIEW, *map(list, zip(*sorted(viewed, key=str), strict=True)))
 
 
 async def _extend_profiles(connection: asyncpg.Connection, messages: Sequence[Message], effects: _Effects) -> None:

@@ -1,5 +1,7 @@
+import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from infra.database.experiment_rows import add_experiment, begin_experiment, experiment_named
 from infra.installation import Installation
 from models.experiments.definition import ExperimentError, parse_experiment
+from serving.queries.experiments import export_views
 from tasks.experiments.people import people_of
 from tasks.experiments.read_experiment import experiments_to_read, looks_at, read_experiment
 from tests.tasks.ingest.inbox.api import Api
@@ -165,3 +168,50 @@ def test_an_experiment_that_nobody_knows_or_nobody_is_in_is_explained(installati
     readout = read_experiment.fn("spring")
     assert readout["claims"] == {"test": "Nothing can be said yet: a variant has fewer than 10 people."}
     assert readout["metrics"] == []
+
+
+def view(variant: str, name: str = "spring", **who: str) -> dict[str, Any]:
+    about = {"experiment_name": name, "variation_name": variant}
+    return {"type": "track", "event": "Experiment Viewed", "properties": about, **who}
+
+
+def stored(api: Api, key: str) -> list[str]:
+    return [row.variant for row in api.rows("SELECT variant FROM experiment_units WHERE unit_key = :key", key=key)]
+
+
+def test_a_variant_that_another_program_showed_is_stored_unless_the_person_has_one(trial: Trial) -> None:
+    api, known = trial.api, trial.names[0]
+    other = "test" if trial.variant[known] == "control" else "control"
+    api.send(
+        *api.calls(view(other, userId=known), view("test", userId="a stranger"), view("test", anonymousId="phone"))
+    )
+    assert stored(api, api.key(known)) == [trial.variant[known]]
+    assert stored(api, api.key("a stranger")) == ["test"]
+    assert stored(api, api.device("phone")) == ["test"]
+    wrong = view("nothing", userId="b"), view("test", "nothing", userId="b"), view("", userId="b")
+    api.send(*api.calls(*wrong, {"type": "track", "event": "Experiment Viewed", "properties": 7, "userId": "b"}))
+    assert stored(api, api.key("b")) == []
+    before = api.ledger()
+    api.move()
+    moved = {name: count - before[name] for name, count in api.ledger().items()}
+    assert (moved["read"], moved["routed"]) == (7, 7)
+
+
+def test_a_page_states_the_variant_of_its_own_device_alone(trial: Trial) -> None:
+    api = trial.api
+    api.send(*api.calls(view("test", userId="somebody else", anonymousId="phone"), kind="page"))
+    assert stored(api, api.key("somebody else")) == []
+    assert stored(api, api.device("phone")) == ["test"]
+
+
+def test_exported_views_come_in_again_as_they_went_out(trial: Trial, tmp_path: Path) -> None:
+    file = tmp_path / "views.jsonl"
+    assert export_views(trial.here.engine, "spring", file) == {"file": str(file), "users": PEOPLE}
+    assert file.stat().st_mode & 0o077 == 0
+    calls = [json.loads(line) for line in file.read_text().splitlines()]
+    assert {call["userId"]: call["properties"]["variation_name"] for call in calls} == trial.variant
+    trial.api.rows("DELETE FROM experiment_units")
+    trial.api.send(*trial.api.calls(*calls))
+    assert {name: stored(trial.api, trial.api.key(name)) for name in trial.names[:50]} == {
+        name: [trial.variant[name]] for name in trial.names[:50]
+    }

@@ -88,3 +88,17 @@ BEGIN
     ORDER BY known.served <> wanted, running.holdout DESC;
 END $$;
 REVOKE ALL ON FUNCTION assign_variants FROM PUBLIC;
+
+-- Stores the variants that other programs showed to units that have none, of running experiments.
+CREATE OR REPLACE FUNCTION view_variants(names text[], variants text[], units text[]) RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    INSERT INTO experiment_units (experiment_id, unit_key, variant)
+    SELECT running.experiment_id, viewed.unit, viewed.variant
+    FROM unnest(names, variants, units) AS viewed (name, variant, unit) JOIN experiments AS running USING (name)
+    WHERE viewed.variant = ANY (running.variants) AND viewed.unit IS NOT NULL AND running.started_at IS NOT NULL
+      AND running.stopped_at IS NULL AND running.ends_at > now()
+      AND NOT EXISTS (SELECT FROM users WHERE user_key = viewed.unit AND NOT consent)
+      AND NOT EXISTS (SELECT FROM suppressions WHERE user_key = viewed.unit)
+    ORDER BY running.experiment_id, viewed.unit ON CONFLICT DO NOTHING
+$$;
+REVOKE ALL ON FUNCTION view_variants FROM PUBLIC;
