@@ -12,6 +12,8 @@ _RARE: Final = 0.001
 """A split that chance makes in fewer cases is taken as broken: the check is read every day."""
 _MOST: Final = 0.05
 """The largest share that one user may have of what a variant counts."""
+_TIMES: Final = 10
+"""In a small variant, one user may have this many times the mean instead."""
 _SHARED: Final = 0.01
 """The largest share of users who may have seen more than one variant."""
 
@@ -53,10 +55,13 @@ def assignment(seen: ArrayLike, assigned: ArrayLike, users: int) -> Check:
 
 def single_users(amounts: Mapping[str, ArrayLike]) -> Check:
     """Check that no user, such as a robot, makes up much of what a variant counts: amounts by user ([n]) of each."""
-    shares = {name: _largest_share(np.asarray(values, dtype=np.float64)) for name, values in amounts.items()}
-    name, largest = max(shares.items(), key=lambda one: one[1], default=("no variant", 0.0))
-    detail = f"The largest share of one user is {largest:.1%}, in {name}; {_MOST:.0%} is allowed."
-    return Check("single users", largest <= _MOST, detail)
+    found = [
+        (_largest_share(np.asarray(values, dtype=np.float64)), max(_MOST, _TIMES / max(1, np.size(values))), name)
+        for name, values in amounts.items()
+    ]
+    largest, most, name = max(found, key=lambda one: one[0] / one[1], default=(0.0, _MOST, "no variant"))
+    detail = f"The largest share of one user is {largest:.1%}, in {name}; {most:.0%} is allowed."
+    return Check("single users", largest <= most, detail)
 
 
 def _largest_share(amounts: NDArray[np.float64]) -> float:

