@@ -214,7 +214,8 @@ def _published(
         page = ExperimentPage(experiment.row(datetime.fromisoformat(content["until"])), content, folder / "days.png")
         (folder / REPORT).write_text(render(page), encoding="utf-8")
         registry.log_folder(run_id, folder, "experiment")
-        registry.log(run_id, {f"{row['variant']}/{row['metric']}": row["value"] for row in content["metrics"]})
+        changes = {f"{row['variant']}/{row['metric']}": row["change"] for row in content["metrics"]}
+        registry.log(run_id, {name: change for name, change in changes.items() if change is not None})
     address = registry.artifact_page(run_id, f"experiment/{REPORT}")
     if FlowRunContext.get() is not None:
         about = f"The experiment {experiment.name}"

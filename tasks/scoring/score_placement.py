@@ -17,7 +17,7 @@ from models.experiments.definition import replaced_placement
 from models.lists.rules.layer.rule_layer import layer_to_json, layered
 from models.lists.rules.placement_config import Placement
 from tasks.orchestration.guards import hold_pseudonym_key
-from tasks.orchestration.run_artifacts import show, warn
+from tasks.orchestration.run_artifacts import key_of, show, warn
 from tasks.orchestration.table_columns import BATCHES, SEGMENTS, Row, batch_row
 from tasks.promotion.champion import require_champion
 from tasks.scoring import batch_state
@@ -81,7 +81,7 @@ def report_batches(made: Sequence[Row | Exception]) -> list[Row]:
     for batch in batches:
         rows = batch["summary"].get("segments", [])
         if len(rows) > 1:
-            show(f"lists-{batch['placement']}", f"Lists for {batch['placement']}, by segment", rows, SEGMENTS)
+            show(key_of(f"lists {batch['placement']}"), f"Lists for {batch['placement']}, by segment", rows, SEGMENTS)
     for defect in (error for error in errors if not isinstance(error, TailorbirdError)):
         raise defect
     if errors:
