@@ -78,6 +78,14 @@ class Moments:
             before[[_BEFORE, _BEFORE_DENOMINATOR]] = np.array([1, -self.ratio_before]) / self.means[_BEFORE_DENOMINATOR]
         return now, before
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The interval of 95 % of the metric, by the delta method."""
+        now, _ = self.gradients
+        error = sqrt(max(float(now @ self.covariance @ now), 0.0) / self.users)
+        width = error * float(stats.t.isf(0.025, self.users - 1))
+        return self.ratio - width, self.ratio + width
+
 
 def _ratio(numerator: float, denominator: float) -> float:
     return float(numerator / denominator) if denominator else nan

@@ -1,10 +1,11 @@
-"""Tables of monitoring: calibrations, drift reports, retrain requests, publication periods."""
+"""Tables of monitoring: calibrations, drift reports, retrain requests, publication periods, weekly figures."""
 
 from sqlalchemy import (
     ARRAY,
     BigInteger,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Float,
     ForeignKey,
@@ -131,4 +132,25 @@ audit_reports = Table(
     CheckConstraint("status IN ('within margin', 'beyond margin', 'not judged')", name="ck_audit_reports_status"),
     comment="One row per audit of served lists: figures by group of people, exposure, and whether a group is served "
     "worse than all others. The view audit_groups has a row for each figure of each group.",
+)
+
+recommendation_weeks = Table(
+    "recommendation_weeks",
+    metadata,
+    Column("week", Date, primary_key=True, comment="Its Monday, in UTC."),
+    Column("placement", Text, primary_key=True, comment="Empty for all placements together."),
+    Column("impressions", BigInteger, nullable=False),
+    Column("clicks", BigInteger, nullable=False),
+    Column("baskets", BigInteger, nullable=False),
+    Column("purchases", BigInteger, nullable=False),
+    Column("value", Float, nullable=False, comment="Of these purchases."),
+    Column("revenue", Float, nullable=False, comment="Of all purchases of the week, with and without a click."),
+    Column("currency", Text, comment="The most frequent one; amounts in others are left out."),
+    Column("users", BigInteger, nullable=False, comment="Who had an impression."),
+    Column("click_through", Float, comment="The share of impressions with a click within a day."),
+    Column("low", Float),
+    Column("high", Float),
+    moment("counted_at", now=True),
+    comment="What recommendations earned by week. Additions to the basket and purchases are those within a day after "
+    "the user's click on the same item.",
 )
