@@ -23,6 +23,7 @@ from serving.operations.reports import (
     Alert,
     ChampionReport,
     DriftWindow,
+    EarnedWeek,
     LedgerEntry,
     Paging,
     PlacementReport,
@@ -63,6 +64,11 @@ _RULE_VERSIONS: Final = """
 _ANSWERS: Final = """
     SELECT placement, source, sum(answers)::bigint AS answers FROM answer_counts
     WHERE since > now() - interval '1 day' GROUP BY placement, source
+"""
+_EARNED: Final = """
+    SELECT week, placement, impressions, clicks, baskets, purchases, value, revenue, currency, click_through, low, high
+    FROM recommendation_weeks WHERE week > (SELECT max(week) FROM recommendation_weeks) - 7 * CAST(:weeks AS integer)
+    ORDER BY week, placement
 """
 _ALERTS: Final = """
     SELECT created_at AS at, 'drift' AS kind, 'version ' || model_version AS subject,
@@ -137,6 +143,17 @@ class ReportReader:
         """Read the database of an installation with these placements."""
         self._database, self._settings, self._placements = database, settings, placements
         self._known_pages: tuple[Pages | None, float] = None, 0.0
+
+    async def earned(self, weeks: int) -> list[EarnedWeek]:
+        """Return what recommendations earned in the last weeks, the latest last."""
+        rows = text(_EARNED).bindparams(weeks=weeks)
+        return await self._read(lambda connection: [EarnedWeek(**row) for row in connection.execute(rows).mappings()])
+
+    async def services(self) -> dict[str, str]:
+        """Return the addresses of the services for engineers, as far as they are known."""
+        pages = await asyncio.to_thread(self._pages)
+        known = {"Prefect": pages.prefect_runs, "MLflow": pages.mlflow, "Data Docs": pages.docs_page}
+        return {name: address for name, address in known.items() if address}
 
     async def placements(self) -> list[PlacementReport]:
         """Return what each placement shows."""

@@ -4,7 +4,7 @@ Times are those of the database; addresses are None if they are not known.
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 from models.errors import TailorbirdError
@@ -44,6 +44,33 @@ class Paging(NamedTuple):
 
     most: int
     offset: int
+
+
+@dataclass(frozen=True)
+class EarnedWeek:
+    """What recommendations earned in a week, from Monday."""
+
+    week: date
+    placement: str
+    """Empty for all placements together."""
+    impressions: int
+    clicks: int
+    baskets: int
+    purchases: int
+    value: float
+    """Of these purchases."""
+    revenue: float
+    """Of all purchases of the week."""
+    currency: str | None = None
+    click_through: float | None = None
+    """With the bounds of its interval; None if there is too little for it."""
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def share(self) -> float | None:
+        """The share of all revenue."""
+        return self.value / self.revenue if self.revenue else None
 
 
 @dataclass(frozen=True)

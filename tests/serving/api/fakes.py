@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from math import inf
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -35,6 +35,7 @@ from serving.operations.reports import (
     Author,
     ChampionReport,
     DriftWindow,
+    EarnedWeek,
     LedgerEntry,
     OutdatedVersionError,
     Paging,
@@ -86,6 +87,8 @@ class FakeAnswers:
     searches: list[CatalogueQuery] = field(default_factory=list)
     hidden: list[tuple[Visitor, str]] = field(default_factory=list)
     unknown: frozenset[str] = frozenset()
+    in_stock: frozenset[str] | None = None
+    """The items of the catalogue; None for all."""
     count: int = 0
     """Requests for lists."""
     _made: dict[tuple[str, int, int], Answer] = field(default_factory=dict)
@@ -124,7 +127,9 @@ class FakeAnswers:
 
     async def find(self, query: CatalogueQuery) -> tuple[FoundItem, ...]:
         self.searches.append(query)
-        names = query.items or self.items[query.offset : query.offset + query.k]
+        names: Sequence[str] = query.items or self.items[query.offset : query.offset + query.k]
+        if self.in_stock is not None:
+            names = [name for name in names if name in self.in_stock]
         none = None, None, None, None
         return tuple(
             FoundItem(Item(name, f"Title of {name}", *none, "FOOD|TEA", "", True, True, -inf, inf), True)
@@ -245,9 +250,22 @@ class MemoryPreviews:
 class MemoryReports:
     """One entry of each report, on pages of one."""
 
+    async def earned(self, weeks: int) -> list[EarnedWeek]:
+        figures = {"": (900, 45, 9, 4, 80.0), "home": (600, 40, 8, 3, 60.0)}
+        monday = date(2026, 11, 23)
+        return [
+            EarnedWeek(monday + week * timedelta(weeks=1), place, *own, 320.0, "EUR", 0.05, 0.04, 0.06)
+            for week in range(min(weeks, 2))
+            for place, own in figures.items()
+        ]
+
+    async def services(self) -> dict[str, str]:
+        return {"MLflow": MLFLOW, "Data Docs": DOCS}
+
     async def placements(self) -> list[PlacementReport]:
         shown = "fresh", 12, 3, 30, NOW, NOW
-        return [PlacementReport("home", "user", 20, ["shows items"], [], *shown, answers={"table": 5}, page=MLFLOW)]
+        home = PlacementReport("home", "user", 20, ["shows items"], [], *shown, answers={"table": 5}, page=MLFLOW)
+        return [home, PlacementReport("similar-items", "item", 10, [], [], "no lists yet")]
 
     async def champion(self) -> ChampionReport:
         return ChampionReport(VersionReport(3, "v1", "als", {"ndcg_10": 0.1}, gate=GATE, page=MLFLOW), None)

@@ -1,7 +1,7 @@
 """The page of one placement: its rules, a draft of changes, a preview of both, and the steps of an edit."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -12,6 +12,7 @@ from starlette.responses import Response
 from models.lists.rules.layer.rule_layer import NO_RULES, NO_VERSION, AnyRule, RuleLayer, RuleVersion
 from models.lists.rules.layer.validation import Conflict
 from serving.answers.catalogue_search import CatalogueQuery
+from serving.api.operators.pages.moves import Moves, moves
 from serving.api.operators.pages.page import DEEPEST, DOWN, HOME, OperatorPage, Show, go
 from serving.api.operators.pages.rules import (
     ACTS,
@@ -34,6 +35,7 @@ from serving.api.replies.lists import list_request
 from serving.api.requests.problems import ProblemError
 from serving.api.requests.values import ListQuery
 from serving.api.state import USERS, kind_of
+from serving.events.clock import CLOCK
 from serving.http.safe_pages import FORGED
 from serving.operations.reports import PlacementReport
 from serving.stores.catalogue import Item
@@ -48,6 +50,8 @@ _FIELDS: Final[Mapping[str, str]] = {"item": "about", "value": "about", "kind": 
 _RULE_FIELDS: Final = {"about", "act", "place", "factor", "until"}
 _FULL: Final = f"A draft holds {MOST_CHANGES} changes. Save it, and begin another one."
 _NOTHING: Final = "The draft is empty. Add or remove a rule first."
+_GONE: Final = "That rule does not count any more."
+_NO_PRODUCT: Final = "No product has such an id or title. Try fewer words, or the beginning of a word."
 _OUTDATED: Final = "Nothing was stored. Look at the other change above, then save again, or take changes back."
 _NO_COMMENT: Final = "State in a few words why the rules change."
 
@@ -69,7 +73,11 @@ class View:
     """What other people stored since the draft was begun."""
     preview: "Preview | None" = None
     draft_conflicts: Sequence[Conflict] = ()
+    subject: str = ""
+    """The title of the product whose list the preview shows."""
     found: Sequence[Item] = ()
+    items: dict[str, Item] = field(default_factory=dict)
+    """The products of the preview."""
     titles: dict[str, str] = field(default_factory=dict)
     status: int = 200
 
@@ -84,9 +92,18 @@ class View:
         return self.draft.applied(self.current.layer)
 
     @property
-    def moves(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
-        """Return by item what the draft changes about it: on the current list, and on the edited one."""
-        return ({}, {}) if self.preview is None else moves(self.preview)
+    def moves(self) -> tuple[Moves, Moves]:
+        """Return what the draft changes: on the current list, and on the edited one."""
+        if self.preview is None:
+            return {}, {}
+        before, after = (layer.at(self.name, CLOCK.now()) for layer in (self.current.layer, self.edited))
+        return moves(self.preview, before, after, self.items)
+
+    @property
+    def suggestions(self) -> list[str]:
+        """Return the titles that are known here, for fields that take a title."""
+        shown = (item.title for item in self.items.values() if item.title)
+        return sorted({*shown, *self.titles.values()})
 
     def fail(self, place: str, detail: str, status: int = 422) -> None:
         """State a fault beside a field."""
@@ -108,21 +125,6 @@ class View:
         self.status = 422
 
 
-def moves(preview: "Preview") -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """Return what the edited list changes about each item, in words: of the current list, what left it."""
-    if preview.edited is None:
-        return {}, {}
-    before, after = ({item.item_id: item.rank for item in one.items} for one in (preview.current, preview.edited))
-    left = {item: "left out" for item in before if item not in after}
-    return left, {item: _move(before.get(item), rank) for item, rank in after.items()}
-
-
-def _move(before: int | None, now: int) -> str:
-    if before is None:
-        return "new"
-    return "" if before == now else f"{'up' if now < before else 'down'} from {before}"
-
-
 async def placement(page: OperatorPage) -> Response:
     """Show the rules of a placement, with an empty draft."""
     view = View(page.call.value, Draft(0))
@@ -132,9 +134,30 @@ async def placement(page: OperatorPage) -> Response:
 
 async def titles_of(page: OperatorPage, rules: Iterable[AnyRule]) -> dict[str, str]:
     """Return the titles of the items that rules are about, as far as the catalogue has them."""
-    items = tuple({item: None for rule in rules if (item := item_of(rule)) is not None})
-    found = await page.call.state.parts.answers.find(CatalogueQuery(len(items), items=items)) if items else ()
-    return {one.item.item_id: one.item.title or one.item.item_id for one in found}
+    items = await _items(page, {item: None for rule in rules if (item := item_of(rule)) is not None})
+    return {name: item.title or name for name, item in items.items()}
+
+
+async def _items(page: OperatorPage, names: Collection[str]) -> dict[str, Item]:
+    """Return the items that the catalogue has."""
+    query = CatalogueQuery(len(names), items=tuple(names))
+    found = await page.call.state.parts.answers.find(query) if names else ()
+    return {one.item.item_id: one.item for one in found}
+
+
+async def _subject(page: OperatorPage, view: View) -> str:
+    """Return the product whose list is shown: by its id, its title, or words of the title."""
+    typed = view.typed.item
+    found = await _items(page, [typed])
+    if not found:
+        same = await page.call.state.parts.answers.find(CatalogueQuery(_FOUND, text=typed))
+        named = sorted((one.item for one in same), key=lambda item: item.title != typed)
+        found = {item.item_id: item for item in named[:1]}
+    if not found:
+        view.fail("item", _NO_PRODUCT)
+    view.titles |= (titles := {name: item.title or name for name, item in found.items()})
+    view.subject = next(iter(titles.values()), "")
+    return next(iter(titles), typed)
 
 
 async def _load(page: OperatorPage, view: View) -> None:
@@ -173,6 +196,8 @@ async def _look(page: OperatorPage, view: View, added: AnyRule | None = None) ->
     for name, text in (("user", user), ("item", item)):
         if text and (why := refusal(text)):
             view.fail(name, why)
+    if item and "item" not in view.errors:
+        item = await _subject(page, view)
     configured = page.call.state.placements.get(view.name)
     if configured is None or view.errors.keys() & {"user", "item"}:
         return False
@@ -183,6 +208,8 @@ async def _look(page: OperatorPage, view: View, added: AnyRule | None = None) ->
         with answered():
             view.preview = await page.parts.previews.preview(asked, None if kind == USERS else item, edited)
             view.draft_conflicts = () if edited is None else await page.parts.changes.conflicts(edited)
+        lists = (view.preview.current, *([view.preview.edited] if view.preview.edited else ()))
+        view.items = await _items(page, {one.item_id: None for listed in lists for one in listed.items})
     except ProblemError as error:
         view.refuse(error, edited or NO_RULES, added)
         return error.problem.status != 422
@@ -234,9 +261,24 @@ async def _add(page: OperatorPage, view: View, _: Mapping[str, str]) -> None:
 async def _remove(_: OperatorPage, view: View, fields: Mapping[str, str]) -> None:
     found = [rule for rule in view.current.layer if key(rule) == fields.get("rule")]
     if view.draft.is_full or not found:
-        view.fail("draft", _FULL if view.draft.is_full else "That rule does not count any more.")
+        view.fail("draft", _FULL if view.draft.is_full else _GONE)
         return
     view.draft = view.draft.removing(found[0])
+
+
+def _move(step: int) -> "_Step":
+    """Return the step that moves a pin by so many places; it changes places with a pin that is there."""
+
+    async def move(_: OperatorPage, view: View, fields: Mapping[str, str]) -> None:
+        pins = view.edited.pins
+        pin = next((one for one in pins if key(one) == fields.get("rule")), None)
+        draft = view.draft if pin is None else view.draft.moving(pin, max(pin.place + step, 1), pins)
+        if pin is None or draft.is_beyond:
+            view.fail("draft", _FULL if pin else _GONE)
+        else:
+            view.draft = draft
+
+    return move
 
 
 async def _take_back(_: OperatorPage, view: View, fields: Mapping[str, str]) -> None:
@@ -296,6 +338,8 @@ STEPS: Final = {
     "search": _form(_search),
     "add": _form(_add),
     "remove": _form(_remove),
+    "up": _form(_move(-1)),
+    "down": _form(_move(1)),
     "take-back": _form(_take_back),
     "preview": _form(_preview),
     "save": _form(_save),

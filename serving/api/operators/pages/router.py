@@ -1,10 +1,10 @@
-"""The pages of operators and their addresses: history, overview, sign-in and style; `placement` has that of rules."""
+"""The pages of operators and their addresses: overview, reports, history and sign-in; `placement` has that of rules."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
@@ -101,25 +101,43 @@ _FIGURES: Final = ("ndcg_at_10", "new_ndcg_at_10", "recall_at_10", "hit_rate_at_
 _LONGEST_NAME: Final = 100
 _NO_NAME: Final = f"Type your name: 1 to {_LONGEST_NAME} letters. It is stored as the author of your rules."
 _WRONG: Final = "The password is wrong. `tailorbird logins` prints it."
+_WEEKS: Final = 12
 _Report = TypeVar("_Report")
 
 
 async def overview(page: OperatorPage) -> Response:
-    """Show placements, alerts, drift, the ledger, and the models side by side."""
+    """Show what recommendations earned, placements, and where engineers go on."""
     own = page.parts.reports
-    placements, models, ledger, drift, alerts = await asyncio.gather(
-        _known(own.placements()),
-        _known(own.champion()),
-        _known(own.ledger(_LAST)),
-        _known(own.drift(_LAST)),
-        _known(own.alerts(_LAST)),
+    return await _reported(
+        page,
+        "overview.html",
+        earned=own.earned(_WEEKS),
+        placements=own.placements(),
+        alerts=own.alerts(Paging(1, 0)),
+        services=own.services(),
     )
-    reports = {"placements": placements, "models": models, "ledger": ledger, "drift": drift, "alerts": alerts}
-    missing = [name for name, report in reports.items() if report is None]
-    names = _names(models)
-    figures = [name for name in _FIGURES if name in names], sorted(names.difference(_FIGURES))
-    status = 503 if len(missing) == len(reports) else 200
-    return await page.show("overview.html", status, missing=missing, figures=figures, **reports)
+
+
+async def reports(page: OperatorPage) -> Response:
+    """Show the reports for engineers: alerts, placements, the models side by side, drift, and the ledger."""
+    own = page.parts.reports
+    return await _reported(
+        page,
+        "reports.html",
+        placements=own.placements(),
+        models=own.champion(),
+        ledger=own.ledger(_LAST),
+        drift=own.drift(_LAST),
+        alerts=own.alerts(_LAST),
+    )
+
+
+async def _reported(page: OperatorPage, template: str, **asked: Awaitable[Any]) -> Response:
+    """Show a page with all reports that the database gives."""
+    found = dict(zip(asked, await asyncio.gather(*map(_known, asked.values())), strict=True))
+    missing = [name for name, report in found.items() if report is None]
+    status = 503 if len(missing) == len(found) else 200
+    return await page.show(template, status, missing=missing, figures=_figures, **found)
 
 
 async def _known(report: Awaitable[_Report]) -> _Report | None:
@@ -131,10 +149,10 @@ async def _known(report: Awaitable[_Report]) -> _Report | None:
         return None
 
 
-def _names(models: ChampionReport | None) -> set[str]:
-    """Return the names of all figures of champion and challenger."""
-    both = () if models is None else (models.champion, models.challenger)
-    return {name for one in both if one is not None for name in one.metrics}
+def _figures(models: ChampionReport) -> tuple[list[str], list[str]]:
+    """Return the names of the first figures of champion and challenger, and of all others."""
+    names = {name for one in (models.champion, models.challenger) if one is not None for name in one.metrics}
+    return [name for name in _FIGURES if name in names], sorted(names.difference(_FIGURES))
 
 
 async def sign_in_page(page: OperatorPage) -> Response:
@@ -188,7 +206,12 @@ def _add(path: str, endpoint: Callable[[Request], Awaitable[Response]], *methods
     router.add_api_route(path, endpoint, methods=[*methods], openapi_extra=extra, include_in_schema=False)
 
 
-_pages: dict[str, Show] = {HOME: overview, _HISTORY: history, _PLACEMENT: placement.placement}
+_pages: dict[str, Show] = {
+    HOME: overview,
+    f"{HOME}/reports": reports,
+    _HISTORY: history,
+    _PLACEMENT: placement.placement,
+}
 _forms: dict[str, Show] = {
     f"{HOME}/sign-out": sign_out,
     f"{_HISTORY}/undo": undo,

@@ -224,6 +224,11 @@ class Draft:
         """Return whether another change has no place."""
         return len(self.added) + len(self.removed) >= MOST_CHANGES
 
+    @property
+    def is_beyond(self) -> bool:
+        """Return whether it has more changes than a form can carry."""
+        return len(self.added) + len(self.removed) > MOST_CHANGES
+
     def applied(self, layer: RuleLayer) -> RuleLayer:
         """Return the layer with the changes."""
         kept = [rule for rule in layer if rule not in self.removed]
@@ -239,10 +244,30 @@ class Draft:
         """Return the draft without a rule of the current version."""
         return self if rule in self.removed else replace(self, removed=(*self.removed, rule))
 
+    @property
+    def moved(self) -> dict[str, int]:
+        """The earlier places of items whose pins have another place now."""
+        pinned = {rule.item for rule in self.added if isinstance(rule, PinnedItem)}
+        return {rule.item: rule.place for rule in self.removed if isinstance(rule, PinnedItem) and rule.item in pinned}
+
+    def moving(self, pin: PinnedItem, place: int, pins: Iterable[PinnedItem]) -> "Draft":
+        """Return the draft with another place for a pin; of these pins, the one of that place takes the old place."""
+        draft = self
+        for other in pins:
+            if (other.placement, other.place) == (pin.placement, place):
+                draft = draft._changing(other, replace(other, place=pin.place))
+        return draft._changing(pin, replace(pin, place=place))
+
+    def _changing(self, old: PinnedItem, new: PinnedItem) -> "Draft":
+        added = tuple(one for one in self.added if one != old)
+        return (self.removing(old) if added == self.added else replace(self, added=added)).adding(new)
+
     def without(self, name: str) -> "Draft":
-        """Return the draft without one of its changes."""
+        """Return the draft without one of its changes; a pin that was moved returns to its place."""
+        moved = {rule.item for rule in self.added if isinstance(rule, PinnedItem) and key(rule) == name}
         added, removed = (tuple(one for one in side if key(one) != name) for side in (self.added, self.removed))
-        return replace(self, added=added, removed=removed)
+        kept = (one for one in removed if not (isinstance(one, PinnedItem) and one.item in moved))
+        return replace(self, added=added, removed=tuple(kept))
 
     def written(self, secret: bytes) -> str:
         """Return the signed field."""

@@ -4,7 +4,7 @@ import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from starlette.testclient import TestClient
 
 from models.lists.rules.layer.rule_layer import AnyRule, HiddenItem, ItemBoost, PinnedItem
 from serving.api.assembly import build_app
+from serving.api.operators.pages.curves import HEIGHT, click_curve, money, percent, value_curve
+from serving.api.operators.pages.moves import moves
 from serving.api.operators.pages.page import COOKIE
-from serving.api.operators.pages.placement import moves
 from serving.api.operators.pages.rules import (
     MOST_CHANGES,
     Draft,
@@ -32,6 +33,7 @@ from serving.api.operators.pages.rules import (
 from serving.api.state import State
 from serving.http.safe_pages import POLICY
 from serving.operations import sign_ins
+from serving.operations.reports import EarnedWeek
 from serving.operations.rule_changes import Preview
 from serving.operations.sign_ins import SignIns
 from serving.stores.catalogue import Item
@@ -110,7 +112,7 @@ def desk(visitor: Desk) -> Desk:
     return visitor
 
 
-@pytest.mark.parametrize("path", ["", "/history", "/placements/home"])
+@pytest.mark.parametrize("path", ["", "/reports", "/history", "/placements/home"])
 def test_without_a_sign_in_every_page_leads_to_it(visitor: Desk, path: str) -> None:
     assert "Sign in as an operator" in visitor.open(f"/operator{path}")
     for act in ("sign-out", "history/undo", "placements/home/save"):
@@ -206,13 +208,13 @@ def test_a_form_of_another_site_changes_nothing(desk: Desk, path: str) -> None:
     desk.send(f"/operator/{path}", 403, **fields)
 
 
-def test_the_overview_shows_every_report_and_counts_that_add_up(desk: Desk) -> None:
-    text = desk.open("/operator")
+def test_the_reports_page_shows_every_report_and_counts_that_add_up(desk: Desk) -> None:
+    text = desk.open("/operator/reports")
     for words in ("shows items", "fresh", "version 3, 29 Nov", "drift, version 3", "stable", "a.csv", "0.1000", "Ann"):
         assert words in re.sub(r"</?(strong|time)[^>]*>", "", text), words
     assert desk.answer.headers["content-security-policy"] == POLICY
     assert not re.search(r"<script|<style| style=| on\w+=", text)
-    section = desk.open("/operator").partition('<h2 id="ledger">')[2].partition("</section>")[0]
+    section = desk.open("/operator/reports").partition('<h2 id="ledger">')[2].partition("</section>")[0]
     names = re.findall(r'<th scope="col" class="number">(\w+)</th>', section)
     rows = [re.findall(r'<td class="number">(?:<a[^>]*>)?(\d+)', row) for row in section.split("<tr>")[2:]]
     assert names == ["Read", "Accepted", "Quarantined", "Duplicate", "Suppressed", "Routed"]
@@ -221,8 +223,8 @@ def test_the_overview_shows_every_report_and_counts_that_add_up(desk: Desk) -> N
         assert int(read) == sum(map(int, others)) == 17
 
 
-def test_the_overview_has_a_table_for_all_items_for_new_ones_and_for_repeat_purchases(desk: Desk) -> None:
-    tables = desk.open("/operator").split("<summary>Version 3 against the other models ")[1:]
+def test_the_reports_page_has_a_table_for_all_items_for_new_ones_and_for_repeat_purchases(desk: Desk) -> None:
+    tables = desk.open("/operator/reports").split("<summary>Version 3 against the other models ")[1:]
     rows = [
         (table.partition("</summary>")[0], *re.sub(r"<[^>]+>", " ", row).split()[:-1])
         for table in tables
@@ -236,7 +238,7 @@ def test_the_overview_has_a_table_for_all_items_for_new_ones_and_for_repeat_purc
 
 
 def test_each_number_of_the_reports_links_to_its_page(desk: Desk) -> None:
-    links = set(re.findall(r'<a href="(http[^"]+)" rel="noreferrer">([^<]+)</a>', desk.open("/operator")))
+    links = set(re.findall(r'<a href="(http[^"]+)" rel="noreferrer">([^<]+)</a>', desk.open("/operator/reports")))
     assert links >= {(MLFLOW, number) for number in ("12", "3", "30", "5", "0.1000", "Version 3")}
     assert links >= {(REPORT, "stable"), (REPORT, "1.25 of 3.00")}
     assert links >= {(DOCS, number) for number in ("17", "8", "1", "2", "3")}
@@ -344,7 +346,8 @@ def test_while_the_database_is_down_the_pages_state_it_and_the_draft_stays(desk:
         assert "does not answer at the moment" in text
         assert "Pin “Title of item-3” (item item-3) to place 1" in text
     draft = desk.page
-    assert "These reports are missing: placements, models" in desk.open("/operator", 503)
+    assert "These reports are missing: earned, placements" in desk.open("/operator", 503)
+    assert "These reports are missing: placements, models" in desk.open("/operator/reports", 503)
     assert "does not answer" in desk.open("/operator/history", 503)
     desk.page, desk.state.parts = draft, parts
     assert "Version 1 of the rules is stored" in desk.save()
@@ -369,12 +372,88 @@ def test_hostile_names_comments_and_values_are_text(visitor: Desk) -> None:
         assert "<b>" not in text
 
 
-def test_a_list_names_what_the_draft_changes() -> None:
-    before, after = answer(["a", "b", "c"]), answer(["d", "b", "a"])
-    expected = {"c": "left out"}, {"d": "new", "b": "", "a": "down from 1"}
-    assert moves(Preview(before, after)) == expected
-    assert moves(Preview(after, before))[1] == {"a": "up from 3", "b": "", "c": "new"}
-    assert moves(Preview(before, None)) == ({}, {})
+def test_the_first_page_shows_earnings_before_placements_and_no_figures_of_models(desk: Desk) -> None:
+    text = desk.open("/operator")
+    titles = re.findall(r'<h2 id="(\w+)"', text)
+    assert titles == ["earned", "placements", "engineers"]
+    plain = re.sub(r"<[^>]+>", "", text).replace("\N{NO-BREAK SPACE}", " ")
+    assert "people bought for 80.00 EUR within a day after a click on a recommendation" in plain
+    assert "That is 25.0 % of all revenue; in the week before, it was 25.0 %." in plain
+    assert "Up to 20 products for each visitor; the lists are fresh." in plain
+    for words in ("ndcg", "als", "Champion", "Version 3"):
+        assert words not in plain, words
+    assert set(re.findall(r'<a href="(http[^"]+)"', text)) >= {MLFLOW, DOCS}
+    assert not re.search(r"<script|<style| style=| on\w+=", text)
+
+
+def test_a_plot_has_a_bar_or_a_point_for_each_week_and_a_gap_for_a_week_without_figures() -> None:
+    def week(number: int, value: float, rate: float | None) -> EarnedWeek:
+        monday = date(2026, 11, 2) + number * timedelta(weeks=1)
+        bounds = (None, None) if rate is None else (rate / 2, rate * 2)
+        return EarnedWeek(monday, "", 9, 1, 1, 1, value, 50.0, "EUR", rate, *bounds)
+
+    weeks = [week(0, 10.0, 0.1), week(1, 20.0, 0.2), week(2, 0.0, None), week(3, 5.0, 0.1)]
+    bars = value_curve(weeks)
+    assert [height for *_, height in bars.bars] == [HEIGHT / 2, HEIGHT, 0, pytest.approx(HEIGHT / 4, abs=0.1)]
+    curve = click_curve(weeks)
+    assert [len(points.split()) for points in curve.lines] == [2, 2]
+    assert [len(points.split()) for points in curve.bands] == [4, 4]
+    assert (curve.top, curve.first, curve.last) == (0.4, weeks[0].week, weeks[-1].week)
+    assert click_curve([week(0, 0.0, None)]).lines == []
+    assert value_curve([week(0, 0.0, None)]).bars[0][3] == 0
+
+
+def test_amounts_and_shares_are_short() -> None:
+    texts = percent(0.1234), percent(0.00456), money(12.5, "EUR"), money(12_345.6, None)
+    assert [one.replace("\N{NO-BREAK SPACE}", " ") for one in texts] == ["12.3 %", "0.46 %", "12.50 EUR", "12,346"]
+
+
+def test_a_preview_names_the_rule_behind_each_changed_place_and_the_places_that_merely_shift() -> None:
+    before, after = answer(["a", "b", "c", "e"]), answer(["d", "b", "a", "f"])
+    tea = Item("f", "Tea", None, None, None, None, "FOOD|TEA", "Ahmad", True, True, -inf, inf)
+    added = [PinnedItem(placement="home", item="d", place=1), HiddenItem(item="c", placement="home"), BOOST]
+    left, shown = moves(Preview(before, after), layer_of([]), layer_of(added), {"f": tea})
+    assert left == {"c": ("left out", "hidden"), "e": ("left out", "")}
+    assert shown == {"d": ("new", "pinned to place 1"), "a": ("down from 1", ""), "f": ("new", "boosted by 1.5")}
+    left, shown = moves(Preview(after, before), layer_of(added), layer_of([]), {"f": tea})
+    assert left == {"d": ("left out", "no longer pinned"), "f": ("left out", "no longer boosted")}
+    assert shown == {"a": ("up from 3", ""), "c": ("new", "no longer hidden"), "e": ("new", "")}
+    assert moves(Preview(before, None), layer_of([]), layer_of([]), {}) == ({}, {})
+
+
+def test_a_pin_moves_up_and_down_and_changes_places_with_the_pin_that_is_there(desk: Desk) -> None:
+    desk.open(HOME)
+    desk.add(place="1")
+    desk.add(about="item:item-4", place="2")
+    desk.save()
+    second = PinnedItem(placement="home", item="item-4", place=2)
+    text = desk.send(f"{HOME}/up", rule=key(second))
+    assert "Move from place 2: Pin “Title of item-4” (item item-4) to place 1" in text
+    assert "Move from place 1: Pin “Title of item-3” (item item-3) to place 2" in text
+    assert "Remove: Pin" not in text
+    desk.send(f"{HOME}/down", rule=key(replace(second, place=1)))
+    assert "Nothing is changed yet" in desk.page
+    desk.send(f"{HOME}/down", rule=key(second))
+    desk.send(f"{HOME}/take-back", rule=key(replace(second, place=3)))
+    assert "Nothing is changed yet" in desk.page
+    desk.send(f"{HOME}/down", rule=key(second))
+    desk.save()
+    assert "Pin “Title of item-4” (item item-4) to place 3" in desk.page
+    assert "That rule does not count any more." in desk.send(f"{HOME}/up", 422, rule=key(second))
+
+
+def test_the_list_of_a_product_is_found_by_words_of_its_title(desk: Desk) -> None:
+    path = "/operator/placements/similar-items"
+    desk.open(path)
+    assert '<option value="' not in desk.page.partition("<datalist")[2]
+    # The fake catalogue has every id, so that a title is one, too.
+    text = desk.send(f"{path}/preview", item="item-3")
+    assert "The list of “Title of item-3”:" in text
+    assert '<option value="Title of item-3">' in text
+    desk.answers.in_stock = frozenset({"item-4"})
+    assert "The list of “Title of item-4”:" in desk.send(f"{path}/preview", item="Title of item-4")
+    desk.answers.in_stock = frozenset()
+    assert "No product has such an id or title." in desk.send(f"{path}/preview", 422, item="nothing")
 
 
 def test_a_fault_names_its_rule_in_words() -> None:
