@@ -63,8 +63,8 @@ def counted(engine: EventEngine, start: date, placements: list[str]) -> list[dic
     """Return the rows of the table from a Monday on: of each of these placements, and of all together."""
     engine.match_refunds()
     statement = _STATEMENT.read_text().replace("{acts}", _ACTS)
-    moment = datetime(start.year, start.month, start.day, tzinfo=UTC)
-    return list(map(_row, engine.query(statement, start=moment, placements=placements).to_arrow_table().to_pylist()))
+    found = engine.query(statement, start=start, placements=placements)
+    return list(map(_row, found.to_arrow_table().to_pylist()))
 
 
 def _row(found: dict[str, Any]) -> dict[str, Any]:

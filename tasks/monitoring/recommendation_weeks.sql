@@ -43,7 +43,7 @@ own AS (
         SELECT *, unnest(CASE WHEN list_contains($placements, placement) THEN ['', placement] ELSE [''] END) AS place
         FROM fact
     )
-    WHERE moment >= $start
+    WHERE moment >= $start::TIMESTAMPTZ
     GROUP BY ALL
 )
 SELECT week, place AS placement, sum(impressions)::BIGINT AS impressions,

@@ -197,6 +197,8 @@ async def test_reports_read_the_tables_as_the_serving_role_may(
         "joint, joint_threshold, drivers, signals, feed, decision, reasons, page) SELECT calibration_id, 1, 1, now(), "
         "now(), 'stable', 1.5, 3, '{}', '{}', '{}', 'none', '{}', "
         "'http://mlflow.example/report' FROM drift_calibrations",
+        "INSERT INTO recommendation_weeks (week, placement, impressions, clicks, baskets, purchases, value, revenue, "
+        "users) SELECT date '2026-11-30' - 7 * week, '', week, 0, 0, 0, 5, 20, 0 FROM generate_series(0, 3) AS week",
     ):
         write(engine, statement)
     settings = load()
@@ -206,6 +208,7 @@ async def test_reports_read_the_tables_as_the_serving_role_may(
     assert home.operator_rules == ["item 'item-20' is hidden in all placements, by ann on 2026-11-29"]
     assert similar.state.startswith("no longer configured")
     assert (email.placement, email.batch_id, email.state) == ("email", None, "no lists yet")
+    assert [(week.impressions, week.share) for week in await reader.earned(3)] == [(2, 0.25), (1, 0.25), (0, 0.25)]
     both = await reader.champion()
     assert both.champion is not None
     assert both.challenger is not None

@@ -346,6 +346,35 @@ def previewed(page: Page, title: str) -> list[str]:
     return [str(row.get_attribute("data-item")) for row in rows.all()]
 
 
+EARNED = """
+    INSERT INTO recommendation_weeks (week, placement, impressions, clicks, baskets, purchases, value, revenue,
+        currency, users, click_through, low, high)
+    SELECT date_trunc('week', now())::date - 7 * week, place, 21400 - 700 * week, 610 - 31 * week, 92 - 5 * week,
+        48 - 3 * week, 1284.5 - 96 * week, 10250 - 300 * week, 'USD', 4100, rate, rate * 0.93, rate * 1.07
+    FROM generate_series(0, 9) AS week, unnest(ARRAY['', 'home', 'again']) AS place,
+        LATERAL (SELECT 0.03 - 0.001 * week AS rate) AS shown"""
+
+
+def test_the_pages_of_operators_fit_a_narrow_phone_and_a_wide_screen_and_pass_axe(visitor: Visitor) -> None:
+    with visitor.shop.api.api.here.engine.begin() as connection:
+        connection.execute(text(EARNED))
+    sign_in(visitor)
+    page, found = visitor.page, []
+    for width in (360, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        for path in ("", "/reports", "/history", "/placements/home", "/placements/similar-items"):
+            visitor.manage(path)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (width, path)
+            found += visitor.faults()
+    visitor.manage()
+    assert page.get_by_role("heading", level=2).first.inner_text() == "What recommendations earned"
+    assert page.get_by_role("img", name="Value by week").is_visible()
+    page.get_by_text("All weeks of home").click()
+    assert page.get_by_role("region", name="All weeks of home").locator("tbody tr").count() == 10
+    found += visitor.faults()
+    assert found == []
+
+
 def test_an_operator_previews_a_pin_saves_it_sees_it_in_the_shop_and_undoes_it(visitor: Visitor) -> None:
     page, faults = visitor.page, visitor.faults
     visitor.manage("/sign-in")
@@ -370,7 +399,9 @@ def test_an_operator_previews_a_pin_saves_it_sees_it_in_the_shop_and_undoes_it(v
     others = [item for item in before if item != "i08"]
     assert before[0] != "i08"
     assert after == ["i08", *others][: len(after)]
-    assert page.get_by_role("region", name="Under the draft").locator(".change").first.is_visible()
+    draft = page.get_by_role("region", name="Under the draft")
+    assert draft.locator(".change").all_inner_texts() == ["pinned to place 1"]
+    assert draft.locator(".shift").count() > 1
     found += faults()
     assert _visitor(visitor.shop, page.context).reloaded()[FOR_EVERYBODY][0] != "i08"
     assert page.get_by_label("Why the rules change").input_value() == HOSTILE

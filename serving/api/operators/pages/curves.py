@@ -8,8 +8,7 @@ from typing import Final
 
 from serving.operations.reports import EarnedWeek
 
-WIDTH: Final = 300
-HEIGHT: Final = 70
+WIDTH, HEIGHT = 300, 70
 """Of a plot; its SVG is stretched to the width of the page."""
 _ROOM: Final = 4.0
 _WEEK: Final = timedelta(weeks=1)
@@ -24,7 +23,7 @@ class Curve:
     first: date
     last: date
     bars: Sequence[tuple[float, float, float, float]] = ()
-    """Place, size: x, y, width and height."""
+    """By x, y, width and height."""
     lines: Sequence[str] = ()
     """Points of lines: weeks without a value interrupt them."""
     bands: Sequence[str] = ()
@@ -35,10 +34,10 @@ def value_curve(weeks: Sequence[EarnedWeek]) -> Curve:
     """Return a bar for each week: the value of purchases after a click."""
     top = max(week.value for week in weeks)
     slot = WIDTH / _places(weeks)
-    bars = []
-    for week in weeks:
-        x, height = _number(week, weeks) * slot, week.value / (top or 1.0) * HEIGHT
-        bars.append((round(x + slot * 0.15, 1), round(HEIGHT - height, 1), round(slot * 0.7, 1), round(height, 1)))
+    sizes = ((_number(week, weeks) * slot, week.value / (top or 1.0) * HEIGHT) for week in weeks)
+    bars = [
+        (round(x + slot * 0.15, 1), round(HEIGHT - high, 1), round(slot * 0.7, 1), round(high, 1)) for x, high in sizes
+    ]
     return Curve(top, weeks[0].week, weeks[-1].week, bars)
 
 
@@ -52,10 +51,9 @@ def click_curve(weeks: Sequence[EarnedWeek]) -> Curve:
         return x, HEIGHT - (value or 0.0) / (top or 1.0) * (HEIGHT - _ROOM)
 
     lines = [_points(at(week, week.click_through) for week in run) for run in _runs(shown)]
-    judged = [week for week in shown if week.high is not None]
     bands = [
         _points([*(at(week, week.high) for week in run), *(at(week, week.low) for week in reversed(run))], wide=True)
-        for run in _runs(judged)
+        for run in _runs([week for week in shown if week.high is not None])
     ]
     return Curve(top, weeks[0].week, weeks[-1].week, (), lines, bands)
 

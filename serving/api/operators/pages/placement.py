@@ -102,8 +102,7 @@ class View:
     @property
     def suggestions(self) -> list[str]:
         """Return the titles that are known here, for fields that take a title."""
-        shown = (item.title for item in self.items.values() if item.title)
-        return sorted({*shown, *self.titles.values()})
+        return sorted({*(item.title or "" for item in self.items.values()), *self.titles.values()} - {""})
 
     def fail(self, place: str, detail: str, status: int = 422) -> None:
         """State a fault beside a field."""
@@ -147,17 +146,16 @@ async def _items(page: OperatorPage, names: Collection[str]) -> dict[str, Item]:
 
 async def _subject(page: OperatorPage, view: View) -> str:
     """Return the product whose list is shown: by its id, its title, or words of the title."""
-    typed = view.typed.item
-    found = await _items(page, [typed])
+    typed, found = view.typed.item, await _items(page, [view.typed.item])
     if not found:
         same = await page.call.state.parts.answers.find(CatalogueQuery(_FOUND, text=typed))
-        named = sorted((one.item for one in same), key=lambda item: item.title != typed)
-        found = {item.item_id: item for item in named[:1]}
+        found = {one.item.item_id: one.item for one in sorted(same, key=lambda one: one.item.title != typed)}
     if not found:
         view.fail("item", _NO_PRODUCT)
-    view.titles |= (titles := {name: item.title or name for name, item in found.items()})
-    view.subject = next(iter(titles.values()), "")
-    return next(iter(titles), typed)
+        return typed
+    item = next(iter(found.values()))
+    view.subject = view.titles[item.item_id] = item.title or item.item_id
+    return item.item_id
 
 
 async def _load(page: OperatorPage, view: View) -> None:
@@ -272,11 +270,10 @@ def _move(step: int) -> "_Step":
     async def move(_: OperatorPage, view: View, fields: Mapping[str, str]) -> None:
         pins = view.edited.pins
         pin = next((one for one in pins if key(one) == fields.get("rule")), None)
-        draft = view.draft if pin is None else view.draft.moving(pin, max(pin.place + step, 1), pins)
-        if pin is None or draft.is_beyond:
-            view.fail("draft", _FULL if pin else _GONE)
+        if view.draft.is_full or pin is None:
+            view.fail("draft", _FULL if view.draft.is_full else _GONE)
         else:
-            view.draft = draft
+            view.draft = view.draft.moving(pin, max(pin.place + step, 1), pins)
 
     return move
 

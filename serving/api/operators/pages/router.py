@@ -36,6 +36,7 @@ from serving.operations.reports import ChampionReport, Paging
 
 router = APIRouter()
 _HISTORY: Final = f"{HOME}/history"
+_REPORTS: Final = f"{HOME}/reports"
 _PAGE: Final = 20
 _NO_COMMENT: Final = "State in a few words why."
 _MEANWHILE: Final = "Another version was stored meanwhile. Look at it, then decide again."
@@ -108,28 +109,15 @@ _Report = TypeVar("_Report")
 async def overview(page: OperatorPage) -> Response:
     """Show what recommendations earned, placements, and where engineers go on."""
     own = page.parts.reports
-    return await _reported(
-        page,
-        "overview.html",
-        earned=own.earned(_WEEKS),
-        placements=own.placements(),
-        alerts=own.alerts(Paging(1, 0)),
-        services=own.services(),
-    )
+    known = {"earned": own.earned(_WEEKS), "placements": own.placements()}
+    return await _reported(page, "overview.html", **known, alerts=own.alerts(Paging(1, 0)), services=own.services())
 
 
 async def reports(page: OperatorPage) -> Response:
     """Show the reports for engineers: alerts, placements, the models side by side, drift, and the ledger."""
     own = page.parts.reports
-    return await _reported(
-        page,
-        "reports.html",
-        placements=own.placements(),
-        models=own.champion(),
-        ledger=own.ledger(_LAST),
-        drift=own.drift(_LAST),
-        alerts=own.alerts(_LAST),
-    )
+    known = {"placements": own.placements(), "models": own.champion(), "ledger": own.ledger(_LAST)}
+    return await _reported(page, "reports.html", **known, drift=own.drift(_LAST), alerts=own.alerts(_LAST))
 
 
 async def _reported(page: OperatorPage, template: str, **asked: Awaitable[Any]) -> Response:
@@ -206,12 +194,7 @@ def _add(path: str, endpoint: Callable[[Request], Awaitable[Response]], *methods
     router.add_api_route(path, endpoint, methods=[*methods], openapi_extra=extra, include_in_schema=False)
 
 
-_pages: dict[str, Show] = {
-    HOME: overview,
-    f"{HOME}/reports": reports,
-    _HISTORY: history,
-    _PLACEMENT: placement.placement,
-}
+_pages: dict[str, Show] = {HOME: overview, _REPORTS: reports, _HISTORY: history, _PLACEMENT: placement.placement}
 _forms: dict[str, Show] = {
     f"{HOME}/sign-out": sign_out,
     f"{_HISTORY}/undo": undo,

@@ -224,11 +224,6 @@ class Draft:
         """Return whether another change has no place."""
         return len(self.added) + len(self.removed) >= MOST_CHANGES
 
-    @property
-    def is_beyond(self) -> bool:
-        """Return whether it has more changes than a form can carry."""
-        return len(self.added) + len(self.removed) > MOST_CHANGES
-
     def applied(self, layer: RuleLayer) -> RuleLayer:
         """Return the layer with the changes."""
         kept = [rule for rule in layer if rule not in self.removed]
