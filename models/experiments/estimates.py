@@ -83,7 +83,7 @@ class Moments:
         """The interval of 95 % of the metric, by the delta method."""
         now, _ = self.gradients
         error = sqrt(max(float(now @ self.covariance @ now), 0.0) / self.users)
-        width = error * float(stats.t.isf(0.025, self.users - 1))
+        width = -error * float(special.stdtrit(self.users - 1, 0.025))
         return self.ratio - width, self.ratio + width
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final, Self, TypeVar, cast
@@ -12,18 +12,23 @@ from sqlalchemy import Connection, Engine, text
 
 from infra.configuration.settings import Settings
 from infra.database.engine import database_now
+from infra.database.experiment_rows import StartedExperiment, all_experiments, experiment_named, stop_experiment
 from infra.database.rule_versions import current_rules
 from infra.services.data_docs import PAGE, folder_name, pages_folder
 from infra.services.endpoints import MODEL, endpoints
 from models.errors import TailorbirdError
+from models.experiments.definition import replaced_placement
+from models.experiments.metrics import WORDS
 from models.ingest.check.file_names import file_name
 from models.lists.rules.layer.rule_layer import words
 from models.lists.rules.placement_config import Placement, sentences
+from models.primitives.json_types import JsonObject
 from serving.operations.reports import (
     Alert,
     ChampionReport,
     DriftWindow,
     EarnedWeek,
+    ExperimentReport,
     LedgerEntry,
     Paging,
     PlacementReport,
@@ -70,6 +75,8 @@ _EARNED: Final = """
     FROM recommendation_weeks WHERE week > (SELECT max(week) FROM recommendation_weeks) - 7 * CAST(:weeks AS integer)
     ORDER BY week, placement
 """
+_READOUTS: Final = "SELECT experiment_id, content FROM experiment_readouts ORDER BY experiment_id, until"
+_LATELY: Final = timedelta(days=14)
 _ALERTS: Final = """
     SELECT created_at AS at, 'drift' AS kind, 'version ' || model_version AS subject,
         concat_ws('; ', verdict, nullif(array_to_string(reasons, '; '), '')) AS detail, page, NULL AS flow_run
@@ -149,6 +156,30 @@ class ReportReader:
         rows = text(_EARNED).bindparams(weeks=weeks)
         return await self._read(lambda connection: [EarnedWeek(**row) for row in connection.execute(rows).mappings()])
 
+    async def experiments(self) -> list[ExperimentReport]:
+        """Return the experiments that run or ended lately, the newest first."""
+        return await self._read(self._experiments)
+
+    async def stop_experiment(self, name: str, actor: str, reason: str) -> None:
+        """Stop an experiment: from the next answer on, everybody gets the placement's own lists."""
+
+        def stop() -> None:
+            with self._database.begin() as connection:
+                stop_experiment(connection, experiment_named(connection, name), actor, reason)
+
+        await asyncio.to_thread(stop)
+
+    def _experiments(self, connection: Connection) -> list[ExperimentReport]:
+        now = database_now(connection)
+        readouts: dict[int, list[JsonObject]] = {}
+        for number, content in connection.execute(text(_READOUTS)).tuples():
+            readouts.setdefault(number, []).append(content)
+        return [
+            _experiment(one, one.state(now), readouts.get(one.experiment_id, []))
+            for one in all_experiments(connection)
+            if min(one.ends_at, one.stopped_at or one.ends_at) > now - _LATELY
+        ]
+
     async def services(self) -> dict[str, str]:
         """Return the addresses of the services for engineers, as far as they are known."""
         pages = await asyncio.to_thread(self._pages)
@@ -201,6 +232,8 @@ class ReportReader:
         reports = []
         for row in rows:
             name = row["placement"]
+            if replaced_placement(name) != name:
+                continue  # a variant, which has its place in the experiment's report
             placement = self._placements.get(name)
             reports.append(
                 PlacementReport(
@@ -270,3 +303,27 @@ def _rows(connection: Connection, statement: str, part: Paging) -> list[dict[str
 
 def _moment(iso_text: str | None) -> datetime | None:
     return None if iso_text is None else datetime.fromisoformat(iso_text)
+
+
+def _experiment(experiment: StartedExperiment, state: str, readouts: list[JsonObject]) -> ExperimentReport:
+    metric, other = experiment.primary_metric, experiment.variants[1]
+    shown = [
+        (datetime.fromisoformat(readout["until"]).date(), row["control"], row["value"])
+        for readout in readouts
+        for row in readout["metrics"]
+        if (row["metric"], row["variant"]) == (metric, other) and None not in (row["control"], row["value"])
+    ]
+    newest = readouts[-1] if readouts else {"claims": {}, "people": {}, "page": None}
+    return ExperimentReport(
+        name=experiment.name,
+        placements=experiment.placements,
+        state=state,
+        started_at=experiment.started_at,
+        ends_at=experiment.ends_at,
+        claims=list(newest["claims"].values()),
+        people=newest["people"],
+        days=list({day: (day, control, value) for day, control, value in shown}.values()),
+        metric=WORDS[metric],
+        stop_reason=experiment.stop_reason,
+        page=newest.get("page"),
+    )

@@ -74,6 +74,25 @@ class EarnedWeek:
 
 
 @dataclass(frozen=True)
+class ExperimentReport:
+    """An experiment that runs, or that ended lately."""
+
+    name: str
+    placements: list[str]
+    state: str
+    started_at: datetime | None
+    ends_at: datetime
+    claims: list[str]
+    """A sentence for each variant but the control; empty before the first readout."""
+    people: dict[str, int]
+    days: list[tuple[date, float, float]]
+    """The primary metric of the control and of the first other variant at each readout."""
+    metric: str
+    stop_reason: str | None
+    page: str | None
+
+
+@dataclass(frozen=True)
 class PlacementReport:
     """What a placement shows, and how fresh it is."""
 

@@ -60,8 +60,8 @@ def read_experiment(name: str) -> JsonObject:
     readouts = _readouts(experiment, people, checks, looks_at(experiment, until))
     stopped = "" if experiment.state(now) != "running" else _stop_for_harm(installation, experiment, readouts)
     content = _content(experiment, people, checks, readouts, until) | {"stopped": stopped}
-    earlier = _stored(installation, experiment, until, content)
-    content["page"] = _published(installation, experiment, content, earlier)
+    content["page"] = _published(installation, experiment, content, [*_earlier(installation, experiment), content])
+    _store(installation, experiment, until, content)
     log_info(" ".join(content["claims"].values()))
     return content
 
@@ -180,18 +180,20 @@ def _row(readout: Readout, change: Any) -> JsonObject:
     }
 
 
-def _stored(
-    installation: Installation, experiment: StartedExperiment, until: datetime, content: JsonObject
-) -> list[JsonObject]:
-    """Store a readout in place of an earlier one of the same moment; return all, the earliest first."""
-    row = {"experiment_id": experiment.experiment_id, "until": until, "content": content}
-    added = insert(experiment_readouts).values(row)
-    newest = added.on_conflict_do_update(index_elements=["experiment_id", "until"], set_={"content": content})
+def _earlier(installation: Installation, experiment: StartedExperiment) -> list[JsonObject]:
+    """Return the earlier readouts, the latest last."""
     own = experiment_readouts.c.experiment_id == experiment.experiment_id
-    with installation.engine.begin() as connection:
-        connection.execute(newest)
+    with installation.engine.connect() as connection:
         kept = select(experiment_readouts.c.content).where(own).order_by(experiment_readouts.c.until)
         return list(connection.execute(kept).scalars())
+
+
+def _store(installation: Installation, experiment: StartedExperiment, until: datetime, content: JsonObject) -> None:
+    """Store a readout in place of one of the same moment."""
+    added = insert(experiment_readouts).values(experiment_id=experiment.experiment_id, until=until, content=content)
+    newest = added.on_conflict_do_update(index_elements=["experiment_id", "until"], set_={"content": content})
+    with installation.engine.begin() as connection:
+        connection.execute(newest)
 
 
 def _published(

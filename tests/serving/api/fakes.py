@@ -36,6 +36,7 @@ from serving.operations.reports import (
     ChampionReport,
     DriftWindow,
     EarnedWeek,
+    ExperimentReport,
     LedgerEntry,
     OutdatedVersionError,
     Paging,
@@ -249,6 +250,19 @@ class MemoryPreviews:
 
 class MemoryReports:
     """One entry of each report, on pages of one."""
+
+    def __init__(self) -> None:
+        self.stopped: list[tuple[str, str, str]] = []
+
+    async def experiments(self) -> list[ExperimentReport]:
+        claim = "test changed click_through by +12.0% against control (between +3.0% and +21.0%)."
+        days = [(date(2026, 11, 20 + day), 0.05, 0.055) for day in range(3)]
+        moments = datetime(2026, 11, 19, tzinfo=UTC), datetime(2026, 12, 19, tzinfo=UTC)
+        people, words = {"control": 500, "test": 511}, "clicks per impression"
+        return [ExperimentReport("spring", ["home"], "running", *moments, [claim], people, days, words, None, None)]
+
+    async def stop_experiment(self, name: str, actor: str, reason: str) -> None:
+        self.stopped.append((name, actor, reason))
 
     async def earned(self, weeks: int) -> list[EarnedWeek]:
         figures = {"": (900, 45, 9, 4, 80.0), "home": (600, 40, 8, 3, 60.0)}

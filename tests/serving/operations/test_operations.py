@@ -4,13 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, insert, text
 
 from infra.configuration.placements import configured
 from infra.configuration.settings import load
+from infra.database.experiment_rows import add_experiment, begin_experiment
+from infra.database.schema.experiment_schema import experiment_readouts
+from models.experiments.definition import parse_experiment
 from models.lists.rules.layer.rule_layer import NO_RULES, NO_VERSION, HiddenItem, RuleLayer
 from models.recommenders.item_based.item_evidence import ItemEvidence
 from serving.answers.answer import Answer
@@ -209,6 +213,22 @@ async def test_reports_read_the_tables_as_the_serving_role_may(
     assert similar.state.startswith("no longer configured")
     assert (email.placement, email.batch_id, email.state) == ("email", None, "no lists yet")
     assert [(week.impressions, week.share) for week in await reader.earned(3)] == [(2, 0.25), (1, 0.25), (0, 0.25)]
+    content = {"placements": ["home"], "ends": date(2999, 1, 1), "variants": {"own": {}, "best": {"k": 1}}}
+    row = {"variant": "best", "metric": "click_through", "control": 0.05, "value": 0.06}
+    readout = {"until": "2026-11-28T05:45+00:00", "claims": {"best": "A claim."}, "people": {"own": 7, "best": 8}}
+    with engine.begin() as connection:
+        known = add_experiment(connection, parse_experiment("spring", content, {"home": {"k": 3}}), "ann", {})
+        begin_experiment(connection, known.experiment_id)
+        stored = {"experiment_id": known.experiment_id, "until": "2026-11-28", "content": readout | {"metrics": [row]}}
+        connection.execute(insert(experiment_readouts).values(stored))
+    published(engine, {ANN: [("item-21", 0.8, "x")]}, shelf("third", "home~spring~best", k=1))
+    (experiment,) = await reader.experiments()
+    assert (experiment.name, experiment.state, experiment.claims) == ("spring", "running", ["A claim."])
+    assert experiment.days == [(date(2026, 11, 28), 0.05, 0.06)]
+    assert "home~spring~best" not in [report.placement for report in await reader.placements()]
+    await reader.stop_experiment("spring", "ann", "enough is seen")
+    (experiment,) = await reader.experiments()
+    assert (experiment.state, experiment.stop_reason) == ("stopped", "enough is seen")
     both = await reader.champion()
     assert both.champion is not None
     assert both.challenger is not None

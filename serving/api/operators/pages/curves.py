@@ -58,6 +58,18 @@ def click_curve(weeks: Sequence[EarnedWeek]) -> Curve:
     return Curve(top, weeks[0].week, weeks[-1].week, (), lines, bands)
 
 
+def days_curve(days: Sequence[tuple[date, float, float]]) -> Curve:
+    """Return the metric of the control and of a variant as two lines."""
+    first, span = days[0][0], max((days[-1][0] - days[0][0]).days, 1)
+    top = max(max(control, value) for _, control, value in days)
+
+    places = [_ROOM + (when - first).days / span * (WIDTH - 2 * _ROOM) for when, _, _ in days]
+    scale = (HEIGHT - _ROOM) / (top or 1.0)
+    _, *both = zip(*days, strict=True)
+    lines = [_points((x, HEIGHT - value * scale) for x, value in zip(places, one, strict=True)) for one in both]
+    return Curve(top, first, days[-1][0], (), lines)
+
+
 def _number(week: EarnedWeek, weeks: Sequence[EarnedWeek]) -> int:
     return (week.week - weeks[0].week) // _WEEK
 

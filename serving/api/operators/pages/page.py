@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from models.gate.results import stored_comparison
-from serving.api.operators.pages.curves import HEIGHT, WIDTH, click_curve, day, money, percent, value_curve
+from serving.api.operators.pages.curves import HEIGHT, WIDTH, click_curve, day, days_curve, money, percent, value_curve
 from serving.api.operators.pages.rules import key, moment, words
 from serving.api.operators.router import operators
 from serving.api.requests.problems import ProblemError
@@ -145,7 +145,14 @@ def _rendered(template: str, values: Mapping[str, Any]) -> str:
 def _templates() -> "Environment":
     """Return the templates of the pages. Few servers ever show one, so none loads them at its start."""
     own = templates(Path(__file__).parent / "templates")
-    own.globals.update(words=words, key=key, value_curve=value_curve, click_curve=click_curve, size=(WIDTH, HEIGHT))
+    own.globals.update(
+        words=words,
+        key=key,
+        value_curve=value_curve,
+        click_curve=click_curve,
+        days_curve=days_curve,
+        size=(WIDTH, HEIGHT),
+    )
     own.filters.update(moment=moment, web=_web, compared=compared, day=day, percent=percent, money=money)
     return own
 

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from models.errors import reason_fault
 from models.lists.rules.layer.rule_layer import NO_VERSION
 from serving.api.gate.routes import INCOMING, OPEN, SCOPE, add_hot_route
 from serving.api.operators.pages import placement
@@ -109,8 +110,18 @@ _Report = TypeVar("_Report")
 async def overview(page: OperatorPage) -> Response:
     """Show what recommendations earned, placements, and where engineers go on."""
     own = page.parts.reports
-    known = {"earned": own.earned(_WEEKS), "placements": own.placements()}
+    known = {"earned": own.earned(_WEEKS), "experiments": own.experiments(), "placements": own.placements()}
     return await _reported(page, "overview.html", **known, alerts=own.alerts(Paging(1, 0)), services=own.services())
+
+
+async def stop_experiment(page: OperatorPage) -> Response:
+    """Stop an experiment, with the operator's name and reason."""
+    reason = (await page.form()).get("comment", "").strip()
+    if fault := reason_fault(reason, "the experiment stops", "the test won"):
+        raise HTTPException(422, fault)
+    with answered():
+        await page.parts.reports.stop_experiment(page.call.value, page.operator.name, reason)
+    return go(HOME)
 
 
 async def reports(page: OperatorPage) -> Response:
@@ -198,6 +209,7 @@ _pages: dict[str, Show] = {HOME: overview, _REPORTS: reports, _HISTORY: history,
 _forms: dict[str, Show] = {
     f"{HOME}/sign-out": sign_out,
     f"{_HISTORY}/undo": undo,
+    f"{HOME}/experiments/{{experiment}}/stop": stop_experiment,
     **{f"{_PLACEMENT}/{name}": step for name, step in placement.STEPS.items()},
 }
 for _path, _show in _pages.items():

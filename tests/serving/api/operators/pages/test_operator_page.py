@@ -341,7 +341,7 @@ def test_while_the_database_is_down_the_pages_state_it_and_the_draft_stays(desk:
         assert "does not answer at the moment" in text
         assert "Pin “Title of item-3” (item item-3) to place 1" in text
     draft = desk.page
-    assert "These reports are missing: earned, placements" in desk.open("/operator", 503)
+    assert "These reports are missing: earned, experiments, placements" in desk.open("/operator", 503)
     assert "These reports are missing: placements, models" in desk.open("/operator/reports", 503)
     assert "does not answer" in desk.open("/operator/history", 503)
     desk.page, desk.state.parts = draft, parts
@@ -370,7 +370,7 @@ def test_hostile_names_comments_and_values_are_text(visitor: Desk) -> None:
 def test_the_first_page_shows_earnings_before_placements_and_no_figures_of_models(desk: Desk) -> None:
     text = desk.open("/operator")
     titles = re.findall(r'<h2 id="(\w+)"', text)
-    assert titles == ["earned", "placements", "engineers"]
+    assert titles == ["earned", "experiments", "placements", "engineers"]
     plain = re.sub(r"<[^>]+>", "", text).replace("\N{NO-BREAK SPACE}", " ")
     assert "people bought for 80.00 EUR within a day after a click on a recommendation" in plain
     assert "That is 25.0 % of all revenue; in the week before, it was 25.0 %." in plain
@@ -379,6 +379,20 @@ def test_the_first_page_shows_earnings_before_placements_and_no_figures_of_model
         assert words not in plain, words
     assert set(re.findall(r'<a href="(http[^"]+)"', text)) >= {MLFLOW, DOCS}
     assert not re.search(r"<script|<style| style=| on\w+=", text)
+
+
+def test_an_experiment_is_shown_with_its_claim_and_stopped_with_a_reason(desk: Desk) -> None:
+    text = desk.open("/operator")
+    plain = re.sub(r"<[^>]+>", "", text)
+    assert "test changed click_through by +12.0% against control (between +3.0% and +21.0%)." in plain
+    assert "In home, running since 19 Nov 2026, ends 19 Dec 2026. 500 people in control, 511 people in test." in plain
+    assert "Clicks per impression of the control and of the variant, 20 Nov 2026 to 22 Nov 2026: at most 0.055" in text
+    stop = "/operator/experiments/spring/stop"
+    assert "enough" not in desk.send(stop, 422, comment="?")
+    desk.open("/operator")
+    desk.send(stop, comment="enough is seen")
+    reports: Any = desk.state.parts.operators and desk.state.parts.operators.reports
+    assert reports.stopped == [("spring", "Ann", "enough is seen")]
 
 
 def test_a_pin_moves_up_and_down_and_changes_places_with_the_pin_that_is_there(desk: Desk) -> None:
