@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from models.experiments.metrics import WORDS
 from models.experiments.readout import Readout
 
 _LEAST_ANSWERS: Final = 200
@@ -37,7 +38,7 @@ def harm(readout: Readout, control: Service, variant: Service) -> str:
     for change in readout.changes:
         if change.metric in _MONEY and change.verdict == "worse":
             low, high = change.interval.low, change.interval.high
-            return f"{readout.variant} changed {change.metric} by {low:+.1%} to {high:+.1%}."
+            return f"{readout.variant} changed {WORDS[change.metric]} by {low:+.1%} to {high:+.1%}."
     if min(control.answers, variant.answers) >= _LEAST_ANSWERS:
         for words, most, own, other in (
             ("failed", _ERRORS, variant.failed, control.failed),

@@ -6,6 +6,7 @@ from math import isfinite
 
 from models.experiments.checks import Check
 from models.experiments.estimates import Difference, Interval, Moments, difference
+from models.experiments.metrics import WORDS
 from models.experiments.sequential import ALPHA, limits
 
 
@@ -43,11 +44,12 @@ class Readout:
         if failed:
             return f"Nothing can be claimed: {', '.join(failed)} failed."
         first = self.changes[0]
+        words = WORDS.get(first.metric, first.metric)
         if first.verdict == "not shown" or not isfinite(first.interval.change):
-            return f"No change of {first.metric} is shown between {self.variant} and {self.control}."
+            return f"No change of {words} is shown between {self.variant} and {self.control}."
         change, low, high = first.interval
         return (
-            f"{self.variant} changed {first.metric} by {change:+.1%} against {self.control} "
+            f"{self.variant} changed {words} by {change:+.1%} against {self.control} "
             f"(between {low:+.1%} and {high:+.1%})."
         )
 

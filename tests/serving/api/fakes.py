@@ -255,7 +255,7 @@ class MemoryReports:
         self.stopped: list[tuple[str, str, str]] = []
 
     async def experiments(self) -> list[ExperimentReport]:
-        claim = "test changed click_through by +12.0% against control (between +3.0% and +21.0%)."
+        claim = "test changed clicks per impression by +12.0% against control (between +3.0% and +21.0%)."
         days = [(date(2026, 11, 20 + day), 0.05, 0.055) for day in range(3)]
         moments = datetime(2026, 11, 19, tzinfo=UTC), datetime(2026, 12, 19, tzinfo=UTC)
         people, words = {"control": 500, "test": 511}, "clicks per impression"

@@ -134,8 +134,8 @@ def test_visitors_without_consent_or_without_an_id_are_in_no_experiment(
 @pytest.mark.parametrize(
     ("name", "rates", "claim"),
     [
-        ("won", {"test": 0.6, "control": 0.1}, "test changed click_through by +"),
-        ("even", {"test": 0.3, "control": 0.3}, "No change of click_through is shown"),
+        ("won", {"test": 0.6, "control": 0.1}, "test changed clicks per impression by +"),
+        ("even", {"test": 0.3, "control": 0.3}, "No change of clicks per impression is shown"),
     ],
 )
 def test_clicks_on_answers_name_the_planted_winner_and_none_without_one(

@@ -87,7 +87,7 @@ def test_the_acts_of_people_are_counted_as_they_did_them(trial: Trial) -> None:
 def test_a_planted_winner_is_named_and_stays_the_only_one(trial: Trial) -> None:
     trial.act({"control": 0.15, "test": 0.35}, {"control": 0.3, "test": 0.3})
     readout = read_experiment.fn("spring")
-    assert readout["claims"]["test"].startswith("test changed click_through by +")
+    assert readout["claims"]["test"].startswith("test changed clicks per impression by +")
     assert all(check["passed"] for check in readout["checks"])
     assert verdicts(readout)["click_through"] == "better"
     # People were shown items yesterday and clicked today: who clicks comes on a further day.
@@ -100,7 +100,7 @@ def test_no_winner_is_named_without_a_difference(trial: Trial) -> None:
     trial.act({"control": 0.25, "test": 0.25}, {"control": 0.3, "test": 0.3})
     readout = read_experiment.fn("spring")
     assert set(verdicts(readout).values()) == {"not shown"}
-    assert readout["claims"]["test"] == "No change of click_through is shown between test and control."
+    assert readout["claims"]["test"] == "No change of clicks per impression is shown between test and control."
 
 
 def test_a_broken_split_and_a_robot_block_the_claim(trial: Trial) -> None:
@@ -127,7 +127,7 @@ def test_people_who_saw_the_variant_of_others_block_the_claim(trial: Trial) -> N
 def test_a_variant_that_costs_money_is_stopped(trial: Trial) -> None:
     trial.act({"control": 0.25, "test": 0.25}, {"control": 0.9, "test": 0.1})
     readout = read_experiment.fn("spring")
-    assert readout["stopped"].startswith("test changed conversion by -")
+    assert readout["stopped"].startswith("test changed people who bought by -")
     (row,) = trial.api.rows("SELECT stopped_by, stop_reason FROM experiments")
     assert (row.stopped_by, row.stop_reason) == ("the guardrails", readout["stopped"])
     assert trial.api.rows("SELECT * FROM assign_variants('home', :key, NULL)", key=trial.api.key(trial.names[0])) == []

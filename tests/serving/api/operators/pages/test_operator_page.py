@@ -384,9 +384,9 @@ def test_the_first_page_shows_earnings_before_placements_and_no_figures_of_model
 def test_an_experiment_is_shown_with_its_claim_and_stopped_with_a_reason(desk: Desk) -> None:
     text = desk.open("/operator")
     plain = re.sub(r"<[^>]+>", "", text)
-    assert "test changed click_through by +12.0% against control (between +3.0% and +21.0%)." in plain
+    assert "test changed clicks per impression by +12.0% against control (between +3.0% and +21.0%)." in plain
     assert "In home, running since 19 Nov 2026, ends 19 Dec 2026. 500 people in control, 511 people in test." in plain
-    assert "Clicks per impression of the control and of the variant, 20 Nov 2026 to 22 Nov 2026: at most 0.055" in text
+    assert "Clicks per impression, of the control dashed, 20 Nov 2026 to 22 Nov 2026: at most 0.055" in text
     stop = "/operator/experiments/spring/stop"
     assert "enough" not in desk.send(stop, 422, comment="?")
     desk.open("/operator")
