@@ -352,7 +352,7 @@ EARNED = """
     SELECT date_trunc('week', now())::date - 7 * week, place, 21400 - 700 * week, 610 - 31 * week, 92 - 5 * week,
         48 - 3 * week, 1284.5 - 96 * week, 10250 - 300 * week, 'USD', 4100, rate, rate * 0.93, rate * 1.07
     FROM generate_series(0, 9) AS week, unnest(ARRAY['', 'home', 'again']) AS place,
-        LATERAL (SELECT 0.03 - 0.001 * week AS rate) AS shown"""
+        LATERAL (SELECT (610.0 - 31 * week) / (21400 - 700 * week) AS rate) AS shown"""
 
 
 def test_the_pages_of_operators_fit_a_narrow_phone_and_a_wide_screen_and_pass_axe(visitor: Visitor) -> None:
