@@ -93,6 +93,8 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.stream
 	$(BIN)/python -m benchmarks.privacy
 	$(BIN)/python -m benchmarks.uplift
+	$(BIN)/python -m benchmarks.uplift --simulation
+	$(BIN)/python -m benchmarks.uplift --replay
 
 # The lock has only names, versions and hashes: each machine configures its own package index.
 # Versions stay unless pyproject.toml requires others; `make lock ARGS=--upgrade` takes the newest.

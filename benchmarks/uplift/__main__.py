@@ -1,6 +1,8 @@
 """Measures whether experiments fool their owner: errors without a difference, coverage, power, and what trips checks.
 
 Run as `python -m benchmarks.uplift`; `--runs 100` is quicker. Users are made up (`visitors.py`), so effects are known.
+`--simulation` compares policies of a home page in simulated shops instead, and `--replay` the lists of models with what
+users of the demo's data bought in its last weeks.
 """
 
 import argparse
@@ -17,8 +19,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks.results import publish, show
+from benchmarks.uplift import replay, simulation
 from benchmarks.uplift.visitors import METRICS, moments, visitors
-from models.experiments.checks import sample_ratio, single_users
+from models.experiments.checks import assignment, sample_ratio, single_users
 from models.experiments.estimates import Difference, difference
 from models.experiments.sequential import limits
 
@@ -27,6 +30,12 @@ SEED: Final = 7
 PEER: Final = "tea-tasting==1.14.0"
 USERS: Final = 2_000
 """Of each variant."""
+LARGE: Final = 20_000
+"""Of each variant, where the check of the split must find nearly every loss of a tenth; with `USERS` it finds half."""
+_SPLITS: Final = (("srm_found", LARGE, 0.1), ("srm_found_in_small", USERS, 0.1), ("srm_false", USERS, 0.0))
+"""Figures, with the users of each variant and the share of them that one variant loses."""
+_SAW_BOTH: Final = 0.03
+"""The share of users with a broken assignment."""
 DAYS: Final = 28
 EFFECTS: Final = (0.0, 0.02, 0.05, 0.1)
 _FIXED: Final = float(stats.norm.isf(0.025))
@@ -75,16 +84,30 @@ def covered(runs: int, random: np.random.Generator, effect: float) -> dict[str, 
 
 
 def found_faults(runs: int, random: np.random.Generator) -> dict[str, float]:
-    """Return how often the checks find a variant that lost a tenth of its users, a robot, and a fault without one."""
-    shares, found = {"control": 0.5, "variant": 0.5}, dict.fromkeys(("srm_found", "srm_false", "robot_found"), 0)
+    """Return how often the checks find faults, and how often they find one that is not there.
+
+    The faults are a variant that lost users, a few users who saw both variants, and a robot.
+    """
+    shares = {"control": 0.5, "variant": 0.5}
+    names = ("srm_found", "srm_found_in_small", "srm_false", "assignment_found", "robot_found")
+    found = dict.fromkeys(names, 0)
     for _ in range(runs):
-        half = int(random.binomial(2 * USERS, 0.5))
-        lost = int(random.binomial(2 * USERS - half, 0.9))
-        found["srm_false"] += not sample_ratio({"control": half, "variant": 2 * USERS - half}, shares).passed
-        found["srm_found"] += not sample_ratio({"control": half, "variant": lost}, shares).passed
+        for name, users, lost in _SPLITS:
+            half = int(random.binomial(2 * users, 0.5))
+            kept = int(random.binomial(2 * users - half, 1 - lost))
+            found[name] += not sample_ratio({"control": half, "variant": kept}, shares).passed
+        both = random.random(USERS) < _SAW_BOTH
+        found["assignment_found"] += not assignment(both, np.zeros(USERS, dtype=bool), USERS).passed
         clicks = visitors(USERS, DAYS, random).clicks.sum(axis=1)
         found["robot_found"] += not single_users({"control": np.append(clicks, 0.1 * clicks.sum())}).passed
     return {name: count / runs for name, count in found.items()}
+
+
+def users_needed(found: Difference, effect: float) -> float:
+    """Return the users of each variant with whom an effect is shown in 80 of 100 experiments, after these errors."""
+    relative = np.hypot(found.errors[0] / found.control, found.errors[1] / found.variant)
+    needed: float = found.users[0] * ((_FIXED + stats.norm.isf(0.2)) * relative / np.log1p(effect)) ** 2
+    return needed
 
 
 def difference_to_tea_tasting(control: Sums, variant: Sums) -> float:
@@ -107,10 +130,26 @@ def difference_to_tea_tasting(control: Sums, variant: Sums) -> float:
 
 
 def main() -> None:
-    """Measure everything, and print a table for each part."""
+    """Measure the parts that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=1000)
-    runs, random = parser.parse_args().runs, np.random.default_rng(SEED)
+    parser.add_argument("--simulation", action="store_true", help="of policies in shops")
+    parser.add_argument("--replay", action="store_true", help="of the demo's last weeks")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the statistics and of the simulation")
+    parser.add_argument("--users", type=int, default=simulation.USERS, help="of a simulated shop")
+    parser.add_argument("--weeks", type=int, default=simulation.WEEKS, help="of a simulated experiment")
+    options = parser.parse_args()
+    if options.simulation:
+        simulation.run(options.users, options.weeks, options.seed)
+    if options.replay:
+        replay.run()
+    if not (options.simulation or options.replay):
+        measure(options.runs, options.seed)
+
+
+def measure(runs: int, seed: int) -> None:
+    """Measure the statistics, print a table for each part, and write var/benchmarks/uplift.json."""
+    random = np.random.default_rng(seed)
     figures: dict[str, float] = {}
     found = errors(runs, random)
     show(f"{runs:,} runs without a difference", ("metric", "at the end", "read daily"),
@@ -128,11 +167,13 @@ def main() -> None:
     show("Intervals", ("effect", "hold it", "difference shown"), rows)
     figures |= {"coverage_lowest": min(coverage), "coverage_highest": max(coverage)}
     figures |= found_faults(runs, random)
-    control, variant = visitors(20_000, DAYS, random).sums(), visitors(20_000, DAYS, random, clicks=0.05).sums()
+    control, variant = visitors(LARGE, DAYS, random).sums(), visitors(LARGE, DAYS, random, clicks=0.05).sums()
     for name in METRICS:
-        figures[f"variance_cut_{name}"] = _compared(name, control, variant).variance_cut
+        compared = _compared(name, control, variant)
+        figures[f"variance_cut_{name}"] = compared.variance_cut
+        figures[f"users_for_5_percent_{name}"] = users_needed(compared, 0.05)
     figures["tea_tasting_difference"] = difference_to_tea_tasting(control, variant)
-    publish("uplift", figures, SEED)
+    publish("uplift", figures, seed)
 
 
 if __name__ == "__main__":
