@@ -136,11 +136,12 @@ def main() -> None:
     parser.add_argument("--simulation", action="store_true", help="of policies in shops")
     parser.add_argument("--replay", action="store_true", help="of the demo's last weeks")
     parser.add_argument("--seed", type=int, default=SEED, help="of the statistics and of the simulation")
+    parser.add_argument("--shops", nargs="+", default=simulation.SHOPS, help="diy, collections")
     parser.add_argument("--users", type=int, default=simulation.USERS, help="of a simulated shop")
     parser.add_argument("--weeks", type=int, default=simulation.WEEKS, help="of a simulated experiment")
     options = parser.parse_args()
     if options.simulation:
-        simulation.run(options.users, options.weeks, options.seed)
+        simulation.run(options.users, options.weeks, options.seed, options.shops)
     if options.replay:
         replay.run()
     if not (options.simulation or options.replay):

@@ -45,7 +45,8 @@ def value_of_hits(dataset: Dataset, evaluation: Evaluation) -> NDArray[np.float6
     listed = listed.append_column(USER_KEY, shown[USER_KEY].take(listed["row"]))
     hits = listed.join(spent, [USER_KEY, ITEM_ID], join_type="inner")
     value = np.asarray(hits[f"{VALUE}_sum"], dtype=np.float64)
-    by_user: NDArray[np.float64] = np.bincount(np.asarray(hits["row"]), np.nan_to_num(value), minlength=shown.num_rows)
+    counted = np.bincount(np.asarray(hits["row"]), np.nan_to_num(value), minlength=shown.num_rows)
+    by_user: NDArray[np.float64] = counted.astype(np.float64)
     return by_user
 
 

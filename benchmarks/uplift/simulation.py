@@ -15,7 +15,8 @@ from benchmarks.uplift.visitors import moments
 from models.experiments.checks import sample_ratio, single_users
 from models.experiments.readout import Readout, read
 
-SHOPS: Final = ("diy", "collections")
+SHOPS: Final = ("diy",)
+"""Shapes of `benchmarks.heads.simulated_shops`; the other one is `collections`."""
 USERS: Final = 6_000
 WEEKS: Final = 4
 METRICS: Final = ("click_through", "order_value", "revenue_per_user", "conversion")
