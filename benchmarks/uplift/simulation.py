@@ -55,6 +55,6 @@ def run(users: int, weeks: int, seed: int, shops: Sequence[str] = SHOPS) -> None
                 rows.append((found.variant, change.metric, *(f"{level:.4f}" for level in levels), text, change.verdict))
                 label = f"{name}_{found.variant.replace(', ', '_').replace(' ', '_')}_{change.metric}"
                 figures |= {f"{label}_{part}": value for part, value in change.interval._asdict().items()}
-        columns = ("policy", "metric", POLICIES[0], "policy's", "change (95 % of a policy together)", "")
+        columns = ("policy", "metric", "control", "variant", "change (95 %)", "verdict")
         show(f"simulation of the shop {name}, seed {seed}", columns, rows)
     publish("uplift_simulation", figures, seed)
