@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final, NamedTuple
 
 _DATE: Final = r"(\d+ [A-Z][a-z]+(?: \d{4})?)"
+_TIMES: Final = r"(slightly|[\d.]+ times) more often than usual"
 
 
 class Bought(NamedTuple):
@@ -40,6 +41,7 @@ class Facts:
     days: dict[tuple[str, str], list[date]] = field(default_factory=dict)
     lately: dict[str, set[str]] = field(default_factory=dict)
     baskets: dict[str, set[str]] = field(default_factory=dict)
+    all_baskets: set[str] = field(default_factory=set)
     category_days: dict[tuple[str, str], set[date]] = field(default_factory=dict)
     orders: dict[str, list[tuple[datetime, str, set[str]]]] = field(default_factory=dict)
     """The latest time, the basket and the items of each order of a user, in order."""
@@ -68,6 +70,7 @@ class Facts:
             day, category = at.astimezone(UTC).date(), name_of(paths.get(item))
             days[user, item].add(day)
             facts.baskets.setdefault(item, set()).add(f"{user} {basket}")
+            facts.all_baskets.add(f"{user} {basket}")
             facts.lines.update([(user, ""), ("", "")] + ([(user, category), ("", category)] if category else []))
             if category:
                 facts.category_days.setdefault((user, category), set()).add(day)
@@ -157,27 +160,36 @@ def _popular(facts: Facts, place: Place, count: str) -> bool:
     return len(facts.lately.get(place.item, ())) == int(count) >= 5
 
 
-def _together(facts: Facts, place: Place, both: str, own: str) -> bool:
+def _more(facts: Facts, both: int, own: int, other: int, times: str) -> bool:
+    """Return whether `both` baskets are so much more than `own` and `other` of all baskets make likely."""
+    lift = (both + 10) / (own * other / len(facts.all_baskets) + 10)
+    stated, rounding = (1, 0.05) if times == "slightly" else (float(times.split()[0]), 0.05 if "." in times else 0.5)
+    return both >= 3 and lift > 1 and abs(lift - stated) <= rounding + 1e-4
+
+
+def _together(facts: Facts, place: Place, times: str) -> bool:
     items, other = (facts.baskets.get(item, set()) for item in (place.of_item, place.item))
-    return (len(items & other), len(items)) == (int(both), int(own)) and int(both) >= 3
+    return _more(facts, len(items & other), len(items), len(other), times)
 
 
-def _near_order(facts: Facts, place: Place, near: str, own: str) -> bool:
-    counted = 0
+def _near_order(facts: Facts, place: Place, times: str) -> bool:
+    counted = near = 0
     for orders in facts.orders.values():
         for number, (at, _, bought) in enumerate(orders):
             others = [*orders[max(0, number - 3) : number], *orders[number + 1 : number + 4]]
             close = [items for then, _, items in others if abs(then - at) <= timedelta(days=28)]
-            counted += place.of_item in bought and any(place.item in items for items in close)
-    return (counted, len(facts.baskets[place.of_item])) == (int(near), int(own)) and counted >= 3
+            is_near = any(place.item in items for items in close)
+            near += is_near
+            counted += place.of_item in bought and is_near
+    return _more(facts, counted, len(facts.baskets[place.of_item]), near, times)
 
 
-def _category_pair(facts: Facts, place: Place, category: str, both: str, own: str, of: str) -> bool:
+def _category_pair(facts: Facts, place: Place, category: str, times: str, of: str) -> bool:
     named = {of: set[str](), category: set[str]()}
     for item, baskets in facts.baskets.items():
         if (name := name_of(facts.paths.get(item))) in named:
             named[name] |= baskets
-    right = (len(named[of] & named[category]), len(named[of])) == (int(both), int(own)) and int(both) >= 3
+    right = _more(facts, len(named[of] & named[category]), len(named[of]), len(named[category]), times)
     names = [name_of(facts.paths.get(item)) for item in (place.item, place.of_item)]
     return right and names == [category, of] and len(named) == 2 and facts.small(of) and facts.small(category)
 
@@ -213,9 +225,9 @@ CHECKS: Final[Mapping[str, tuple[str, Callable[..., bool]]]] = {
     "looked_item": (r"Because you looked at (.+)", _viewed_item),
     "looked_in": (r"You looked at (\d+) items? in (.+)", _viewed_in),
     "popular": (r"Bought by (\d+) customers in the last 28 days", _popular),
-    "together": (r"In (\d+) of (\d+) baskets with this item", _together),
-    "near_order": (r"Within 3 orders and 28 days of (\d+) of (\d+) baskets with this item", _near_order),
-    "category_pair": (r"From (.+), in (\d+) of (\d+) baskets with (.+)", _category_pair),
+    "together": (rf"Bought {_TIMES} with this item", _together),
+    "near_order": (rf"Bought {_TIMES} shortly before or after this item", _near_order),
+    "category_pair": (rf"From (.+), bought {_TIMES} with (.+)", _category_pair),
     "same_words": (r"Titles share: (.+)", _same_words),
     "same_category": (r"Also in (.+)", _same_category),
     "picked": (r"Picked by the shop", _no_claim),

@@ -25,6 +25,10 @@ _CENT: Final = 0.005
 _POPULAR_DAYS: Final = 28
 _FEWEST_USERS: Final = 5
 _FEWEST_BASKETS: Final = 3
+_SHRINKAGE: Final = 10
+_FLOAT: Final = 1e-4
+"""The product's lifts have single precision."""
+_TIMES: Final = r"(slightly|[\d.]+ times) more often than usual"
 _NEAR_ORDERS: Final = 3
 _NEAR: Final = pd.Timedelta(days=28)
 _HABIT_DAYS: Final = 3
@@ -117,20 +121,27 @@ def _popular(facts: Facts, place: Place, count: str) -> bool:
     return len(facts.recent_users.get(place.item, set())) == int(count.replace(",", "")) >= _FEWEST_USERS
 
 
-def _together(facts: Facts, place: Place, both: str, own: str) -> bool:
+def _is_lift(facts: Facts, both: int, own: int, other: int, times: str) -> bool:
+    """Return whether `both` baskets are so much more than `own` and `other` of all baskets make likely."""
+    lift = (both + _SHRINKAGE) / (own * other / sum(map(len, facts.orders.values())) + _SHRINKAGE)
+    stated, rounding = (1, 0.05) if times == "slightly" else (float(times.split()[0]), 0.05 if "." in times else 0.5)
+    return both >= _FEWEST_BASKETS and lift > 1 and abs(lift - stated) <= rounding + _FLOAT
+
+
+def _together(facts: Facts, place: Place, times: str) -> bool:
     subject, other = facts.baskets.get(place.of_item, set()), facts.baskets.get(place.item, set())
-    stated = int(both.replace(",", "")), int(own.replace(",", ""))
-    return stated == (len(subject & other), len(subject)) and stated[0] >= _FEWEST_BASKETS
+    return _is_lift(facts, len(subject & other), len(subject), len(other), times)
 
 
-def _near_order(facts: Facts, place: Place, near: str, own: str) -> bool:
-    subject, counted = facts.baskets.get(place.of_item, set()), 0
-    for orders in (facts.orders[user] for user in {user for user, _ in subject}):
+def _near_order(facts: Facts, place: Place, times: str) -> bool:
+    subject, counted, near = facts.baskets.get(place.of_item, set()), 0, 0
+    for orders in (facts.orders[user] for user in {user for user, _ in facts.baskets.get(place.item, set())}):
         for number, (at, _, items) in enumerate(orders):
             others = [*orders[max(0, number - _NEAR_ORDERS) : number], *orders[number + 1 : number + 1 + _NEAR_ORDERS]]
             close = any(place.item in bought and abs(then - at) <= _NEAR for then, _, bought in others)
+            near += close
             counted += place.of_item in items and close
-    return (counted, len(subject)) == (int(near), int(own)) and counted >= _FEWEST_BASKETS
+    return _is_lift(facts, counted, len(subject), near, times)
 
 
 def _same_words(facts: Facts, place: Place, words: str) -> bool:
@@ -159,8 +170,8 @@ _CHECKS: Final[dict[str, Callable[..., bool]]] = {
     r"Because you bought (.+)": _bought_item,
     r"You bought this before": _before,
     r"Bought by ([\d,]+) customers in the last 28 days": _popular,
-    r"In ([\d,]+) of ([\d,]+) baskets with this item": _together,
-    r"Within 3 orders and 28 days of (\d+) of (\d+) baskets with this item": _near_order,
+    rf"Bought {_TIMES} with this item": _together,
+    rf"Bought {_TIMES} shortly before or after this item": _near_order,
     r"Titles share: (.+)": _same_words,
     r"You may like this": lambda _facts, _place: True,
 }

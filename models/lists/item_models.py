@@ -163,8 +163,8 @@ class BoughtWithItem(_ItemModel):
     together: BoughtTogether
     near: BoughtTogether
     """Near orders of the same users."""
-    category_baskets: Any
-    """int32 CSR [n_categories + 1, n_categories + 1]: baskets with both categories, or with the one."""
+    categories: Any
+    """float32 CSR [n_categories + 1, n_categories + 1]: the lift of common baskets."""
     of_categories: Any
     """float32 CSR [n_categories + 1, n_items]: best sellers of categories that go with one; the last row is empty."""
     similar: SimilarToItem
@@ -176,14 +176,13 @@ class BoughtWithItem(_ItemModel):
         names, category = np.append(similar.explanations.categories, ""), similar.explanations.category
         own, shape = category[data.item], (len(names), len(data.items))
         bought = replace(data, items=names, item=own[own >= 0], basket=data.basket[own >= 0])
-        pairs = BoughtTogether.fit(bought, neighbours=_COMPLEMENTS)
+        pairs = BoughtTogether.fit(bought, neighbours=_COMPLEMENTS, baskets=int(data.basket.max(initial=-1)) + 1)
         order = np.lexsort((-np.bincount(data.item, minlength=shape[1]), -sentences.recent_buyers(data), category))
         order = order[category[order] >= 0]
         nth = (1 / (1 + places(category[order]))).astype(np.float32)
         best = strongest(pairs.lift @ sparse.csr_array((nth, (category[order], order)), shape=shape), _CANDIDATES)
-        baskets = pairs.by_item.astype(np.int32)
         near = BoughtTogether.fit(data, near=near_orders(data))
-        return cls(data.items, BoughtTogether.fit(data), near, sparse.csr_array(baskets @ baskets.T), best, similar)
+        return cls(data.items, BoughtTogether.fit(data), near, pairs.lift, best, similar)
 
     def ranked(self, users: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
         """Return the pairs with any evidence: row among `users`, item, and lift or a score below 0."""
@@ -232,19 +231,20 @@ class BoughtWithItem(_ItemModel):
     def _reasons(self, kind: int, subjects: NDArray[np.int64], items: Pairs) -> Codes:
         """Return the sentences of pairs whose strongest evidence is of one kind."""
         if kind < 2:
-            counts = (self.together, self.near)[kind].baskets(subjects, items)
-            return _coded((sentences.together, sentences.near_order)[kind], *counts)
+            lift = (self.together, self.near)[kind].lift[subjects, items]
+            return _coded((sentences.together, sentences.near_order)[kind], lift)
         known = self.similar.explanations
         if kind == 3:
             return known.reasons(subjects, items)
-        own, other, both = known.category[subjects], known.category[items], self.category_baskets
+        own, other = known.category[subjects], known.category[items]
 
-        def sentence(one: int, of: int, count: int, baskets: int) -> str:
-            return sentences.category_pair(known.categories[of], count, baskets, known.categories[one])
+        def sentence(one: float, of: float, lift: float) -> str:
+            return sentences.category_pair(known.categories[int(of)], lift, known.categories[int(one)])
 
-        return _coded(sentence, own, other, both[own, other], both[own, own])
+        return _coded(sentence, own, other, self.categories[own, other])
 
 
-def _coded(sentence: Callable[..., str], *counts: NDArray[Any]) -> Codes:
-    different, code = np.unique(np.column_stack(counts), axis=0, return_inverse=True)
-    return code.ravel().astype(np.int32), [sentence(*row) for row in different.tolist()]
+def _coded(sentence: Callable[..., str], *values: NDArray[Any]) -> Codes:
+    different, row = np.unique(np.column_stack(values), axis=0, return_inverse=True)
+    texts, code = np.unique([sentence(*one) for one in different.tolist()], return_inverse=True)
+    return code[row.ravel()].astype(np.int32), texts.tolist()

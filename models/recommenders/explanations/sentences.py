@@ -45,6 +45,7 @@ WORDS: Final = 3
 _LONGEST: Final = 80
 _LONGEST_OF_TWO: Final = 40
 _WITH_YEAR: Final = 300
+_TIMES: Final = r"(slightly|[\d.]+ times)"
 
 KINDS: Final = {
     "habit": r"You bought this on (\d+) days, about every (?:day|(\d+) days), last on (\d+ [A-Z][a-z]+(?: \d+)?)",
@@ -58,9 +59,9 @@ KINDS: Final = {
     "looked_item": r"Because you looked at (.+)",
     "looked_in": r"You looked at (\d+) items? in (.+)",
     "popular": rf"Bought by (\d+) customers in the last {POPULAR_DAYS} days",
-    "together": r"In (\d+) of (\d+) baskets with this item",
-    "near_order": rf"Within {NEAR_ORDERS} orders and {NEAR_DAYS} days of (\d+) of (\d+) baskets with this item",
-    "category_pair": r"From (.+), in (\d+) of (\d+) baskets with (.+)",
+    "together": rf"Bought {_TIMES} more often than usual with this item",
+    "near_order": rf"Bought {_TIMES} more often than usual shortly before or after this item",
+    "category_pair": rf"From (.+), bought {_TIMES} more often than usual with (.+)",
     "same_words": r"Titles share: (.+)",
     "same_category": r"Also in (.+)",
     "picked": re.escape(PICKED),
@@ -186,19 +187,26 @@ def popular(customers: int) -> str:
     return f"Bought by {customers} customers in the last {POPULAR_DAYS} days" if customers >= CUSTOMERS else NONE
 
 
-def together(both: int, baskets: int) -> str:
-    """Return how many of the baskets with an item contain another one too."""
-    return f"In {both} of {baskets} baskets with this item"
+def together(lift: float) -> str:
+    """Return how much more often than by chance the baskets with an item contain another one too."""
+    return f"Bought {_times(lift)} more often than usual with this item"
 
 
-def near_order(near: int, baskets: int) -> str:
-    """Return how many of the baskets with an item are near another order, of the same user, with another item."""
-    return f"Within {NEAR_ORDERS} orders and {NEAR_DAYS} days of {near} of {baskets} baskets with this item"
+def near_order(lift: float) -> str:
+    """Return how much more often than by chance the same users order another item near an item."""
+    return f"Bought {_times(lift)} more often than usual shortly before or after this item"
 
 
-def category_pair(category: str, both: int, baskets: int, own: str) -> str:
-    """Return how many of the baskets with the category `own` contain another category too."""
-    return f"From {short(category)}, in {both} of {baskets} baskets with {short(own)}"
+def category_pair(category: str, lift: float, own: str) -> str:
+    """Return how much more often than by chance the baskets with the category `own` contain another category too."""
+    return f"From {short(category)}, bought {_times(lift)} more often than usual with {short(own)}"
+
+
+def _times(lift: float) -> str:
+    """Return a lift above 1 in words, with a decimal place only below 2."""
+    if lift < 1.05:
+        return "slightly"
+    return f"{lift:.1f} times" if lift < 1.95 else f"{lift:.0f} times"
 
 
 def same_category(category: str) -> str:

@@ -107,10 +107,6 @@ class BoughtTogether:
     items: NDArray[np.str_]
     lift: Any
     """float32 CSR [n_items, n_items]: above 1, and the strongest of each item only."""
-    by_item: Any
-    """Boolean CSR, items x baskets."""
-    by_other: Any
-    """The same for the second item of a pair: baskets with it, or near those with it."""
 
     @classmethod
     def fit(
@@ -120,18 +116,18 @@ class BoughtTogether:
         neighbours: int = _NEIGHBOURS,
         evidence: int = TOGETHER,
         near: Any = None,
+        baskets: int = 0,
     ) -> Self:
         """Count the baskets of every pair, a block of items at a time; huge baskets are truncated.
 
         Pairs of fewer than `evidence` baskets are left out. With `near` (boolean CSR, baskets x baskets), the second
-        item of a pair is in a basket near that of the first one.
+        item of a pair is in a basket near that of the first one. `baskets` counts also those without any of the items.
         """
         once = np.ones(len(data.item), dtype=bool)
-        shape = (int(data.basket.max(initial=-1)) + 1, len(data.items))
+        shape = (max(baskets, int(data.basket.max(initial=-1)) + 1), len(data.items))
         whole = sparse.csr_array((once, (data.basket, data.item)), shape=shape)
         held = strongest(whole.astype(np.float32), _BASKET)
-        second = whole if near is None else near @ whole
-        others = held if near is None else strongest(second.astype(np.float32), _BASKET)
+        others = held if near is None else strongest((near @ whole).astype(np.float32), _BASKET)
         by_item, total = sparse.csr_array(held.T), shape[0]
         single = np.diff(by_item.indptr).astype(np.float32)
         other = np.bincount(others.indices, minlength=shape[1]).astype(np.float32)
@@ -143,19 +139,7 @@ class BoughtTogether:
             counted.data = np.where((lift > 1) & (counted.data >= evidence), lift, np.float32(0))
             blocks_of_lift.append(strongest(without_self(counted, start), neighbours))
         lifts = sparse.csr_array(sparse.vstack(blocks_of_lift, format="csr"), dtype=np.float32)
-        return cls(data.items, lifts, sparse.csr_array(whole.T), sparse.csr_array(second.T))
-
-    def baskets(
-        self, subjects: NDArray[np.int64], items: NDArray[np.int32]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return, for n pairs, [n] baskets with both and [n] with the first item, counting whole baskets."""
-        held, other = (np.diff(part.indptr).astype(np.int64) for part in (self.by_item, self.by_other))
-        block = np.cumsum(held[subjects] + other[items]) // _COMPARED
-        both = [np.empty(0, dtype=np.int64)]
-        for part in np.split(np.arange(len(items)), np.flatnonzero(np.diff(block)) + 1):
-            shared = self.by_item[subjects[part]].multiply(self.by_other[items[part]])
-            both.append(np.asarray(shared.astype(np.int64).sum(axis=1)).ravel())
-        return np.concatenate(both), held[subjects]
+        return cls(data.items, lifts)
 
 
 def near_orders(data: "TrainingData") -> Any:
@@ -171,8 +155,6 @@ def near_orders(data: "TrainingData") -> Any:
     return sparse.csr_array((np.ones(where.shape[1], dtype=bool), (where[0], where[1])), shape=(n, n))
 
 
-_COMPARED: Final = 20_000_000
-"""Baskets of both items of pairs that are compared at once, at 5 bytes each."""
 _BASKET: Final = 300
 """Items of a basket that are counted as pairs: pairs grow with its square."""
 

@@ -107,12 +107,12 @@ def test_an_item_in_too_few_baskets_gets_weaker_evidence_after_which_none_comes_
         reasons = model.reasons(own[row].astype(np.int32), best)
         return [(names[one], reason) for one, reason in zip(best.tolist(), reasons, strict=True)]
 
-    tape, brush = "From tape, in 20 of 41 baskets with paint", "From brush, in 20 of 41 baskets with paint"
+    tape, brush = (f"From {one}, bought 2 times more often than usual with paint" for one in ("tape", "brush"))
     content = [("paint1", "Also in paint"), ("paint2", "Also in paint")]
     assert listed("paint3") == [("tape", tape), ("brush1", brush), ("brush2", brush), *content]
     assert listed("paint1")[:4] == [
-        ("tape", "In 20 of 20 baskets with this item"),
-        ("cloth", "Within 3 orders and 28 days of 20 of 20 baskets with this item"),
+        ("tape", "Bought 3 times more often than usual with this item"),
+        ("cloth", "Bought 3 times more often than usual shortly before or after this item"),
         ("brush1", brush),
         ("brush2", brush),
     ]

@@ -81,8 +81,8 @@ def test_reasons_about_pairs_of_items_are_true_of_the_rows(seed: int) -> None:
     own, other = own[own != other], other[own != other].astype(np.int32)
     result = BoughtTogether.fit(data)
     listed = np.flatnonzero(result.lift.toarray()[own, other])
-    counts = zip(*result.baskets(own[listed], other[listed]), strict=True)
-    entries = list(zip(listed.tolist(), (together(*map(int, pair)) for pair in counts), strict=True))
+    lifts = result.lift[own[listed], other[listed]].tolist()
+    entries = list(zip(listed.tolist(), map(together, lifts), strict=True))
     codes, texts = SimilarityReasons.fit(data).reasons(own, other)
     entries += [(pair, texts[code]) for pair, code in enumerate(codes.tolist())]
     ids = data.items.tolist()

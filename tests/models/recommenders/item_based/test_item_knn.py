@@ -265,14 +265,6 @@ def test_pairs_of_few_baskets_are_left_out(pasta: TrainingData) -> None:
     assert BoughtTogether.fit(pasta, 0, evidence=1).lift[[at["p"]], [at["t"]]] > 0
 
 
-def test_baskets_of_a_pair_are_counted_in_baskets_of_any_size(small) -> None:
-    many = [f"i{number:03}" for number in range(400)]
-    data = small([("u", item, day, f"s{day}") for day in (1, 2, 3) for item in many] + [("v", many[0], 1, "t")])
-    every = np.arange(1, 400, dtype=np.int32)
-    both, first = BoughtTogether.fit(data).baskets(np.zeros(399, np.int64), every)
-    assert (set(both.tolist()), set(first.tolist())) == ({3}, {4})
-
-
 def pairs_in_loops(data: TrainingData, weight: np.ndarray, window: int, exponent: float, backward: float) -> np.ndarray:
     """Compute the definition once more, pair by pair."""
     order = np.lexsort((data.basket, data.occurred_at, data.user))
