@@ -29,7 +29,7 @@ _ROWS_SINCE: Final = """
 SELECT item_id, title, url, image, price, currency, coalesce(category, ''), coalesce(brand, ''), available,
        in_stock, coalesce(extract(epoch FROM available_from)::float8, '-infinity'),
        coalesce(extract(epoch FROM available_until)::float8, 'infinity'),
-       coalesce(extract(epoch FROM first_seen_at)::float8, '-infinity')
+       coalesce(extract(epoch FROM first_seen_at)::float8, '-infinity'), price_paid, currency_paid
 FROM items LEFT JOIN item_appearances USING (item_id) WHERE items.xmin::text::bigint >= $1
 """
 _STATE: Final = """
@@ -120,6 +120,9 @@ class Item(NamedTuple):
     available_until: float
     first_seen: float = -np.inf
     """When a catalogue or an event first named the item; -inf if unknown."""
+    price_paid: float | None = None
+    """The median price of a piece; None for an item without purchases."""
+    currency_paid: str | None = None
 
     def below(self, path: str) -> bool:
         """Return whether the item has this category, or one below it."""

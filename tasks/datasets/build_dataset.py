@@ -34,6 +34,7 @@ from models.primitives.json_types import JsonObject
 from tasks.datasets.check_dataset import Draft, check_acceptance, check_dataset
 from tasks.datasets.event_workspace import Workspace, workspace
 from tasks.datasets.load_dataset import DatasetManifest, Definition, SnapshotRecord, manifest_of, stored_manifest
+from tasks.datasets.prices_paid import store_prices_paid
 from tasks.datasets.snapshot_tables import COPIED, ENGINE, TablePart, content_hash, keys_of, parts, stored_rows, write
 from tasks.lake.reference_data import ReferenceData, read_reference_data
 from tasks.orchestration.guards import hold_pseudonym_key
@@ -189,7 +190,8 @@ def _write(installation: Installation, space: Workspace, plan: _Plan, moments: C
 
 
 def _store(installation: Installation, draft: Draft, manifest: DatasetManifest) -> DatasetManifest:
-    """Assign the users to segments and store the manifest."""
+    """Assign the users to segments, and store the prices paid and the manifest."""
+    store_prices_paid(installation, draft.connection, draft.files)
     version, user_features = draft.version, draft.stored["user_features"]
     segment_users(installation, draft.connection, version, user_features, draft.users, manifest["as_of"])
     with installation.engine.begin() as database:

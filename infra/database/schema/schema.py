@@ -62,26 +62,26 @@ identities = Table(
 )
 
 _MERCHANDISE = "Whether the item is merchandise; false for fees, deposits and the like. Stock is in in_stock."
+PAID: Final = "The median price of a piece in the purchases of the newest data set."
 _STOCK = "Whether it is in stock (the mapping's key available). Empty means unknown, which counts as true."
 
 items = Table(
     "items",
     metadata,
     Column("item_id", Text, primary_key=True),
-    Column("title", Text),
-    Column("category", Text),
-    Column("brand", Text),
+    *(Column(name, Text) for name in ("title", "category", "brand")),
     Column("price", Float),
     Column("currency", Text),
     Column("attributes", JSONB, nullable=False),
     Column("available", Boolean, nullable=False, comment=_MERCHANDISE),
     Column("batch_id", Text, nullable=False),
     _field_timestamps(),
-    Column("url", Text),
-    Column("image", Text),
+    *(Column(name, Text) for name in ("url", "image")),
     Column("in_stock", Boolean, comment=_STOCK),
     moment("available_from", comment="When the sale begins; empty if it has no beginning."),
     moment("available_until", comment="When the sale ends; empty if it has no end."),
+    Column("price_paid", Float, comment=PAID),
+    Column("currency_paid", Text),
 )
 
 users = Table(

@@ -73,6 +73,8 @@ class CatalogueItem(BaseModel):
     image: str | None
     price: float | None
     currency: str | None
+    price_paid: float | None = Field(description="The median price of a piece in purchases up to the newest data set.")
+    currency_paid: str | None
     category: str | None = Field(description="The path, such as `GROCERY|TEA|GREEN`.")
     brand: str | None
     available: bool = Field(description="Whether it can be bought now.")
@@ -242,6 +244,8 @@ def _stated(found: FoundItem) -> dict[str, object]:
         "image": item.image,
         "price": item.price,
         "currency": item.currency,
+        "price_paid": item.price_paid,
+        "currency_paid": item.currency_paid,
         "category": item.category or None,
         "brand": item.brand or None,
         "available": found.available,

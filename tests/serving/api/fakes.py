@@ -64,6 +64,8 @@ GATE = [
 of = Pseudonyms(PSEUDONYM_KEY).of
 of_device = Pseudonyms(PSEUDONYM_KEY).of_device
 NOW = datetime(2026, 11, 29, 10, tzinfo=UTC)
+PAID = 2.5, "EUR"
+"""What customers pay for every item."""
 MLFLOW, REPORT, DOCS = (f"http://pages.example/{name}" for name in ("mlflow", "report", "docs"))
 
 
@@ -133,7 +135,7 @@ class FakeAnswers:
             names = [name for name in names if name in self.in_stock]
         none = None, None, None, None
         return tuple(
-            FoundItem(Item(name, f"Title of {name}", *none, "FOOD|TEA", "", True, True, -inf, inf), True)
+            FoundItem(Item(name, f"Title of {name}", *none, "FOOD|TEA", "", True, True, -inf, inf, -inf, *PAID), True)
             for name in names
         )
 

@@ -154,6 +154,7 @@ async def test_the_words_and_the_filters_of_a_search_reach_the_service(shop: Sho
         "FOOD|TEA",
         None,
     )
+    assert (found.items[0].price, found.items[0].price_paid, found.items[0].currency_paid) == (None, 2.5, "EUR")
     assert shop.answers.searches == [CatalogueQuery(4, 6, "whole milk", (), Filters(("FOOD|TEA",)))]
 
 

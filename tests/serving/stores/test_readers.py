@@ -60,11 +60,12 @@ async def test_changed_rows_alone_are_read_again(stocked: tuple[str, Engine]) ->
     def change(statement: str) -> None:
         write(engine, f"UPDATE items SET {statement}")
 
-    await asyncio.to_thread(change, "price = 7 WHERE item_id = 'item-03'")
+    await asyncio.to_thread(change, "price = 7, price_paid = 6.5, currency_paid = 'EUR' WHERE item_id = 'item-03'")
     postgres.rows = 0
     assert await reader.refresh()
     assert postgres.rows == 3
     assert reader.current.by_id["item-03"].price == 7
+    assert reader.current.by_id["item-03"][-2:] == (6.5, "EUR")
     assert reader.current.by_id["item-04"] is first.by_id["item-04"]
     await asyncio.to_thread(change, "available_until = now() - interval '1 s' WHERE item_id = 'item-05'")
     assert await reader.refresh()

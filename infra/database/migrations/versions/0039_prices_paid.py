@@ -1,0 +1,15 @@
+"""What customers usually pay for an item"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from infra.database.schema.schema import PAID
+
+revision = "0039"
+down_revision = "0038"
+
+
+def upgrade() -> None:
+    """Leave the prices open; the next data set finds them."""
+    op.add_column("items", sa.Column("price_paid", sa.Float, comment=PAID))
+    op.add_column("items", sa.Column("currency_paid", sa.Text))
