@@ -9,6 +9,7 @@ from typing import Any, Final, Generic, Literal, Self, TypeVar
 
 import httpx
 
+from serving.shop.looks import tidied
 from serving.shop.visits import Visit
 
 
@@ -42,10 +43,10 @@ class ShelfItem:
     title: str
     rank: int
     reason: str
-    price: float | None = None
-    currency: str | None = None
     variants: int = 0
     """Later items of the list that have the same title, and are not shown."""
+    product: "Product | None" = None
+    """What the catalogue knows of it; None while the API is down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +71,8 @@ class Shelf:
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Self:
         """Return the shelf of an answer."""
-        items = tuple(
-            ShelfItem(
-                one["item_id"],
-                one.get("title") or one["item_id"],
-                one["rank"],
-                one.get("reason") or "",
-                one.get("price"),
-                one.get("currency"),
-            )
-            for one in answer["items"]
-        )
+        titled = ((one, tidied(one.get("title") or one["item_id"])[0]) for one in answer["items"])
+        items = tuple(ShelfItem(one["item_id"], name, one["rank"], one.get("reason") or "") for one, name in titled)
         named = answer["recommendation_id"], answer["placement"]
         return cls(*named, items, answer["source"], answer["model_version"], answer["batch_id"], answer["degraded"])
 
@@ -109,17 +101,26 @@ class Product:
 
     item_id: str
     title: str
+    size: str
     price: float | None
     currency: str | None
+    is_usual: bool
+    """Whether the price is what customers paid in the median, because the catalogue has none."""
     category: str
     brand: str
     available: bool
+    picture: str
+    """Its path on the host of the shop; empty without one, and for an address of another host."""
 
     @classmethod
     def of(cls, one: Mapping[str, Any]) -> Self:
         """Return the product of an answer's item."""
-        title, texts = one.get("title") or one["item_id"], (one.get("category") or "", one.get("brand") or "")
-        return cls(one["item_id"], title, one.get("price"), one.get("currency"), *texts, one["available"])
+        is_usual = one.get("price") is None
+        price = (one.get("price_paid"), one.get("currency_paid")) if is_usual else (one["price"], one.get("currency"))
+        texts, picture = (one.get("category") or "", one.get("brand") or ""), one.get("image") or ""
+        shown = picture if picture.startswith("/") and picture[1:2] not in ("/", "\\") else ""
+        named = one["item_id"], *tidied(one.get("title") or one["item_id"])
+        return cls(*named, *price, is_usual, *texts, one["available"], shown)
 
 
 _ITEMS: Final = "/v1/items"

@@ -91,7 +91,7 @@ async def _first_shelves(api: ShopApi) -> None:
 def _routes() -> list[Route | Mount]:
     posts = {
         "/basket/add": pages.add,
-        "/basket/remove": pages.remove,
+        "/basket/change": pages.change,
         "/basket/buy": pages.buy,
         "/not-interested": pages.not_interested,
         "/privacy": pages.decide,

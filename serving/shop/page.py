@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from serving.http.safe_pages import form_token, read_form
-from serving.shop.api import Shelf, ShopApi, Wanted
+from serving.shop.api import ApiDownError, Product, Shelf, ShopApi, Wanted
 from serving.shop.calls import Call, CallQueue
 from serving.shop.config import ShopConfig
 from serving.shop.rendering import rendered
@@ -106,6 +107,8 @@ def is_local(path: str) -> bool:
 
 
 _EVERYBODY: Final = "Recommended to everybody"
+_FEWEST: Final = 3
+"""Products without which a shelf looks abandoned, and is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +126,22 @@ class Shelves:
 
 async def fill(page: Page, wanted: Sequence[Wanted]) -> Shelves:
     """Return the shelves of a page, which shows each title once: on the shelf with the fewest spare items."""
-    answers = await asyncio.gather(*(page.parts.api.shelf(one, page.visit) for one in wanted))
+    api = page.parts.api
+    answers = await asyncio.gather(*(api.shelf(one, page.visit) for one in wanted))
     filled: dict[Wanted, tuple[Wanted, Shelf]] = {}
     shown = set[str]()
     for one, answer in sorted(zip(wanted, answers, strict=True), key=lambda pair: pair[0].spare):
         is_general = one.general is not None and not (answer and answer.is_personal)
         shelf = answer and answer.folded(one.k, shown)
-        if shelf and shelf.items and not (is_general and not one.general):
+        if shelf and len(shelf.items) >= _FEWEST and not (is_general and not one.general):
             filled[one] = replace(one, title=one.general) if is_general and one.general else one, shelf
             shown.update(item.title.casefold() for item in shelf.items)
+    known: Mapping[str, Product] = {}
+    with suppress(ApiDownError):
+        known = await api.products([item.item_id for _, shelf in filled.values() for item in shelf.items])
+    for one, (title, shelf) in filled.items():
+        items = tuple(replace(item, product=known.get(item.item_id)) for item in shelf.items)
+        filled[one] = title, replace(shelf, items=items)
     in_order = tuple(filled[one] for one in wanted if one in filled)
     return Shelves(in_order, any(answer is None or answer.is_old for answer in answers))
 
@@ -140,7 +150,7 @@ def home_shelves(visit: Visit) -> list[Wanted]:
     """Return the shelves of the first page."""
     general = [
         Wanted("Popular at the moment", "/v1/trending", spare=20, about="everybody"),
-        Wanted("Best sellers", "/v1/popular", spare=30, about="everybody"),
+        BEST_SELLERS,
     ]
     if not visit.is_personal:
         return [Wanted(_EVERYBODY, "/v1/slots/home", spare=10), *general]
@@ -148,6 +158,9 @@ def home_shelves(visit: Visit) -> list[Wanted]:
     if visit.household is not None:
         personal.append(Wanted("Buy it again", "/v1/slots/buy-again", spare=5, general=""))
     return [*personal, *general]
+
+
+BEST_SELLERS: Final = Wanted("Best sellers", "/v1/popular", spare=30, about="everybody")
 
 
 def product_shelves(item: str) -> list[Wanted]:

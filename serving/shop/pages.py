@@ -3,7 +3,7 @@
 import asyncio
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final, Literal
@@ -16,8 +16,8 @@ from serving.http.safe_pages import is_own
 from serving.shop import calls
 from serving.shop.api import ApiDownError, Product
 from serving.shop.calls import Origin
-from serving.shop.page import Page, basket_shelf, fill, home_shelves, product_shelves
-from serving.shop.visits import LONGEST_ID, MOST_LINES, Visit, forget, is_id
+from serving.shop.page import BEST_SELLERS, Page, basket_shelf, fill, home_shelves, product_shelves
+from serving.shop.visits import LONGEST_ID, MOST_LINES, MOST_OF_ONE, Visit, forget, is_id
 
 _PAGE: Final = 24
 _DEEPEST: Final = 9_600
@@ -71,8 +71,9 @@ async def search(request: Request) -> Response:
     except ApiDownError:
         is_down = True
     following = offset + _PAGE if has_more and offset < _DEEPEST else None
+    shelves = await fill(page, [] if products or is_down else [BEST_SELLERS])
     values = {"text": text, "category": category, "products": products, "following": following, "offset": offset}
-    return page.show("search.html", 503 if is_down else 200, is_down=is_down, **values)
+    return page.show("search.html", 503 if is_down else 200, is_down=is_down, shelves=shelves, **values)
 
 
 def _plain(text: str) -> str:
@@ -95,7 +96,17 @@ async def basket(request: Request) -> Response:
     wanted = [basket_shelf(items)] if items else []
     known, shelves = await asyncio.gather(_products(page, items), fill(page, wanted))
     lines = [(line.item, line.number, known.get(line.item)) for line in page.visit.basket]
-    return page.show("basket.html", lines=lines, shelves=shelves, order=secrets.token_hex(8))
+    values = {"lines": lines, "total": _total(lines), "most": MOST_OF_ONE}
+    return page.show("basket.html", **values, shelves=shelves, order=secrets.token_hex(8))
+
+
+def _total(lines: Sequence[tuple[str, int, Product | None]]) -> tuple[float, str | None] | None:
+    """Return the price of all lines and its currency; None if a price is unknown, or in another currency."""
+    priced = [(number * one.price, one.currency) for _, number, one in lines if one and one.price is not None]
+    currencies = {currency for _, currency in priced}
+    if len(priced) < len(lines) or len(currencies) != 1:
+        return None
+    return sum(price for price, _ in priced), currencies.pop()
 
 
 async def _products(page: Page, items: tuple[str, ...]) -> Mapping[str, Product]:
@@ -117,13 +128,16 @@ async def add(request: Request) -> Response:
     return page.go(fields.get("back", "/"), changed)
 
 
-async def remove(request: Request) -> Response:
-    """Take a product out of the basket."""
+async def change(request: Request) -> Response:
+    """Change the quantity of a product in the basket, or take it out."""
     page = Page.of(request)
-    item = (await page.form()).get("item", "")
-    if item in page.visit.items:
+    fields = await page.form()
+    item, number = fields.get("item", ""), "0" if "remove" in fields else fields.get("number", "")
+    if not re.fullmatch(r"[0-9]{1,2}", number):
+        raise HTTPException(400, f"The quantity is no number up to {MOST_OF_ONE}.")
+    if item in page.visit.items and not int(number):
         page.track(calls.removed(page.visit, page.agent, item))
-    return page.go("/basket", page.visit.removed(item))
+    return page.go("/basket", page.visit.changed(item, int(number)))
 
 
 async def buy(request: Request) -> Response:

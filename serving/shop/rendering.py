@@ -8,6 +8,7 @@ from zlib import crc32
 
 from serving.http.safe_pages import templates
 from serving.shop.api import Shelf, ShelfItem, Wanted
+from serving.shop.looks import draw_all, drawn, icon, money
 from serving.shop.visits import Note, Visit
 
 _COLOURS: Final = 6
@@ -29,6 +30,7 @@ NOTES: Final[Mapping[Note, str]] = {
     "added": "It is in your basket.",
     "full": "Your basket is full. Remove a product first.",
     "removed": "It is no longer in your basket.",
+    "changed": "The quantity is changed.",
     "bought": "Thank you! This is a demo: nothing was charged, and nothing will be delivered.",
     "hidden": "You will not see this product on any shelf again.",
     "hidden-here": "This browser does not show the product on any shelf again.",
@@ -48,7 +50,8 @@ def rendered(template: str, **values: Any) -> str:
 
 
 def compile_templates() -> None:
-    """Compile all templates, so that no visitor waits for it."""
+    """Compile all templates and draw all icons, so that no visitor waits for it."""
+    draw_all()
     for name in _ENVIRONMENT.list_templates():
         _ENVIRONMENT.get_template(name)
 
@@ -65,14 +68,6 @@ def product_path(item: str, shelf: Shelf | None = None, rank: int = 0) -> str:
 def pick(*items: ShelfItem) -> str:
     """Return the value of a button that puts items into the basket: a line with place and id for each."""
     return "\n".join(f"{item.rank} {item.item_id}" for item in items)
-
-
-def _price(price: float, currency: str | None) -> str:
-    return f"{price:.2f} {currency or ''}".strip()
-
-
-def _initials(title: str) -> str:
-    return "".join(word[0] for word in title.split() if word[0].isalnum())[:2].upper() or "?"
 
 
 def _colour(text: str) -> str:
@@ -117,5 +112,5 @@ def _from(wanted: Wanted, visit: Visit, shelf: Shelf) -> str:
 
 
 _ENVIRONMENT: Final = templates(Path(__file__).parent / "templates")
-_ENVIRONMENT.globals.update(product_path=product_path, pick=pick, why=why, notes=NOTES)
-_ENVIRONMENT.filters.update(price=_price, initials=_initials, colour=_colour, levels=_levels)
+_ENVIRONMENT.globals.update(product_path=product_path, pick=pick, why=why, notes=NOTES, icon=icon, drawn=drawn)
+_ENVIRONMENT.filters.update(price=money, colour=_colour, levels=_levels)

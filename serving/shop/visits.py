@@ -29,6 +29,7 @@ Note = Literal[
     "added",
     "full",
     "removed",
+    "changed",
     "bought",
     "hidden",
     "hidden-here",
@@ -135,9 +136,11 @@ class Visit:
                 note = "full"
         return replace(self, basket=tuple(lines.values()), note=note)
 
-    def removed(self, item: str) -> "Visit":
-        """Return the visit without an item in the basket."""
-        return replace(self, basket=tuple(line for line in self.basket if line.item != item), note="removed")
+    def changed(self, item: str, number: int) -> "Visit":
+        """Return the visit with so many of an item of the basket; with 0, without it."""
+        lines = (line._replace(number=number) if line.item == item else line for line in self.basket)
+        basket = tuple(line for line in lines if line.number)
+        return replace(self, basket=basket, note="changed" if number else "removed")
 
     def bought(self) -> "Visit":
         """Return the visit with an empty basket."""

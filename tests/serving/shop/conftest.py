@@ -15,7 +15,22 @@ from serving.shop.app import shop_app
 from serving.shop.config import ShopConfig
 from tests.serving.api.fakes import FakeAnswers, FakeEvents, new_key, state_of
 
+ORDER = "0123456789abcdef"
 _TOKEN = re.compile(r'name="token" value="([0-9a-f]{64})"')
+
+
+def shown(text: str) -> list[str]:
+    """Return the items on the shelves of a page."""
+    return re.findall(r'<li data-item="([^"]+)"', text)
+
+
+def bought(text: str) -> list[str]:
+    """Return the items in a basket."""
+    return re.findall(r'name="item" value="([^"]+)"', text)
+
+
+def titles(text: str) -> list[str]:
+    return re.findall(r'<h2 id="shelf-\d+">([^<]+)</h2>', text)
 
 
 class Network(httpx.AsyncBaseTransport):

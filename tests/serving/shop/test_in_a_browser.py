@@ -38,11 +38,12 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
 AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
 """Chromium without a window calls itself a robot, whose clicks do not count."""
-WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 HOUSEHOLD = "17"
 AGREED = """
     INSERT INTO users (user_key, attributes, consent, consent_source, batch_id)
     VALUES (:key, '{}', true, 'test', 'b')"""
+AGAIN = [(item, 0.9, "You bought this on 9 days") for item in ("i01", "i02", "i03")]
 OWN = [("i05", 0.9, "You bought this on 9 days"), ("i06", 0.8, "You bought this on 8 days"), ("i07", 0.7, "x")]
 HOSTILE = "<script>window.owned = 1</script>\"'><img src=http://evil.example/x onerror='window.owned = 1'>"
 SECONDS = 20.0
@@ -71,7 +72,7 @@ def stock(api: Api) -> None:
         connection.execute(text("UPDATE items SET title = :title WHERE item_id = 'i06'"), {"title": HOSTILE})
         connection.execute(text(AGREED), {"key": household})
     published(api.here.engine, {household: OWN}, shelf(k=3))
-    published(api.here.engine, {household: OWN[:1]}, shelf("again", "buy-again", k=1))
+    published(api.here.engine, {household: AGAIN}, shelf("again", "buy-again", k=3))
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ def test_shelves_follow_the_clicks_the_sign_in_and_the_choices_of_a_visitor(visi
     page.get_by_role("link", name="Sign in").click()
     visitor.press(f"Household {HOUSEHOLD}")
     assert page.get_by_role("heading", level=1).inner_text() == f"Welcome, household {HOUSEHOLD}"
-    until(lambda: visitor.reloaded().get("Buy it again") == ["i05"])
+    until(lambda: visitor.reloaded().get("Buy it again") == ["i01", "i02", "i03"])
 
     hidden = visitor.shelves()["For you"][0]
     with page.expect_navigation():
@@ -241,7 +242,8 @@ def test_a_household_reads_why_gets_its_data_erases_them_and_is_a_stranger(visit
     key = visitor.shop.api.api.key(household)
     with here.engine.begin() as connection:
         connection.execute(text(AGREED), {"key": key})
-    published(here.engine, {visitor.shop.api.api.key(HOUSEHOLD): OWN, key: OWN[1:]}, shelf("mine", k=3))
+    lists = {visitor.shop.api.api.key(HOUSEHOLD): OWN, key: [*OWN[1:], ("i09", 0.6, "x")]}
+    published(here.engine, lists, shelf("mine", k=3))
     visitor.open()
     visitor.press("Yes, I agree")
     visitor.open("/sign-in")
@@ -262,7 +264,7 @@ def test_a_household_reads_why_gets_its_data_erases_them_and_is_a_stranger(visit
         page.get_by_role("link", name="Download the data").click()
     waiting.value.save_as(tmp_path / "mine.zip")
     with zipfile.ZipFile(tmp_path / "mine.zip") as mine:
-        assert [row["item_id"] for row in json.loads(mine.read("lists.json"))] == ["i06", "i07"]
+        assert [row["item_id"] for row in json.loads(mine.read("lists.json"))] == ["i06", "i07", "i09"]
 
     visitor.open("/privacy")
     page.get_by_text("Erase the data of household").click()
@@ -299,6 +301,11 @@ def test_every_page_passes_axe_and_a_basket_is_bought_with_the_keyboard_alone(vi
     assert page.locator("details[open]").count() == 1
     faults += visitor.faults()
     page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.firstChild.data") == "Details"
+    page.keyboard.press("Enter")
+    assert page.get_by_text("Recommendation", exact=True).first.is_visible()
+    faults += visitor.faults()
+    page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     with page.expect_navigation():
         page.keyboard.press("Space")
@@ -306,6 +313,11 @@ def test_every_page_passes_axe_and_a_basket_is_bought_with_the_keyboard_alone(vi
     visitor.open("/basket")
     faults += visitor.faults()
     assert list(visitor.shelves()) == ["Goes well with your basket"]
+    page.get_by_role("spinbutton", name="Quantity of").fill("3")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    assert page.get_by_role("status").inner_text() == "The quantity is changed."
+    assert page.get_by_role("link", name="Basket 3 products").is_visible()
     page.get_by_role("button", name="Buy (demo)").focus()
     with page.expect_navigation():
         page.keyboard.press("Enter")
@@ -316,7 +328,9 @@ def test_every_page_passes_axe_and_a_basket_is_bought_with_the_keyboard_alone(vi
 def test_on_a_phone_every_page_fits_and_passes_axe(shop: Shop, chromium: Browser) -> None:
     context = chromium.new_context(viewport=PHONE, user_agent=AGENT)  # type: ignore[arg-type]
     phone = _visitor(shop, context)
-    for path in ("/", "/products/i03", "/search?q=item"):
+    phone.open("/products/i03")
+    phone.press("Add to the basket")
+    for path in ("/", "/products/i03", "/search?q=item", "/search?q=none", "/basket"):
         phone.open(path)
         assert phone.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
         assert phone.faults() == []
