@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -29,6 +30,7 @@ def shop(
     port: Annotated[
         int | None, typer.Option(help="The port of the shop; by default 8080 or the next free one.", min=1, max=65535)
     ] = None,
+    pictures_from: Annotated[list[str] | None, typer.Option(help="Fetch pictures below this address.")] = None,
 ) -> None:
     """Open a shop over the catalogue, to see the recommendations in a browser. Ctrl-C ends it.
 
@@ -56,7 +58,7 @@ def shop(
         running.print_message(f"Operators sign in at {config.api}/operator; `tailorbird logins` prints the password.")
         Server(
             Config(
-                shop_app(config),
+                shop_app(replace(config, pictures_from=tuple(f"{one.rstrip('/')}/" for one in pictures_from or ()))),
                 host="127.0.0.1",
                 port=chosen,
                 loop="uvloop",

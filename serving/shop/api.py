@@ -6,9 +6,11 @@ from collections import OrderedDict
 from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, Literal, Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 
+from serving.shop.config import ShopConfig
 from serving.shop.looks import tidied
 from serving.shop.visits import Visit
 
@@ -109,20 +111,28 @@ class Product:
     category: str
     brand: str
     available: bool
+    image: str
+    """The address of its picture; empty without one."""
     picture: str
-    """Its path on the host of the shop; empty without one, and for an address of another host."""
+    """The path of the picture on the host of the shop; empty without one, and for one of other hosts."""
 
     @classmethod
-    def of(cls, one: Mapping[str, Any]) -> Self:
-        """Return the product of an answer's item."""
+    def of(cls, one: Mapping[str, Any], fetched: tuple[str, ...]) -> Self:
+        """Return the product of an answer's item; the shop fetches pictures below the addresses `fetched`."""
         is_usual = one.get("price") is None
         price = (one.get("price_paid"), one.get("currency_paid")) if is_usual else (one["price"], one.get("currency"))
-        texts, picture = (one.get("category") or "", one.get("brand") or ""), one.get("image") or ""
-        shown = picture if picture.startswith("/") and picture[1:2] not in ("/", "\\") else ""
         named = one["item_id"], *tidied(one.get("title") or one["item_id"])
-        return cls(*named, *price, is_usual, *texts, one["available"], shown)
+        texts, image = (one.get("category") or "", one.get("brand") or ""), one.get("image") or ""
+        picture = f"{PICTURES}{quote(one['item_id'], safe='')}" if image.startswith(fetched) else ""
+        if image.startswith("/") and image[1:2] not in ("/", "\\"):
+            picture = image
+        return cls(*named, *price, is_usual, *texts, one["available"], image, picture)
 
 
+PICTURES: Final = "/pictures/"
+_PICTURE_KINDS: Final = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/avif")
+"""Without SVG, which can hold scripts."""
+_PICTURE_SECONDS: Final = 5.0
 _ITEMS: Final = "/v1/items"
 _REQUESTS: Final = "/v1/privacy/requests"
 _COPY_SECONDS: Final = 30.0
@@ -160,9 +170,10 @@ class Remembered(Generic[_Value]):
 class ShopApi:
     """The API, through one client whose connections all pages share."""
 
-    def __init__(self, client: httpx.AsyncClient, budget_seconds: float) -> None:
-        """Wait for each answer at most this long."""
-        self._client, self._budget = client, budget_seconds
+    def __init__(self, client: httpx.AsyncClient, config: ShopConfig, pictures: httpx.AsyncClient) -> None:
+        """Wait for each answer as long as settings allow. `pictures` fetches those of other hosts, without a key."""
+        self._client, self._pictures = client, pictures
+        self._budget, self._fetched = config.budget_seconds, config.pictures_from
         self._shelves, self._products = Remembered[Shelf](_MOST_SHELVES), Remembered[Product]()
         self._is_down = False
 
@@ -190,6 +201,18 @@ class ShopApi:
             if not known:
                 raise
             return known
+
+    async def picture(self, item: str) -> tuple[bytes, str] | None:
+        """Return the picture of a product that a page has shown, and its kind; None without one."""
+        known = self._products.get(item)
+        if known is None or known.picture in ("", known.image):
+            return None
+        try:
+            answer = await self._pictures.get(known.image, timeout=_PICTURE_SECONDS)
+        except httpx.HTTPError:
+            return None
+        kind = answer.headers.get("content-type", "")
+        return (answer.content, kind) if answer.is_success and kind in _PICTURE_KINDS else None
 
     async def search(self, text: str, category: str, offset: int, k: int) -> tuple[list[Product], bool]:
         """Return products by words of their titles, and whether there are more. Raises ApiDownError."""
@@ -234,7 +257,7 @@ class ShopApi:
 
     def _kept(self, answer: dict[str, Any]) -> dict[str, Product]:
         try:
-            found = {one["item_id"]: Product.of(one) for one in answer.get("items", ())}
+            found = {one["item_id"]: Product.of(one, self._fetched) for one in answer.get("items", ())}
         except (KeyError, TypeError):
             raise ApiDownError from None
         for item, product in found.items():

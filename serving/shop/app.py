@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.http.safe_pages import HEADERS, PRIVATE, STORED
 from serving.shop import pages
-from serving.shop.api import ShopApi
+from serving.shop.api import PICTURES, ShopApi
 from serving.shop.calls import CallQueue
 from serving.shop.config import ShopConfig
 from serving.shop.page import Page, Parts, home_shelves
@@ -31,7 +31,7 @@ from serving.shop.visits import Visit
 
 _CONNECTIONS: Final = httpx.Limits(max_connections=64, max_keepalive_connections=64)
 _TRIES, _BETWEEN_SECONDS = 12, 0.25
-_FILES: Final = "/static/"
+_FILES: Final = ("/static/", PICTURES)
 _FOUND: Final = (200, 304)
 """Other answers for a file are pages, with the token of a visitor."""
 
@@ -65,7 +65,7 @@ def shop_app(config: ShopConfig, transport: httpx.AsyncBaseTransport | None = No
         own = partial(httpx.AsyncClient, base_url=config.api, limits=_CONNECTIONS, transport=transport, trust_env=False)
         shopper = {"authorization": f"Bearer {config.key}"}
         async with own(headers=shopper) as reader, own() as sender:
-            api, calls = ShopApi(reader, config.budget_seconds), CallQueue(sender, config.collect_key)
+            api, calls = ShopApi(reader, config, sender), CallQueue(sender, config.collect_key)
             await asyncio.gather(asyncio.to_thread(compile_templates), _first_shelves(api))
             app.state.parts = Parts(config, api, calls)
             async with calls.running():
@@ -103,6 +103,7 @@ def _routes() -> list[Route | Mount]:
     gets = {
         "/": pages.home,
         "/products/{item:path}": pages.product,
+        "/pictures/{item:path}": pages.picture,
         "/search": pages.search,
         "/basket": pages.basket,
         "/privacy": pages.privacy,

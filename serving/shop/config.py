@@ -27,3 +27,5 @@ class ShopConfig:
     is_https: bool = False
     budget_seconds: float = BUDGET_SECONDS
     """The time that one page waits for the API. What is missing then comes from memory, or is left out."""
+    pictures_from: tuple[str, ...] = ()
+    """Addresses, with a slash at the end, below which the shop fetches pictures. Others could be of its own network."""

@@ -38,10 +38,10 @@ def money(amount: float, currency: str | None) -> str:
     return f"{symbol}{amount:,.2f}" if symbol else f"{amount:,.2f} {currency or ''}".strip()
 
 
-_ICONS: Final[Mapping[str, str]] = tomllib.loads(Path(__file__).with_name("icons.toml").read_text())
+ICONS: Final[Mapping[str, str]] = tomllib.loads(Path(__file__).with_name("icons.toml").read_text())
 NO_CATEGORY: Final = "shopping-basket"
 _PATTERNS: Final = {
-    name: re.compile(rf"\b(?:{'|'.join(words.split())})", re.IGNORECASE) for name, words in _ICONS.items()
+    name: re.compile(rf"\b(?:{'|'.join(words.split())})", re.IGNORECASE) for name, words in ICONS.items()
 }
 
 
@@ -59,9 +59,3 @@ def icon(category: str) -> str:
 def drawn(name: str) -> str:
     """Return an icon as inline SVG, which says nothing to a screen reader."""
     return lucide(name, size=None, aria_hidden="true")
-
-
-def draw_all() -> None:
-    """Draw every icon, so that no visitor waits for it."""
-    for name in (*_ICONS, NO_CATEGORY):
-        drawn(name)

@@ -60,6 +60,14 @@ async def _product(page: Page, item: str) -> Product | None:
         ) from None
 
 
+async def picture(request: Request) -> Response:
+    """Return the picture of a product, so that its page loads nothing from another host."""
+    found = await Page.of(request).parts.api.picture(request.path_params["item"])
+    if found is None:
+        raise HTTPException(404)
+    return Response(found[0], media_type=found[1])
+
+
 async def search(request: Request) -> Response:
     """Show products by words of their titles, or of a category."""
     page, query = Page.of(request), request.query_params
@@ -96,8 +104,8 @@ async def basket(request: Request) -> Response:
     wanted = [basket_shelf(items)] if items else []
     known, shelves = await asyncio.gather(_products(page, items), fill(page, wanted))
     lines = [(line.item, line.number, known.get(line.item)) for line in page.visit.basket]
-    values = {"lines": lines, "total": _total(lines), "most": MOST_OF_ONE}
-    return page.show("basket.html", **values, shelves=shelves, order=secrets.token_hex(8))
+    order, total = secrets.token_hex(8), _total(lines)
+    return page.show("basket.html", lines=lines, total=total, most=MOST_OF_ONE, shelves=shelves, order=order)
 
 
 def _total(lines: Sequence[tuple[str, int, Product | None]]) -> tuple[float, str | None] | None:

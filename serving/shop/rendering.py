@@ -8,7 +8,7 @@ from zlib import crc32
 
 from serving.http.safe_pages import templates
 from serving.shop.api import Shelf, ShelfItem, Wanted
-from serving.shop.looks import draw_all, drawn, icon, money
+from serving.shop.looks import ICONS, drawn, icon, money
 from serving.shop.visits import Note, Visit
 
 _COLOURS: Final = 6
@@ -51,7 +51,8 @@ def rendered(template: str, **values: Any) -> str:
 
 def compile_templates() -> None:
     """Compile all templates and draw all icons, so that no visitor waits for it."""
-    draw_all()
+    for name in ICONS:
+        drawn(name)
     for name in _ENVIRONMENT.list_templates():
         _ENVIRONMENT.get_template(name)
 

@@ -41,11 +41,15 @@ class Network(httpx.AsyncBaseTransport):
         self.is_down = False
         self.slow_paths: tuple[str, ...] = ()
         self.requests: list[httpx.Request] = []
+        self.pictures: dict[str, httpx.Response] = {}
+        """Answers of other hosts, by address."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         if self.is_down:
             raise httpx.ConnectError("refused")
+        if str(request.url) in self.pictures:
+            return self.pictures[str(request.url)]
         if request.url.path in self.slow_paths:
             await asyncio.sleep(30)
         return await self._api.handle_async_request(request)
@@ -97,6 +101,7 @@ def storefront() -> Iterator[Storefront]:
     (key, known), (collect_key, collector) = new_key("read", "write", "privacy"), new_key("collect")
     answers, events = FakeAnswers(), FakeEvents()
     network = Network(httpx.ASGITransport(build_app(state_of([known, collector], answers, events))))
-    config = ShopConfig("http://api", key, collect_key, b"secret", ("1", "2"), ("testserver",), False, 5.0)
+    households, hosts, pictures = ("1", "2"), ("testserver",), ("https://cdn.example/",)
+    config = ShopConfig("http://api", key, collect_key, b"secret", households, hosts, False, 5.0, pictures)
     with TestClient(shop_app(config, network), raise_server_exceptions=False) as browser:
         yield Storefront(browser, network, answers, events, config)

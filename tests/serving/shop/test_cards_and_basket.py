@@ -4,11 +4,16 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
 from serving.answers.catalogue_search import CatalogueQuery, FoundItem
 from serving.shop.looks import drawn
 from tests.serving.shop.conftest import ORDER, Storefront, bought, shown, titles
+
+
+def picture() -> httpx.Response:
+    return httpx.Response(200, headers={"content-type": "image/jpeg"}, content=b"tea")
 
 
 def know(storefront: Storefront, **values: Any) -> None:
@@ -69,12 +74,58 @@ def test_products_without_a_picture_have_the_icon_of_their_category(storefront: 
     assert text.count(drawn("milk")) == 30
 
 
-@pytest.mark.parametrize(("image", "is_shown"), [("/media/tea.jpg", True), ("//evil.example/x", False)])
-def test_pictures_of_the_same_host_alone_are_shown(storefront: Storefront, image: str, is_shown: bool) -> None:
+@pytest.mark.parametrize(
+    ("image", "source"),
+    [
+        ("/media/tea.jpg", "/media/tea.jpg"),
+        ("https://cdn.example/tea.jpg", "/pictures/item-1"),
+        ("//evil.example/x", None),
+        ("https://evil.example/x", None),
+        ("https://evil.example?cdn.example", None),
+        ("https://cdn.example@evil.example/x", None),
+        ("https://[", None),
+        ("javascript:alert(1)", None),
+    ],
+)
+def test_pictures_come_from_the_host_of_the_shop_alone(storefront: Storefront, image: str, source: str | None) -> None:
     know(storefront, image=image)
     for path in ("/", "/search?q=milk", "/products/item-1"):
-        assert (f'<img class="picture" src="{image}" alt=""' in storefront.get(path)) == is_shown
-        assert ("evil.example" in storefront.get(path)) is False
+        text = storefront.get(path)
+        assert "evil.example" not in text
+        found = re.findall(r'<img class="picture" src="([^"]+)" alt=""', text)
+        assert found[:1] == ([source] if source else []), path
+
+
+def test_the_shop_fetches_the_pictures_of_its_hosts_without_its_key(storefront: Storefront) -> None:
+    know(storefront, image="https://cdn.example/tea.jpg")
+    storefront.get("/pictures/item-1", 404)  # no page has shown it
+    storefront.get()
+    storefront.network.pictures["https://cdn.example/tea.jpg"] = picture()
+    answer = storefront.browser.get("/pictures/item-1")
+    assert (answer.content, answer.headers["content-type"]) == (b"tea", "image/jpeg")
+    assert "max-age" in answer.headers["cache-control"]
+    assert "set-cookie" not in answer.headers
+    assert "authorization" not in storefront.network.requests[-1].headers
+    storefront.network.is_down = True
+    storefront.get("/pictures/item-1", 404)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(200, headers={"content-type": "image/svg+xml"}, content=b"<svg/>"),
+        httpx.Response(200, headers={"content-type": "text/html"}, content=b"<b>"),
+        httpx.Response(200, content=b"tea"),
+        httpx.Response(302, headers={"content-type": "image/png", "location": "http://127.0.0.1/x"}),
+        httpx.Response(404, headers={"content-type": "image/png"}),
+    ],
+)
+def test_what_is_no_picture_is_not_passed_on(storefront: Storefront, answer: httpx.Response) -> None:
+    know(storefront, image="https://cdn.example/tea.jpg")
+    storefront.network.pictures["https://cdn.example/tea.jpg"] = answer
+    storefront.get()
+    assert "private" in storefront.browser.get("/pictures/item-1").headers["cache-control"]
+    assert "To the first page" in storefront.get("/pictures/item-1", 404)
 
 
 def test_the_basket_changes_quantities_and_shows_the_total(storefront: Storefront) -> None:
