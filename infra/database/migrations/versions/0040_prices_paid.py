@@ -5,8 +5,8 @@ from alembic import op
 
 from infra.database.schema.schema import PAID
 
-revision = "0039"
-down_revision = "0038"
+revision = "0040"
+down_revision = "0039"
 
 
 def upgrade() -> None:
