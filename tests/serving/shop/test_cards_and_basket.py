@@ -64,7 +64,8 @@ def test_cards_show_the_price_of_the_catalogue_or_else_the_usual_one(
     for path in ("/", "/search?q=milk", "/products/item-1"):
         found = re.findall(r'<span class="price">([^<]+)<', storefront.get(path))
         assert set(found) == ({price} if price else set()), path
-    assert ("the usual price" in storefront.get("/products/item-1")) == ("price" not in known and price is not None)
+    is_usual = "price" not in known and price is not None
+    assert ("what customers usually pay" in storefront.get("/products/item-1")) == is_usual
 
 
 def test_products_without_a_picture_have_the_icon_of_their_category(storefront: Storefront) -> None:
@@ -120,7 +121,7 @@ def test_the_shop_fetches_the_pictures_of_its_hosts_without_its_key(storefront: 
         httpx.Response(404, headers={"content-type": "image/png"}),
     ],
 )
-def test_what_is_no_picture_is_not_passed_on(storefront: Storefront, answer: httpx.Response) -> None:
+def test_a_file_that_is_no_picture_is_not_passed_on(storefront: Storefront, answer: httpx.Response) -> None:
     know(storefront, image="https://cdn.example/tea.jpg")
     storefront.network.pictures["https://cdn.example/tea.jpg"] = answer
     storefront.get()
