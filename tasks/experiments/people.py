@@ -18,8 +18,11 @@ from tasks.lake.event_query import EventQuery
 
 _DAYS_BEFORE: Final = 28
 """The days before a person's first impression whose acts explain part of later ones."""
-_UNITS: Final = text("""
-    SELECT unit_key, variant, device_key, extract(epoch FROM first_at)::float8 AS first_at FROM experiment_units
+_CLOCKS: Final = 10
+"""The seconds by which an API's clock may be behind that of the database, which states the time of an assignment."""
+_UNITS: Final = text(f"""
+    SELECT unit_key, variant, device_key, extract(epoch FROM first_at)::float8 - {_CLOCKS} AS first_at
+    FROM experiment_units
     WHERE experiment_id = :experiment AND first_at < to_timestamp(:until)
         AND NOT EXISTS (SELECT FROM users WHERE user_key = unit_key AND NOT consent)
         AND NOT EXISTS (SELECT FROM suppressions WHERE user_key = unit_key)""")

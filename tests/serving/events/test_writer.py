@@ -186,6 +186,20 @@ async def test_times_of_receipt_are_by_the_clock_of_the_database_and_never_in_th
     assert inbox.rows("SELECT received_at <= now() FROM event_inbox") == [(True,)]
 
 
+async def test_an_answer_of_the_database_that_takes_long_does_not_move_the_clock(inbox: InboxDatabase) -> None:
+    class Slow:
+        async def fetchval(self, query: str) -> datetime:
+            await asyncio.sleep(1)
+            moment: datetime = await writer.pool.fetchval(query)
+            await asyncio.sleep(1)
+            return moment
+
+    async with inbox.writer() as writer:
+        clock = DatabaseClock()
+        await clock.compare(Slow())
+    assert abs(clock.ahead) < timedelta(seconds=0.8)
+
+
 async def test_profiles_are_in_order_of_time_whatever_the_order_of_arrival(inbox: InboxDatabase) -> None:
     now = datetime.now(UTC)
 

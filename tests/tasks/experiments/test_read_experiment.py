@@ -84,6 +84,17 @@ def test_the_acts_of_people_are_counted_as_they_did_them(trial: Trial) -> None:
     assert (people.seen[:, 0] == people.seen[:, 1]).all()
 
 
+@pytest.mark.parametrize(("late", "counted"), [(3, SHOWN * PEOPLE), (60, 0)])
+def test_a_first_impression_by_a_clock_that_is_behind_counts(trial: Trial, late: int, counted: int) -> None:
+    trial.act({"control": 0, "test": 0}, {"control": 0, "test": 0})
+    first_at = NOW - timedelta(days=1) + timedelta(seconds=late)
+    trial.api.rows("UPDATE experiment_units SET first_at = :first_at", first_at=first_at)
+    with trial.here.engine.connect() as connection:
+        experiment = experiment_named(connection, "spring")
+    people = people_of(trial.here, experiment, datetime.now(UTC).timestamp())
+    assert people.sums["impressions"].sum() == counted
+
+
 def test_a_planted_winner_is_named_and_stays_the_only_one(trial: Trial) -> None:
     trial.act({"control": 0.15, "test": 0.35}, {"control": 0.3, "test": 0.3})
     readout = read_experiment.fn("spring")
