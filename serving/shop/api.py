@@ -62,6 +62,8 @@ class Shelf:
     model_version: int | None
     batch_id: int | None
     degraded: bool
+    variant: str | None = None
+    """The experiment and the variant by which the list was chosen."""
     is_old: bool = False
     """Whether the API did not answer, so that this is what it answered before."""
 
@@ -75,8 +77,9 @@ class Shelf:
         """Return the shelf of an answer."""
         titled = ((one, tidied(one.get("title") or one["item_id"])[0]) for one in answer["items"])
         items = tuple(ShelfItem(one["item_id"], name, one["rank"], one.get("reason") or "") for one, name in titled)
-        named = answer["recommendation_id"], answer["placement"]
-        return cls(*named, items, answer["source"], answer["model_version"], answer["batch_id"], answer["degraded"])
+        named = (answer[name] for name in ("recommendation_id", "placement"))
+        origin = (answer[name] for name in ("source", "model_version", "batch_id", "degraded"))
+        return cls(*named, items, *origin, answer.get("variant"))
 
     def without(self, hidden: tuple[str, ...]) -> Self:
         """Return the shelf without hidden items."""

@@ -1,6 +1,8 @@
 """A browser in the storefront: before the real API with its database, as in the demo."""
 
+import html
 import json
+import re
 import shutil
 import socket
 import threading
@@ -9,23 +11,29 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from sqlalchemy import text
 from uvicorn import Config, Server
 
+from infra.database.experiment_rows import add_experiment, begin_experiment
 from infra.keys.api_keys import Scope
 from infra.keys.credentials import secret
 from infra.keys.recorded_api_keys import NewKey, create_key
 from infra.services.database_access.logins import OPERATOR_PAGE
 from infra.services.embedded_postgres import EmbeddedPostgres
+from models.experiments.definition import own_placement, parse_experiment
 from serving.shop.app import shop_app
 from serving.shop.config import ShopConfig
+from tasks.experiments.read_experiment import read_experiment
 from tasks.privacy.erase_users import erase_users
 from tasks.privacy.export_user import store_exports
 from tests.conftest import fresh_database
@@ -445,3 +453,85 @@ def test_an_operator_previews_a_pin_saves_it_sees_it_in_the_shop_and_undoes_it(v
     until(lambda: visitor.reloaded()[FOR_EVERYBODY][0] != "i08")
     assert page.evaluate("window.owned") is None
     assert found == []
+
+
+VISITORS = [f"visitor-{number}" for number in range(60)]
+RATES = {"personal": 0.1, "best": 0.6}
+"""How often visitors click on a product of their first shelf."""
+_SHELF = re.compile(r"<section.*?</section>", re.DOTALL)
+
+
+@pytest.fixture
+def experiment(shop: Shop) -> Iterator[str]:
+    """Run an experiment in `home`: `best` shows other items than each visitor's own list."""
+    here, key = shop.api.api.here, shop.api.api.key
+    with here.engine.begin() as connection:
+        connection.execute(text(AGREED), [{"key": key(name)} for name in VISITORS])
+    published(here.engine, {key(name): OWN for name in VISITORS}, shelf("own", k=3))
+    form = {"placements": ["home"], "ends": (datetime.now(UTC) + timedelta(days=9)).date()}
+    form["variants"] = {"personal": {}, "best": {"model": "best_sellers"}}
+    with here.engine.begin() as connection:
+        started = add_experiment(connection, parse_experiment("spring", form, {"home": {}}), "ann", {})
+    best = [(item, 0.5, "Bought often") for item in ("i10", "i11", "i12")]
+    lists = {key(name): best for name in VISITORS}
+    published(here.engine, lists, shelf("spring", own_placement("home", "spring", "best"), k=3))
+    with here.engine.begin() as connection:
+        begin_experiment(connection, started.experiment_id)
+    yield "spring"
+    with here.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM experiments")
+        connection.exec_driver_sql("DELETE FROM placements WHERE strpos(placement, '~') > 0")
+
+
+class Customer:
+    """A browser without a window, whose pages are read as text."""
+
+    def __init__(self, shop: Shop) -> None:
+        self.client = httpx.Client(base_url=shop.address, headers={"user-agent": AGENT}, follow_redirects=True)
+
+    def press(self, path: str, **fields: str) -> None:
+        (token, *_) = re.findall(r'name="token" value="([0-9a-f]+)"', self.client.get("/sign-in").text)
+        assert self.client.post(path, data={"token": token, **fields}).status_code == 200
+
+    def first_shelf(self) -> tuple[str, list[str]]:
+        """Return the variant of the first shelf, empty without one, and the addresses of its products."""
+        first = _SHELF.findall(self.client.get("/").text)[0]
+        found = re.search(r"<dt>Variant</dt><dd>([^<]+)</dd>", first)
+        return found[1] if found else "", [
+            html.unescape(path) for path in re.findall(r'<a href="(/products/[^"]+)', first)
+        ]
+
+
+@pytest.mark.usefixtures("experiment")
+def test_clicks_in_the_shop_name_the_better_variant_and_a_person_keeps_it(shop: Shop) -> None:
+    random, variants, clicks = np.random.default_rng(7), dict[str, str](), 0
+    until(lambda: variant_of(shop, HOUSEHOLD) != "")
+    for name in VISITORS:
+        customer = Customer(shop)
+        customer.press("/privacy", answer="yes")
+        before, _ = customer.first_shelf()
+        customer.press("/sign-in", household=name)
+        variants[name], paths = customer.first_shelf()
+        assert variants[name] == before, "the person keeps the variant of the browser"
+        assert paths[0].startswith("/products/i10?") == (variants[name] == "spring/best")
+        for path in paths:
+            if random.random() < RATES[variants[name].partition("/")[2]]:
+                assert customer.client.get(path).status_code == 200
+                clicks += 1
+    api = shop.api.api
+    clicked = "SELECT FROM event_inbox WHERE payload ->> 'event' = 'Product Clicked'"
+    until(lambda: len(api.rows(clicked)) >= clicks)
+    with shop.api.killed():
+        pass
+    assert {name: variant_of(shop, name) for name in VISITORS} == variants
+    api.move()
+    api.rows("UPDATE experiments SET started_at = now() - interval '8 days'")
+    readout = read_experiment.fn("spring")
+    assert readout["claims"]["best"].startswith("best changed clicks per impression by +")
+
+
+def variant_of(shop: Shop, person: str) -> str:
+    """Return the variant of a person in the API's answer; empty without one."""
+    headers = {"Authorization": f"Bearer {shop.api.read_key}"}
+    reply = httpx.get(f"{shop.api.server.address}/v1/users/{person}/recommendations", headers=headers)
+    return str(reply.json().get("variant", ""))
