@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from infra.database.schema.experiment_schema import experiments
 from infra.database.schema.promotion_rows import Promotion
-from models.experiments.definition import Experiment, ExperimentError, own_placement
+from models.experiments.definition import Experiment, ExperimentError, served_placements
 from models.lists.rules.placement_config import Placement
 from models.primitives.json_types import JsonObject
 
@@ -53,11 +53,7 @@ class StartedExperiment:
     @property
     def served(self) -> dict[str, Placement]:
         """Return the placements of its variants, by the names under which their lists are published."""
-        return {
-            own_placement(placement, self.name, variant): Placement.model_validate_json(json.dumps(content))
-            for variant, placements in self.definition["variants"].items()
-            for placement, content in placements.items()
-        }
+        return served_placements(self.name, self.definition)
 
     def state(self, now: datetime) -> str:
         """Return `starting`, `running`, `stopped` or `ended`."""
@@ -193,11 +189,11 @@ def begin_experiment(connection: Connection, experiment_id: int) -> None:
     _set(connection, experiment_id, started_at=func.coalesce(experiments.c.started_at, func.now()))
 
 
-def stop_experiment(connection: Connection, experiment: StartedExperiment, actor: str, reason: str) -> bool:
-    """Assign nobody from now on; return whether it was not stopped before."""
-    return _set(connection, experiment.experiment_id, stopped_at=func.now(), stopped_by=actor, stop_reason=reason)
+def stop_experiment(connection: Connection, experiment: StartedExperiment, actor: str, reason: str) -> None:
+    """Assign nobody from now on. An experiment that was stopped before stays as it is."""
+    _set(connection, experiment.experiment_id, stopped_at=func.now(), stopped_by=actor, stop_reason=reason)
 
 
-def _set(connection: Connection, experiment_id: int, **values: Any) -> bool:
+def _set(connection: Connection, experiment_id: int, **values: Any) -> None:
     chosen = (experiments.c.experiment_id == experiment_id, experiments.c.stopped_at.is_(None))
-    return bool(connection.execute(update(experiments).where(*chosen).values(values)).rowcount)
+    connection.execute(update(experiments).where(*chosen).values(values))

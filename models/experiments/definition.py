@@ -1,5 +1,6 @@
 """Parses experiments: which variants of placements are compared, on which share of people, and until when."""
 
+import json
 from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Final, Literal, NamedTuple
@@ -88,6 +89,15 @@ class Experiment(NamedTuple):
 def own_placement(placement: str, experiment: str, variant: str) -> str:
     """Return the name under which a variant's lists are published in place of a placement's."""
     return _SEPARATOR.join((placement, experiment, variant))
+
+
+def served_placements(name: str, definition: JsonObject) -> dict[str, Placement]:
+    """Return the placements of the variants of a stored experiment, by the names of their lists."""
+    return {
+        own_placement(placement, name, variant): Placement.model_validate_json(json.dumps(content))
+        for variant, placements in definition["variants"].items()
+        for placement, content in placements.items()
+    }
 
 
 def replaced_placement(name: str) -> str:

@@ -77,8 +77,8 @@ class Shelf:
         """Return the shelf of an answer."""
         titled = ((one, tidied(one.get("title") or one["item_id"])[0]) for one in answer["items"])
         items = tuple(ShelfItem(one["item_id"], name, one["rank"], one.get("reason") or "") for one, name in titled)
-        named = (answer[name] for name in ("recommendation_id", "placement"))
-        origin = (answer[name] for name in ("source", "model_version", "batch_id", "degraded"))
+        named = answer["recommendation_id"], answer["placement"]
+        origin = answer["source"], answer["model_version"], answer["batch_id"], answer["degraded"]
         return cls(*named, items, *origin, answer.get("variant"))
 
     def without(self, hidden: tuple[str, ...]) -> Self:

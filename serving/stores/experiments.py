@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
 
-from models.experiments.definition import own_placement
+from models.experiments.definition import served_placements
 from models.lists.rules.placement_config import Placement
 from serving.stores.shared_loads import PostgresDownError
 
@@ -49,14 +49,8 @@ class Experiments:
         known = [(row["experiment_id"], row["name"]) for row in rows]
         if known == self._known:
             return
-        self.variants = MappingProxyType(
-            {
-                own_placement(placement, row["name"], variant): Placement.model_validate_json(orjson.dumps(content))
-                for row in rows
-                for variant, own in orjson.loads(row["definition"])["variants"].items()
-                for placement, content in own.items()
-            }
-        )
+        served = (served_placements(row["name"], orjson.loads(row["definition"])) for row in rows)
+        self.variants = MappingProxyType({name: own for placements in served for name, own in placements.items()})
         self.placements = frozenset(name for row in rows for name in row["placements"])
         self._known = known
         self._assigned.clear()

@@ -1,8 +1,9 @@
 """Reads experiments: computes, stores and publishes what each has shown, and stops one that violates a guardrail."""
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -10,7 +11,8 @@ from typing import Any, Final
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
-from sqlalchemy import select
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from infra.database.engine import database_now
@@ -20,18 +22,18 @@ from infra.installation import Installation, current
 from infra.prefect_api import events
 from infra.registry.client import NOTE, Registry
 from models.experiments.checks import Check, assignment, sample_ratio, single_users
-from models.experiments.definition import ExperimentError
-from models.experiments.guardrails import harm
+from models.experiments.definition import ExperimentError, own_placement
 from models.experiments.metrics import METRICS, WORDS, moments
-from models.experiments.readout import Readout, read
+from models.experiments.readout import Readout, Service, harm, read
 from models.experiments.sequential import ALPHA
+from models.lists.rules.placement_config import BEST_SELLERS
 from models.primitives.json_types import JsonObject
 from tasks.experiments.people import People, people_of
-from tasks.experiments.service import services_of
 from tasks.experiments.start_experiment import withdraw_ended
+from tasks.monitoring.serving_metrics import addresses, fetched
 from tasks.orchestration.guards import hold_pseudonym_key
 from tasks.orchestration.run_artifacts import PREFECT_RUN, flow_run_page, key_of, log_info, warn
-from tasks.reports.experiment_page import ExperimentPage, markdown, plot_days, render
+from tasks.reports.experiment_page import markdown, plot_days, render
 
 _DAY: Final = 86_400.0
 _LEAST_PEOPLE: Final = 10
@@ -39,6 +41,15 @@ _LEAST_PEOPLE: Final = 10
 _GUARDRAILS: Final = "the guardrails"
 REPORT: Final = "experiment.html"
 _SINGLE: Final = ("impressions", "clicks", "revenue")
+_ANSWERS: Final = text("""
+    SELECT split_part(variant, '/', 2) AS variant, count(*) AS answers,
+        count(*) FILTER (WHERE source IN ('last_good', 'segment', 'popular')) AS fallbacks
+    FROM served_answers WHERE starts_with(variant, :name || '/') GROUP BY 1""")
+_COVERAGE: Final = text("""
+    SELECT placements.placement, (summary ->> 'coverage')::float8 AS coverage
+    FROM placements JOIN recommendation_batches USING (batch_id)""")
+_SECONDS: Final = "tailorbird_variant_duration_seconds"
+_SHARE: Final = 0.95
 
 
 @task(description="Compute what an experiment has shown so far, and publish it.")
@@ -130,7 +141,7 @@ def _readouts(
 
 def _stop_for_harm(installation: Installation, experiment: StartedExperiment, readouts: Sequence[Readout]) -> str:
     """Stop the experiment and alert if a variant violates a guardrail; return the reason, empty for none."""
-    services = services_of(installation, experiment)
+    services = _services(installation, experiment)
     for readout in readouts:
         reason = harm(readout, services[readout.control], services[readout.variant])
         if reason:
@@ -143,6 +154,55 @@ def _stop_for_harm(installation: Installation, experiment: StartedExperiment, re
             warn(str(payload["reason"]))
             return reason
     return ""
+
+
+def _services(installation: Installation, experiment: StartedExperiment) -> dict[str, Service]:
+    """Return how each variant was served so far. Servers that cannot be reached are left out."""
+    with installation.engine.connect() as connection:
+        rows = {row.variant: row for row in connection.execute(_ANSWERS, {"name": experiment.name})}
+        coverage = {row.placement: row.coverage for row in connection.execute(_COVERAGE)}
+    within, failed = _measured(installation)
+    found: dict[str, Service] = {}
+    for variant in experiment.variants:
+        name, row = f"{experiment.name}/{variant}", rows.get(variant)
+        answers, fallbacks = (row.answers, row.fallbacks) if row else (0, 0)
+        own = {
+            own_placement(placement, experiment.name, variant) if variant in experiment.changed else placement
+            for placement in experiment.placements
+        }
+        simple = any(experiment.served[one].model in BEST_SELLERS for one in own if one in experiment.served)
+        shown = [coverage[one] for one in own if coverage.get(one) is not None]
+        found[variant] = Service(
+            answers,
+            0 if simple else fallbacks,
+            failed[name],
+            _slowest(within[name]),
+            None if simple or not shown else min(shown),
+        )
+    return found
+
+
+def _measured(installation: Installation) -> tuple[dict[str, Counter[float]], Counter[str]]:
+    """Return by variant the answers within each bound of seconds, and those that failed."""
+    within: dict[str, Counter[float]] = defaultdict(Counter)
+    failed: Counter[str] = Counter()
+    for address in addresses(installation):
+        try:
+            families = list(text_string_to_metric_families(fetched(installation.settings, address)))
+        except OSError:
+            continue
+        for sample in (sample for family in families for sample in family.samples):
+            if sample.name == f"{_SECONDS}_bucket" and sample.labels["outcome"] == "answered":
+                within[sample.labels["variant"]][float(sample.labels["le"])] += int(sample.value)
+            elif sample.name == f"{_SECONDS}_count" and sample.labels["outcome"] == "failed":
+                failed[sample.labels["variant"]] += int(sample.value)
+    return within, failed
+
+
+def _slowest(within: Counter[float]) -> float | None:
+    """Return the bound that 95 of 100 answers were within."""
+    total = within[inf]
+    return next((bound for bound in sorted(within) if within[bound] >= _SHARE * total), None) if total else None
 
 
 def _content(
@@ -213,13 +273,13 @@ def _published(
     ):
         folder = Path(scratch)
         plot_days(days, experiment.primary_metric, folder / "days.png")
-        page = ExperimentPage(experiment.row(datetime.fromisoformat(content["until"])), content, folder / "days.png")
-        (folder / REPORT).write_text(render(page), encoding="utf-8")
+        about = experiment.row(datetime.fromisoformat(content["until"]))
+        (folder / REPORT).write_text(render(about, content, folder / "days.png"), encoding="utf-8")
         registry.log_folder(run_id, folder, "experiment")
         changes = {f"{row['variant']}/{row['metric']}": row["change"] for row in content["metrics"]}
         registry.log(run_id, {name: change for name, change in changes.items() if change is not None})
     address = registry.artifact_page(run_id, f"experiment/{REPORT}")
     if FlowRunContext.get() is not None:
-        about = f"The experiment {experiment.name}"
-        create_markdown_artifact(markdown(content, address), key=key_of(about), description=about)
+        title = f"The experiment {experiment.name}"
+        create_markdown_artifact(markdown(content, address), key=key_of(title), description=title)
     return address

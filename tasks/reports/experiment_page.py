@@ -1,7 +1,6 @@
 """Renders the page of an experiment, which works offline."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -14,21 +13,6 @@ from tasks.reports.review_page import Plot, environment
 _TEMPLATE: Final = "experiment.j2"
 _CLIPPED: Final = 2.0
 """Early intervals are wider than any plot; more than three times as much is cut off."""
-
-
-@dataclass(frozen=True)
-class ExperimentPage:
-    """The content of the page."""
-
-    experiment: JsonObject
-    readout: JsonObject
-    plot_path: Path
-
-    @property
-    def plot(self) -> Plot:
-        """Return the plot of the primary metric by day."""
-        about = "An interval above 0 shows a gain, and one below 0 a loss. They hold on every day together."
-        return Plot("Change by day", about, self.plot_path)
 
 
 def plot_days(days: Sequence[JsonObject], metric: str, path: Path) -> None:
@@ -51,9 +35,12 @@ def plot_days(days: Sequence[JsonObject], metric: str, path: Path) -> None:
             axes.legend()
 
 
-def render(page: ExperimentPage) -> str:
-    """Return the page as HTML. Names are escaped."""
-    return environment().get_template(_TEMPLATE).render(page=page, readout=page.readout, percent=_percent)
+def render(experiment: JsonObject, readout: JsonObject, plot_path: Path) -> str:
+    """Return the page as HTML, with the plot of `plot_days`. Names are escaped."""
+    about = "An interval above 0 shows a gain, and one below 0 a loss. They hold on every day together."
+    plot = Plot("Change by day", about, plot_path)
+    page = environment().get_template(_TEMPLATE)
+    return page.render(experiment=experiment, readout=readout, plot=plot, percent=_percent)
 
 
 def markdown(readout: JsonObject, address: str) -> str:

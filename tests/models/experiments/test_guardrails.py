@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from models.experiments.estimates import Moments
-from models.experiments.guardrails import Service, harm
-from models.experiments.readout import Readout, read
+from models.experiments.readout import Readout, Service, harm, read
 
 FINE = Service(answers=1_000, fallbacks=50, failed=2, slowest=0.01, coverage=0.4)
 
