@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, sync_playwright
 
 from expectations.rules import not_in_set
@@ -21,7 +22,7 @@ from models.monitoring.audit.report import Audit, run_audit
 from models.monitoring.drift.calibration.calibrate import Calibration
 from tasks.monitoring.drift.publish_report import DriftPage, render
 from tasks.quality.suites import BatchExpectations, validate_batch
-from tasks.reports import audit_page, review_page
+from tasks.reports import audit_page, experiment_page, review_page
 from tasks.reports.evaluation_plots import plot_groups
 from tests.tasks.reports.test_review_page import CHECKS, EXAMPLE, GROUPS, audit_data, page_of
 from tests.tasks.reports.test_review_page import page as review  # noqa: F401, a fixture
@@ -148,6 +149,42 @@ def test_the_drift_report_shows_hostile_names_as_text(opened: Callable[[str], Se
     items = {"Gained most": [{"title": HOSTILE, "change": np.float64(0.1)}]}
     page = DriftPage(report, usual, [], [HOSTILE], segments, items, {HOSTILE: "http://127.0.0.1/"})
     assert_plain(opened(render(page)), 8)
+
+
+def experiment_page_of(name: str, folder: Path) -> str:
+    """Return the page of an experiment with so named a variant, after two days."""
+    row = {
+        "variant": name,
+        "metric": "click_through",
+        "about": name,
+        "control": 0.1,
+        "value": 0.12,
+        "verdict": "better",
+    }
+    row |= {"change": 0.2, "low": 0.1, "high": 0.3, "variance_cut": 0.3}
+    none = {"change": None, "low": None, "high": None, "metric": "order_value", "verdict": "not shown"}
+    checks = [{"check": check, "passed": check == "a", "detail": name} for check in ("a", name)]
+    readout = {"experiment": name, "people": {name: 900}, "checks": checks, "claims": {name: name}, "stopped": name}
+    days = [{"until": f"2026-01-0{day}T00:00:00+00:00", "metrics": [row, row | none]} for day in (1, 2)]
+    experiment_page.plot_days(days, "click_through", folder / "days.png")
+    about = {"placements": name, "started": "2026-01-01 00:00", "ends": "2026-02-01"}
+    return experiment_page.render(about, readout | days[-1], folder / "days.png")
+
+
+def test_the_experiment_report_shows_hostile_names_as_text(tmp_path: Path, opened: Callable[[str], Seen]) -> None:
+    assert_plain(opened(experiment_page_of(HOSTILE, tmp_path)), 8)
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_experiment_report_fits_every_screen_and_passes_axe(
+    browser: Browser, tmp_path: Path, width: int, scheme: Literal["light", "dark"]
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True)
+    page.set_content(experiment_page_of("best sellers", tmp_path))
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert [one["id"] for one in Axe().run(page).response["violations"]] == []
+    page.close()
 
 
 def test_data_docs_show_hostile_names_as_text(installation: Installation, opened: Callable[[str], Seen]) -> None:
