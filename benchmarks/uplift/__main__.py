@@ -20,9 +20,10 @@ from scipy import stats
 
 from benchmarks.results import publish, show
 from benchmarks.uplift import replay, simulation
-from benchmarks.uplift.visitors import METRICS, moments, visitors
+from benchmarks.uplift.visitors import visitors
 from models.experiments.checks import assignment, sample_ratio, single_users
 from models.experiments.estimates import Difference, difference
+from models.experiments.metrics import METRICS, moments
 from models.experiments.sequential import limits
 
 Sums = dict[str, NDArray[np.float64]]

@@ -21,7 +21,7 @@ from models.primitives.time import DAY
 Array = NDArray[Any]
 PLACES: Final = 10
 WEEK: Final = 7
-COUNTED: Final = ("visits", "shown", "clicks", "orders", "revenue")
+COUNTED: Final = ("days", "impressions", "clicks", "orders", "revenue")
 _VISITS_PER_ORDER: Final = 4
 """One visit of so many buys without the home page too."""
 _MORE_LOOKS: Final = 0.5
@@ -143,12 +143,12 @@ class Home:
     def _visit(self, user: int, at: float, session: str, wish: Array, interest: int, shown: Shown) -> None:
         random, left = self.random, self.budget[user] * self.random.lognormal(0, 0.3)
         wanted, basket, counts = self._wanted(wish, interest), list[int](), self.counts
-        counts["visits"][user] += 1
+        counts["days"][user] += 1
         for _ in range(1 + random.poisson(_MORE_LOOKS)):
             acts = self.acts.setdefault(user, [])
             items = shown(user, at, acts)
             clicked = self._clicked(user, items, wanted)
-            counts["shown"][user] += len(items)
+            counts["impressions"][user] += len(items)
             counts["clicks"][user] += len(clicked)
             for item in clicked.tolist():
                 buys = item not in basket and random.random() < _BOUGHT and self.prices[item] <= left

@@ -6,13 +6,11 @@ Nothing here is measured on people: figures of a simulation say how policies com
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import numpy as np
-
 from benchmarks.results import publish, show
 from benchmarks.uplift.policies import POLICIES, best_sellers, learned
 from benchmarks.uplift.simulated_shop import Array, experiment, shop_with_traits
-from benchmarks.uplift.visitors import moments
 from models.experiments.checks import sample_ratio, single_users
+from models.experiments.metrics import moments, with_derived
 from models.experiments.readout import Readout, read
 
 SHOPS: Final = ("diy",)
@@ -24,10 +22,7 @@ METRICS: Final = ("click_through", "order_value", "revenue_per_user", "conversio
 
 def readouts(group: Array, sums: Mapping[str, Array], names: Sequence[str]) -> list[Readout]:
     """Return each later policy against the first, over users who came, after adjustment by the weeks before."""
-    came = sums["visits"] > 0
-    known = dict(sums)
-    for when in ("", "_before"):
-        known[f"bought{when}"] = (sums[f"orders{when}"] > 0).astype(np.float64)
+    came, known = sums["days"] > 0, with_derived(sums)
     control, *others = (
         {name: one[came & (group == number)] for name, one in known.items()} for number in range(len(names))
     )

@@ -7,7 +7,7 @@ import pandas as pd
 import tea_tasting as tt  # type: ignore[import-not-found]  # it is not among the project's packages
 
 _METRICS = {
-    "click_through": tt.RatioOfMeans("clicks", "shown", "clicks_before", "shown_before"),
+    "click_through": tt.RatioOfMeans("clicks", "impressions", "clicks_before", "impressions_before"),
     "conversion": tt.Mean("bought", "bought_before"),
     "order_value": tt.RatioOfMeans("revenue", "orders", "revenue_before", "orders_before"),
     "revenue_per_user": tt.Mean("revenue", "revenue_before"),

@@ -1,23 +1,14 @@
 """Makes up visitors of a shop whose days, clicks, orders and amounts are known. They know nothing of our models."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.experiments.estimates import Moments
+from models.experiments.metrics import BEFORE, with_derived
 
 Floats = NDArray[np.float64]
-METRICS: Final = {
-    "click_through": ("clicks", "shown"),
-    "conversion": ("bought", ""),
-    "order_value": ("revenue", "orders"),
-    "revenue_per_user": ("revenue", ""),
-    "repeat_visits": ("again", ""),
-}
-"""The numerator and the denominator of each; without one it is a mean of users."""
 _CLICK: Final = 0.08
 _ORDERS_PER_CLICK: Final = 0.25
 _SPREAD: Final = 0.8
@@ -28,30 +19,21 @@ _SPREAD: Final = 0.8
 class Visitors:
     """What users did by day ([users, days]), and in as many days before ([users])."""
 
-    visits: Floats
-    shown: Floats
+    days: Floats
+    """The visits of each day."""
+    impressions: Floats
     clicks: Floats
     orders: Floats
     revenue: Floats
     before: dict[str, Floats]
 
-    def sums(self, days: int = 0) -> dict[str, Floats]:
-        """Return the sums of users who came in the first days ([n] each), with those before as `<name>_before`."""
-        names = ("visits", "shown", "clicks", "orders", "revenue")
-        now = {name: getattr(self, name)[:, : days or None].sum(axis=1) for name in names}
-        came = now["visits"] > 0
-        both = now | {f"{name}_before": values for name, values in self.before.items()}
-        for when in ("", "_before"):
-            both[f"bought{when}"] = (both[f"orders{when}"] > 0).astype(np.float64)
-            both[f"again{when}"] = np.maximum(both[f"visits{when}"] - 1, 0)
+    def sums(self, first: int = 0) -> dict[str, Floats]:
+        """Return the sums of users who came in the first days (0: in all), [n] each, with those before."""
+        names = ("days", "impressions", "clicks", "orders", "revenue")
+        now = {name: getattr(self, name)[:, : first or None].sum(axis=1) for name in names}
+        came = now["days"] > 0
+        both = with_derived(now | {f"{name}{BEFORE}": values for name, values in self.before.items()})
         return {name: values[came] for name, values in both.items()}
-
-
-def moments(sums: Mapping[str, Floats], metric: str) -> Moments:
-    """Return the moments of a metric."""
-    top, bottom = METRICS[metric]
-    parts: list[Any] = [sums[f"{name}{when}"] if name else None for when in ("", "_before") for name in (top, bottom)]
-    return Moments.of(*parts)
 
 
 def visitors(users: int, days: int, random: np.random.Generator, **lifts: float) -> Visitors:
@@ -73,5 +55,5 @@ def _acts(
     clicks = random.binomial(shown, np.minimum(taste * (1 + lifts.get("clicks", 0.0)), 1)[:, None])
     orders = random.binomial(clicks, min(_ORDERS_PER_CLICK * (1 + lifts.get("orders", 0.0)), 1))
     cost = 30 * np.exp(wealth[:, None] + random.normal(0, _SPREAD, shape)) * (1 + lifts.get("amount", 0.0))
-    acts = {"visits": visits, "shown": shown, "clicks": clicks, "orders": orders, "revenue": orders * cost}
+    acts = {"days": visits, "impressions": shown, "clicks": clicks, "orders": orders, "revenue": orders * cost}
     return {name: values.astype(np.float64) for name, values in acts.items()}
