@@ -121,7 +121,7 @@ def parse_experiment(name: str, content: JsonObject, known: Mapping[str, JsonObj
         Variant(variant_name, variant.share / total, _own(name, variant_name, variant.model_extra or {}, form, known))
         for variant_name, variant in form.variants.items()
     )
-    if not any(variant.placements for variant in variants[1:]):
+    if not any(variant.placements for variant in variants):
         raise _unusable(name, "its variants change nothing; give one of them a model or rules")
     return Experiment(name, form, variants)
 
