@@ -13,7 +13,7 @@ _RARE: Final = 0.001
 _MOST: Final = 0.05
 """The largest share that one user may have of what a variant counts."""
 _TIMES: Final = 10
-"""In a small variant, one user may have this many times the mean instead."""
+"""Among few users who have anything, one may have this many times their mean instead."""
 _SHARED: Final = 0.01
 """The largest share of users who may have seen more than one variant."""
 
@@ -56,7 +56,11 @@ def assignment(seen: ArrayLike, assigned: ArrayLike, users: int) -> Check:
 def single_users(amounts: Mapping[str, ArrayLike]) -> Check:
     """Check that no user, such as a robot, makes up much of what a variant counts: amounts by user ([n]) of each."""
     found = [
-        (_largest_share(np.asarray(values, dtype=np.float64)), max(_MOST, _TIMES / max(1, np.size(values))), name)
+        (
+            _largest_share(np.asarray(values, dtype=np.float64)),
+            max(_MOST, _TIMES / max(1, np.count_nonzero(values))),
+            name,
+        )
         for name, values in amounts.items()
     ]
     largest, most, name = max(found, key=lambda one: one[0] / one[1], default=(0.0, _MOST, "no variant"))

@@ -55,6 +55,7 @@ def test_a_split_as_planned_passes_whatever_the_shares_are() -> None:
 def test_users_of_another_variant_and_robots_are_found() -> None:
     assert not assignment(["tuned"] * 10, ["tuned"] * 9 + ["control"], 10).passed
     assert single_users({"tuned": np.ones(100), "control": np.zeros(0)}).passed
+    assert single_users({"tuned": [*np.zeros(900), 9, *np.ones(30)]}).passed, "few users bought by now"
     robot = single_users({"tuned": np.ones(100), "control": [*np.ones(100), 50]})
     assert not robot.passed
     assert "33.3%, in control" in robot.detail
