@@ -58,7 +58,7 @@ def single_users(amounts: Mapping[str, ArrayLike]) -> Check:
     found = [
         (
             _largest_share(np.asarray(values, dtype=np.float64)),
-            max(_MOST, _TIMES / max(1, np.count_nonzero(values))),
+            max(_MOST, _TIMES / max(1, int(np.count_nonzero(values)))),
             name,
         )
         for name, values in amounts.items()

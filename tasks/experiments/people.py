@@ -54,7 +54,7 @@ _COUNTS: Final = {
     "added": "count(*) FILTER (event_type = 'add_to_cart' AND {when})",
     "orders": f"count(DISTINCT session) FILTER (event_type = '{PURCHASE}' AND {{when}})",
     "revenue": f"coalesce(sum(value) FILTER (event_type = '{PURCHASE}' AND {{when}}), 0)",
-    "days": "count(DISTINCT moment // 86400) FILTER ({when})",
+    "days": "count(DISTINCT floor(moment / 86400)) FILTER ({when})",
 }
 _EVENTS: Final = (
     EventQuery()

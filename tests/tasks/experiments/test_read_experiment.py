@@ -55,7 +55,8 @@ class Trial:
             bought = int(random.random() < orders[variant])
             value = float(random.integers(5, 50))
             messages += [self.api.act(name, "cup", "purchase", value=value, currency="EUR")] * bought
-            sums[variant] += Counter(impressions=SHOWN, clicks=clicked, orders=bought, revenue=bought * value)
+            came = Counter(days=2 if clicked or bought else 1)  # shown yesterday, and the acts are of today
+            sums[variant] += Counter(impressions=SHOWN, clicks=clicked, orders=bought, revenue=bought * value) + came
         self.api.send(*messages)
         self.api.move()
         return sums
