@@ -5,7 +5,8 @@ The chapter COPY of the PostgreSQL manual, "Binary Format", defines the format.
 
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -19,64 +20,92 @@ from models.lists.ranked_lists import BatchUsers, Lists
 HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 TRAILER: Final = b"\xff\xff"
 
-INT4: Final = 23
-_FLOAT4: Final = 700
-"""PostgreSQL's ids of the types (pg_type.oid)."""
+_OIDS: Final = {"i": 23, "f": 700}
+"""PostgreSQL's ids (pg_type.oid) of int4 and float4, by NumPy's kind."""
 _NULL: Final = -1
 _PIECE: Final = 1 << 20
 """Bytes that are sent at once."""
 USER_COLUMNS: Final = ("batch_id", "user_key", "hidden", "due", "clicks", "traits")
-_ARRAYS: Final = ("hidden", "due", "clicks")
 _JSONB: Final = b"\x01"
 """The version of PostgreSQL's binary JSON, before the text."""
 _ROWS: Final = 50_000
-"""Rows that are encoded at once."""
+"""Rows of users that are encoded at once."""
+_Values = Callable[[str, NDArray[np.int64], int], NDArray[Any]]
+"""Returns [r, n] the numbers, of 4 bytes each, that an array has in some rows: `n` in each of them."""
 
 
 def encoded(batch_id: int, rows: Lists) -> Iterator[bytes]:
-    """Encode rows of (batch_id int8, subject text, items int4[], scores float4[], reasons int4[], short text).
-
-    The rows are in any order: rows of the same widths are written as one block of records.
-    """
+    """Encode rows of (batch_id int8, subject text, items int4[], scores float4[], reasons int4[], short text)."""
     keys, why = (np.char.encode(words, "utf-8") for words in (rows.subjects, rows.short))
-    widths = np.column_stack([rows.lengths, np.char.str_len(keys), np.char.str_len(why)])
-    different, kind = np.unique(widths, axis=0, return_inverse=True)
-    for number, (n, key, short) in enumerate(different.tolist()):
-        selected = np.flatnonzero(kind.ravel() == number)
-        block = np.zeros(len(selected), dtype=_record(n, key, short))
-        block["fields"], block["batch_size"], block["batch"] = 6, 8, batch_id
-        block["subject_size"], block["short_size"] = key, short or _NULL
-        for name, words, width in (("subject", keys, key), ("short", why, short)):
+    lengths = dict.fromkeys(("items", "scores", "reasons"), rows.lengths)
+    return _blocks(batch_id, keys, lengths, lambda name, some, n: getattr(rows, name)[some, :n], why)
+
+
+def encoded_users(batch_id: int, users: BatchUsers) -> Iterator[bytes]:
+    """Encode one row for each known user, and the row without a key of the items that are hidden from everybody."""
+    nobody, numbers = np.array([b""]), {"hidden": len(users.withheld), "due": 0, "clicks": 0}
+    lengths = {name: np.array([n]) for name, n in numbers.items()}
+    yield from _blocks(batch_id, nobody, lengths, lambda _name, _rows, n: users.withheld[None, :n], nobody)
+    known = users.known
+    for start in range(0, len(known), _ROWS):
+        some = known[start : start + _ROWS]
+        keys = np.char.encode(users.keys[some], "utf-8")
+        traits = np.array([_json(users.traits.get(user)) for user in some.tolist()], dtype=np.bytes_)
+        lengths = {name: getattr(users, name).lengths[some] for name in numbers}
+        yield from _blocks(batch_id, keys, lengths, partial(_of_users, users, some), traits)
+
+
+def _of_users(users: BatchUsers, some: NDArray[np.int64], name: str, rows: NDArray[np.int64], n: int) -> NDArray[Any]:
+    codes: NDArray[np.int32] = getattr(users, name).rows(some[rows], n)
+    return codes
+
+
+def _json(traits: Any) -> bytes:
+    return _JSONB + json.dumps(traits).encode() if traits else b""
+
+
+def _blocks(
+    batch_id: int,
+    keys: NDArray[np.bytes_],
+    lengths: Mapping[str, NDArray[np.int64]],
+    values: _Values,
+    texts: NDArray[np.bytes_],
+) -> Iterator[bytes]:
+    """Encode rows of a batch, a key, arrays of numbers and a text, in any order; an empty text is NULL.
+
+    Rows of the same widths are written as one block of records.
+    """
+    widths = np.column_stack([*lengths.values(), np.char.str_len(keys), np.char.str_len(texts)])
+    order = np.lexsort(widths.T)
+    begins = 1 + np.flatnonzero((np.diff(widths[order], axis=0) != 0).any(axis=1))
+    for rows in np.split(order, begins) if len(order) else ():
+        *counts, key, text = widths[rows[0]].tolist()
+        arrays = {name: values(name, rows, n) for name, n in zip(lengths, counts, strict=True)}
+        block = np.zeros(len(rows), dtype=_record(arrays, key, text))
+        block["fields"], block["batch_size"], block["batch"] = len(arrays) + 3, 8, batch_id
+        block["key_size"], block["text_size"] = key, text or _NULL
+        for name, words, width in (("key", keys, key), ("text", texts, text)):
             if width:
-                block[name] = words[selected]
-        for name, oid in (("items", INT4), ("scores", _FLOAT4), ("reasons", INT4)):
-            fill_array(block, name, getattr(rows, name)[selected, :n], oid)
+                block[name] = words[rows]
+        for name, numbers in arrays.items():
+            n, oid = numbers.shape[1], _OIDS[numbers.dtype.kind]
+            block[f"{name}_size"] = 20 + 8 * n if n else 12
+            block[f"{name}_head"] = (1, 0, oid, n, 1) if n else (0, 0, oid)
+            if n:
+                block[name]["size"], block[name]["value"] = 4, numbers
         yield block.tobytes()
 
 
-def _record(n: int, key: int, short: int) -> Any:
-    """Return the type of a row: `n` items per list, `key` bytes of subject, `short` bytes of shortfall reason."""
-    kinds: list[Any] = [("fields", ">i2"), ("batch_size", ">i4"), ("batch", ">i8"), ("subject_size", ">i4")]
-    kinds += [("subject", f"S{key}")] if key else []
-    for name, value in (("items", ">i4"), ("scores", ">f4"), ("reasons", ">i4")):
-        kinds += record(name, n, value)
-    return np.dtype([*kinds, ("short_size", ">i4"), *([("short", f"S{short}")] if short else [])])
-
-
-def record(name: str, n: int, value: str = ">i4") -> list[Any]:
-    """Return the fields of an array of `n` numbers of 4 bytes each in the type of a row."""
-    heads = 5 if n else 3  # an empty array has no dimensions
-    values = [(name, [("size", ">i4"), ("value", value)], (n,))] if n else []
-    return [(f"{name}_size", ">i4"), (f"{name}_head", ">i4", (heads,)), *values]
-
-
-def fill_array(block: Any, name: str, values: NDArray[Any], oid: int = INT4) -> None:
-    """Set the fields of an array in rows [r] to `values` [r, n]."""
-    n = values.shape[1]
-    block[f"{name}_size"] = 20 + 8 * n if n else 12
-    block[f"{name}_head"] = (1, 0, oid, n, 1) if n else (0, 0, oid)
-    if n:
-        block[name]["size"], block[name]["value"] = 4, values
+def _record(arrays: Mapping[str, NDArray[Any]], key: int, text: int) -> Any:
+    """Return the type of a row with these arrays, `key` bytes of key and `text` bytes of text."""
+    kinds: list[Any] = [("fields", ">i2"), ("batch_size", ">i4"), ("batch", ">i8"), ("key_size", ">i4")]
+    kinds += [("key", f"S{key}")] if key else []
+    for name, numbers in arrays.items():
+        n = numbers.shape[1]
+        heads = 5 if n else 3  # an empty array has no dimensions
+        kinds += [(f"{name}_size", ">i4"), (f"{name}_head", ">i4", (heads,))]
+        kinds += [(name, [("size", ">i4"), ("value", f">{numbers.dtype.kind}4")], (n,))] if n else []
+    return np.dtype([*kinds, ("text_size", ">i4"), *([("text", f"S{text}")] if text else [])])
 
 
 def copy_binary(connection: Connection, target: str, names: Iterable[str], pieces: Iterable[bytes]) -> None:
@@ -117,55 +146,3 @@ class _Stream(io.RawIOBase):
         limit = len(self._pending) if size < 0 else size
         taken, self._pending = self._pending[:limit], self._pending[limit:]
         return bytes(taken)
-
-
-def encoded_users(batch_id: int, users: BatchUsers) -> Iterator[bytes]:
-    """Encode one row for each known user, and the row without a key of the items that are hidden from everybody."""
-    yield _withheld(batch_id, users.withheld)
-    known = users.known
-    for start in range(0, len(known), _ROWS):
-        yield from _user_rows(batch_id, users, known[start : start + _ROWS])
-
-
-def _withheld(batch_id: int, codes: NDArray[np.int32]) -> bytes:
-    row = np.zeros(1, dtype=_user_record({"hidden": len(codes), "due": 0, "clicks": 0}, 0, 0))
-    row["fields"], row["batch_size"], row["batch"], row["traits_size"] = len(USER_COLUMNS), 8, batch_id, -1
-    for name in _ARRAYS:
-        fill_array(row, name, codes[None] if name == "hidden" else np.empty((1, 0), dtype=np.int32))
-    return row.tobytes()
-
-
-def _user_rows(batch_id: int, users: BatchUsers, some: NDArray[np.int64]) -> Iterator[bytes]:
-    """Yield the rows of some users, those of the same widths as one block."""
-    keys = np.char.encode(users.keys[some], "utf-8")
-    texts = [_json(users.traits.get(user)) for user in some.tolist()] if users.traits else [b""] * len(some)
-    traits = np.array(texts, dtype=np.bytes_)
-    of = {name: getattr(users, name) for name in _ARRAYS}
-    widths = [codes.lengths[some] for codes in of.values()]
-    table = np.column_stack([*widths, np.char.str_len(keys), np.char.str_len(traits)])
-    order = np.lexsort(table.T)
-    begins = 1 + np.flatnonzero((np.diff(table[order], axis=0) != 0).any(axis=1))
-    for rows in np.split(order, begins) if len(order) else ():
-        *lengths, key, text = table[rows[0]].tolist()
-        width = dict(zip(_ARRAYS, lengths, strict=True))
-        block = np.zeros(len(rows), dtype=_user_record(width, key, text))
-        block["fields"], block["batch_size"], block["batch"], block["key_size"] = len(USER_COLUMNS), 8, batch_id, key
-        block["key"], block["traits_size"] = keys[rows], text or -1
-        if text:
-            block["traits"] = traits[rows]
-        for name, codes in of.items():
-            fill_array(block, name, codes.rows(some[rows], width[name]))
-        yield block.tobytes()
-
-
-def _user_record(width: dict[str, int], key: int, text: int) -> Any:
-    """Return the type of a row with `width` codes per array, `key` bytes of user key and `text` bytes of traits."""
-    kinds: list[Any] = [("fields", ">i2"), ("batch_size", ">i4"), ("batch", ">i8"), ("key_size", ">i4")]
-    kinds += [("key", f"S{key}")] if key else []
-    for name in _ARRAYS:
-        kinds += record(name, width[name])
-    return np.dtype([*kinds, ("traits_size", ">i4"), *([("traits", f"S{text}")] if text else [])])
-
-
-def _json(traits: Any) -> bytes:
-    return _JSONB + json.dumps(traits).encode() if traits else b""
