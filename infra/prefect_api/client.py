@@ -107,15 +107,6 @@ def login_headers(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Creator:
-    """The schedule, automation or person that started a run."""
-
-    type: str = ""
-    id: str = ""
-    name: str = ""
-
-
-@dataclass(frozen=True)
 class FlowRun:
     """A run of a flow."""
 
@@ -132,13 +123,14 @@ class FlowRun:
     next_start: datetime | None
     """When a scheduled run is planned to start."""
     idempotency_key: str
-    creator: Creator
+    creator: JsonObject
+    """What started it: its `type`, such as SCHEDULE, `id` and `display_value`; empty if Prefect knows nothing."""
     parameters: JsonObject = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, run: Mapping[str, Any]) -> Self:
         """Read a run from Prefect's answer."""
-        state, creator = run.get("state") or {}, run.get("created_by") or {}
+        state = run.get("state") or {}
         return cls(
             id=str(run.get("id", "")),
             name=str(run.get("name", "")),
@@ -150,9 +142,7 @@ class FlowRun:
             started=_moment(run.get("start_time")),
             next_start=_moment(run.get("next_scheduled_start_time")),
             idempotency_key=run.get("idempotency_key") or "",
-            creator=Creator(
-                str(creator.get("type") or ""), str(creator.get("id") or ""), creator.get("display_value") or ""
-            ),
+            creator=run.get("created_by") or {},
             parameters=run.get("parameters") or {},
         )
 

@@ -104,10 +104,11 @@ def _first(endpoints: Endpoints, query: Mapping[str, Any], seconds: float = SECO
 
 def _starter(run: FlowRun) -> str:
     """Return the starter of a run: only runs that Tailorbird requests have a key and no creator."""
-    if run.creator.type == "SCHEDULE":
+    kind = run.creator.get("type")
+    if kind == "SCHEDULE":
         return "its schedule"
-    if run.creator.type == "AUTOMATION":
-        return f"the automation {run.creator.name or run.creator.id}"
+    if kind == "AUTOMATION":
+        return f"the automation {run.creator.get('display_value') or run.creator.get('id')}"
     return f"Tailorbird: {run.idempotency_key}" if run.idempotency_key else "a person in Prefect"
 
 
