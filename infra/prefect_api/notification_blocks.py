@@ -42,18 +42,19 @@ def blocks(settings: Settings, client: PrefectClient) -> list[str]:
     """Return the ids of the blocks that send alerts; create and update those of addresses, and remove old ones."""
     entries = addresses(settings)
     given = list(_given(entries, client))
-    own = [entry for entry in entries if not entry.startswith("block:")]
+    own = (entry for entry in entries if not entry.startswith("block:"))
+    wanted = {f"{_NAME}-{number}": address for number, address in enumerate(own, 1)}
     schema = _schema(client)
     if schema is None:
-        if own:
+        if wanted:
             raise AlertsRefusedError(
                 f"TAILORBIRD_ALERTS: this Prefect has no block type {_TYPE}; name a block instead."
             )
         return given
-    created = [_ensured(client, schema, f"{_NAME}-{number}", address) for number, address in enumerate(own, 1)]
-    for block in _own(client):
-        if int(block["name"].rpartition("-")[2]) > len(own):
-            client.delete(f"/block_documents/{block['id']}")
+    known = _own(client)
+    created = [_ensured(client, schema, known.get(name), name, address) for name, address in wanted.items()]
+    for name in known.keys() - wanted.keys():
+        client.delete(f"/block_documents/{known[name]['id']}")
     return [*given, *created]
 
 
@@ -89,17 +90,15 @@ def _schema(client: PrefectClient) -> JsonObject | None:
     return {"block_type_id": block_type["id"], "block_schema_id": schemas[0]["id"]} if schemas else None
 
 
-def _own(client: PrefectClient) -> Iterator[JsonObject]:
-    """Yield the blocks that this module created from addresses."""
+def _own(client: PrefectClient) -> dict[str, JsonObject]:
+    """Return the blocks that this module created from addresses, by name."""
     query = {"block_types": {"slug": {"any_": [_TYPE]}}, "include_secrets": True}
-    yield from (
-        block for block in client.find("/block_documents", query) if re.fullmatch(rf"{_NAME}-\d+", block["name"] or "")
-    )
+    found = {block["name"] or "": block for block in client.find("/block_documents", query)}
+    return {name: block for name, block in found.items() if re.fullmatch(rf"{_NAME}-\d+", name)}
 
 
-def _ensured(client: PrefectClient, schema: JsonObject, name: str, address: str) -> str:
+def _ensured(client: PrefectClient, schema: JsonObject, known: JsonObject | None, name: str, address: str) -> str:
     """Return the id of the block of that name, with this address."""
-    known = next((block for block in _own(client) if block["name"] == name), None)
     data = {"url": address}
     if known is None:
         return str(client.post("/block_documents/", {"name": name, "data": data, **schema})["id"])
