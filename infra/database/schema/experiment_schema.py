@@ -57,12 +57,7 @@ experiments = Table(
 experiment_units = Table(
     "experiment_units",
     metadata,
-    Column(
-        "experiment_id",
-        BigInteger,
-        ForeignKey("experiments.experiment_id", ondelete="CASCADE"),
-        primary_key=True,
-    ),
+    Column("experiment_id", ForeignKey("experiments.experiment_id", ondelete="CASCADE"), primary_key=True),
     Column("unit_key", Text, primary_key=True, comment="The user_key, or the key of a device before its sign-in."),
     Column("variant", Text, nullable=False),
     Column("device_key", Text, comment="The device of a user whose variant was that of the device."),
@@ -77,12 +72,7 @@ devices_of_users = Index("ix_aliases_user_key", aliases.c.user_key)
 experiment_readouts = Table(
     "experiment_readouts",
     metadata,
-    Column(
-        "experiment_id",
-        BigInteger,
-        ForeignKey("experiments.experiment_id", ondelete="CASCADE"),
-        primary_key=True,
-    ),
+    Column("experiment_id", ForeignKey("experiments.experiment_id", ondelete="CASCADE"), primary_key=True),
     Column("until", DateTime(timezone=True), primary_key=True, comment="The end of the last day that it counts."),
     Column("content", JSONB, nullable=False),
     moment("made_at", now=True),
