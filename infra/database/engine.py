@@ -93,14 +93,16 @@ def _create_schema(connection: Connection) -> None:
     )
     from infra.database.schema.schema import metadata  # to which each of the modules adds its tables
 
-    def run(name: str) -> None:
+    run_files(connection, "schemas")
+    metadata.create_all(connection, checkfirst=False)
+    run_files(connection, *LIST_FILES, "report_views", "user_functions", "privacy_functions", "triggers")
+
+
+def run_files(connection: Connection, *names: str) -> None:
+    """Run the statements of files in the folder `sql`."""
+    for name in names:
         statements = (Path(__file__).parent / "schema" / "sql" / f"{name}.sql").read_text()
         connection.exec_driver_sql(statements, execution_options={"no_parameters": True})
-
-    run("schemas")
-    metadata.create_all(connection, checkfirst=False)
-    for name in (*LIST_FILES, "report_views", "user_functions", "privacy_functions", "triggers"):
-        run(name)
 
 
 def _revision(connection: Connection) -> str | None:

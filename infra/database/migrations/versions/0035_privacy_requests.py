@@ -1,16 +1,13 @@
 """Requests of people over the API, and copies of their data"""
 
-from pathlib import Path
-
 from alembic import op
 
-from infra.database.schema import schema
+from infra.database.engine import run_files
 from infra.database.schema.privacy_schema import privacy_files, privacy_requests
 from infra.database.schema.schema import exclusions
 
 revision = "0035"
 down_revision = "0034"
-_SQL = Path(schema.__file__).parent / "sql"
 _KINDS = "'restrict', 'lift', 'erase', 'export', 'correct', 'object', 'withdraw'"
 
 
@@ -35,5 +32,4 @@ def upgrade() -> None:
     op.execute(f"ALTER TABLE exclusions ADD CONSTRAINT ck_exclusions_kind CHECK (kind IN ({kinds}))")
     op.create_table_comment("exclusions", exclusions.comment)
     # 0038 replaces the views and functions of lists, which know objections too.
-    functions = (_SQL / "privacy_functions.sql").read_text()
-    op.get_bind().exec_driver_sql(functions, execution_options={"no_parameters": True})
+    run_files(op.get_bind(), "privacy_functions")

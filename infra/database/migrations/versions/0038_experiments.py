@@ -1,11 +1,8 @@
 """Experiments, the people in them, and lists by variant"""
 
-from pathlib import Path
-
 from alembic import op
 
-from infra.database.engine import LIST_FILES
-from infra.database.schema import schema
+from infra.database.engine import LIST_FILES, run_files
 from infra.database.schema.experiment_schema import devices_of_users, experiment_readouts, experiment_units, experiments
 
 revision = "0038"
@@ -17,11 +14,7 @@ def upgrade() -> None:
     for table in (experiments, experiment_units, experiment_readouts):
         table.create(op.get_bind())
     devices_of_users.create(op.get_bind())
-    for name in LIST_FILES:
-        op.get_bind().exec_driver_sql(
-            (Path(schema.__file__).parent / "sql" / f"{name}.sql").read_text(),
-            execution_options={"no_parameters": True},
-        )
+    run_files(op.get_bind(), *LIST_FILES)
     op.execute(
         "CREATE TRIGGER notify_servers AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON experiments "
         "FOR EACH STATEMENT EXECUTE FUNCTION notify_servers_of_table()"
