@@ -1,8 +1,9 @@
-"""Assembles files in temporary folders, and opens only regular files: never a link, a pipe or a path elsewhere."""
+"""Replaces files and folders in one step, and opens only regular files: never a link, a pipe or a path elsewhere."""
 
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -28,6 +29,22 @@ def synchronise(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file that only its owner can read, in one step: others read the earlier content, or all of the new one.
+
+    Raises OSError.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content)
+        draft.replace(path)
+    except OSError:
+        with suppress(OSError):  # the folder may belong to somebody else
+            draft.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from infra.private_files.folders import replace_file
+
 if TYPE_CHECKING:
     from infra.configuration.settings import Settings
 
@@ -42,10 +44,7 @@ def repair(settings: "Settings") -> None:
             for folder in folders:
                 close(folder)
     if remaining := set(places) - done:
-        draft = settings.var / f".{os.getpid()}{_DONE}"
-        with private_files():
-            draft.write_text(json.dumps(sorted(done | remaining)) + "\n")
-        draft.replace(settings.var / _DONE)
+        replace_file(settings.var / _DONE, json.dumps(sorted(done | remaining)).encode() + b"\n")
 
 
 def _places(settings: "Settings") -> dict[str, list[Path]]:

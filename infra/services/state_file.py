@@ -2,12 +2,12 @@
 
 import fcntl
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from infra.private_files.folders import replace_file
 from infra.services.processes import Running
 from models.primitives.json_types import JsonObject
 
@@ -48,10 +48,8 @@ def gone(var: Path) -> list[str]:
 
 def store(var: Path, services: dict[str, Service]) -> None:
     """Replace the file in one step."""
-    draft = var / f".services.{os.getpid()}.json"
-    draft.write_text(json.dumps({name: asdict(service) for name, service in services.items()}, indent=2) + "\n")
-    draft.chmod(0o600)
-    draft.replace(var / "services.json")
+    content = json.dumps({name: asdict(service) for name, service in services.items()}, indent=2)
+    replace_file(var / "services.json", f"{content}\n".encode())
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from infra.private_files.folders import synchronise
+from infra.private_files.folders import replace_file, synchronise
 from infra.private_files.permissions import PRIVATE
 from models.errors import TailorbirdError
 from serving.events.message import Message, size_of
@@ -79,9 +79,7 @@ class Spool:
         lines = path.read_bytes().splitlines(keepends=True)
         kept = [line for line in lines if not any(key.encode() in line for key in keys)]
         if len(kept) < len(lines):
-            draft = path.with_suffix(".draft")
-            draft.write_bytes(b"".join(kept))
-            draft.replace(path)
+            replace_file(path, b"".join(kept))
         return len(lines) - len(kept)
 
     def _write(self, lines: bytes) -> None:
@@ -116,10 +114,8 @@ class Spool:
         return total
 
     def _count_dropped(self, count: int) -> None:
-        draft = self.folder / f"{_DROPPED}.{os.getpid()}"
         with suppress(OSError):  # a full disk: the process counts them as well
-            draft.write_text(str(int(self._text(_DROPPED) or 0) + count))
-            draft.replace(self.folder / _DROPPED)
+            replace_file(self.folder / _DROPPED, str(int(self._text(_DROPPED) or 0) + count).encode())
 
     def _text(self, name: str) -> str:
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from infra.bundles.bundle import Bundle, load, store_bundle
-from infra.private_files.folders import staged
+from infra.private_files.folders import replace_file
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -102,9 +102,7 @@ class ChampionCopy:
             "promotion_id": candidate.promotion_id,
             "erased": sorted(candidate.erased),
         }
-        with staged(self.folder) as staging:
-            (staging / _RECORD).write_text(json.dumps(record))
-            (staging / _RECORD).replace(self.folder / _RECORD)
+        replace_file(self.folder / _RECORD, json.dumps(record).encode())
         needed = {digest, before.digest if before else digest}
         for folder in self.folder.iterdir():
             if folder.is_dir() and len(folder.name) == 64 and folder.name not in needed:

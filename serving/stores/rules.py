@@ -1,7 +1,6 @@
 """The placements as they are now: those of the file under the rules of operators, which are kept in memory."""
 
 import asyncio
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import orjson
 
+from infra.private_files.folders import replace_file
 from models.experiments.definition import replaced_placement
 from models.lists.rules.layer.rule_layer import (
     NO_RULES,
@@ -182,15 +182,10 @@ class RuleReader:
         """Store the copy in one step. Without it, a start without the database knows no rules."""
         if self._copy is None:
             return
-        draft = self._copy.with_name(f".{self._copy.name}.{os.getpid()}")
         content = {**vars(self.current), "rules": layer_to_json(self.current.layer), "layer": None}
-        try:
+        with suppress(OSError):
             self._copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft.write_bytes(orjson.dumps(content))
-            draft.replace(self._copy)
-        except OSError:
-            with suppress(OSError):  # the folder may belong to somebody else
-                draft.unlink(missing_ok=True)
+            replace_file(self._copy, orjson.dumps(content))
 
 
 def _version(row: Mapping[str, Any], rules: Any) -> RuleVersion:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -10,6 +9,7 @@ from sqlalchemy import URL, make_url
 
 from infra.configuration.settings import Settings
 from infra.keys.credentials import secret
+from infra.private_files.folders import replace_file
 from infra.services.database_access import grants
 from infra.services.database_access.grants import Role
 from infra.services.endpoints import Endpoints, database_url
@@ -54,11 +54,8 @@ def usable(settings: Settings) -> list[str]:
 
 def note_usable(settings: Settings, roles: Sequence[str]) -> None:
     """Store the usable roles, in one step."""
-    path = settings.var / _FILE
-    draft = path.with_name(f".{_FILE}.{os.getpid()}")
-    draft.write_text(json.dumps({"database": _place(settings), "roles": [*roles]}) + "\n")
-    draft.chmod(0o600)
-    draft.replace(path)
+    content = json.dumps({"database": _place(settings), "roles": [*roles]})
+    replace_file(settings.var / _FILE, f"{content}\n".encode())
 
 
 def address(settings: Settings, role: Role | Literal["owner"]) -> str:

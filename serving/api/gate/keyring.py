@@ -3,9 +3,9 @@
 import base64
 import binascii
 import math
-import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from infra.keys.api_keys import ApiKey, all_scopes, id_of, matches
+from infra.private_files.folders import replace_file
 
 if TYPE_CHECKING:
     from serving.stores.postgres import Postgres
@@ -205,15 +206,9 @@ class RecordedKeys:
 
     def _store(self, rows: list[dict[str, Any]]) -> None:
         """Store the copy in one step. Without it, a start without the database knows no key."""
-        draft = self._copy.with_name(f".{self._copy.name}.{os.getpid()}")
-        try:
+        with suppress(OSError):
             self._copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(orjson.dumps(rows, default=bytes.hex))
-            draft.replace(self._copy)
-        except OSError:
-            draft.unlink(missing_ok=True)
+            replace_file(self._copy, orjson.dumps(rows, default=bytes.hex))
 
 
 def _keys(rows: Sequence[dict[str, Any]], workers: int) -> list[ApiKey]:
