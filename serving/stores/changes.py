@@ -8,13 +8,13 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Set
-from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
 
 import asyncpg
 
 from serving.stores.postgres import connection_options
+from serving.stores.refresher import wait
 
 _BEAT_SECONDS: Final = 1.0
 _CONNECT_SECONDS: Final = 2.0
@@ -148,9 +148,7 @@ class Changes:
             await self._read_clock(connection)
             await connection.execute("SELECT pg_notify($1, '')", self._beats)
             await self._beat_received.wait()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_BEAT_SECONDS):
-                await self._clock_wanted.wait()
+        await wait(self._clock_wanted, _BEAT_SECONDS)
 
     async def _read_clock(self, connection: Any, *, restarted: bool = False) -> None:
         """Date the changes that were notified until now."""

@@ -28,6 +28,13 @@ async def meanwhile(*works: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def wait(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, at most so long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
 class Refresher:
     """Runs one refresh at a time."""
 
@@ -50,10 +57,7 @@ class Refresher:
         self._waiting += 1
         self.wake()
         try:
-            async with asyncio.timeout(_WAIT_SECONDS):
-                await self._next_ended.wait()
-        except TimeoutError:
-            pass
+            await wait(self._next_ended, _WAIT_SECONDS)
         finally:
             self._waiting -= 1
 
@@ -70,7 +74,5 @@ class Refresher:
                 _log.exception("A refresh failed; what was read last stays.")
             finally:
                 ended.set()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._seconds):
-                    await self._woken.wait()
+            await wait(self._woken, self._seconds)
             await asyncio.sleep(_SPACING_SECONDS)

@@ -1,6 +1,5 @@
 """Defines what a consumer receives from a broker, makes messages of it, and letters of what it could not store."""
 
-import asyncio
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
@@ -75,15 +74,6 @@ class Pauses:
     def reset(self) -> None:
         """Start again with short pauses, after a success."""
         self.failures = 0
-
-
-async def wait(ended: asyncio.Event, seconds: float) -> None:
-    """Wait so long, or until `ended`."""
-    try:
-        async with asyncio.timeout(seconds):
-            await ended.wait()
-    except TimeoutError:
-        return
 
 
 _ID: Final = "messageId"

@@ -31,10 +31,11 @@ from serving.live.visitor_facts import LatestItems, latest_items_of_all
 from serving.stores.catalogue import CatalogueReader
 from serving.stores.lists import Listed, PublishedLists
 from serving.stores.postgres import Postgres
+from serving.stores.refresher import wait
 from serving.stores.rules import LayeredPlacements, RuleReader
 from serving.stores.shared_loads import PostgresDownError, SharedReads
 from serving.stream.brokers import EVENT, Stream, Update
-from serving.stream.delivery import Pauses, wait
+from serving.stream.delivery import Pauses
 
 PAUSE: Final = timedelta(milliseconds=50)
 """Events of a user within this time are one request."""
