@@ -133,10 +133,6 @@ class SharedLoads:
         finally:
             del self._loads[key]
 
-    async def replace(self, key: str, load: Load) -> bytes:
-        """Load the value again, because the kept one is outdated."""
-        return await self._load(key, load)
-
     async def drop(self, keys: Sequence[str]) -> None:
         """Delete the values of keys, as far as the cache answers."""
         await self._store.drop(keys)
@@ -149,7 +145,7 @@ class SharedLoads:
             entry = await self._store.find_or_claim(key)
         if entry.value is None or len(entry.value) < _LOAD_SECONDS.size:
             self._miss.inc()
-            return await self._load(key, load)
+            return await self.replace(key, load)
         (self._hit if entry.seconds_left > self._stale else self._old).inc()
         if self._is_due(entry) and key not in self._renewals:
             task = self._renewals[key] = asyncio.create_task(self._renew(key, load))
@@ -165,9 +161,10 @@ class SharedLoads:
     async def _renew(self, key: str, load: Load) -> None:
         with suppress(Exception):  # the old value is used meanwhile, and the next request tries again
             if await self._store.claim(key):
-                await self._load(key, load)
+                await self.replace(key, load)
 
-    async def _load(self, key: str, load: Load) -> bytes:
+    async def replace(self, key: str, load: Load) -> bytes:
+        """Load the value and keep it, also if another one is kept, which is outdated."""
         started = monotonic()
         try:
             loaded = await load()
