@@ -21,8 +21,7 @@ from models.lists.rules.placement_config import Placement, Rules, Selector
 from models.primitives.vocabulary import NO_INDEX, index_of, position_of
 from models.recommenders.baselines.segment_popular import ALL_USERS
 from models.recommenders.explanations.sentences import CUSTOMERS, NONE, popular_reasons
-from serving.answers.answer import Entry, Listing
-from serving.answers.request import Filters
+from serving.answers.protocol import Entry, Filters, Listing
 from serving.model.loaded_model import LoadedModel
 from serving.stores.catalogue import Catalogue
 from serving.stores.refresher import meanwhile

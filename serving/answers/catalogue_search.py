@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from models.primitives.distinct import distinct
 from serving.answers.best_sellers import Upkeep
-from serving.answers.request import Filters
+from serving.answers.protocol import Filters
 from serving.answers.selection import Selection
 from serving.stores.catalogue import Catalogue, Item
 from serving.stores.lists import NOBODY

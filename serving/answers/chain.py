@@ -11,10 +11,8 @@ from models.lists.rules.layer.rule_layer import NO_RULES, RuleChange, RuleLayer,
 from models.lists.rules.placement_config import Placement
 from models.recommenders.explanations.sentences import NONE
 from models.recommenders.item_based.bought_together import fit_of_lists
-from serving.answers.answer import Entry, Listing, Source
 from serving.answers.best_sellers import BestSellers
-from serving.answers.interfaces import LiveScorer, LiveUnavailableError
-from serving.answers.request import ListRequest, Visitor
+from serving.answers.protocol import Entry, Listing, ListRequest, LiveScorer, LiveUnavailableError, Source, Visitor
 from serving.answers.selection import Selection
 from serving.http.metrics import CONSENT_DENIED
 from serving.stores.catalogue import Catalogue

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from models.lists.rules.layer.rule_layer import RuleLayer
-from serving.answers.answer import Answer
+from serving.answers.protocol import Answer
 
 _MOST_BYTES: Final = 72 << 20
 Consents = Callable[[str | None, float], bool]

@@ -7,8 +7,7 @@ from typing import Final
 
 from orjson import dumps as _dumps
 
-from serving.answers.answer import Answer, Entry, Listing, Source
-from serving.answers.request import Filters, Visitor
+from serving.answers.protocol import Answer, Entry, Filters, Listing, Source, Visitor
 from serving.stores.catalogue import Catalogue, Item
 from serving.stores.lists import Standing
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, ClassVar, Final, get_args
 
 from models.lists.rules.layer.rule_layer import RuleLayer
 from models.lists.rules.placement_config import CHAMPION, Placement
-from serving.answers.answer import Answer, Entry, Listing, Source
 from serving.answers.best_sellers import EVERYBODY, BestSellers, Upkeep
 from serving.answers.catalogue_search import CatalogueQuery, CatalogueSearch, FoundItem, TitleIndex
 from serving.answers.chain import (
@@ -24,9 +23,8 @@ from serving.answers.chain import (
     ranked_without_model,
     without_hidden,
 )
-from serving.answers.interfaces import LiveScorer
+from serving.answers.protocol import Answer, Entry, Listing, ListRequest, LiveScorer, RankRequest, Source, Visitor
 from serving.answers.remembered_answers import RememberedAnswers, State
-from serving.answers.request import ListRequest, RankRequest, Visitor
 from serving.answers.selection import HiddenItems, Selection, page
 from serving.http.metrics import ANSWERS, DEGRADED, VARIANT_SECONDS
 from serving.stores.catalogue import Catalogue

@@ -19,8 +19,7 @@ from models.primitives.vocabulary import NO_INDEX, position_of, positions_of
 from models.recommenders.explanations.sentences import NONE, PurchasedTitles, because, same_category
 from models.recommenders.item_based.bought_together import RECIPROCAL, for_user, with_basket
 from models.recommenders.protocols import FoldsInUsers, head_of
-from serving.answers.answer import Entry
-from serving.answers.request import Filters
+from serving.answers.protocol import Entry, Filters
 from serving.live.context import OneVisitor, RelatedItems, blended, own_scores
 from serving.live.prepared_rules import Prepared, titles_of
 from serving.live.visitor_facts import NO_ACTS, NO_FACTS, BatchFacts, LatestItems

@@ -14,9 +14,7 @@ import numpy as np
 
 from models.lists.rules.placement_config import Placement
 from models.recommenders.explanations.sentences import NONE
-from serving.answers.answer import Entry, Listing
-from serving.answers.interfaces import Hidden, LiveUnavailableError
-from serving.answers.request import ListRequest, RankRequest, Visitor
+from serving.answers.protocol import Entry, Hidden, Listing, ListRequest, LiveUnavailableError, RankRequest, Visitor
 from serving.live.live_lists import VisitorState, items_that_go_with, ranked_items, similar_items, visitor_list
 from serving.live.prepared_rules import CurrentCatalogue, ModelCatalogue, Prepared, RuleCache
 from serving.live.visitor_facts import (

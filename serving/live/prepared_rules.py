@@ -17,7 +17,7 @@ from models.lists.rules.placement_config import Placement
 from models.primitives.vocabulary import positions_of
 from models.recommenders.explanations.sentences import ReasonsNaming
 from serving.answers.best_sellers import selected
-from serving.answers.request import Filters
+from serving.answers.protocol import Filters
 from serving.live.visitor_facts import NO_FACTS, BatchFacts
 from serving.model.loaded_model import LoadedModel, RankedUsers
 from serving.stores.catalogue import Catalogue

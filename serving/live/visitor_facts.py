@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from models.columns import PURCHASE
-from serving.answers.request import Visitor
+from serving.answers.protocol import Visitor
 from serving.stores.refresher import Refresher, meanwhile
 from serving.stores.shared_loads import PostgresDownError, SharedReads
 

@@ -13,8 +13,7 @@ from infra.database.rule_versions import add_version, current_rules, rule_versio
 from models.lists.rules.layer.rule_layer import NO_VERSION, RuleLayer, RuleVersion, attributed
 from models.lists.rules.layer.validation import Conflict, conflicts, faults
 from models.lists.rules.placement_config import Placement
-from serving.answers.answer import Answer
-from serving.answers.request import ListRequest
+from serving.answers.protocol import Answer, ListRequest
 from serving.answers.service import AnswerService
 from serving.live.live_scorer import LiveListScorer
 from serving.model.holder import ModelHolder

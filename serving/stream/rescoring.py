@@ -18,9 +18,7 @@ import orjson
 
 from models.lists.rules.layer.rule_layer import RuleVersion
 from models.lists.rules.placement_config import Placement
-from serving.answers.answer import Answer, Entry, Listing
-from serving.answers.interfaces import LiveUnavailableError
-from serving.answers.request import Filters, ListRequest, Visitor
+from serving.answers.protocol import Answer, Entry, Filters, Listing, ListRequest, LiveUnavailableError, Visitor
 from serving.answers.selection import Selection, page
 from serving.events.clock import CLOCK
 from serving.events.message import Message

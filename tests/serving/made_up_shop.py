@@ -14,9 +14,17 @@ from infra.bundles.bundle import Bundle
 from models.lists.rules.placement_config import Placement
 from models.recommenders.baselines.most_popular import Config, MostPopular
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
-from serving.answers.answer import Answer, Entry, Listing
-from serving.answers.interfaces import Hidden, LiveScorer, LiveUnavailableError
-from serving.answers.request import ListRequest, RankRequest, Visitor
+from serving.answers.protocol import (
+    Answer,
+    Entry,
+    Hidden,
+    Listing,
+    ListRequest,
+    LiveScorer,
+    LiveUnavailableError,
+    RankRequest,
+    Visitor,
+)
 from serving.answers.service import AnswerService
 from serving.model.loaded_model import LoadedModel
 from serving.stores.lists import Standing

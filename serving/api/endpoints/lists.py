@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.answers.request import Filters, RankRequest
+from serving.answers.protocol import Filters, RankRequest
 from serving.api.gate.routes import add_hot_route
 from serving.api.replies.document import RecommendationList
 from serving.api.replies.lists import body, list_request, listed, placement_name, shown, visitor

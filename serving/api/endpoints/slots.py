@@ -6,8 +6,7 @@ from urllib.parse import urlsplit
 
 from fastapi import APIRouter
 
-from serving.answers.answer import Answer, RankedItem
-from serving.answers.request import ListRequest
+from serving.answers.protocol import Answer, ListRequest, RankedItem
 from serving.api.gate.routes import add_hot_route
 from serving.api.replies.document import RecommendationList
 from serving.api.replies.lists import list_reply, list_request, shown

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from models.lists.rules.layer.rule_layer import BoostKind, HiddenItem, ItemBoost, PinnedItem, RuleLayer, RuleVersion
 from models.lists.rules.layer.validation import HIGHEST_FACTOR, LOWEST_FACTOR, MOST_RULES
-from serving.answers.answer import Source
+from serving.answers.protocol import Source
 from serving.api.replies.document import Item
 from serving.api.requests.values import MOST_CONTEXT, Body, Id, Moment, PageSize, PlacementName, ShortText
 

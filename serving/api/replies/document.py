@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from infra.configuration.version import package_version
-from serving.answers.answer import Source
+from serving.answers.protocol import Source
 from serving.api.gate.routes import MOST_BYTES, OPEN, SCOPE
 from serving.api.requests import problems
 from serving.api.requests.problems import MEDIA_TYPE, Fault, Problem

@@ -9,8 +9,7 @@ import orjson
 
 from models.columns import ITEM_ID
 from models.ingest import placeholder_ids
-from serving.answers.answer import Answer
-from serving.answers.request import ListRequest, Visitor
+from serving.answers.protocol import Answer, ListRequest, Visitor
 from serving.api.requests.problems import (
     Fault,
     Problem,

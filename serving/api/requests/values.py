@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes, urlencode
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-from serving.answers.request import Filters
+from serving.answers.protocol import Filters
 from serving.api.requests.problems import Fault, RefusedRequestError
 
 LONGEST: Final = 256

@@ -10,8 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from models.lists.rules.placement_config import Placement
-from serving.answers.interfaces import LiveScorer, LiveUnavailableError
-from serving.answers.request import ListRequest, Visitor
+from serving.answers.protocol import ListRequest, LiveScorer, LiveUnavailableError, Visitor
 from serving.http import metrics
 from serving.model.holder import ReloadFailure
 from serving.model.loaded_model import LoadedModel

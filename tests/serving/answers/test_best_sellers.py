@@ -8,7 +8,7 @@ import pytest
 
 from models.lists.rules.placement_config import Pin, Placement, Rules, Selector
 from serving.answers.best_sellers import BestSellers, Upkeep
-from serving.answers.request import Filters
+from serving.answers.protocol import Filters
 from serving.stores.catalogue import Catalogue
 from serving.stores.rules import LayeredPlacements
 from tests.serving.made_up_shop import ANN, BOB, ITEMS, NEW, PLACEMENTS, Holder, champion

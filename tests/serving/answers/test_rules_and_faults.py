@@ -12,10 +12,8 @@ from sqlalchemy import Engine
 
 from infra.services.embedded_postgres import EmbeddedPostgres
 from models.lists.rules.layer.rule_layer import NO_VERSION, HiddenItem, ItemBoost, RuleLayer, RuleVersion, layer_to_json
-from serving.answers.answer import Answer, Entry, Listing
 from serving.answers.chain import PresentRules, Search
-from serving.answers.interfaces import Hidden
-from serving.answers.request import ListRequest, RankRequest, Visitor
+from serving.answers.protocol import Answer, Entry, Hidden, Listing, ListRequest, RankRequest, Visitor
 from serving.answers.selection import Selection
 from serving.answers.service import AnswerService
 from serving.stores.catalogue import Catalogue

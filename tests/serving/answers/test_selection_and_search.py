@@ -9,11 +9,10 @@ import orjson
 import pytest
 
 from models.lists.rules.layer.rule_layer import NO_RULES, PinnedItem, RuleLayer
-from serving.answers.answer import Answer, Entry, Listing
 from serving.answers.catalogue_search import CatalogueQuery, CatalogueSearch, TitleIndex, TitleWords
 from serving.answers.chain import StoredAnswers
+from serving.answers.protocol import Answer, Entry, Filters, Listing, ListRequest, Visitor
 from serving.answers.remembered_answers import RememberedAnswers, State
-from serving.answers.request import Filters, ListRequest, Visitor
 from serving.answers.selection import HiddenItems, Selection, page
 from serving.answers.service import AnswerService
 from serving.stores.catalogue import Catalogue, Item

@@ -10,8 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from serving.answers.catalogue_search import CatalogueQuery
-from serving.answers.interfaces import Hidden
-from serving.answers.request import Filters, ListRequest, RankRequest, Visitor
+from serving.answers.protocol import Filters, Hidden, ListRequest, RankRequest, Visitor
 from serving.answers.service import AnswerService
 from serving.live.live_scorer import live_scorer
 from serving.model.holder import ModelHolder

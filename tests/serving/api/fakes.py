@@ -21,9 +21,8 @@ from models.gate.results import BETTER, compared
 from models.lists.rules.layer.rule_layer import NO_RULES, NO_VERSION, RuleLayer, RuleVersion, attributed
 from models.lists.rules.layer.validation import Conflict, faults
 from models.lists.rules.placement_config import Placement
-from serving.answers.answer import Answer, RankedItem
 from serving.answers.catalogue_search import CatalogueQuery, FoundItem
-from serving.answers.request import ListRequest, RankRequest, Visitor
+from serving.answers.protocol import Answer, ListRequest, RankedItem, RankRequest, Visitor
 from serving.api.gate.keyring import Keyring
 from serving.api.state import Operators, Parts, State
 from serving.collector.bodies import CallIntake

@@ -6,9 +6,8 @@ import httpx
 import orjson
 import pytest
 
-from serving.answers.answer import Answer, RankedItem
 from serving.answers.catalogue_search import CatalogueQuery
-from serving.answers.request import Filters, ListRequest, RankRequest, Visitor
+from serving.answers.protocol import Answer, Filters, ListRequest, RankedItem, RankRequest, Visitor
 from serving.api.endpoints.items import CatalogueItems
 from serving.api.endpoints.slots import fragment
 from serving.api.replies.document import BatchedLists, RecommendationList

@@ -8,7 +8,7 @@ import pytest
 
 from models.ingest import placeholder_ids
 from models.primitives.json_types import JsonObject
-from serving.answers.request import Visitor
+from serving.answers.protocol import Visitor
 from serving.api.gate.request_log import RequestLog
 from serving.api.requests.values import checked_id, decoded_id
 from serving.events.message import RefusedMessageError

@@ -10,7 +10,7 @@ from sqlalchemy import insert, text
 from infra.database.engine import engine
 from infra.database.schema.schema import items
 from models.lists.rules.placement_config import Placement
-from serving.answers.request import ListRequest, Visitor
+from serving.answers.protocol import ListRequest, Visitor
 from serving.live.live_scorer import live_scorer
 from serving.live.visitor_facts import SessionClicks
 from serving.model.holder import ModelHolder

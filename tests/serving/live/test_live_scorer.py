@@ -13,9 +13,7 @@ import pytest
 
 from models.lists.rules.layer.rule_layer import HiddenItem, layered
 from models.lists.rules.placement_config import Placement
-from serving.answers.answer import Listing
-from serving.answers.interfaces import Hidden, LiveUnavailableError
-from serving.answers.request import Filters, ListRequest, RankRequest, Visitor
+from serving.answers.protocol import Filters, Hidden, Listing, ListRequest, LiveUnavailableError, RankRequest, Visitor
 from serving.live.live_scorer import LiveListScorer
 from serving.live.prepared_rules import ModelCatalogue, Prepared, RuleCache
 from serving.live.visitor_facts import NO_FACTS, BatchFacts, LatestItems

@@ -17,8 +17,7 @@ from infra.database.schema.experiment_schema import experiment_readouts
 from models.experiments.definition import parse_experiment
 from models.lists.rules.layer.rule_layer import NO_RULES, NO_VERSION, HiddenItem, RuleLayer
 from models.recommenders.item_based.item_evidence import ItemEvidence
-from serving.answers.answer import Answer
-from serving.answers.request import Filters, ListRequest, Visitor
+from serving.answers.protocol import Answer, Filters, ListRequest, Visitor
 from serving.answers.service import AnswerService
 from serving.live.live_scorer import LiveListScorer
 from serving.live.visitor_facts import StoredUsers

@@ -8,8 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from serving.answers.answer import Answer, Source
-from serving.answers.request import ListRequest
+from serving.answers.protocol import Answer, ListRequest, Source
 from serving.http.safe_pages import POLICY
 from serving.shop.visits import COOKIE
 from tests.serving.shop.conftest import ORDER, Storefront, bought, shown, titles

@@ -19,8 +19,7 @@ from infra.installation import current
 from models.errors import TailorbirdError
 from models.lists.rules.layer.rule_layer import HiddenItem, ItemBoost
 from models.lists.rules.placement_config import Placement
-from serving.answers.answer import Listing
-from serving.answers.request import ListRequest, Visitor
+from serving.answers.protocol import Listing, ListRequest, Visitor
 from serving.live.live_scorer import LiveListScorer
 from serving.live.visitor_facts import StoredUsers
 from serving.model.holder import ModelHolder
