@@ -44,8 +44,8 @@ def consume(
     an address on the command line; the setting stream_url hides its password.
     """
     from models.errors import TailorbirdError
-    from serving.stream.brokers import queue_of
     from serving.stream.consumer import ConsumerConfig, run
+    from serving.stream.delivery import queue_of
 
     settings = running.current_settings()
     given = url or (settings.stream_url and settings.stream_url.get_secret_value())

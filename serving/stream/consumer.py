@@ -24,8 +24,7 @@ from serving.collector.collector import Collector
 from serving.http import metrics
 from serving.stores.postgres import pool_of
 from serving.stores.refresher import wait
-from serving.stream.brokers import QUEUE, BrokerDownError, Stream, is_kafka
-from serving.stream.delivery import MessageReader, Pauses, Reason
+from serving.stream.delivery import QUEUE, BrokerDownError, MessageReader, Pauses, Reason, Stream, is_kafka
 from serving.stream.settlement import Settlement, SettlementQueue
 
 if TYPE_CHECKING:

@@ -1,10 +1,15 @@
-"""Defines what a consumer receives from a broker, makes messages of it, and letters of what it could not store."""
+"""Defines what a consumer receives from a broker and publishes there; makes messages and letters of deliveries."""
 
 import hashlib
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
+from urllib.parse import urlsplit
 
+from infra.configuration import addresses
+from models.errors import TailorbirdError
 from models.ingest.segment.fields import TYPES
 from models.ingest.segment.single_calls import FAULT
 from models.primitives.json_types import JsonObject
@@ -12,6 +17,56 @@ from serving.collector.bodies import MOST_BYTES, CallMessage, SentCalls, Unusabl
 from serving.collector.collector import Collector
 from serving.events.clock import CLOCK
 from serving.events.message import Effects
+
+EVENT: Final = "recommendation.updated"
+EXCHANGE: Final = "tailorbird.recommendations"
+"""Where brokers deliver them: an exchange of RabbitMQ, or a topic of Kafka."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """One list of a user, whole: a later one replaces it."""
+
+    user_id: str
+    """The caller's own id of a user who consents; the messages of one user belong together in their order."""
+    placement: str
+    body: bytes
+    """JSON."""
+
+
+QUEUE: Final = "tailorbird.events"
+
+
+class BrokerDownError(TailorbirdError):
+    """The broker cannot be reached."""
+
+
+class Stream(Protocol):
+    """A consumer of one queue or topic, which also publishes."""
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Consume meanwhile. Raises BrokerDownError, and TailorbirdError if the broker refuses."""
+
+    async def lag(self) -> int:
+        """Return the number of messages that wait in the broker. Raises BrokerDownError."""
+
+    async def publish(self, updates: Sequence[Update]) -> None:
+        """Return when the broker has confirmed all. Raises BrokerDownError."""
+
+
+def is_kafka(url: str) -> bool:
+    """Tell a Kafka from a RabbitMQ."""
+    return urlsplit(url).scheme in addresses.KAFKA
+
+
+def queue_of(url: str, given: str | None) -> str:
+    """Return the name of the queue or topic: as given, else as the address of a Kafka has it, else the usual one.
+
+    Raises AddressRefusedError.
+    """
+    addresses.broker(url, "The address of the broker")
+    return given or (is_kafka(url) and urlsplit(url).path.strip("/")) or QUEUE
+
 
 Reason = Literal["malformed", "too_large", "id_conflict", "poison", "broker"]
 """Why a message is a dead letter: it is no call, it is too large to be kept, its id came before with another content,

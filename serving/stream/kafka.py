@@ -17,8 +17,7 @@ from faststream.kafka import KafkaBroker
 from faststream.security import BaseSecurity, SASLPlaintext
 
 from serving.events.store import GROUP
-from serving.stream.brokers import EVENT, EXCHANGE, BrokerDownError, Update
-from serving.stream.delivery import Delivery, Pauses, received
+from serving.stream.delivery import EVENT, EXCHANGE, BrokerDownError, Delivery, Pauses, Update, received
 from serving.stream.settlement import Settlement
 
 _LOG: Final = logging.getLogger(__name__)

@@ -14,8 +14,7 @@ from faststream import AckPolicy
 from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitMessage, RabbitQueue
 
 from models.errors import TailorbirdError
-from serving.stream.brokers import EVENT, EXCHANGE, BrokerDownError, Update
-from serving.stream.delivery import DeadLetter, Delivery, received
+from serving.stream.delivery import EVENT, EXCHANGE, BrokerDownError, DeadLetter, Delivery, Update, received
 from serving.stream.settlement import GROUP, SettlementQueue
 
 _LOG: Final = logging.getLogger(__name__)

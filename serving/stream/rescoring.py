@@ -32,8 +32,7 @@ from serving.stores.postgres import Postgres
 from serving.stores.refresher import wait
 from serving.stores.rules import LayeredPlacements, RuleReader
 from serving.stores.shared_loads import PostgresDownError, SharedReads
-from serving.stream.brokers import EVENT, Stream, Update
-from serving.stream.delivery import Pauses
+from serving.stream.delivery import EVENT, Pauses, Stream, Update
 
 PAUSE: Final = timedelta(milliseconds=50)
 """Events of a user within this time are one request."""

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from infra.configuration.settings import load
-from serving.stream.brokers import is_kafka
 from serving.stream.consumer import ConsumerConfig, run
+from serving.stream.delivery import is_kafka
 
 
 def main() -> None:

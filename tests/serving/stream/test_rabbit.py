@@ -13,8 +13,7 @@ from tests.serving.stream.clicks import click, letters
 from tests.serving.stream.publishing import consuming, publish, waiting
 
 aio_pika: Any = pytest.importorskip("aio_pika")
-from serving.stream.brokers import BrokerDownError  # noqa: E402
-from serving.stream.delivery import HEAD_BYTES  # noqa: E402
+from serving.stream.delivery import HEAD_BYTES, BrokerDownError  # noqa: E402
 from serving.stream.rabbit import RabbitStream  # noqa: E402
 
 pytestmark = pytest.mark.anyio

@@ -16,8 +16,8 @@ from infra.configuration.settings import Settings
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from serving.stores.stores import Stores
-from serving.stream.brokers import Update
 from serving.stream.consumer import opened_rescoring, settling
+from serving.stream.delivery import Update
 from serving.stream.rescoring import Rescoring, take
 from serving.stream.settlement import Settlement
 from tests.published import published, shelf

@@ -17,7 +17,7 @@ from infra.installation import Installation
 from infra.registry.client import MODEL_PATH
 from serving.events.spool import FOLDER as SPOOL
 from serving.stores.shared_loads import cache_key
-from serving.stream.brokers import EXCHANGE, QUEUE
+from serving.stream.delivery import EXCHANGE, QUEUE
 from tasks.monitoring.audit import audit_lists
 from tasks.privacy.register import COLUMNS, FIELDS, STORES, USER_KEYS, Place
 from tasks.privacy.requests import ask
