@@ -1,5 +1,6 @@
 """Is the outermost ASGI layer: checks key, scope, limits and ids, calls the endpoint, counts, logs and adds headers."""
 
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,17 +48,15 @@ _SAFE: Final[Headers] = (
 )
 
 
+@dataclass(slots=True)
 class _Request:
     """What is known of a request so far, for its metrics, its log and its headers."""
 
-    __slots__ = ("address", "bucket", "key", "request_id", "template")
-
-    def __init__(self, given_id: bytes, address: str) -> None:
-        self.request_id = request_id(given_id)
-        self.address = address
-        self.template = _UNKNOWN
-        self.bucket: TokenBucket | None = None
-        self.key: ApiKey | None = None
+    request_id: str
+    address: str
+    template: str = _UNKNOWN
+    bucket: TokenBucket | None = None
+    key: ApiKey | None = None
 
 
 class Gate:
@@ -100,7 +99,7 @@ class Gate:
         """Answer a request; return what is known of it, and the status (0 if the client has gone)."""
         began = perf_counter()
         head = read_head(scope["headers"])
-        request = _Request(head.request_id, (scope.get("client") or ("",))[0])
+        request = _Request(request_id(head.request_id), (scope.get("client") or ("",))[0])
         try:
             reply = await self._reply(scope, receive, head, request)
         except ProblemError as error:
