@@ -217,6 +217,7 @@ def _message(call: Call, item: str, update: ItemUpdate) -> Message:
 _SEARCH = (WORDS, ITEM, *PAGING, *FILTERS)
 _SEARCH_PARSER = QueryParser(_SEARCH)
 _PAGE: Final = 20
+_STATED: Final = ("item_id", "title", "url", "image", "price", "currency", "price_paid", "currency_paid")
 
 
 async def find_items(call: Call) -> Reply:
@@ -237,19 +238,8 @@ async def find_items(call: Call) -> Reply:
 
 def _stated(found: FoundItem) -> dict[str, object]:
     item = found.item
-    return {
-        "item_id": item.item_id,
-        "title": item.title,
-        "url": item.url,
-        "image": item.image,
-        "price": item.price,
-        "currency": item.currency,
-        "price_paid": item.price_paid,
-        "currency_paid": item.currency_paid,
-        "category": item.category or None,
-        "brand": item.brand or None,
-        "available": found.available,
-    }
+    stated = {name: getattr(item, name) for name in _STATED}
+    return stated | {"category": item.category or None, "brand": item.brand or None, "available": found.available}
 
 
 add_hot_route(router, "/v1/items", find_items, _SEARCH, CatalogueItems)
