@@ -20,24 +20,11 @@ _NONE: Final[JsonObject] = {"rows": 0, "rules": {}}
 def ledger(engine: Engine, limit: int = 50, source: str | None = None) -> list[JsonObject]:
     """Return the newest batches of all sources or of one: the counts of their rows and the changes by people."""
     entry = ingest_batches.c
-    shown = (
-        entry.batch_id,
-        entry.source,
-        entry.dataset,
-        entry.status,
-        entry.location,
-        entry.started_at,
-        *(entry[name] for name in LEDGER),
-        entry.late,
-        entry.consent,
-        entry.detail,
-    )
+    names = ("batch_id", "source", "dataset", "status", "location", "started_at", *LEDGER, "late", "consent", "detail")
+    newest = select(*(entry[name] for name in names)).order_by(entry.started_at.desc(), entry.location.desc())
+    of_source = entry.source == source if source else true()
     with engine.connect() as connection:
-        of_source = entry.source == source if source else true()
-        entries = connection.execute(
-            select(*shown).where(of_source).order_by(entry.started_at.desc(), entry.location.desc()).limit(limit)
-        )
-        rows = [_with_file(row) for row in entries.mappings()]
+        rows = [_with_file(row) for row in connection.execute(newest.where(of_source).limit(limit)).mappings()]
         changes = _changes(connection, [row["batch_id"] for row in rows])
     return [row | {"changes": changes.get(row["batch_id"], [])} for row in rows]
 
