@@ -189,8 +189,6 @@ class EmbeddedPostgres:
         return written[position if position <= len(written) else 0 :].decode(errors="replace")
 
     def _answers(self, running: processes.Running) -> bool:
-        try:
-            ours = int(self._pid_file()[0]) == running.pid and self._pid_file()[7].strip() == "ready"
-        except (OSError, ValueError, IndexError):
-            return False
-        return ours
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            return int(self._pid_file()[0]) == running.pid and self._pid_file()[7].strip() == "ready"
+        return False

@@ -63,7 +63,8 @@ class OperatorPage:
         saved = self.request.query_params.get("saved", "")
         token = form_token(self.parts.sign_ins.secret, self.operator.nonce)
         known = {"operator": self.operator, "token": token, "saved": saved if is_number(saved) else ""}
-        return HTMLResponse(await asyncio.to_thread(_rendered, template, {**known, **values}), status)
+        rendered = await asyncio.to_thread(lambda: _templates().get_template(template).render({**known, **values}))
+        return HTMLResponse(rendered, status)
 
     def author(self, comment: str) -> Author:
         """Return who changes rules, and why. No key of the API stands behind it."""
@@ -135,10 +136,6 @@ def compared(version: VersionReport) -> dict[str, dict[str, Mapping[str, Any]]]:
 
 async def _failed(page: OperatorPage, status: int, detail: str) -> Response:
     return await page.show("error.html", status, heading=HTTPStatus(status).phrase, text=detail)
-
-
-def _rendered(template: str, values: Mapping[str, Any]) -> str:
-    return _templates().get_template(template).render(values)
 
 
 @cache
