@@ -9,12 +9,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from infra.registry.connection import (
+    MISSING,
     NAME,
     ArtifactsGoneError,
     Connection,
     RegisteredVersion,
     Run,
     RunGoneError,
+    ignored,
     retry_conflict,
     run_errors,
     version_errors,
@@ -221,13 +223,8 @@ class Registry(Connection):
 
     def register(self, run_id: str, tags: Mapping[str, str]) -> int:
         """Return the registered version of a run's model; create it if there is none."""
-        from mlflow.exceptions import MlflowException
-
-        try:
+        with ignored("RESOURCE_ALREADY_EXISTS"):
             self._client.create_registered_model(NAME)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
         for known in self._client.search_model_versions(f"name = '{NAME}' and run_id = '{run_id}'"):
             return int(known.version)
         source = self.source(run_id)
@@ -245,15 +242,10 @@ class Registry(Connection):
 
     def aliases(self) -> dict[str, int]:
         """Return the version of every alias (`champion`, `challenger`); empty before a model is registered."""
-        from mlflow.exceptions import MlflowException
-
-        try:
+        with ignored(MISSING):
             model = self._client.get_registered_model(NAME)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            return {}
-        return {name: int(version) for name, version in model.aliases.items()}
+            return {name: int(version) for name, version in model.aliases.items()}
+        return {}
 
     def tags(self) -> dict[int, dict[str, str]]:
         """Return the tags of the newest versions, by version."""

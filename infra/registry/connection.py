@@ -87,42 +87,45 @@ class Connection:
         return experiment_address(self._pages, self._experiment)
 
 
+MISSING: Final = "RESOURCE_DOES_NOT_EXIST"
+
+
+@contextmanager
+def ignored(code: str) -> Iterator[None]:
+    """Suppress the errors of MLflow with this code."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != code:
+            raise
+
+
 @contextmanager
 def run_errors(run_id: str) -> Iterator[None]:
     """Raise RunGoneError for a run that MLflow does not have."""
-    with _missing_as(RunGoneError(f"MLflow has no run {run_id} any more: run `tailorbird review` again.")):
+    with ignored(MISSING):
         yield
+        return
+    raise RunGoneError(f"MLflow has no run {run_id} any more: run `tailorbird review` again.")
 
 
 @contextmanager
 def version_errors(version: int) -> Iterator[None]:
     """Raise VersionGoneError for a version that MLflow does not have."""
-    with _missing_as(VersionGoneError(f"Version {version} was deleted in MLflow: run `tailorbird review` again.")):
+    with ignored(MISSING):
         yield
+        return
+    raise VersionGoneError(f"Version {version} was deleted in MLflow: run `tailorbird review` again.")
 
 
 def retry_conflict(call: Callable[[], object]) -> None:
     """Call MLflow, and once more after a conflict: of two simultaneous writes of the same value it refuses one."""
-    from mlflow.exceptions import MlflowException
-
-    try:
+    with ignored("BAD_REQUEST"):
         call()
-    except MlflowException as error:
-        if error.error_code != "BAD_REQUEST":
-            raise
-        call()
-
-
-@contextmanager
-def _missing_as(replacement: TailorbirdError) -> Iterator[None]:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        raise replacement from None
+        return
+    call()
 
 
 def missing_tags(known: Mapping[str, str], figures: Sequence[str], now_ms: int) -> dict[str, str]:
