@@ -68,10 +68,5 @@ def _number_of_rules() -> ColumnElement[int]:
 def version_of(row: Any) -> RuleVersion:
     """Return the version in a row of the table."""
     return RuleVersion(
-        row["version"],
-        layer_from_json(row["rules"]),
-        row["author"],
-        row["comment"],
-        row["created_at"],
-        row["restores"],
+        row["version"], layer_from_json(row["rules"]), row["author"], row["comment"], row["created_at"], row["restores"]
     )

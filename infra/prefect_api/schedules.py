@@ -121,10 +121,7 @@ def cancel_missed_runs(deployment_id: str, schedule_id: str, now: datetime) -> i
     `now` is the database's time: by a machine's clock that is ahead, the runs of the next days would be due.
     """
     client = _client()
-    due = {
-        "state": {"type": {"any_": ["SCHEDULED"]}},
-        "expected_start_time": {"before_": now.isoformat()},
-    }
+    due = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": {"before_": now.isoformat()}}
     runs = client.find("/flow_runs", {"deployments": {"id": {"any_": [deployment_id]}}, "flow_runs": due})
     missed = {"type": "CANCELLED", "name": "Missed", "message": "A run of the same schedule began in its place."}
     waiting = [run for run in runs if _is_of(run, schedule_id)]

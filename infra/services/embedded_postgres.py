@@ -155,11 +155,7 @@ class EmbeddedPostgres:
         options = [f"--{name}={value}" for name, value in (_OPTIONS | {"port": str(port)}).items()]
         arguments = [str(programs / "postgres"), "-D", str(self._data), *options]
         command = processes.Command(
-            self._mark,
-            arguments,
-            self.log,
-            user=postgres_user.server_user(),
-            taken_over=environment.of_postgres(),
+            self._mark, arguments, self.log, user=postgres_user.server_user(), taken_over=environment.of_postgres()
         )
         for _attempt in range(20):
             before = self.log.stat().st_size if self.log.exists() else 0

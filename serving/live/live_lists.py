@@ -74,10 +74,7 @@ def ranked_items(prepared: Prepared, visitor: VisitorState, items: tuple[str, ..
 
 
 def _built(
-    prepared: Prepared,
-    visitor: VisitorState,
-    rules: CompiledRules,
-    keep: NDArray[np.bool_] | None = None,
+    prepared: Prepared, visitor: VisitorState, rules: CompiledRules, keep: NDArray[np.bool_] | None = None
 ) -> tuple[Entry, ...]:
     builder = prepared.builder if rules is prepared.rules else prepared.builder.changed(rules=rules)
     hidden = _hidden(prepared, visitor, keep)

@@ -26,10 +26,7 @@ _PATIENCE: Final = 20.0
 """Seconds in which a server notices a new champion and its lists, with a margin."""
 TABLES: Final[dict[str, tuple[str, str]]] = {
     "experiments": ("Experiments", "name state placements variants layer metric started ends stopped_by stop_reason"),
-    "api_keys": (
-        "API keys",
-        "key_id name scopes requests_per_second state last_used_at expires_at revoked_at",
-    ),
+    "api_keys": ("API keys", "key_id name scopes requests_per_second state last_used_at expires_at revoked_at"),
     "dead_letters": ("Dead letters", "letter_id source reason detail times first_at replayed_at"),
     "replayed_letters": ("Replayed letters", "letter_id source outcome"),
     "keys": ("Keys", "kind generation fingerprint state since actor reason"),

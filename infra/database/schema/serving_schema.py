@@ -68,11 +68,7 @@ event_inbox = Table(
     ),
     CheckConstraint("authority IN ('server', 'signed', 'page', 'claim')", name="ck_event_inbox_authority"),
     Index("ix_event_inbox_waiting", "source", "kind", "inbox_id", postgresql_where=text("batch_id IS NULL")),
-    Index(
-        "ix_event_inbox_claimed",
-        "batch_id",
-        postgresql_where=text("batch_id IS NOT NULL AND moved_at IS NULL"),
-    ),
+    Index("ix_event_inbox_claimed", "batch_id", postgresql_where=text("batch_id IS NOT NULL AND moved_at IS NULL")),
     Index("ix_event_inbox_moved_at", "moved_at", postgresql_where=text("moved_at IS NOT NULL")),
     comment="Messages of applications, with pseudonyms instead of raw ids, until a batch of the ledger moves them. "
     "Moved rows stay for a day, so that a message that comes twice has one effect; answers that were shown are "

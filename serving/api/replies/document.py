@@ -138,11 +138,7 @@ ERASURE_WAITS: Final = Problem(
     409, "erasure-waits", "An erasure of some of these users waits: lift them once it is done."
 )
 _NOT_READY: Final = Problem(503, "overloaded", problems.OVERLOADED.detail, headers=problems.OVERLOADED.headers)
-_EVERYWHERE: Final = (
-    problems.PATH_TOO_LONG,
-    problems.HEADERS_TOO_LARGE,
-    problems.INTERNAL,
-)
+_EVERYWHERE: Final = (problems.PATH_TOO_LONG, problems.HEADERS_TOO_LARGE, problems.INTERNAL)
 _WITH_KEY: Final = (problems.NO_KEY, problems.scope_missing("write"), problems.rate_exceeded(1), _NOT_READY)
 _OF_BODIES: Final = (
     problems.UNREADABLE,

@@ -117,9 +117,7 @@ HEADERS_TOO_LARGE: Final = Problem(431, "headers-too-large", "The headers are la
 BODY_TOO_SLOW: Final = Problem(408, "body-too-slow", "The body did not arrive in time.")
 UNREADABLE: Final = Problem(400, "unreadable-body", "The body is no valid JSON.")
 NOT_STORED: Final = Problem(
-    501,
-    "not-stored",
-    "This server runs from a bundle folder and stores nothing. Send it to a server with a database.",
+    501, "not-stored", "This server runs from a bundle folder and stores nothing. Send it to a server with a database."
 )
 DATABASE_AWAY: Final = Problem(
     503,

@@ -40,11 +40,7 @@ def decoded_id(segment: bytes) -> str:
     return checked_id(text)
 
 
-Id = Annotated[
-    str,
-    AfterValidator(checked_id),
-    Field(min_length=1, max_length=LONGEST, description=_RULE),
-]
+Id = Annotated[str, AfterValidator(checked_id), Field(min_length=1, max_length=LONGEST, description=_RULE)]
 """An id in a body."""
 
 
