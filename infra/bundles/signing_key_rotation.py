@@ -8,30 +8,9 @@ from sqlalchemy import Engine, func, update
 from infra.bundles.manifest import MANIFEST, SIGNATURE
 from infra.configuration.settings import Settings
 from infra.database.schema.trust_schema import fingerprints
-from infra.keys.credentials import (
-    FOLDER,
-    PSEUDONYM,
-    SIGNING,
-    environment_secret,
-    find_secret,
-    fingerprint,
-    signed_by,
-    stored_secret,
-    variable,
-)
-from infra.keys.trust import (
-    ADOPTED,
-    NEXT,
-    Fingerprint,
-    RotationRefusedError,
-    compare,
-    finish_rotation,
-    lock,
-    newest,
-    record,
-    rows,
-    store_trusted_keys,
-)
+from infra.keys import credentials, trust
+from infra.keys.credentials import FOLDER, PSEUDONYM, SIGNING, environment_secret, variable
+from infra.keys.trust import Fingerprint, RotationRefusedError
 
 
 def rotate_signing(engine: Engine, settings: Settings, actor: str, reason: str) -> Fingerprint:
@@ -42,18 +21,18 @@ def rotate_signing(engine: Engine, settings: Settings, actor: str, reason: str) 
     RotationRefusedError when the environment holds a recorded key.
     """
     with engine.begin() as connection:
-        lock(connection)
-        records = rows(connection)
-        compare(settings, records, kinds=(PSEUDONYM,))
+        trust.lock(connection)
+        records = trust.rows(connection)
+        trust.compare(settings, records, kinds=(PSEUDONYM,))
         key = _new_key(settings, records)
-        if SIGNING not in newest(records) and (present := find_secret(settings, SIGNING)):
-            record(connection, SIGNING, present, *ADOPTED)
+        if SIGNING not in trust.newest(records) and (present := credentials.find_secret(settings, SIGNING)):
+            trust.record(connection, SIGNING, present, *trust.ADOPTED)
         if not _recorded(records, key):
-            record(connection, SIGNING, key, actor, reason)
-        records = rows(connection)
-    finish_rotation(settings, SIGNING, newest(records)[SIGNING].fingerprint)
-    store_trusted_keys(settings, records)
-    return newest(records)[SIGNING]
+            trust.record(connection, SIGNING, key, actor, reason)
+        records = trust.rows(connection)
+    trust.finish_rotation(settings, SIGNING, trust.newest(records)[SIGNING].fingerprint)
+    trust.store_trusted_keys(settings, records)
+    return trust.newest(records)[SIGNING]
 
 
 def retire(engine: Engine, settings: Settings, selected: str, champion: Path | None, actor: str, reason: str) -> None:
@@ -62,13 +41,13 @@ def retire(engine: Engine, settings: Settings, selected: str, champion: Path | N
     Raises RotationRefusedError for the key in use, for an unknown one, and when the champion depends on it.
     """
     with engine.begin() as connection:
-        lock(connection)
-        records = rows(connection)
-        compare(settings, records)
+        trust.lock(connection)
+        records = trust.rows(connection)
+        trust.compare(settings, records)
         row = next((row for row in records if row.kind == SIGNING and row.fingerprint == selected), None)
         if row is None or row.public_key is None:
             raise RotationRefusedError(f"No signing key has the fingerprint {selected}: see `tailorbird keys show`.")
-        if row == newest(records)[SIGNING]:
+        if row == trust.newest(records)[SIGNING]:
             raise RotationRefusedError("This signing key is in use: run `tailorbird keys rotate signing` first.")
         if champion and _signed(champion, row.public_key):
             raise RotationRefusedError(
@@ -77,15 +56,15 @@ def retire(engine: Engine, settings: Settings, selected: str, champion: Path | N
         conditions = (fingerprints.c.kind == SIGNING, fingerprints.c.generation == row.generation)
         values = {"retired_at": func.now(), "retired_by": actor, "retired_because": reason}
         connection.execute(update(fingerprints).where(*conditions, fingerprints.c.retired_at.is_(None)).values(values))
-        records = rows(connection)
-    store_trusted_keys(settings, records)
+        records = trust.rows(connection)
+    trust.store_trusted_keys(settings, records)
 
 
 def list_keys(engine: Engine) -> list[dict[str, Any]]:
     """Return one row per key and for the installation, as `tailorbird keys show` prints them."""
     with engine.connect() as connection:
-        records = rows(connection)
-    current = newest(records).values()
+        records = trust.rows(connection)
+    current = trust.newest(records).values()
     return [
         {
             "kind": row.kind,
@@ -111,19 +90,19 @@ def _state(row: Fingerprint, *, in_use: bool) -> str:
 
 
 def _new_key(settings: Settings, records: list[Fingerprint]) -> str:
-    present = find_secret(settings, SIGNING)
-    if present and SIGNING in newest(records) and not _recorded(records, present):
+    present = credentials.find_secret(settings, SIGNING)
+    if present and SIGNING in trust.newest(records) and not _recorded(records, present):
         return present
     if environment_secret(SIGNING):
         raise RotationRefusedError(
             f"{variable(SIGNING)} holds the key that is in use, or an earlier one. Set it to a new one, such as "
             "`openssl rand -hex 32` prints, for this command and on every host that trains; then run the command again."
         )
-    return stored_secret(settings.var / FOLDER, SIGNING + NEXT)
+    return credentials.stored_secret(settings.var / FOLDER, SIGNING + trust.NEXT)
 
 
 def _recorded(records: list[Fingerprint], key: str) -> bool:
-    return fingerprint(SIGNING, key) in {row.fingerprint for row in records if row.kind == SIGNING}
+    return credentials.fingerprint(SIGNING, key) in {row.fingerprint for row in records if row.kind == SIGNING}
 
 
 def _signed(folder: Path, public_key: str) -> bool:
@@ -131,4 +110,4 @@ def _signed(folder: Path, public_key: str) -> bool:
         content, signature = ((folder / name).read_bytes() for name in (MANIFEST, SIGNATURE))
     except OSError:  # a missing bundle depends on no key
         return False
-    return signed_by(public_key, content, signature)
+    return credentials.signed_by(public_key, content, signature)

@@ -20,23 +20,7 @@ from infra.configuration.settings import Settings
 from infra.database.schema.schema import identities, promotions, suppressions, users
 from infra.database.schema.trust_schema import fingerprints
 from infra.keys import credentials
-from infra.keys.credentials import (
-    FOLDER,
-    INSTALLATION,
-    INSTALLATION_ID,
-    KEYS,
-    PSEUDONYM,
-    SIGNING,
-    TRUSTED,
-    create_once,
-    environment_secret,
-    find_secret,
-    fingerprint,
-    key_source,
-    public_of,
-    secret,
-    variable,
-)
+from infra.keys.credentials import FOLDER, INSTALLATION, INSTALLATION_ID, KEYS, PSEUDONYM, SIGNING, TRUSTED, variable
 from models.errors import TailorbirdError
 
 _LOCK: Final = 0x7A12
@@ -123,8 +107,8 @@ def record(connection: Connection, kind: str, value: str, actor: str, reason: st
     row = {
         "kind": kind,
         "generation": latest.generation + 1 if latest else 1,
-        "fingerprint": value if kind == INSTALLATION else fingerprint(kind, value),
-        "public_key": public_of(value) if kind == SIGNING else None,
+        "fingerprint": value if kind == INSTALLATION else credentials.fingerprint(kind, value),
+        "public_key": credentials.public_of(value) if kind == SIGNING else None,
         "actor": actor,
         "reason": reason,
     }
@@ -153,7 +137,7 @@ def check(engine: Engine, settings: Settings) -> str:
     installation = newest(records)[INSTALLATION].fingerprint
     path = settings.var / INSTALLATION_ID
     if not path.exists():
-        create_once(_made(path.parent) / INSTALLATION_ID, installation)
+        credentials.create_once(_made(path.parent) / INSTALLATION_ID, installation)
     store_trusted_keys(settings, records)
     return installation
 
@@ -205,7 +189,7 @@ def store_trusted_keys(settings: Settings, records: list[Fingerprint]) -> None:
     if content and (not path.exists() or path.read_text() != content):
         _made(path.parent)
         draft = path.with_name(f".{TRUSTED}.{secrets.token_hex(8)}")
-        create_once(draft, content.strip())
+        credentials.create_once(draft, content.strip())
         draft.replace(path)
 
 
@@ -213,7 +197,9 @@ def finish_rotation(settings: Settings, kind: str, recorded: str) -> bool:
     """Move a new key into place if the database records it already: a rotation was interrupted after its commit."""
     path = settings.var / FOLDER / kind
     waiting = path.with_name(kind + NEXT)
-    if environment_secret(kind) or not waiting.exists() or fingerprint(kind, waiting.read_text().strip()) != recorded:
+    if credentials.environment_secret(kind) or not waiting.exists():
+        return False
+    if credentials.fingerprint(kind, waiting.read_text().strip()) != recorded:
         return False
     with suppress(FileNotFoundError):  # another process finished it first
         waiting.replace(path)
@@ -230,10 +216,10 @@ def compare(
     in_use = newest(records)
     _compare_var(settings, in_use.get(INSTALLATION))
     for row in (in_use[kind] for kind in kinds if kind in in_use):
-        key = find_secret(settings, row.kind)
+        key = credentials.find_secret(settings, row.kind)
         if key is None and row.kind not in required:
             continue
-        fits = key is not None and fingerprint(row.kind, key) == row.fingerprint
+        fits = key is not None and credentials.fingerprint(row.kind, key) == row.fingerprint
         if not fits and not finish_rotation(settings, row.kind, row.fingerprint):
             raise InstallationRefusedError(
                 _missing_key(settings, row) if key is None else _mismatch(settings, records, row, key)
@@ -259,8 +245,8 @@ def _missing_key(settings: Settings, row: Fingerprint) -> str:
 
 
 def _mismatch(settings: Settings, records: list[Fingerprint], row: Fingerprint, key: str) -> str:
-    own = fingerprint(row.kind, key)
-    head = f"The {row.kind} of {key_source(settings, row.kind)} (fingerprint {own}) is not the one of this database"
+    own, place = credentials.fingerprint(row.kind, key), credentials.key_source(settings, row.kind)
+    head = f"The {row.kind} of {place} (fingerprint {own}) is not the one of this database"
     if row.kind == PSEUDONYM and own in {earlier.fingerprint for earlier in records if earlier.kind == PSEUDONYM}:
         return (
             f"{head}: {row.actor} rotated it on {row.since:%Y-%m-%d} (fingerprint {row.fingerprint}). Copy the file "
@@ -314,31 +300,31 @@ def _id_for(settings: Settings, *, filled: bool) -> str:
 
 def _pseudonym_key(connection: Connection, settings: Settings, *, filled: bool) -> str:
     """Return the pseudonym key; create it only for a database without users. It has to fit the stored ids."""
-    key = find_secret(settings, PSEUDONYM)
+    key = credentials.find_secret(settings, PSEUDONYM)
     if key is None:
         if filled:
             raise InstallationRefusedError(
                 f"This database holds users, and their {PSEUDONYM} is not here. Copy the file secrets/{PSEUDONYM} of "
                 f"the installation's var folder to {settings.var / FOLDER}, or set {variable(PSEUDONYM)}."
             )
-        return secret(settings, PSEUDONYM)
+        return credentials.secret(settings, PSEUDONYM)
     stored = connection.execute(select(identities.c.user_id, identities.c.user_key).limit(_SAMPLE)).all()
     if stored and not any(credentials.hashed(row.user_id, credentials.keys(key)) == row.user_key for row in stored):
         raise InstallationRefusedError(
-            f"The {PSEUDONYM} of {key_source(settings, PSEUDONYM)} does not fit the users of this database. Restore "
-            "the key they were ingested with, or correct TAILORBIRD_DATABASE_URL or TAILORBIRD_VAR."
+            f"The {PSEUDONYM} of {credentials.key_source(settings, PSEUDONYM)} does not fit the users of this "
+            "database. Restore the key they were ingested with, or correct TAILORBIRD_DATABASE_URL or TAILORBIRD_VAR."
         )
     return key
 
 
 def _signing_key(connection: Connection, settings: Settings) -> str:
-    key = find_secret(settings, SIGNING)
+    key = credentials.find_secret(settings, SIGNING)
     if key is None and has_rows(connection, promotions):
         raise InstallationRefusedError(
             f"The {SIGNING} of the promoted models is not here. Copy the file secrets/{SIGNING} of the installation's "
             f"var folder to {settings.var / FOLDER}, or set {variable(SIGNING)}. {_LOST}{NOTHING_CHANGED}"
         )
-    return key or secret(settings, SIGNING)
+    return key or credentials.secret(settings, SIGNING)
 
 
 def has_rows(connection: Connection, *tables: Table) -> bool:
