@@ -15,15 +15,7 @@ from serving.api.gate.routes import INCOMING, add_hot_route
 from serving.api.requests import problems
 from serving.api.requests.problems import Problem, ProblemError
 from serving.api.state import Call, Handler, Incoming, Reply
-from serving.collector.bodies import (
-    MOST_BYTES,
-    BodyTooLargeError,
-    QuotaSpentError,
-    UnusableBodyError,
-    calls_of,
-    parsed,
-    unpacked,
-)
+from serving.collector import bodies
 from serving.events.clock import CLOCK
 from serving.events.message import RefusedMessageError
 from serving.events.spool import SpoolFullError
@@ -62,18 +54,18 @@ def _endpoint(kind: str | None) -> Handler:
         key = await incoming.admit(given, COLLECT) if given else None
         body = await _body(incoming)
         try:
-            body = unpacked(body, incoming.head.content_encoding.lower())
-            document = parsed(body)
+            body = bodies.unpacked(body, incoming.head.content_encoding.lower())
+            document = bodies.parsed(body)
             key = key or await incoming.admit(_basic(document.get("writeKey")), COLLECT)
-            sent = calls_of(document, kind)
+            sent = bodies.calls_of(document, kind)
             if bucket := incoming.bucket():
                 bucket.charge(max(0, len(sent.calls) - 1))
             await intake.take(sent, key, len(body))
-        except QuotaSpentError:
+        except bodies.QuotaSpentError:
             raise ProblemError(quota_spent(CLOCK.now())) from None
-        except BodyTooLargeError as error:
+        except bodies.BodyTooLargeError as error:
             raise ProblemError(Problem(413, "body-too-large", str(error))) from None
-        except (UnusableBodyError, RefusedMessageError) as error:
+        except (bodies.UnusableBodyError, RefusedMessageError) as error:
             raise ProblemError(Problem(400, "unreadable-body", str(error))) from None
         except SpoolFullError:
             raise ProblemError(NOT_DURABLE) from None
@@ -109,7 +101,7 @@ async def _body(incoming: Incoming) -> bytes:
     """Return the body, which is JSON whatever type its sender states: some libraries state that of a form."""
     if incoming.head.content_encoding.lower() not in (b"", b"identity", b"gzip"):
         raise ProblemError(UNKNOWN_ENCODING)
-    return await incoming.read(MOST_BYTES)
+    return await incoming.read(bodies.MOST_BYTES)
 
 
 def _basic(key: object) -> bytes:

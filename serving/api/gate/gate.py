@@ -8,20 +8,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.keys.api_keys import ApiKey
 from infra.keys.api_keys import Scope as KeyScope
+from serving.api.gate import routes
 from serving.api.gate.keyring import TokenBucket
-from serving.api.gate.routes import (
-    ClientGoneError,
-    Head,
-    Operation,
-    RouteTable,
-    check_type,
-    cors_headers,
-    is_preflight,
-    preflight,
-    read_body,
-    read_head,
-    replay,
-)
+from serving.api.gate.routes import ClientGoneError, Head, Operation, RouteTable
 from serving.api.requests import problems
 from serving.api.requests.problems import Fault, Problem, ProblemError, RefusedRequestError
 from serving.api.requests.values import decoded_id, request_id
@@ -98,7 +87,7 @@ class Gate:
     async def _answer_untraced(self, scope: Scope, receive: Receive, send: Send) -> tuple["_Request", int]:
         """Answer a request; return what is known of it, and the status (0 if the client has gone)."""
         began = perf_counter()
-        head = read_head(scope["headers"])
+        head = routes.read_head(scope["headers"])
         request = _Request(request_id(head.request_id), (scope.get("client") or ("",))[0])
         try:
             reply = await self._reply(scope, receive, head, request)
@@ -123,14 +112,14 @@ class Gate:
     async def _reply(self, scope: Scope, receive: Receive, head: Head, request: _Request) -> Reply:
         operation, segment = await self._operation(scope, head, request)
         if operation is None:
-            return preflight(head, self._state.origins)
+            return routes.preflight(head, self._state.origins)
         if operation.scope is not None:
             _check_scope(await self._find_key(head.authorization, head.api_key, request), operation.scope)
         value = "" if segment is None else _decoded(segment)
         method, content = scope["method"], b""
         if method in ("POST", "PUT", "PATCH") and not operation.is_incoming:
-            check_type(head.content_type, head.content_encoding)
-            content = await read_body(receive, head.content_length)
+            routes.check_type(head.content_type, head.content_encoding)
+            content = await routes.read_body(receive, head.content_length)
         if (operation.scope is not None or operation.is_incoming) and self._active >= self._state.most_active:
             raise _shed()
         self._active += 1
@@ -161,7 +150,7 @@ class Gate:
         operation = match.operations.get(method)
         request.template = next(iter(match.operations.values())).template
         if operation is None:
-            if method == "OPTIONS" and is_preflight(head, self._state.origins):
+            if method == "OPTIONS" and routes.is_preflight(head, self._state.origins):
                 return None, None
             await self._find_key(head.authorization, head.api_key, request)
             raise ProblemError(problems.wrong_method(sorted(match.operations)))
@@ -174,7 +163,7 @@ class Gate:
             self._active -= 1  # senders without a key that are slow would take the places of all others
             self._reading += 1
             try:
-                body = await read_body(receive, head.content_length, most)
+                body = await routes.read_body(receive, head.content_length, most)
             finally:
                 self._reading -= 1
                 self._active += 1
@@ -219,7 +208,7 @@ class Gate:
             else:
                 parts.append(message.get("body", b""))
 
-        await self._app(inner, replay(content), collect)
+        await self._app(inner, routes.replay(content), collect)
         given: list[tuple[bytes, bytes]] = list(started["headers"])
         media_type = next((text for name, text in given if name == b"content-type"), b"")
         more = tuple(pair for pair in given if pair[0] not in (b"content-type", b"content-length"))
@@ -234,7 +223,7 @@ class Gate:
             headers.append((b"ratelimit-policy", request.bucket.policy))
             headers.append((b"ratelimit", request.bucket.header()))
         if self._state.origins and head.origin:
-            headers += cors_headers(head, self._state.origins)
+            headers += routes.cors_headers(head, self._state.origins)
         # Without the mark, the server reads one request of a connection at a time.
         if self._state.is_stopping and (IS_LAST not in scope or scope[IS_LAST](scope)):
             headers.append((b"connection", b"close"))

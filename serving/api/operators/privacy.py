@@ -14,13 +14,8 @@ from serving.api.gate.routes import SCOPE, add_hot_route
 from serving.api.operators.router import answered, operators
 from serving.api.replies.document import ERASURE_WAITS, UNKNOWN_REQUEST
 from serving.api.replies.lists import accepted, next_page
-from serving.api.requests.problems import (
-    Fault,
-    ProblemError,
-    RefusedRequestError,
-    refuse_unknown_traits,
-    unknown_placement,
-)
+from serving.api.requests import problems
+from serving.api.requests.problems import Fault, ProblemError, RefusedRequestError
 from serving.api.requests.values import PAGING, Body, Flag, Id, PlacementName, QueryParser, ShortText
 from serving.api.state import Call, Reply, call_of, response
 from serving.events.message import correction
@@ -108,11 +103,12 @@ async def ask(wanted: PrivacyRequest, request: Request) -> Response:
         raise RefusedRequestError([Fault("/user_ids", "An export and a correction are of one user.")])
     if (kind == "correct") is not bool(wanted.traits):
         raise RefusedRequestError([Fault("/traits", "Name traits for `correct` only.")])
-    refuse_unknown_traits((name for name, value in wanted.traits.items() if value is not None), call.state.traits)
+    stated = [name for name, value in wanted.traits.items() if value is not None]
+    problems.refuse_unknown_traits(stated, call.state.traits)
     if (kind in _ABOUT_PURPOSE) is not (wanted.purpose is not None):
         raise RefusedRequestError([Fault("/purpose", "Name a placement for `object` and `withdraw` only.")])
     if wanted.purpose and wanted.purpose not in call.state.placements:
-        raise unknown_placement(sorted(call.state.placements))
+        raise problems.unknown_placement(sorted(call.state.placements))
     assert call.key is not None  # the gate has checked it
     users = {call.state.pseudonyms.of(name): name for name in wanted.user_ids}
     suppress = wanted.suppress or wanted.kind == "SUPPRESS_WITH_DELETE"

@@ -10,14 +10,8 @@ import orjson
 from models.columns import ITEM_ID
 from models.ingest import placeholder_ids
 from serving.answers.protocol import Answer, ListRequest, Visitor
-from serving.api.requests.problems import (
-    Fault,
-    Problem,
-    ProblemError,
-    RefusedRequestError,
-    unknown_items,
-    unknown_placement,
-)
+from serving.api.requests import problems
+from serving.api.requests.problems import Fault, Problem, ProblemError, RefusedRequestError
 from serving.api.requests.values import DEEPEST, MOST_ITEMS, ListQuery, QueryParser, random_id
 from serving.api.state import Call, Headers, Kind, Reply, State, kind_of
 from serving.events.impressions import ShownAnswer
@@ -66,7 +60,7 @@ def placement_name(state: State, given: str | None, kind: Kind) -> str:
         return default
     placement = state.placements.get(given)
     if placement is None:
-        raise unknown_placement(sorted(state.placements))
+        raise problems.unknown_placement(sorted(state.placements))
     if kind_of(placement) != kind:
         detail = f"Its lists are for another path: {_USED_BY[kind_of(placement)]}."
         raise RefusedRequestError([Fault("placement", detail)])
@@ -166,7 +160,7 @@ async def accepted(call: Call, *messages: Message, many: bool = False, adds: boo
         raise RefusedRequestError(words)
     unknown = frozenset() if adds else await call.state.parts.answers.unknown_items(set(items) - {""})
     if unknown:
-        raise ProblemError(unknown_items([place for place, item in enumerate(items) if item in unknown]))
+        raise ProblemError(problems.unknown_items([place for place, item in enumerate(items) if item in unknown]))
     if call.bucket is not None:
         call.bucket.charge(len(messages) - 1)
     try:
