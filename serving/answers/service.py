@@ -10,19 +10,10 @@ from typing import TYPE_CHECKING, ClassVar, Final, get_args
 
 from models.lists.rules.layer.rule_layer import RuleLayer
 from models.lists.rules.placement_config import CHAMPION, Placement
+from serving.answers import chain
 from serving.answers.best_sellers import EVERYBODY, BestSellers, Upkeep
 from serving.answers.catalogue_search import CatalogueQuery, CatalogueSearch, FoundItem, TitleIndex
-from serving.answers.chain import (
-    LIVE_SECONDS,
-    Ask,
-    PresentRules,
-    Search,
-    StoredAnswers,
-    best_sellers,
-    live_list,
-    ranked_without_model,
-    without_hidden,
-)
+from serving.answers.chain import LIVE_SECONDS, Ask, PresentRules, Search, StoredAnswers
 from serving.answers.protocol import Answer, Entry, Listing, ListRequest, LiveScorer, RankRequest, Source, Visitor
 from serving.answers.remembered_answers import RememberedAnswers, State
 from serving.answers.selection import HiddenItems, Selection, page
@@ -163,14 +154,14 @@ class AnswerService:
             whole,
             lambda live, its: live.rank(replace(request, visitor=its.request.visitor), its.standing),
         )
-        listing = await live_list(search)
+        listing = await chain.live_list(search)
         if listing is not None:
             return self._answer(search, "live", listing)
         best = self.upkeep.best
         known = search.table, None if best is None else best.listing(request.placement)
         present = (None if one is None else self._present.by_scores(request.placement, one) for one in known)
-        source, ranked = ranked_without_model(request.items, *present)
-        return self._answer(search, source, await without_hidden(search, ranked))
+        source, ranked = chain.ranked_without_model(request.items, *present)
+        return self._answer(search, source, await chain.without_hidden(search, ranked))
 
     async def popular(self, request: ListRequest) -> Answer:
         """Return the best sellers of a placement."""
@@ -206,7 +197,8 @@ class AnswerService:
         best = self.upkeep.best
         if best is None:
             return self._answer(search, "popular", Listing((), degraded=True))
-        return self._answer(search, "popular", await without_hidden(search, best.within(request.placement, of(best))))
+        listing = best.within(request.placement, of(best))
+        return self._answer(search, "popular", await chain.without_hidden(search, listing))
 
     async def _about(self, key: tuple[Hashable, ...], items: tuple[str, ...], request: ListRequest, ask: Ask) -> Answer:
         """Return what goes with items: from their published lists, else live. About unknown items it is degraded."""
@@ -266,7 +258,7 @@ class AnswerService:
 
     async def _find_asked_live(self, search: Search) -> Listing | None:
         """Return live scores if the request asks for them."""
-        return await live_list(search) if search.asks_live else None
+        return await chain.live_list(search) if search.asks_live else None
 
     async def _find_table(self, search: Search) -> Listing | None:
         """Return the published list, which was read with the user's consent, or is read now, under the rules."""
@@ -281,9 +273,9 @@ class AnswerService:
         if search.asks_live:
             return None
         if search.table is None:
-            return await live_list(search) if search.live_helps else None
+            return await chain.live_list(search) if search.live_helps else None
         is_short = bool(search.request.filters) and self._count(search, search.table) < search.most
-        return await live_list(search) if is_short else None
+        return await chain.live_list(search) if is_short else None
 
     async def _find_last_good(self, search: Search) -> Listing | None:
         """Return the items of the last answer to the same request, which is one page, if a dependency is down."""
@@ -304,12 +296,12 @@ class AnswerService:
         if self._model(search.request.placement) == "best_sellers":  # those of all users
             return None
         segment = best.segment_of(user_key)
-        return None if segment == EVERYBODY else await best_sellers(best, search, segment)
+        return None if segment == EVERYBODY else await chain.best_sellers(best, search, segment)
 
     async def _find_popular(self, search: Search) -> Listing | None:
         """Return the best sellers of all users; before any model is loaded there are none."""
         best = await self.upkeep.present()
-        return Listing((), degraded=True) if best is None else await best_sellers(best, search, EVERYBODY)
+        return Listing((), degraded=True) if best is None else await chain.best_sellers(best, search, EVERYBODY)
 
     _CHAIN: ClassVar[tuple[tuple[Source, Callable[["AnswerService", Search], Awaitable[Listing | None]]], ...]] = (
         ("live", _find_asked_live),

@@ -14,15 +14,8 @@ import orjson
 
 from infra.private_files.folders import replace_file
 from models.experiments.definition import replaced_placement
-from models.lists.rules.layer.rule_layer import (
-    NO_RULES,
-    NO_VERSION,
-    RuleLayer,
-    RuleVersion,
-    layer_from_json,
-    layer_to_json,
-    layered,
-)
+from models.lists.rules.layer import rule_layer
+from models.lists.rules.layer.rule_layer import NO_RULES, NO_VERSION, RuleLayer, RuleVersion
 from models.lists.rules.placement_config import Placement
 
 if TYPE_CHECKING:
@@ -120,7 +113,7 @@ def _compile(file: Mapping[str, Placement], stored: RuleVersion, now: datetime, 
     for name, placement in file.items():
         own = stored.layer.at(replaced_placement(name), now)
         if name not in active or own != active[name]:
-            active[name], placements[name] = own, layered(placement, own)
+            active[name], placements[name] = own, rule_layer.layered(placement, own)
     unchanged = active == before.active
     return _Compiled(
         stored,
@@ -182,7 +175,7 @@ class RuleReader:
         """Store the copy in one step. Without it, a start without the database knows no rules."""
         if self._copy is None:
             return
-        content = {**vars(self.current), "rules": layer_to_json(self.current.layer), "layer": None}
+        content = {**vars(self.current), "rules": rule_layer.layer_to_json(self.current.layer), "layer": None}
         with suppress(OSError):
             self._copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             replace_file(self._copy, orjson.dumps(content))
@@ -191,4 +184,5 @@ class RuleReader:
 def _version(row: Mapping[str, Any], rules: Any) -> RuleVersion:
     created_at = row["created_at"]
     at = datetime.fromisoformat(created_at) if isinstance(created_at, str) else created_at
-    return RuleVersion(row["version"], layer_from_json(rules), row["author"], row["comment"], at, row["restores"])
+    layer = rule_layer.layer_from_json(rules)
+    return RuleVersion(row["version"], layer, row["author"], row["comment"], at, row["restores"])
