@@ -8,19 +8,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from infra.registry.connection import (
-    MISSING,
-    NAME,
-    ArtifactsGoneError,
-    Connection,
-    RegisteredVersion,
-    Run,
-    RunGoneError,
-    ignored,
-    retry_conflict,
-    run_errors,
-    version_errors,
-)
+from infra.registry import connection
+from infra.registry.connection import NAME, ArtifactsGoneError, Connection, RegisteredVersion, Run, RunGoneError
 
 MODEL_PATH: Final = "model"
 """The artifact folder of a run's bundle."""
@@ -183,7 +172,7 @@ class Registry(Connection):
 
     def run(self, run_id: str) -> Run:
         """Return a run. Raises RunGoneError when it was deleted."""
-        with run_errors(run_id):
+        with connection.run_errors(run_id):
             return Run.of(self._client.get_run(run_id))
 
     def page(self, run_id: str) -> str:
@@ -200,7 +189,7 @@ class Registry(Connection):
 
     def files(self, run_id: str, path: str) -> dict[str, int]:
         """Return the size in bytes of each file in a folder of a run's artifacts; -1 for folders."""
-        with run_errors(run_id):
+        with connection.run_errors(run_id):
             files = self._client.list_artifacts(run_id, path)
         return {PurePosixPath(file.path).name: -1 if file.is_dir else int(file.file_size or 0) for file in files}
 
@@ -223,7 +212,7 @@ class Registry(Connection):
 
     def register(self, run_id: str, tags: Mapping[str, str]) -> int:
         """Return the registered version of a run's model; create it if there is none."""
-        with ignored("RESOURCE_ALREADY_EXISTS"):
+        with connection.ignored("RESOURCE_ALREADY_EXISTS"):
             self._client.create_registered_model(NAME)
         for known in self._client.search_model_versions(f"name = '{NAME}' and run_id = '{run_id}'"):
             return int(known.version)
@@ -233,7 +222,7 @@ class Registry(Connection):
 
     def version(self, version: int) -> RegisteredVersion:
         """Return one registered version. Raises VersionGoneError when it was deleted."""
-        with version_errors(version):
+        with connection.version_errors(version):
             return RegisteredVersion.of(self._client.get_model_version(NAME, str(version)))
 
     def version_page(self, version: int) -> str:
@@ -242,7 +231,7 @@ class Registry(Connection):
 
     def aliases(self) -> dict[str, int]:
         """Return the version of every alias (`champion`, `challenger`); empty before a model is registered."""
-        with ignored(MISSING):
+        with connection.ignored(connection.MISSING):
             model = self._client.get_registered_model(NAME)
             return {name: int(version) for name, version in model.aliases.items()}
         return {}
@@ -254,8 +243,8 @@ class Registry(Connection):
 
     def set_alias(self, name: str, version: int) -> None:
         """Point an alias at a version. Raises VersionGoneError when it was deleted."""
-        with version_errors(version):
-            retry_conflict(partial(self._client.set_registered_model_alias, NAME, name, str(version)))
+        with connection.version_errors(version):
+            connection.retry_conflict(partial(self._client.set_registered_model_alias, NAME, name, str(version)))
 
     def drop_alias(self, name: str) -> None:
         """Remove an alias if it is set."""
@@ -265,7 +254,7 @@ class Registry(Connection):
     def tag_version(self, version: int, tags: Mapping[str, str]) -> None:
         """Set tags on a version; a reviewer reads them on its page."""
         for key, value in tags.items():
-            retry_conflict(partial(self._client.set_model_version_tag, NAME, str(version), key, value))
+            connection.retry_conflict(partial(self._client.set_model_version_tag, NAME, str(version), key, value))
 
     def untag_version(self, version: int, *names: str, known: Mapping[str, str] | None = None) -> None:
         """Remove those of these tags that are set. `known` are the tags of the version if they were read already."""
