@@ -207,12 +207,7 @@ class Settings(BaseSettings):
             return given
         kind: Any = _TABLES[str(info.field_name)]
         known = [limit.name for limit in fields(kind)]
-        try:
-            values = json.loads(given)
-        except (ValueError, RecursionError):
-            values = None
-        if not isinstance(values, dict):
-            raise ValueError(f'write it as JSON, such as {{"{known[0]}": {json.dumps(getattr(kind, known[0]))}}}')
+        values = _decoded(given, json.dumps({known[0]: getattr(kind, known[0])}))
         if unknown := sorted(set(values) - set(known)):
             raise ValueError(f"there is no limit {', '.join(unknown)}; there are {', '.join(known)}")
         return values
@@ -221,13 +216,7 @@ class Settings(BaseSettings):
     @classmethod
     def _schedules(cls, given: Any) -> Any:
         """Return the times of schedules by slug; a variable contains them as JSON."""
-        try:
-            values = json.loads(given) if isinstance(given, str) else given
-        except (ValueError, RecursionError):
-            values = None
-        if not isinstance(values, dict):
-            raise ValueError('write it as JSON, such as {"score-nightly": "30 4 * * *"}')
-        return timings(values)
+        return timings(_decoded(given, '{"score-nightly": "30 4 * * *"}'))
 
     @field_validator(*addresses.READERS)
     @classmethod
@@ -272,6 +261,15 @@ class Settings(BaseSettings):
         """Put the lake and the bundles into `var` unless they have their own place."""
         for name in ("lake", "bundles"):
             object.__setattr__(self, name, getattr(self, name) or str(self.var / name))
+
+
+def _decoded(given: Any, example: str) -> JsonObject:
+    """Return a table, which a variable contains as JSON. Raises ValueError with an example."""
+    with contextlib.suppress(ValueError, RecursionError):
+        values = json.loads(given) if isinstance(given, str) else given
+        if isinstance(values, dict):
+            return values
+    raise ValueError(f"write it as JSON, such as {example}")
 
 
 def load() -> Settings:
