@@ -16,34 +16,15 @@ from serving.answers.catalogue_search import CatalogueQuery, FoundItem
 from serving.api.gate.routes import SCOPE, add_hot_route, path_parameters
 from serving.api.replies.document import Accepted, AcceptedMany, BatchedLists, RecommendationList
 from serving.api.replies.lists import Answered, accepted, batched, list_request, listed, next_page
-from serving.api.requests.values import (
-    CONSENT,
-    FILTERS,
-    ITEM,
-    PAGING,
-    PLACEMENT,
-    SESSION,
-    USER,
-    WORDS,
-    Amount,
-    Body,
-    Flag,
-    Id,
-    ListQuery,
-    LongText,
-    PageSize,
-    PlacementName,
-    QueryParser,
-    ShortText,
-    random_id,
-)
+from serving.api.requests import values
+from serving.api.requests.values import Amount, Body, Flag, Id, ListQuery, LongText, PageSize, PlacementName, ShortText
 from serving.api.state import Call, Reply, call_of, response
 from serving.events.message import Message, item_message
 
 MOST_CHANGES = 500
 router = APIRouter(tags=["items"])
-_PARAMETERS = (PLACEMENT, *PAGING, USER, SESSION, CONSENT, *FILTERS)
-_PARSER = QueryParser(_PARAMETERS)
+_PARAMETERS = (values.PLACEMENT, *values.PAGING, values.USER, values.SESSION, values.CONSENT, *values.FILTERS)
+_PARSER = values.QueryParser(_PARAMETERS)
 _ITEM = "/v1/items/{item}"
 
 
@@ -118,11 +99,11 @@ class ItemUpdate(Body):
 
     @model_validator(mode="after")
     def _states_something(self) -> "ItemUpdate":
-        if not self.values():
+        if not self.stated():
             raise ValueError("it states no value of the item")
         return self
 
-    def values(self) -> dict[str, Any]:
+    def stated(self) -> dict[str, Any]:
         """Return the stated fields."""
         names = type(self).model_fields.keys() - {"message_id", "item_id"}
         return {name: value for name in names if (value := getattr(self, name)) is not None and value != {}}
@@ -211,11 +192,11 @@ async def change_items(updates: ItemUpdates, request: Request) -> Response:
 
 def _message(call: Call, item: str, update: ItemUpdate) -> Message:
     version = call.state.pseudonyms.key_version
-    return item_message({"item_id": item} | update.values(), version, update.message_id or random_id())
+    return item_message({"item_id": item} | update.stated(), version, update.message_id or values.random_id())
 
 
-_SEARCH = (WORDS, ITEM, *PAGING, *FILTERS)
-_SEARCH_PARSER = QueryParser(_SEARCH)
+_SEARCH = (values.WORDS, values.ITEM, *values.PAGING, *values.FILTERS)
+_SEARCH_PARSER = values.QueryParser(_SEARCH)
 _PAGE: Final = 20
 _STATED: Final = ("item_id", "title", "url", "image", "price", "currency", "price_paid", "currency_paid")
 

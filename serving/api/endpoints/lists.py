@@ -11,29 +11,13 @@ from serving.answers.protocol import Filters, RankRequest
 from serving.api.gate.routes import add_hot_route
 from serving.api.replies.document import RecommendationList
 from serving.api.replies.lists import body, list_request, listed, placement_name, shown, visitor
-from serving.api.requests.values import (
-    DEEPEST,
-    FILTERS,
-    MOST_CONTEXT,
-    MOST_EXCLUDED,
-    MOST_FILTERS,
-    PAGING,
-    PLACEMENT,
-    Amount,
-    Body,
-    Flag,
-    Id,
-    ListQuery,
-    PageSize,
-    PlacementName,
-    QueryParser,
-    ShortText,
-)
+from serving.api.requests import values
+from serving.api.requests.values import Amount, Body, Flag, Id, ListQuery, PageSize, PlacementName, ShortText
 from serving.api.state import Call, Reply, call_of, response
 
 listings, baskets = APIRouter(tags=["listings"]), APIRouter(tags=["baskets"])
-_PARAMETERS = (PLACEMENT, *PAGING, *FILTERS)
-_PARSER = QueryParser(_PARAMETERS)
+_PARAMETERS = (values.PLACEMENT, *values.PAGING, *values.FILTERS)
+_PARSER = values.QueryParser(_PARAMETERS)
 
 
 async def popular(call: Call) -> Reply:
@@ -62,11 +46,11 @@ MOST_RANKED = 1000
 class Narrowed(Body):
     """Narrows the items of an answer."""
 
-    categories: Annotated[tuple[ShortText, ...], Field(max_length=MOST_FILTERS)] = ()
-    brands: Annotated[tuple[ShortText, ...], Field(max_length=MOST_FILTERS)] = ()
+    categories: Annotated[tuple[ShortText, ...], Field(max_length=values.MOST_FILTERS)] = ()
+    brands: Annotated[tuple[ShortText, ...], Field(max_length=values.MOST_FILTERS)] = ()
     lowest_price: Amount | None = None
     highest_price: Amount | None = None
-    exclude: Annotated[tuple[Id, ...], Field(max_length=MOST_EXCLUDED)] = ()
+    exclude: Annotated[tuple[Id, ...], Field(max_length=values.MOST_EXCLUDED)] = ()
 
     def filters(self) -> Filters:
         """Return the filters of a request."""
@@ -87,9 +71,9 @@ class Basket(Visited):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"items": ["995242", "1082185"], "user": "1", "k": 5}]})
 
-    items: Annotated[tuple[Id, ...], Field(min_length=1, max_length=MOST_CONTEXT)]
+    items: Annotated[tuple[Id, ...], Field(min_length=1, max_length=values.MOST_CONTEXT)]
     k: PageSize | None = None
-    offset: Annotated[int, Field(strict=True, ge=0, le=DEEPEST)] = 0
+    offset: Annotated[int, Field(strict=True, ge=0, le=values.DEEPEST)] = 0
     filters: Narrowed = Narrowed()
 
 
@@ -101,7 +85,7 @@ class Ranking(Visited):
     )
 
     items: Annotated[tuple[Id, ...], Field(min_length=1, max_length=MOST_RANKED)]
-    context: Annotated[tuple[Id, ...], Field(max_length=MOST_CONTEXT)] = ()
+    context: Annotated[tuple[Id, ...], Field(max_length=values.MOST_CONTEXT)] = ()
 
 
 @baskets.post("/v1/baskets/goes-with", response_model=RecommendationList)

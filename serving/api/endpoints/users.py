@@ -10,32 +10,16 @@ from starlette.responses import Response
 from serving.api.gate.routes import SCOPE, add_hot_route, path_parameters
 from serving.api.replies.document import Accepted, BatchedLists, RecommendationList
 from serving.api.replies.lists import Answered, accepted, batched, list_request, listed, visitor
+from serving.api.requests import values
 from serving.api.requests.problems import refuse_unknown_traits
-from serving.api.requests.values import (
-    CONSENT,
-    CONTEXT,
-    FILTERS,
-    MOST_CONTEXT,
-    PAGING,
-    PLACEMENT,
-    SESSION,
-    Body,
-    Flag,
-    Id,
-    ListQuery,
-    PageSize,
-    PlacementName,
-    QueryParser,
-    ShortText,
-    random_id,
-)
+from serving.api.requests.values import Body, Flag, Id, ListQuery, PageSize, PlacementName, ShortText
 from serving.api.state import Call, Reply, call_of, response
 from serving.events.message import Sender, user_message
 
 MOST_USERS = 100
 router = APIRouter(tags=["users"])
-_PARAMETERS = (PLACEMENT, *PAGING, SESSION, CONSENT, CONTEXT, *FILTERS)
-_PARSER = QueryParser(_PARAMETERS)
+_PARAMETERS = (values.PLACEMENT, *values.PAGING, values.SESSION, values.CONSENT, values.CONTEXT, *values.FILTERS)
+_PARSER = values.QueryParser(_PARAMETERS)
 
 
 class UserBatch(Body):
@@ -46,7 +30,7 @@ class UserBatch(Body):
     users: Annotated[tuple[Id, ...], Field(min_length=1, max_length=MOST_USERS)]
     placement: PlacementName | None = None
     k: PageSize | None = None
-    context: Annotated[tuple[Id, ...], Field(max_length=MOST_CONTEXT)] = ()
+    context: Annotated[tuple[Id, ...], Field(max_length=values.MOST_CONTEXT)] = ()
 
 
 class Exclusion(Body):
@@ -121,5 +105,5 @@ async def update_user(update: UserUpdate, request: Request) -> Response:
     key = visitor(call.state, call.value, None, None).user_key
     sender = Sender(call.state.pseudonyms.key_version, key, None, call.value, update.consent)
     exclusions = [(one.kind, one.value) for one in update.exclusions]
-    message = user_message(update.traits, exclusions, sender, update.message_id or random_id())
+    message = user_message(update.traits, exclusions, sender, update.message_id or values.random_id())
     return response(await accepted(call, message))
