@@ -8,9 +8,8 @@ import pyarrow as pa
 from models.columns import ITEM_ID, USER_KEY
 from models.features.definitions import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES, Feature
 from models.features.expressions import Frame, Materialize, no_cache
-from models.features.tables.item_features import item_features
+from models.features.tables.item_features import item_features, pair_features
 from models.features.tables.user_features import user_features
-from models.features.tables.user_item_features import pair_features
 
 
 class Build(Protocol):

@@ -69,4 +69,4 @@ def test_definitions_use_listed_verbs_only(path: Path) -> None:
 
 def test_the_definitions_are_found() -> None:
     result = {path.stem for path in DEFINITIONS}
-    assert {"user_features", "user_item_features", "item_features", "expressions"} <= result
+    assert {"user_features", "item_features", "expressions"} <= result

@@ -3,9 +3,8 @@ from typing import Any
 
 import pytest
 
-from models.features.tables.item_features import catalogue_features
+from models.features.tables.item_features import catalogue_features, pair_features
 from models.features.tables.user_features import brands, departments, price_levels, sequences, user_features, visits
-from models.features.tables.user_item_features import pair_features
 
 DAY = 86_400
 NOW = 400 * DAY
