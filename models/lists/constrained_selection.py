@@ -47,8 +47,7 @@ class Selection(NamedTuple):
     @property
     def picked(self) -> NDArray[np.bool_]:
         """[m, k] pins that neither the model nor the fallback scores."""
-        pins: NDArray[np.bool_] = (self.items >= 0) & ~(self.scores > NO_SCORE)
-        return pins
+        return (self.items >= 0) & ~(self.scores > NO_SCORE)
 
     @property
     def stated(self) -> NDArray[np.float32]:

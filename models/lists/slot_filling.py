@@ -302,8 +302,7 @@ def _of_lists(taken: NDArray[np.int32], begin: NDArray[np.int64]) -> tuple[NDArr
 
 def first(free: NDArray[np.bool_], want: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return [r, n] the first of the `free` candidates, `want` [r] of each row."""
-    chosen: NDArray[np.bool_] = free & (np.cumsum(free, axis=1, dtype=np.int32) <= want[:, None])
-    return chosen
+    return free & (np.cumsum(free, axis=1, dtype=np.int32) <= want[:, None])
 
 
 def first_within(

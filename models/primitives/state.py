@@ -55,8 +55,7 @@ def stored_columns(matrix: Any, rows: NDArray[Any]) -> NDArray[np.int32]:
 
 def places(groups: NDArray[Any]) -> NDArray[np.int64]:
     """Return the position of each element within its group ([n]), from ascending `groups` [n]."""
-    position: NDArray[np.int64] = np.arange(len(groups)) - np.searchsorted(groups, groups)
-    return position
+    return np.arange(len(groups)) - np.searchsorted(groups, groups)
 
 
 def parts(name: str, matrix: sparse.csr_array) -> State:

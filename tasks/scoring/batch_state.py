@@ -220,8 +220,7 @@ def placements_with_lists(engine: Engine) -> list[str]:
 def live_batch(connection: Connection, placement: str) -> int | None:
     """Return the batch that readers of a placement see."""
     query = select(placements.c.batch_id).where(placements.c.placement == placement)
-    batch_id: int | None = connection.execute(query).scalar()
-    return batch_id
+    return connection.execute(query).scalar()
 
 
 def retained(connection: Connection, placement: str, *conditions: ColumnElement[bool]) -> list[int]:

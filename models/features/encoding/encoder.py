@@ -141,8 +141,7 @@ def _numbers(values: ArrowColumn) -> NDArray[np.float64]:
 
 def fifths(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the four bounds between five equally full buckets."""
-    edges: NDArray[np.float64] = np.quantile(numbers, np.arange(1, BUCKETS) / BUCKETS)
-    return edges
+    return np.quantile(numbers, np.arange(1, BUCKETS) / BUCKETS)
 
 
 OTHER: Final = "other"

@@ -78,8 +78,7 @@ class Rfm:
         worth = np.where(money > 0, (frequency + money + 1) // 2, frequency)
         bought = (recency > 0) & (frequency > 0)
         cell = np.where(bought, (recency - 1) * BUCKETS + worth - 1, 0)
-        segments: NDArray[np.str_] = np.where(bought, _NAMES[cell], PROSPECT)
-        return segments
+        return np.where(bought, _NAMES[cell], PROSPECT)
 
 
 def _values(user_features: pa.Table) -> list[NDArray[np.float64]]:

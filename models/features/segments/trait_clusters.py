@@ -70,8 +70,7 @@ class Demographics:
             for start in range(0, traits.num_rows, _CHUNK):
                 group[start : start + _CHUNK] = self._nearest(traits.slice(start, _CHUNK))
         names = np.array([f"group_{place + 1}" for place in range(max(1, len(self.centres)))])
-        segments: NDArray[np.str_] = np.where(self._understood(traits), names[group], UNKNOWN)
-        return segments
+        return np.where(self._understood(traits), names[group], UNKNOWN)
 
     def typical(self, traits: pa.Table, assigned: NDArray[np.str_]) -> dict[str, str]:
         """Return for each segment its most distinctive traits: their share in it, and among all users with traits.

@@ -149,5 +149,4 @@ def _top(category: NDArray[np.str_]) -> Ints:
     """Return codes of the top-level categories."""
     tops = [path.split(columns.CATEGORY_SEPARATOR)[0] for path in category.tolist()]
     names, codes = np.unique(np.array(tops, dtype=np.str_), return_inverse=True)
-    rows: Ints = np.where(names[codes] == "", MISSING_CODE, codes)
-    return rows
+    return np.where(names[codes] == "", MISSING_CODE, codes)

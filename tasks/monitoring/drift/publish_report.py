@@ -86,8 +86,7 @@ class DriftPage:
 def render(page: DriftPage) -> str:
     """Return the page as HTML, with all names escaped."""
     template = environment().get_template("drift.j2")
-    text: str = template.render(page=page, number=_number, band=_band, deviation=_deviation)
-    return text
+    return template.render(page=page, number=_number, band=_band, deviation=_deviation)
 
 
 def markdown(report: DriftReport, address: str | None) -> str:
