@@ -1,6 +1,7 @@
 """Commands from the data set to published lists and their monitoring: features, search, train, score, audit."""
 
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import date
 from getpass import getuser
@@ -11,7 +12,7 @@ import typer
 from flows.commands import running
 from flows.commands.running import Json
 from models.primitives.json_types import JsonObject
-from models.recommenders.kinds import Kind
+from models.recommenders.kinds import DEFAULTS, Kind
 from models.tuning.retune_policy import MAX_MINUTES
 
 app = running.group()
@@ -31,9 +32,9 @@ def _minutes(help_text: str) -> Any:
     return typer.Option(min=0.01, max=100_000, help=help_text)
 
 
-def kind_names(models: list[Kind] | None) -> list[str]:
-    """Return the kinds of models in the form of the flows' parameters."""
-    return [kind.value for kind in models or ()]
+def kind_names(models: list[Kind] | None, otherwise: Iterable[str] = DEFAULTS) -> list[str]:
+    """Return the kinds of models in the form of the flows' parameters; without any, `otherwise`."""
+    return [kind.value for kind in models] if models else [*otherwise]
 
 
 def _accepted(checks: list[str] | None, reason: str) -> JsonObject:
@@ -161,7 +162,7 @@ def search(
 
     results = run(
         dataset,
-        kind_names(model) or SEARCHED,
+        kind_names(model, SEARCHED),
         method=method,
         trials=TRIALS if trials is None and minutes is None else trials,
         minutes=limit and running.minutes_left(context, limit),
@@ -185,10 +186,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train models, each a run in MLflow."""
-    run = running.flow("train")
-    from flows.train import MODELS
-
-    running.finish("runs", run(dataset, kind_names(model) or MODELS), as_json)
+    running.finish("runs", running.flow("train")(dataset, kind_names(model)), as_json)
 
 
 @app.command()
@@ -213,10 +211,7 @@ def retrain(
     """Train again on the newest events: features, due searches, train, review."""
     chosen = {"minutes": minutes, "max_age_days": max_age_days, "ignore_feed_check": ignore_feed_check}
     chosen |= _accepted(accept, reason)
-    run = running.flow("retrain")
-    from flows.train import MODELS
-
-    running.finish("retrain", run(models=kind_names(model) or MODELS, **chosen), as_json)
+    running.finish("retrain", running.flow("retrain")(models=kind_names(model), **chosen), as_json)
 
 
 @app.command()
@@ -228,10 +223,8 @@ def validate(
     as_json: Json = False,
 ) -> None:
     """Cross-validate models over time, before the test weeks: mean and deviation of their figures over folds."""
-    run = running.flow("validate")
-    from flows.train import MODELS
-
-    running.finish("validation", run(dataset, kind_names(model) or MODELS, folds, horizon_days), as_json)
+    figures = running.flow("validate")(dataset, kind_names(model), folds, horizon_days)
+    running.finish("validation", figures, as_json)
 
 
 @app.command()

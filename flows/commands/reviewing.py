@@ -44,10 +44,7 @@ def review(
     as_json: Json = False,
 ) -> None:
     """Compare the models; the best becomes the challenger if it passes the gate."""
-    run = running.flow("review")
-    from flows.train import MODELS
-
-    running.finish("review", run(dataset, kind_names(model) or MODELS), as_json)
+    running.finish("review", running.flow("review")(dataset, kind_names(model)), as_json)
 
 
 @app.command()

@@ -39,8 +39,7 @@ def demo(
 
     endpoints = running.start(demo=True)
     run = running.flow("demo")
-    chosen = {"models": kind_names(model)} if model else {}
-    outcome = run(approve=approve, mapping=mapping, location=location, **chosen)
+    outcome = run(approve=approve, mapping=mapping, location=location, models=kind_names(model))
     screen.print_outcome(outcome, endpoints)
     running.print_next_step()
 
