@@ -1,5 +1,6 @@
-"""Starts the deployments `score` and `retrain` again if their runs are missing or lost: the lists of a new champion are
-not made, or nobody works on a retrain request.
+"""Starts `score`, `retrain` and `privacy` if their runs are missing or lost.
+
+That is if the lists of a new champion are not made, nobody works on a retrain request, or requests of people wait.
 """
 
 from collections.abc import Iterable
@@ -11,9 +12,10 @@ from typing import Final
 from sqlalchemy import Connection, RowMapping, func, select, text
 
 from infra.configuration import placements
+from infra.database.schema.privacy_schema import EXPORT
 from infra.database.schema.schema import promotions
 from infra.installation import Installation
-from infra.locks import is_locked
+from infra.locks import is_locked, running_work
 from infra.prefect_api import events, flow_runs
 from infra.prefect_api.flow_runs import MOST, Attempt, start_next_run
 from models.primitives.json_types import JsonObject
@@ -45,6 +47,11 @@ _NEWEST: Final = text("""
     LEFT JOIN made ON made.placement = names.placement
     ORDER BY names.position
 """)
+_BY_COMMAND: Final = "30 seconds"
+"""The command that makes a request of people carries it out itself in this time."""
+_WAITING: Final = text(f"""
+    SELECT max(request_id) AS newest, bool_or(kind = '{EXPORT}') AS for_copies, current_date AS day
+    FROM identity.privacy_requests WHERE state = 'open' AND asked_at < now() - interval '{_BY_COMMAND}'""")
 
 
 @dataclass(frozen=True)
@@ -209,3 +216,15 @@ def _close(installation: Installation, request: Request, outcome: str, alert: bo
         payload = {"request": request.request_id, "reason": reason, "page": page}
         events.try_emit(installation.endpoints, events.GIVEN_UP, events.request_resource(request.request_id), payload)
     return f"Retrain request {request.request_id} is over: {outcome}."
+
+
+def start_privacy(installation: Installation) -> str | None:
+    """Start `privacy` if requests wait, once no work blocks erasures; returns a line about it, or None."""
+    with installation.engine.connect() as connection:
+        waiting = connection.execute(_WAITING).one()
+    if waiting.newest is None or (running_work(installation.engine) and not waiting.for_copies):
+        return None
+    cause = f"privacy request {waiting.newest} on {waiting.day}"
+    if start_next_run(installation.endpoints, "privacy", cause, {}) is not Attempt.STARTED:
+        return None
+    return f"Requests of people up to number {waiting.newest} are being carried out."

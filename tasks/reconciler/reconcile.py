@@ -8,12 +8,10 @@ from threading import Event, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import exists, func, select, text
+from sqlalchemy import exists, select, text
 
-from infra.configuration.placements import configured
 from infra.database.engine import database_now
 from infra.database.schema.monitoring_schema import drift_calibrations
-from infra.database.schema.schema import placements
 from infra.database.schema.serving_schema import event_inbox
 from infra.installation import Installation, current
 from infra.keys import trust
@@ -29,11 +27,10 @@ from tasks.orchestration.alert_throttle import AlertThrottle
 from tasks.promotion.champion import current_champion, sync_aliases
 from tasks.promotion.mlflow_annotations import annotate_version
 from tasks.promotion.review_requests import expire, review_of
+from tasks.reconciler.alerts import alert_late_requests, alert_spent_quotas, alert_stale_lists, alert_streams
 from tasks.reconciler.check_registered_versions import check_registered_versions
-from tasks.reconciler.lost_runs import restart_retrain, start_scoring
+from tasks.reconciler.lost_runs import restart_retrain, start_privacy, start_scoring
 from tasks.reconciler.mlflow_requests import apply_mlflow_tags, apply_moved_alias
-from tasks.reconciler.privacy_requests import alert_late_requests, start_privacy
-from tasks.reconciler.streams import alert_spent_quotas, alert_streams
 
 if TYPE_CHECKING:
     from tasks.ingest.inbox.messages import Dataset
@@ -48,40 +45,11 @@ _WAITING: Final = text("""
 _DONE: Final = text("UPDATE event_inbox SET moved_at = now(), outcome = 'moved' WHERE inbox_id = :inbox_id")
 _GRACE: Final = timedelta(minutes=2)
 """The lists of the new champion are made first."""
-_STALE_LISTS: Final = AlertThrottle()
 
 
 def mark_killed_commands(installation: Installation) -> str | None:
     """Mark the runs of killed commands as crashed; return a line for each, or None."""
     return "\n".join(mark_crashed(installation.endpoints, installation.settings.var)) or None
-
-
-def alert_stale_lists(installation: Installation, throttle: AlertThrottle = _STALE_LISTS) -> str | None:
-    """Emit an event, at most once a day, for each placement whose lists were not checked for `fresh_hours`."""
-    hours = (func.extract("epoch", func.now() - placements.c.checked_at) / 3600).label("hours")
-    with installation.engine.connect() as connection:
-        ages = {row.placement: float(row.hours) for row in connection.execute(select(placements.c.placement, hours))}
-    limits = {
-        name: placement.fresh_hours for name, placement in configured(installation.settings).items() if name in ages
-    }
-    stale = [name for name, limit in limits.items() if ages[name] > limit]
-    for name in set(limits) - set(stale):
-        throttle.reset(name)
-    new = [name for name in stale if not throttle.recently_sent(name, _DAY)]
-    for name in new:
-        if events.try_emit(
-            installation.endpoints,
-            events.STALE_LISTS,
-            f"tailorbird.placement.{name}",
-            _payload(installation, name, ages[name], limits[name]),
-        ):
-            throttle.mark_sent(name)
-    return f"The lists of {', '.join(new)} are stale." if new else None
-
-
-def _payload(installation: Installation, name: str, hours: float, limit: float) -> dict[str, str]:
-    reason = f"The lists of {name} are {hours:.0f} hours old; {limit:g} are allowed. Run `tailorbird score {name}`."
-    return {"reason": reason, "page": installation.endpoints.deployments_page}
 
 
 def start_calibration(installation: Installation) -> str | None:

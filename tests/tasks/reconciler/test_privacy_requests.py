@@ -11,7 +11,8 @@ from infra.locks import locked
 from infra.prefect_api import events
 from tasks.orchestration.alert_throttle import AlertThrottle
 from tasks.privacy.requests import ask
-from tasks.reconciler.privacy_requests import alert_late_requests, start_privacy
+from tasks.reconciler.alerts import alert_late_requests
+from tasks.reconciler.lost_runs import start_privacy
 from tests.tasks.reconciler.test_lost_runs import Desk
 
 

@@ -19,8 +19,8 @@ from tasks.ingest.inbox import move_inbox as inbox
 from tasks.ingest.inbox.messages import Dataset, Due
 from tasks.orchestration.alert_throttle import AlertThrottle
 from tasks.reconciler import reconcile
-from tasks.reconciler.reconcile import _print, alert_stale_lists, announce_segments, watch
-from tasks.reconciler.streams import alert_spent_quotas, alert_streams
+from tasks.reconciler.alerts import alert_spent_quotas, alert_stale_lists, alert_streams
+from tasks.reconciler.reconcile import _print, announce_segments, watch
 from tests.published import published, shelf
 from tests.recording_server import RecordingServer
 
