@@ -75,6 +75,11 @@ def spread(ranked: NDArray[np.int32], n_items: int, seed: int) -> dict[str, Esti
     shown, column = np.unique(ranked[ranked >= 0], return_inverse=True)
     user = np.nonzero(ranked >= 0)[0]
     places = sparse.csr_array((np.ones(len(user)), (user, column)), shape=(len(ranked), len(shown)))
+    return spread_of_places(places, n_items, seed)
+
+
+def spread_of_places(places: sparse.csr_array, n_items: int, seed: int) -> dict[str, Estimate]:
+    """Return the same from the places of the shown items: CSR, m users x shown items."""
 
     def covered(drawn: Any) -> NDArray[np.float64]:
         shares: NDArray[np.float64] = ((drawn @ places) > 0).sum(axis=1) / max(1, n_items)
@@ -83,7 +88,7 @@ def spread(ranked: NDArray[np.int32], n_items: int, seed: int) -> dict[str, Esti
     def gini(drawn: Any) -> NDArray[np.float64]:
         return concentration(drawn @ places, n_items)
 
-    return {name: estimate(figure, len(ranked), seed) for name, figure in (("coverage", covered), ("gini", gini))}
+    return {name: estimate(figure, places.shape[0], seed) for name, figure in zip(SPREAD, (covered, gini), strict=True)}
 
 
 def coverage(ranked: NDArray[np.int32], n_items: int) -> float:

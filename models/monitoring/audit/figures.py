@@ -4,14 +4,14 @@ Shares by popularity, category and brand show whether best sellers are exposed m
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, TypedDict
+from typing import Final, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.evaluation.metrics.beyond_accuracy import concentration
-from models.evaluation.metrics.bootstrap import Estimate, Floats, estimate, intervals_of_ratios
+from models.evaluation.metrics.beyond_accuracy import spread_of_places
+from models.evaluation.metrics.bootstrap import Estimate, Floats, intervals_of_ratios
 from models.gate.fairness_checks import Group
 from models.monitoring.audit.served_data import AuditData
 
@@ -173,17 +173,7 @@ def popularity_tenths(data: AuditData) -> list[PopularityTenth]:
 
 def spread(data: AuditData, seed: int) -> dict[str, Estimate]:
     """Return the share of items shown to at least one user of the sample, and the Gini index of their places."""
-    n_items = len(data.items.buyers)
-    used = np.flatnonzero(places(data))
-    shown = data.shown[:, used]
-
-    def covered(drawn: Any) -> Floats:
-        return np.asarray(((drawn @ shown) > 0).sum(axis=1) / max(1, n_items))
-
-    def gini(drawn: Any) -> Floats:
-        return concentration(drawn @ shown, n_items)
-
-    return {name: estimate(figure, data.users, seed) for name, figure in (("coverage", covered), ("gini", gini))}
+    return spread_of_places(data.shown[:, np.flatnonzero(places(data))], len(data.items.buyers), seed)
 
 
 def providers(data: AuditData, names: NDArray[np.str_]) -> list[ProviderShare]:
