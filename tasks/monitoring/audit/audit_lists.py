@@ -17,8 +17,7 @@ from infra.installation import Installation, current
 from infra.prefect_api import events
 from infra.registry.client import NOTE, Registry
 from models.errors import TailorbirdError
-from models.monitoring.audit.report import Audit, run_audit
-from models.monitoring.audit.significance import BEYOND_MARGIN
+from models.monitoring.audit.report import BEYOND_MARGIN, Audit, run_audit
 from models.primitives.json_types import JsonObject
 from tasks.monitoring.audit.served_data import AuditWindow, NoAuditDataError, read_audit_window
 from tasks.monitoring.drift.reports import moment

@@ -27,7 +27,7 @@ from models.columns import (
 from models.datasets.time_splits import midnight
 from models.errors import TailorbirdError
 from models.gate.fairness_checks import demographics
-from models.monitoring.audit.served_data import AuditData, AuditItems, exposure_shares
+from models.monitoring.audit.figures import AuditData, AuditItems, exposure_shares
 from models.monitoring.realised_accuracy import UserOutcomes
 from models.primitives.vocabulary import index_of, words
 from tasks.lake.event_engine import event_engine

@@ -11,8 +11,8 @@ from scipy import sparse
 from models.evaluation.example_users import Example, ExampleList
 from models.gate.results import Check, GateResult, Outcome, not_applicable
 from models.gate.thresholds import GateThresholds
+from models.monitoring.audit.figures import AuditData, AuditItems
 from models.monitoring.audit.report import Audit, run_audit
-from models.monitoring.audit.served_data import AuditData, AuditItems
 from models.monitoring.realised_accuracy import UserOutcomes
 from tasks.reports.audit_page import PLOTS, AuditPage, markdown, plot_audit
 from tasks.reports.audit_page import render as render_audit

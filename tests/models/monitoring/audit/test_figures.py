@@ -8,15 +8,16 @@ from models.gate.thresholds import GateThresholds
 from models.monitoring.audit.figures import (
     OTHERS,
     UNKNOWN,
+    AuditData,
+    AuditItems,
+    exposure_shares,
     figures_by_group,
     miscalibration,
     popularity_tenths,
     providers,
     spread,
 )
-from models.monitoring.audit.report import run_audit
-from models.monitoring.audit.served_data import AuditData, AuditItems, exposure_shares
-from models.monitoring.audit.significance import compare_groups, sentence, status
+from models.monitoring.audit.report import compare_groups, run_audit, sentence, status
 from models.monitoring.realised_accuracy import UserOutcomes
 
 BUYERS = [100.0, 50.0, 10.0, 10.0, 0.0]
