@@ -14,7 +14,6 @@ from flows.commands import (
     experiments,
     ingestion,
     keys,
-    ledger,
     modelling,
     privacy,
     reviewing,
@@ -47,12 +46,12 @@ app.add_typer(services.app)
 app.add_typer(storefront.app)
 app.add_typer(settings.app)
 app.add_typer(ingestion.app)
-app.add_typer(ledger.app, name="ledger")
+app.add_typer(ingestion.ledger_commands, name="ledger")
 app.add_typer(modelling.app)
 app.add_typer(reviewing.app)
 app.add_typer(reviewing.back, name="rollback")
 app.add_typer(experiments.app, name="experiments")
-app.add_typer(ledger.lake, name="lake")
+app.add_typer(ingestion.lake, name="lake")
 app.add_typer(services.schedules, name="schedules")
 app.add_typer(keys.app, name="keys")
 app.add_typer(privacy.app, name="privacy")
