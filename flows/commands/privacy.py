@@ -177,7 +177,7 @@ def receipt(
     as_json: Json = False,
 ) -> None:
     """Write a signed receipt of a request: what was deleted, when, and which models learned before."""
-    from tasks.privacy.receipts import write_receipt
+    from tasks.privacy.requests import write_receipt
 
     running.finish("privacy_receipt", write_receipt(_here(), number, to), as_json)
 
@@ -185,7 +185,7 @@ def receipt(
 @app.command()
 def check(file: Annotated[Path, typer.Argument(help="A receipt.")], as_json: Json = False) -> None:
     """Check that this installation signed a receipt, and that nobody changed it since."""
-    from tasks.privacy.receipts import check_receipt
+    from tasks.privacy.requests import check_receipt
 
     running.finish("privacy_receipt", check_receipt(running.current_settings(), file), as_json)
 

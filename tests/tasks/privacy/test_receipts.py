@@ -12,8 +12,7 @@ from infra.database.schema.privacy_schema import ERASE
 from infra.installation import Installation
 from models.errors import TailorbirdError
 from tasks.privacy.erase_users import erase_users
-from tasks.privacy.receipts import check_receipt, write_receipt
-from tasks.privacy.requests import ask
+from tasks.privacy.requests import ask, check_receipt, write_receipt
 from tests.tasks.privacy.stores import person
 
 
