@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -136,14 +136,10 @@ def build(
     keys, ids = _vocabulary(rows[USER_KEY]), _vocabulary(rows[ITEM_ID])
     user_rows, item_rows = _ordered(users, USER_KEY, keys), _ordered(items, ITEM_ID, ids)
     user_rules, item_rules = Tags.fit(user_rows, user_tag_columns), Tags.fit(item_rows, item_tag_columns)
-    events = _events(rows, keys, ids)
     return TrainingData(
         users=keys,
         items=ids,
-        user=events.user,
-        item=events.item,
-        occurred_at=events.occurred_at,
-        basket=events.basket,
+        **_events(rows, keys, ids),
         user_tags=user_rules.encode(user_rows),
         item_tags=item_rules.encode(item_rows),
         user_tag_rules=user_rules,
@@ -174,15 +170,8 @@ def _ordered(table: pa.Table, key: str, keys: NDArray[np.str_]) -> pa.Table:
     return table.take(pc.index_in(as_text(keys), value_set=as_text(table[key])))
 
 
-class _Events(NamedTuple):
-    user: NDArray[np.int32]
-    item: NDArray[np.int32]
-    occurred_at: NDArray[np.int64]
-    basket: NDArray[np.int32]
-
-
-def _events(rows: pa.Table, keys: NDArray[np.str_], ids: NDArray[np.str_]) -> _Events:
-    """Return the event arrays by user, basket and item, with the latest of the repeats inside a basket."""
+def _events(rows: pa.Table, keys: NDArray[np.str_], ids: NDArray[np.str_]) -> dict[str, Any]:
+    """Return the event arrays by name, ordered by user, basket and item; of repeats inside a basket the latest."""
     user = index_of(keys, rows[USER_KEY]).astype(np.int64)
     item = index_of(ids, rows[ITEM_ID])
     occurred_at = np.asarray(rows[OCCURRED_AT]).astype(np.int64)
@@ -190,13 +179,9 @@ def _events(rows: pa.Table, keys: NDArray[np.str_], ids: NDArray[np.str_]) -> _E
     basket = np.unique(user * (session.max() + 1) + session, return_inverse=True)[1]
     order = np.lexsort((-occurred_at, item, basket))
     repeat = (np.diff(basket[order], prepend=-1) == 0) & (np.diff(item[order], prepend=-1) == 0)
-    rows_used = order[~repeat]
-    return _Events(
-        user=user[rows_used].astype(np.int32),
-        item=item[rows_used],
-        occurred_at=occurred_at[rows_used],
-        basket=basket[rows_used].astype(np.int32),
-    )
+    used = order[~repeat]
+    codes = {"user": user[used], "item": item[used], "basket": basket[used]}
+    return {name: code.astype(np.int32) for name, code in codes.items()} | {"occurred_at": occurred_at[used]}
 
 
 def _session_code(rows: pa.Table) -> NDArray[np.int64]:
