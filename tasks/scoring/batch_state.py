@@ -52,28 +52,6 @@ class BatchSummary(TypedDict):
     """Of items bought together, the share of `places` with weaker evidence, and of `lists` that begin with it."""
 
 
-class BatchRow(TypedDict):
-    """A row of `recommendation_batches`."""
-
-    batch_id: int
-    placement: str
-    subject_kind: str
-    run_key: str
-    model_version: int
-    dataset_version: str
-    k: int
-    status: str
-    fence: int
-    users: int
-    recommendations: int
-    summary: BatchSummary
-    detail: str | None
-    created_at: datetime
-    published_at: datetime | None
-    rules_version: int
-    operator_rules: JsonObject
-
-
 class PublishedBatch(TypedDict):
     """The columns of a batch that a scoring run returns."""
 
@@ -85,6 +63,20 @@ class PublishedBatch(TypedDict):
     users: int
     recommendations: int
     summary: BatchSummary
+
+
+class BatchRow(PublishedBatch):
+    """A row of `recommendation_batches`."""
+
+    subject_kind: str
+    run_key: str
+    k: int
+    fence: int
+    detail: str | None
+    created_at: datetime
+    published_at: datetime | None
+    rules_version: int
+    operator_rules: JsonObject
 
 
 class OvertakenError(TailorbirdError):
