@@ -48,15 +48,8 @@ class _Check:
     alerted: str = ""
 
 
-class Checks:
+class Checks(dict[int, _Check]):
     """The checks of this process. After a restart whole files are checked, and alerts that still hold are repeated."""
-
-    def __init__(self) -> None:
-        self._of: dict[int, _Check] = {}
-
-    def of(self, version: int) -> _Check:
-        """Return the last check of a version, empty before the first."""
-        return self._of.setdefault(version, _Check())
 
 
 _CHECKS: Final = Checks()
@@ -68,7 +61,7 @@ def check_registered_versions(installation: Installation, checks: Checks = _CHEC
     altered = []
     may_download = True
     for number in _watched(installation, registry):
-        check = checks.of(number)
+        check = checks.setdefault(number, _Check())
         if monotonic() - check.at < _EVERY:
             continue
         try:
