@@ -157,7 +157,7 @@ def build_dataset(
         day = datetime.fromtimestamp(moments.as_of, UTC)
         version = f"v{plan.events_version}-{day:%Y%m%d}-{definition['definition'][:8]}"
         snapshot = _write(installation, space, plan, moments, version)
-        stored = {name: stored_rows(installation, version, name) for name in snapshot["rows"]}
+        stored = {name: stored_rows(installation.lake, version, name) for name in snapshot["rows"]}
         draft = Draft(version, space.connection, stored, plan.known.users, files)
         manifest: DatasetManifest = {
             **definition,
@@ -178,10 +178,10 @@ def _write(installation: Installation, space: Workspace, plan: _Plan, moments: C
     with progress("features", sum(map(len, tables.values()))) as advance:
         for name in write(installation, space, version, tables):
             advance(note=name)
-    stored = {name: stored_rows(installation, version, name) for name in tables}
+    stored = {name: stored_rows(installation.lake, version, name) for name in tables}
     return {
         "refunds": space.refunds._asdict(),
-        "rows": {name: _count(space, rows) for name, rows in stored.items()},
+        "rows": {name: len(space.connection.sql(f"FROM {rows}")) for name, rows in stored.items()},
         "repeats": _repeats(space, stored["interactions"]),
         "content_hash": {name: content_hash(space.connection, rows, keys_of(name)) for name, rows in stored.items()},
         "hashed_by": ENGINE,
@@ -212,10 +212,6 @@ def _repeats(space: Workspace, rows: str) -> float:
     different = f"SELECT count(*) AS n FROM {rows} GROUP BY {columns.USER_KEY}, {columns.ITEM_ID}"
     share = space.connection.execute(f"SELECT 1 - count(*) / nullif(sum(n), 0) FROM ({different})").fetchall()[0][0]
     return float(share or 0.0)
-
-
-def _count(space: Workspace, rows: str) -> int:
-    return int(space.connection.execute(f"SELECT count(*) FROM {rows}").fetchall()[0][0])
 
 
 def segment_users(
@@ -292,7 +288,7 @@ def _digests(installation: Installation, space: Workspace, manifest: DatasetMani
     recorded = manifest["content_hash"]
     if manifest["hashed_by"] == ENGINE:
         return recorded
-    stored = {name: stored_rows(installation, manifest["version"], name) for name in recorded}
+    stored = {name: stored_rows(installation.lake, manifest["version"], name) for name in recorded}
     return {name: content_hash(space.connection, rows, keys_of(name)) for name, rows in stored.items()}
 
 

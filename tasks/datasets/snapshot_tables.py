@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from infra.installation import Installation
+from infra.lake.delta_lake import Lake
 from models import columns
 from models.datasets.dataset import ACTS
 from models.datasets.labels import LabelConfig, impressions, labels
@@ -45,9 +46,9 @@ NO_IMPRESSIONS: Final = """
 """The table of a shop without impressions: to plan it as labels takes a tenth of a second at each cut."""
 
 
-def stored_rows(installation: Installation, version: str, name: str) -> str:
+def stored_rows(lake: Lake, version: str, name: str) -> str:
     """Return SQL of a table of a data set in the lake; Delta writes no file for an empty one."""
-    files = installation.lake.dataset_files(version, name)
+    files = lake.dataset_files(version, name)
     return f"read_parquet({texts(files)})" if files else "(SELECT 1 AS empty WHERE false)"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 import pyarrow as pa
@@ -24,8 +24,7 @@ from infra.lake.rewriting import purge, rewrite
 from models import columns
 from models.ingest.tabular import transform
 from models.primitives.arrow_sql import query, texts
-from tasks.datasets.load_dataset import DatasetManifest
-from tasks.datasets.snapshot_tables import ENGINE, content_hash, keys_of
+from tasks.datasets.snapshot_tables import ENGINE, content_hash, keys_of, stored_rows
 from tasks.ingest.rows.quarantine import read_repeats, store_repeats
 from tasks.ingest.validation.event_identity import PAYLOAD_COLUMNS, add_fingerprints
 from tasks.privacy.register import USER_KEYS
@@ -127,7 +126,7 @@ def _rekeyed_table(rows: pa.Table, names: list[str], added: list[str]) -> pa.Tab
     for name in names:
         people = rows[name].combine_chunks().dictionary_encode()
         keys = pa.DictionaryArray.from_arrays(people.indices, rekeyed(people.dictionary, added))
-        rows = rows.set_column(rows.column_names.index(name), name, keys.cast(pa.string()))
+        rows = _with(rows, name, keys.cast(pa.string()))
     return rows
 
 
@@ -140,22 +139,14 @@ def update_manifests(connection: Connection, lake: Lake) -> None:
     """Update every manifest: its rows and content hashes, and the version of the events that has its inputs."""
     events = lake.events()
     for version, manifest in connection.execute(select(datasets.c.version, datasets.c.manifest)).all():
-        changed = {**manifest, **_contents(lake, version, manifest), "hashed_by": ENGINE}
+        stored = {name: stored_rows(lake, version, name) for name in manifest["content_hash"]}
+        with duckdb.connect() as engine:
+            hashes = {name: content_hash(engine, rows, keys_of(name)) for name, rows in stored.items()}
+            counts = {name: len(engine.sql(f"FROM {rows}")) for name, rows in stored.items()}
+        changed = manifest | {"rows": manifest["rows"] | counts, "content_hash": hashes, "hashed_by": ENGINE}
         changed["events_version"] = events.version() if events else manifest["events_version"]
         row = datasets.c.version == version
         connection.execute(update(datasets).where(row).values(manifest=changed))
-
-
-def _contents(lake: Lake, version: str, manifest: DatasetManifest) -> dict[str, dict[str, Any]]:
-    """Return the number of rows and the content hash of each table."""
-    hashes, counts = {}, dict(manifest["rows"])
-    with duckdb.connect() as engine:
-        for name in manifest["content_hash"]:
-            files = lake.dataset_files(version, name)
-            rows = f"read_parquet({texts(files)})" if files else "(SELECT 1 AS empty WHERE false)"
-            hashes[name] = content_hash(engine, rows, keys_of(name))
-            counts[name] = engine.execute(f"SELECT count(*) FROM {rows}").fetchall()[0][0]
-    return {"rows": counts, "content_hash": hashes}
 
 
 def save_ids(engine: Engine, lake: Lake, settings: Settings, rotation: Rotation) -> None:
@@ -217,10 +208,10 @@ def _id_mapping(lake: Lake, repeated: pa.Table, month: str, added: list[str]) ->
         f"SELECT events.* FROM {source} AS events SEMI JOIN repeated USING ({columns.EVENT_ID})", repeated=repeated
     )
     ids = pa.table({_OLD: events[columns.EVENT_ID], _NEW: rekeyed_columns(events, added)[columns.EVENT_ID]})
-    return ids.filter(pa.compute.not_equal(ids[_OLD], ids[_NEW]))
+    return ids.filter(pc.not_equal(ids[_OLD], ids[_NEW]))
 
 
 def _with_new_ids(rows: pa.Table, id_mapping: pa.Table) -> pa.Table:
-    positions = pa.compute.index_in(rows[columns.EVENT_ID], id_mapping[_OLD])
-    ids = pa.compute.coalesce(id_mapping[_NEW].take(positions), rows[columns.EVENT_ID])
-    return rows.set_column(rows.column_names.index(columns.EVENT_ID), columns.EVENT_ID, ids)
+    positions = pc.index_in(rows[columns.EVENT_ID], id_mapping[_OLD])
+    ids = pc.coalesce(id_mapping[_NEW].take(positions), rows[columns.EVENT_ID])
+    return _with(rows, columns.EVENT_ID, ids)
