@@ -30,8 +30,7 @@ from tasks.orchestration.guards import without_values
 from tasks.orchestration.progress import progress
 from tasks.privacy.erased_models import erase_figures
 from tasks.privacy.register import ARRAYS, FIELDS, USER_KEYS, key_columns
-from tasks.privacy.rekeyed_lake import dataset_versions, update_manifests, with_columns
-from tasks.privacy.rekeyed_tables import tidy
+from tasks.privacy.rekeyed_data import dataset_versions, tidy, update_manifests, with_columns
 from tasks.privacy.requests import add_devices
 
 _MARK: Final = "erasure"

@@ -19,7 +19,7 @@ from models import columns
 from models.datasets.labels import IMPRESSION
 from models.primitives.arrow_sql import literal
 from tasks.ingest.ledger import record_deleted
-from tasks.privacy.rekeyed_lake import update_manifests
+from tasks.privacy.rekeyed_data import update_manifests
 
 _MARK: Final = "retention of events"
 _COMPARED: Final = """

@@ -23,8 +23,8 @@ from tasks.ingest.quarantine.replay_rows import QuarantinedRow, quarantined_even
 from tasks.ingest.rows.quarantine import remake_content
 from tasks.orchestration.guards import without_values
 from tasks.orchestration.progress import Advance, progress
-from tasks.privacy import rekeyed_tables
-from tasks.privacy.rekeyed_lake import (
+from tasks.privacy.rekeyed_data import (
+    count_tables,
     dataset_versions,
     delete_ids,
     missing_months,
@@ -32,11 +32,12 @@ from tasks.privacy.rekeyed_lake import (
     rekey_datasets,
     rekey_events,
     rekey_repeats,
+    rekey_tables,
     rekeyed_columns,
     save_ids,
+    tidy,
     update_manifests,
 )
-from tasks.privacy.rekeyed_tables import tidy
 from tasks.privacy.tombstones import write_tombstones
 
 _BATCH_ROWS: Final = 20_000
@@ -94,7 +95,7 @@ def _check_lake(engine: Engine, lake: Lake, rotation: Rotation) -> None:
 
 def _steps(engine: Engine, lake: Lake, rotation: Rotation) -> int:
     with engine.connect() as connection:
-        known, in_tables = dataset_versions(connection), rekeyed_tables.count(connection)
+        known, in_tables = dataset_versions(connection), count_tables(connection)
     return len(missing_months(lake, rotation)) + len(missing_tables(lake, known, rotation)) + in_tables
 
 
@@ -115,7 +116,7 @@ def _rekey_database(engine: Engine, lake: Lake, settings: Settings, rotation: Ro
         lock(connection)
         rekey_quarantine(connection, added)
         rekey_repeats(connection, settings, rotation)
-        for table in rekeyed_tables.rekey_tables(connection, added, rotation.generation):
+        for table in rekey_tables(connection, added, rotation.generation):
             advance(note=table)
         remake_content(connection)
         update_manifests(connection, lake)

@@ -20,7 +20,7 @@ from tasks.datasets.build_dataset import build_dataset, rebuild_dataset
 from tasks.ingest.events import ingest_events as module
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.privacy import rekeyed_lake, rotate
+from tasks.privacy import rekeyed_data, rotate
 from tasks.privacy.rotate import rotate_pseudonym_key
 from tests.conftest import Shop
 from tests.tasks import forked
@@ -30,8 +30,8 @@ from tests.tasks.stopped_steps import KilledError, ends_at
 STEPS: tuple[tuple[Any, str], ...] = (
     (pseudonym_key_rotation, "synchronise"),
     (pseudonym_key_rotation, "record"),
-    (rekeyed_lake, "rewrite"),
-    (rekeyed_lake, "purge"),
+    (rekeyed_data, "rewrite"),
+    (rekeyed_data, "purge"),
     (Lake, "note_key"),
     (rotate, "update_manifests"),
     (rotate, "complete_rotation"),
@@ -159,7 +159,7 @@ def test_a_process_that_began_before_a_rotation_does_no_work_after_it(small: Ins
 
 
 def test_a_process_that_waits_while_a_rotation_is_stopped_does_not_begin(small: Installation) -> None:
-    assert stopped(small, "ann", 1, [(rekeyed_lake, "rewrite")])
+    assert stopped(small, "ann", 1, [(rekeyed_data, "rewrite")])
     with pytest.raises(KeyRotatingError, match="is being rotated \\(by ann"):
         build_dataset.fn()
 

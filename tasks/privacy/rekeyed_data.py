@@ -1,4 +1,7 @@
-"""Re-keys the lake: the events, the ids of repeated ones, and the data sets, so that models stay comparable."""
+"""Re-keys the lake, with its data sets so that models stay comparable, and the tables of PostgreSQL.
+
+The tables change in one transaction, so that readers see all new keys or none.
+"""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -10,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.feather as feather
 from deltalake import DeltaTable
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, select, text, update
 
 from infra.configuration.settings import Settings
+from infra.database.bulk_copy import copy_table
 from infra.database.schema.ledger_schema import ingest_repeats
 from infra.database.schema.schema import datasets
 from infra.keys.credentials import FOLDER
@@ -27,13 +31,18 @@ from models.primitives.arrow_sql import query, texts
 from tasks.datasets.snapshot_tables import ENGINE, content_hash, keys_of, stored_rows
 from tasks.ingest.rows.quarantine import read_repeats, store_repeats
 from tasks.ingest.validation.event_identity import PAYLOAD_COLUMNS, add_fingerprints
-from tasks.privacy.register import USER_KEYS
+from tasks.privacy.register import ARRAYS, FIELDS, GROUPED, PRESENT, USER_KEYS, KeyColumn, key_columns
 
 _MONTH_MARK: Final = "pseudonym-key of {}"
 _TABLE_MARK: Final = "pseudonym-key"
 _NAME: Final = "ids-of-repeats-{}.arrow"
 _OLD, _NEW = "old", "new"
 _EVENT_FILES: Final = "read_parquet({files}, union_by_name = true)"
+_REKEY_ARRAY: Final = f"""
+    UPDATE event_inbox SET payload = payload || jsonb_build_object('{{name}}', (
+        SELECT jsonb_agg(rekeyed.new ORDER BY own.place)
+        FROM jsonb_array_elements_text(payload -> '{{name}}') WITH ORDINALITY AS own (key, place)
+        LEFT JOIN rekeyed ON rekeyed.old = own.key)) WHERE {GROUPED}"""
 
 
 def rekey_events(lake: Lake, rotation: Rotation) -> Iterator[str]:
@@ -215,3 +224,49 @@ def _with_new_ids(rows: pa.Table, id_mapping: pa.Table) -> pa.Table:
     positions = pc.index_in(rows[columns.EVENT_ID], id_mapping[_OLD])
     ids = pc.coalesce(id_mapping[_NEW].take(positions), rows[columns.EVENT_ID])
     return _with(rows, columns.EVENT_ID, ids)
+
+
+def rekey_tables(connection: Connection, added: list[str], generation: int) -> Iterator[str]:
+    """Re-key all tables by the added keys of the chain; yields each finished table."""
+    known = key_columns(connection)
+    _create_mapping(connection, known, added)
+    for keys in known:
+        same = f"{keys.table}.{keys.column} = rekeyed.old AND {keys.where}"
+        connection.execute(text(f"UPDATE {keys.table} SET {keys.column} = rekeyed.new FROM rekeyed WHERE {same}"))
+        yield keys.table
+    for table, column, name in FIELDS:
+        value = f"jsonb_set({column}, '{{{name}}}', to_jsonb(rekeyed.new))"
+        same = f"{column} ->> '{name}' = rekeyed.old"
+        connection.execute(text(f"UPDATE {table} SET {column} = {value} FROM rekeyed WHERE {same}"))
+        yield table
+    for name in ARRAYS:
+        connection.execute(text(_REKEY_ARRAY.format(name=name)))
+        yield "event_inbox"
+    present = f"UPDATE event_inbox SET key_version = :generation WHERE {PRESENT}"
+    connection.execute(text(present), {"generation": generation})
+    connection.execute(text("UPDATE identity.users SET key_version = :generation"), {"generation": generation})
+
+
+def count_tables(connection: Connection) -> int:
+    """Return the number of steps that `rekey_tables` yields."""
+    return len(key_columns(connection)) + len(FIELDS) + len(ARRAYS)
+
+
+def tidy(engine: Engine) -> None:
+    """Remove old rows, and statistics with old keys, from PostgreSQL."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM (ANALYZE)"))
+
+
+def _create_mapping(connection: Connection, known: list[KeyColumn], added: list[str]) -> None:
+    """Create the temporary table `rekeyed` with every user key, so that no pseudonym key is sent to the server."""
+    selects = [f"SELECT {keys.column} AS key FROM {keys.table} WHERE {keys.where}" for keys in known]
+    selects += [f"SELECT {column} ->> '{name}' FROM {table}" for table, column, name in FIELDS]
+    selects += [
+        f"SELECT jsonb_array_elements_text(payload -> '{name}') FROM event_inbox WHERE {GROUPED}" for name in ARRAYS
+    ]
+    statement = f"SELECT key FROM ({' UNION '.join(selects)}) AS all_keys WHERE key IS NOT NULL"
+    old = pa.array(connection.execute(text(statement)).scalars(), pa.string())
+    connection.execute(text("CREATE TEMP TABLE rekeyed (old text PRIMARY KEY, new text NOT NULL) ON COMMIT DROP"))
+    copy_table(connection, "rekeyed", pa.table({"old": old, "new": rekeyed(old, added)}))
+    connection.execute(text("ANALYZE rekeyed"))
