@@ -10,11 +10,10 @@ from tasks.ingest.inbox.move_inbox import move_waiting
 from tasks.orchestration.missed_schedules import drop_missed_slots
 from tasks.orchestration.run_artifacts import show
 from tasks.orchestration.table_columns import ERASED
-from tasks.privacy.erase_users import erase_users, waiting_users
+from tasks.privacy.erase_users import erase_restored, erase_users, waiting_users, write_tombstones
 from tasks.privacy.erased_models import forget_models
 from tasks.privacy.export_user import store_exports
 from tasks.privacy.requests import add_devices
-from tasks.privacy.tombstones import erase_restored, write_tombstones
 
 
 @flow(flow_run_name="erase users")

@@ -1,6 +1,12 @@
-"""Erases the users of open requests from the database and the lake, and continues where it was stopped."""
+"""Erases the users of open requests from the database and the lake, and continues where it was stopped.
 
+Their keys are kept in a file beside the secrets too: a database of before would bring the users back.
+"""
+
+import json
+import os
 from collections import Counter
+from datetime import datetime
 from functools import partial, reduce
 from operator import or_
 from typing import Final
@@ -12,14 +18,18 @@ from sqlalchemy import Connection, Engine, delete, func, insert, literal, select
 from sqlalchemy.dialects.postgresql import insert as insert_unless
 
 from infra import locks
+from infra.configuration.settings import Settings
 from infra.database.bulk_copy import copy_table
+from infra.database.privacy_requests import Asked, record_request
 from infra.database.schema.ledger_schema import audit_log, ingest_repeats
 from infra.database.schema.privacy_schema import DONE, ERASE, ERASED, OPEN, privacy_requests, privacy_subjects
-from infra.database.schema.schema import suppressions
+from infra.database.schema.schema import suppressions, users
 from infra.installation import Installation
+from infra.keys.credentials import FOLDER
 from infra.keys.trust import lock
 from infra.lake.delta_lake import DATASET_FILES, EVENT_FILES, Lake
 from infra.lake.rewriting import purge, rewrite
+from infra.private_files.folders import staged
 from infra.registry.client import Registry
 from models import columns
 from models.errors import TailorbirdError
@@ -33,6 +43,9 @@ from tasks.privacy.register import ARRAYS, FIELDS, USER_KEYS, key_columns
 from tasks.privacy.rekeyed_data import dataset_versions, tidy, update_manifests, with_columns
 from tasks.privacy.requests import add_devices
 
+FILE: Final = "erased-users.json"
+"""In `var/secrets`: the moment of the erasure by user key. `verify` leaves it out."""
+_REASON: Final = "A restored database knew users who had been erased since."
 _MARK: Final = "erasure"
 """The mark of a commit that erased users, with the number of the newest request."""
 _KEPT: Final = ("suppressions", "identity.privacy_subjects")
@@ -234,3 +247,35 @@ def _without(rows: pa.Table, keys: pa.Array, names: list[str]) -> pa.Table:
     for name in names:
         rows = rows.filter(pc.invert(pc.is_in(rows[name], value_set=keys)))
     return rows
+
+
+def write_tombstones(engine: Engine, settings: Settings) -> None:
+    """Write the keys of all erased users, in place of the file before."""
+    with engine.connect() as connection:
+        erased = {key: at.isoformat() for key, at in _erased(connection).items()}
+    folder = settings.var / FOLDER
+    with staged(folder) as staging:
+        path = staging / FILE
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(erased, file, indent=1, sort_keys=True)
+        path.replace(folder / FILE)
+
+
+def erase_restored(installation: Installation) -> int | None:
+    """Request the erasure of users whose erasure the database has forgotten; returns the request, or None."""
+    try:
+        kept = json.loads((installation.settings.var / FOLDER / FILE).read_text())
+    except FileNotFoundError:
+        return None
+    with installation.engine.begin() as connection:
+        erased = _erased(connection)
+        returned = [key for key, at in kept.items() if key not in erased or erased[key] < datetime.fromisoformat(at)]
+        if not returned:
+            return None
+        asked = Asked(ERASE, dict.fromkeys(returned), "tailorbird", _REASON)
+        return record_request(connection, asked, installation.settings.privacy_due_days, waits=True)
+
+
+def _erased(connection: Connection) -> dict[str, datetime]:
+    rows = select(users.c.user_key, users.c.erased_at).where(users.c.erased_at.is_not(None))
+    return {row.user_key: row.erased_at for row in connection.execute(rows)}

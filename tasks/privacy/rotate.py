@@ -23,6 +23,7 @@ from tasks.ingest.quarantine.replay_rows import QuarantinedRow, quarantined_even
 from tasks.ingest.rows.quarantine import remake_content
 from tasks.orchestration.guards import without_values
 from tasks.orchestration.progress import Advance, progress
+from tasks.privacy.erase_users import write_tombstones
 from tasks.privacy.rekeyed_data import (
     count_tables,
     dataset_versions,
@@ -38,7 +39,6 @@ from tasks.privacy.rekeyed_data import (
     tidy,
     update_manifests,
 )
-from tasks.privacy.tombstones import write_tombstones
 
 _BATCH_ROWS: Final = 20_000
 _SELECT_BATCH: Final = text(

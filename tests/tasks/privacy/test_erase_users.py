@@ -24,9 +24,8 @@ from tasks.datasets.build_dataset import build_dataset, split_by
 from tasks.datasets.load_dataset import stored_manifest
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.privacy import erase_users as module
-from tasks.privacy.erase_users import erase_users
+from tasks.privacy.erase_users import erase_restored, erase_users, write_tombstones
 from tasks.privacy.requests import ask, requests, unknown_ids
-from tasks.privacy.tombstones import erase_restored, write_tombstones
 from tests.tasks.privacy.stores import dump, find_user, holding, keys_of, missing_events, person
 from tests.tasks.stopped_steps import KilledError, ends_at
 
