@@ -13,7 +13,7 @@ from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from models.columns import USER_KEY
 from tasks.ingest.events.ingest_events import ingest_segment
-from tasks.monitoring.audit.served_data import NoAuditDataError, read_audit_window
+from tasks.monitoring.audit.audit_lists import NoAuditDataError, read_audit_window
 from tasks.monitoring.realised_accuracy import realised_accuracy
 from tests.published import published, put_back, shelf
 from tests.tasks.ingest.events.test_ingest_segment import bought, call, on, viewed, write

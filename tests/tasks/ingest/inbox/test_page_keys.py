@@ -17,7 +17,7 @@ from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.lake.event_engine import event_engine
 from tasks.lake.event_query import EventQuery, Waiting
 from tasks.lake.reference_data import read_reference_data
-from tasks.monitoring.audit.served_data import prior_purchases
+from tasks.monitoring.audit.audit_lists import prior_purchases
 from tasks.monitoring.drift.event_sample import open_event_reader
 from tasks.monitoring.drift.reports import emit_waiting_orders
 from tasks.reconciler import reconcile
