@@ -5,8 +5,7 @@ from prefect import flow
 from models.primitives.json_types import JsonObject
 from tasks.lake.compact_lake import compact_lake
 from tasks.orchestration.missed_schedules import drop_missed_slots
-from tasks.orchestration.run_artifacts import show
-from tasks.orchestration.table_columns import facts
+from tasks.orchestration.run_artifacts import facts, show
 
 
 @flow(flow_run_name="compact the lake")

@@ -4,8 +4,7 @@ from prefect import flow
 
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Choice, Words
-from tasks.orchestration.run_artifacts import show
-from tasks.orchestration.table_columns import DECISION, facts
+from tasks.orchestration.run_artifacts import DECISION, facts, show
 from tasks.promotion.decide_review import DecisionResult, decide_review
 
 

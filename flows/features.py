@@ -9,8 +9,7 @@ from models.datasets.labels import Kind
 from tasks.datasets.build_dataset import RebuiltDataset, build_dataset, rebuild_dataset, split_by
 from tasks.datasets.load_dataset import DatasetManifest
 from tasks.orchestration import run_names
-from tasks.orchestration.run_artifacts import show
-from tasks.orchestration.table_columns import facts
+from tasks.orchestration.run_artifacts import facts, show
 
 
 @flow(flow_run_name=run_names.flow_run_name(run_names.features))

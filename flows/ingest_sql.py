@@ -13,8 +13,7 @@ from tasks.lake.find_non_goods import find_currencies, find_suspects
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Words
 from tasks.orchestration.missed_schedules import drop_missed_slots
-from tasks.orchestration.run_artifacts import show
-from tasks.orchestration.table_columns import LEDGER
+from tasks.orchestration.run_artifacts import LEDGER, show
 from tasks.sources.mapping_files import mapping_overrides
 
 

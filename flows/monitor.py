@@ -6,8 +6,7 @@ from tasks.monitoring.drift.detect_drift import DriftRun, detect_drift
 from tasks.monitoring.recommendation_weeks import count_weeks
 from tasks.orchestration import run_names
 from tasks.orchestration.missed_schedules import drop_missed_slots
-from tasks.orchestration.run_artifacts import show
-from tasks.orchestration.table_columns import WINDOWS, windows_table
+from tasks.orchestration.run_artifacts import WINDOWS, show, windows_table
 
 
 @flow(flow_run_name=run_names.flow_run_name(run_names.monitor))

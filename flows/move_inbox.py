@@ -4,8 +4,7 @@ from prefect import flow
 
 from tasks.ingest.inbox.move_inbox import move_waiting
 from tasks.ingest.ledger import LedgerEntry
-from tasks.orchestration.run_artifacts import show
-from tasks.orchestration.table_columns import LEDGER
+from tasks.orchestration.run_artifacts import LEDGER, show
 
 
 @flow(flow_run_name="move the inbox")

@@ -8,8 +8,7 @@ from serving.events.spool import FOLDER, Spool
 from serving.queries.dead_letters import dismiss, letters_naming
 from tasks.ingest.inbox.move_inbox import move_waiting
 from tasks.orchestration.missed_schedules import drop_missed_slots
-from tasks.orchestration.run_artifacts import show
-from tasks.orchestration.table_columns import ERASED
+from tasks.orchestration.run_artifacts import ERASED, show
 from tasks.privacy.erase_users import erase_restored, erase_users, waiting_users, write_tombstones
 from tasks.privacy.erased_models import forget_models
 from tasks.privacy.export_user import store_exports

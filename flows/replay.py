@@ -5,8 +5,7 @@ from prefect import flow
 from tasks.ingest.ledger import LedgerEntry
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.orchestration.form_fields import Words
-from tasks.orchestration.run_artifacts import show
-from tasks.orchestration.table_columns import LEDGER
+from tasks.orchestration.run_artifacts import LEDGER, show
 
 
 @flow(flow_run_name="replay {batch_id}")

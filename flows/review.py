@@ -6,8 +6,7 @@ from flows.train import MODELS
 from tasks.datasets.load_dataset import newest_version
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
-from tasks.orchestration.run_artifacts import show, show_leaderboard
-from tasks.orchestration.table_columns import GATE, GROUPS, judged
+from tasks.orchestration.run_artifacts import GATE, GROUPS, judged, show, show_leaderboard
 from tasks.promotion.decide_review import decide_review, promotes_automatically
 from tasks.review.outcomes import ReviewOutcome, ReviewResult
 from tasks.review.review_models import announce_compared, review_models

@@ -3,8 +3,7 @@
 from prefect import flow
 
 from tasks.orchestration.form_fields import Words
-from tasks.orchestration.run_artifacts import show
-from tasks.orchestration.table_columns import facts
+from tasks.orchestration.run_artifacts import facts, show
 from tasks.scoring.roll_back import ModelRollback, roll_back_model
 
 

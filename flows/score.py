@@ -4,7 +4,7 @@ from prefect import flow
 
 from tasks.lake.event_engine import shared_reads
 from tasks.orchestration import run_names
-from tasks.orchestration.table_columns import Row
+from tasks.orchestration.run_artifacts import Row
 from tasks.scoring.batch_work import one_bundle
 from tasks.scoring.score_placement import placements_to_score, report_batches, request_segment, score_placement
 

@@ -6,8 +6,7 @@ from models.primitives.json_types import JsonObject
 from tasks.experiments.start_experiment import begin, prepare_experiment
 from tasks.lake.event_engine import shared_reads
 from tasks.orchestration.form_fields import Words
-from tasks.orchestration.run_artifacts import show
-from tasks.orchestration.table_columns import facts
+from tasks.orchestration.run_artifacts import facts, show
 from tasks.scoring.batch_work import one_bundle
 from tasks.scoring.score_placement import report_batches, score_placement
 

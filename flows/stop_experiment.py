@@ -5,8 +5,7 @@ from prefect import flow
 from models.primitives.json_types import JsonObject
 from tasks.experiments.start_experiment import stop
 from tasks.orchestration.form_fields import Words
-from tasks.orchestration.run_artifacts import show
-from tasks.orchestration.table_columns import facts
+from tasks.orchestration.run_artifacts import facts, show
 
 
 @flow(flow_run_name="stop experiment {name}")

@@ -14,8 +14,7 @@ from models.evaluation.comparison import tables
 from models.evaluation.metrics.ranking import METRIC
 from models.gate.results import Outcome, stored_outcome
 from models.primitives.escaping import for_markdown
-from tasks.orchestration.run_artifacts import docs_page, markdown_table, safe_rows
-from tasks.orchestration.table_columns import BATCHES, Row, batch_row, in_order
+from tasks.orchestration.run_artifacts import BATCHES, Row, batch_row, docs_page, in_order, markdown_table, safe_rows
 
 _LISTS: Final = {name: BATCHES[name] for name in ("status", "placement", "users", "recommendations", "coverage")}
 

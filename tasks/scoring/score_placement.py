@@ -17,8 +17,7 @@ from models.experiments.definition import replaced_placement
 from models.lists.rules.layer.rule_layer import layer_to_json, layered
 from models.lists.rules.placement_config import Placement
 from tasks.orchestration.guards import hold_pseudonym_key
-from tasks.orchestration.run_artifacts import key_of, show, warn
-from tasks.orchestration.table_columns import BATCHES, SEGMENTS, Row, batch_row
+from tasks.orchestration.run_artifacts import BATCHES, SEGMENTS, Row, batch_row, key_of, show, warn
 from tasks.promotion.champion import require_champion
 from tasks.scoring import batch_state
 from tasks.scoring.batch_state import PublishedBatch

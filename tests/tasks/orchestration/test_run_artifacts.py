@@ -15,8 +15,18 @@ from tasks.orchestration import demo_story, run_artifacts, run_names
 from tasks.orchestration import progress as progress_module
 from tasks.orchestration.demo_story import Story
 from tasks.orchestration.progress import progress
-from tasks.orchestration.run_artifacts import DATA_DOCS, PREFECT_RUN, flow_run_page, of_training
-from tasks.orchestration.table_columns import GATE, GROUPS, in_order, judged, rounded, windows_table
+from tasks.orchestration.run_artifacts import (
+    DATA_DOCS,
+    GATE,
+    GROUPS,
+    PREFECT_RUN,
+    flow_run_page,
+    in_order,
+    judged,
+    of_training,
+    rounded,
+    windows_table,
+)
 
 DATASET = "v5-20180101-795a8fa7"
 LEDGER = {"batch_id": "shop-events-1", "status": "committed", "dataset": "events", "read": 1_200, "accepted": 1_150}
