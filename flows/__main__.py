@@ -128,7 +128,8 @@ def _failed(error: BaseException) -> int:
     reason = str(error) if isinstance(error, TailorbirdError) else explain(error)
     if reason is None and isinstance(error, OSError) and error.filename:
         reason = f"{error.strerror}: {error.filename}. Correct that, then run the same command again."
-    print_message(f"tailorbird: {redact(reason) if reason else _defect(error)}")
+    defect = f"This is a defect of Tailorbird ({type(error).__name__}). Report it with its traceback, please."
+    print_message(f"tailorbird: {redact(reason) if reason else defect}")
     if not isinstance(error, TailorbirdError) or error.__cause__ is not None:
         log = record(error)
         print_message(f"The traceback is in {log}" if log else "The traceback could not be written to any folder.")
@@ -139,10 +140,6 @@ def _explained() -> bool:
     """Return whether the reason for the end is printed already, because the services are gone."""
     current = sys.modules.get("infra.supervisor.command_watch")
     return current is not None and current.explained()
-
-
-def _defect(error: BaseException) -> str:
-    return f"This is a defect of Tailorbird ({type(error).__name__}). Report it with its traceback, please."
 
 
 def _open_standard_streams() -> None:

@@ -105,7 +105,7 @@ def _check(trait: str, group_results: Sequence[GroupResult], opponent: str, limi
     worst = min(judged, key=lambda result: result.high + limits.group_margin * result.reference)
     margin = -limits.group_margin * worst.reference
     verdict = "within the margin" if worst.passed else f"significantly worse than with {opponent}"
-    before, now = (_gap([getattr(result, field) for result in judged]) for field in ("reference", "candidate"))
+    before, now = (np.ptp([getattr(result, field) for result in judged]) for field in ("reference", "candidate"))
     gap = f" Best to worst served: {now:.4f}; with {opponent} it is {before:.4f}." if len(judged) > 1 else ""
     detail = (
         f"{worst.value} ({worst.users:,} people) fares worst: {worst.difference:+.4f} a user, {worst.low:+.4f} to "
@@ -113,10 +113,6 @@ def _check(trait: str, group_results: Sequence[GroupResult], opponent: str, limi
     )
     passed = all(result.passed for result in judged)
     return Check(name, worst.difference, margin, outcome(passed), detail, worst.low, worst.high)
-
-
-def _gap(means: Sequence[float]) -> float:
-    return max(means) - min(means)
 
 
 def _frame(trait_values: NDArray[np.str_], candidate: Floats, reference: Floats) -> "MetricFrame":

@@ -125,21 +125,14 @@ def compared_sentences(
 
     `requested` states for each kind whether it is trained already; `excluded` are other trained kinds.
     """
-    parts = [(f"{', '.join(kinds)} ({words})") for kinds, words in _by_state(requested) if kinds]
-    if champion is not None:
-        parts.append(f"the champion, version {champion}")
-    sentence = f"Compared on {version}: {'; '.join(parts)}."
-    others = ", ".join(excluded)
-    return (
-        f"{sentence} Left out: {others}, trained but not named; --model names all that are compared."
-        if others
-        else sentence
-    )
-
-
-def _by_state(requested: Mapping[str, bool]) -> Iterable[tuple[list[str], str]]:
+    parts = []
     for state, words in ((True, "trained already"), (False, "trained now")):
-        yield [kind for kind, trained in requested.items() if trained is state], words
+        if kinds := ", ".join(kind for kind, trained in requested.items() if trained is state):
+            parts.append(f"{kinds} ({words})")
+    parts += [] if champion is None else [f"the champion, version {champion}"]
+    others = ", ".join(excluded)
+    rest = f" Left out: {others}, trained but not named; --model names all that are compared." if others else ""
+    return f"Compared on {version}: {'; '.join(parts)}.{rest}"
 
 
 LONGEST: Final = 5000
@@ -281,14 +274,7 @@ def _within(text: str, room: int) -> str:
 
 def weaknesses(summary: Mapping[str, float], gate: GateResult) -> list[str]:
     """Return sentences on NaN scores, users with little history, new and rare items, and groups, with figures."""
-    sentences = [
-        _nan_scores(summary),
-        _cold(summary),
-        _newcomers(summary),
-        _news(summary),
-        _spread(summary),
-        _filled(summary),
-    ]
+    sentences = [sentence_of(summary) for sentence_of in (_nan_scores, _cold, _newcomers, _news, _spread, _filled)]
     return [sentence for sentence in [*sentences, *_small_groups(gate)] if sentence] + [
         "Intervals cover the choice of users, not the choice of weeks. And users bought without seeing these "
         "lists, so no figure here measures their effect."

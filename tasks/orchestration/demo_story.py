@@ -43,7 +43,9 @@ def markdown(installation: Installation, story: Story) -> str:
     sections = {
         "Ledger: the result for every row": _table(_ledger(installation, story.ledger)),
         "The data set": _dataset(installation, story.dataset),
-        "Searched settings": _table(_searched(story.searches)),
+        "Searched settings": _table(
+            [{"model": row["model"], "tried": len(row["tried"]), "MLflow": row["page"]} for row in story.searches]
+        ),
         f"Models on the test weeks of {version}": _models(registry, story.review),
         "The review": _review(registry, story.review),
         "Published lists": _table(in_order([batch_row(batch) for batch in story.batches], _LISTS)),
@@ -77,10 +79,6 @@ def _dataset(installation: Installation, dataset: Row) -> str:
     page = docs_page(installation, dataset["version"])
     link = f" The results of Great Expectations are in its [Data Docs]({page})." if page else ""
     return f"{for_markdown(dataset['version'])}: {counts}.{link}"
-
-
-def _searched(searches: Sequence[Row]) -> list[Row]:
-    return [{"model": row["model"], "tried": len(row["tried"]), "MLflow": row["page"]} for row in searches]
 
 
 def _models(registry: Registry, review: Row) -> str:
