@@ -12,7 +12,6 @@ from scipy import sparse
 from benchmarks.score.synthetic_shop import no_reasons
 from models.features.definitions import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES
 from models.features.encoding.encoder import Tags
-from models.features.encoding.item_tfidf import ItemVectors, Weights
 from models.primitives.state import Lookup
 from models.ranking.candidate_generation import Candidates, RankerRows, Retriever
 from models.ranking.ensemble import BlendedRanker
@@ -23,7 +22,7 @@ from models.recommenders.als import ImplicitALS
 from models.recommenders.baselines import most_popular, own_frequency
 from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.baselines.own_frequency import OwnFrequency
-from models.recommenders.content_based import ContentBased
+from models.recommenders.content_based import ContentBased, ItemVectors, Weights
 from models.recommenders.explanations.evidence import CategoryReasons
 from models.recommenders.protocols import POLICIES
 

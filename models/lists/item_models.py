@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.features.encoding.item_tfidf import ItemVectors, Weights
 from models.primitives.state import places
-from models.recommenders.content_based import Config
+from models.recommenders.content_based import Config, ItemVectors
 from models.recommenders.explanations import sentences
 from models.recommenders.explanations.evidence import category_names_of, distinctive, unit
 from models.recommenders.item_based.bought_together import BoughtTogether, near_orders, strongest
@@ -39,10 +38,8 @@ def latent_vectors(data: "TrainingData", seed: int = _SEED, dimensions: int = _D
 
     [n, d] of length 1, with the weights of the content-based model; rows of NaN for items without attributes.
     """
-    usual = Config()
     language = ItemVectors.fit(data.item_titles, data.item_tags, data.item_tag_rules)
-    weights = Weights(usual.title_weight, usual.category_weight, usual.attribute_weight)
-    words = language.vectors(data.item_titles, data.item_tags, weights)
+    words = language.vectors(data.item_titles, data.item_tags, Config().weights)
     vectors = unit(_reduced(words, dimensions, seed))
     vectors[np.diff(words.indptr) == 0] = np.nan
     return vectors

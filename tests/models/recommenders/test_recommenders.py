@@ -14,11 +14,10 @@ from threadpoolctl import threadpool_info
 from models.datasets.cold_start import NewUsers
 from models.datasets.training_data import TrainingData, build
 from models.features.encoding.encoder import Tags
-from models.features.encoding.item_tfidf import ItemVectors, Weights
 from models.recommenders.als import Config as ALSConfig
 from models.recommenders.als import ImplicitALS
 from models.recommenders.content_based import Config as ContentConfig
-from models.recommenders.content_based import ContentBased
+from models.recommenders.content_based import ContentBased, ItemVectors, Weights
 from models.recommenders.graph_filter import Config, GraphFilter, singular
 
 ROWS = [("a", "x", 99, "1"), ("a", "y", 99, "2"), ("b", "y", 99, "3"), ("b", "z", 99, "4"), ("c", "z", 99, "5")]
