@@ -26,6 +26,7 @@ from models.columns import ITEM_ID, USER_KEY
 from models.datasets.dataset import Dataset
 from models.datasets.training_data import TrainingData
 from models.evaluation.comparison import figures
+from models.evaluation.cross_validation import FoldData, search_folds
 from models.evaluation.metrics.bootstrap import ITEM_KINDS, LEVEL, draws
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import Evaluation, evaluate
@@ -34,7 +35,6 @@ from models.ranking.two_stage import RANKER, TwoStage
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.kinds import DEFAULTS
 from models.recommenders.protocols import POLICIES
-from models.tuning.folds import FoldData, search_folds
 from models.tuning.study_config import NEW_METRIC
 from tasks.tuning.study import distributions
 

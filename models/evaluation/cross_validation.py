@@ -1,10 +1,16 @@
-"""Cross-validates models on several time folds, each with the earlier data as training data."""
+"""Measures models on several time folds, each with the earlier data as training data.
+
+The folds of a search are the validation weeks and spans of equal length before them, never the test weeks.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+from numpy.typing import NDArray
+from scipy import sparse
 
 from models.columns import OCCURRED_AT
 from models.datasets.dataset import Dataset
@@ -13,13 +19,14 @@ from models.datasets.training_data import TrainingData
 from models.errors import TailorbirdError
 from models.evaluation.comparison import GAIN, leaderboard_order
 from models.evaluation.metrics.bootstrap import LOW, NEW, split_prefixes
-from models.evaluation.metrics.ranking import METRIC
+from models.evaluation.metrics.ranking import COVERAGE, METRIC
 from models.evaluation.offline import evaluate
 from models.primitives.time import DAY, moment
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.protocols import Recommender
 
 Figures = dict[str, float]
+_MIN_HISTORY = 28 * DAY
 
 
 def cross_validation_folds(dataset: Dataset, folds: int, horizon_days: int | None = None) -> tuple[Fold, ...]:
@@ -34,12 +41,44 @@ def cross_validation_folds(dataset: Dataset, folds: int, horizon_days: int | Non
     return rolling_origin(pc.min(dataset.interactions[OCCURRED_AT]).as_py(), cuts.test_from, folds, horizon)
 
 
+def search_folds(dataset: Dataset, folds: int) -> tuple[Fold, ...]:
+    """Return up to `folds` folds: the validation weeks first, then earlier spans of the same length.
+
+    There are fewer if the earliest one would leave less than 28 days of training data.
+    """
+    cuts = dataset.cuts
+    earliest, length = pc.min(dataset.interactions[OCCURRED_AT]).as_py(), cuts.test_from - cuts.validation_from
+    starts = [cuts.validation_from - place * length for place in range(folds)]
+    long_enough = [start for place, start in enumerate(starts) if place == 0 or start - earliest >= _MIN_HISTORY]
+    return tuple(Fold(start, start, start + length) for start in long_enough)
+
+
+@dataclass(frozen=True)
+class FoldData:
+    """The data of one fold, loaded once for all trials."""
+
+    data: TrainingData
+    targets: sparse.csr_array
+    popular: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, dataset: Dataset, fold: Fold) -> "FoldData":
+        """Load the data before the fold, and the purchases in it."""
+        data = dataset.training_data(fold.train_until)
+        return cls(data, dataset.holdout(data, fold.measured_until), popularity(data))
+
+    def figures(self, model: Recommender) -> dict[str, float]:
+        """Return accuracy and coverage of a model that was fitted to `data`; also on new items, if any were bought."""
+        summary = evaluate(model, self.data, self.targets, self.popular, brief=True).summary
+        names = (METRIC, COVERAGE) if np.isnan(summary[NEW + METRIC]) else (METRIC, COVERAGE, NEW + METRIC)
+        return {name: summary[name] for name in names}
+
+
 def measure(fit: Callable[[TrainingData], Recommender], dataset: Dataset, folds: Sequence[Fold]) -> Iterator[Figures]:
     """Yield the means of each fold, over all items and over items new to the user (`new_`)."""
     for fold in folds:
-        data = dataset.training_data(fold.train_until)
-        popular = popularity(data)
-        summary = evaluate(fit(data), data, dataset.holdout(data, fold.measured_until), popular).summary
+        known = FoldData.of(dataset, fold)
+        summary = evaluate(fit(known.data), known.data, known.targets, known.popular).summary
         parts = split_prefixes(summary)
         bounded = [kind + name for kind in ("", NEW) for name in parts["", kind] if name + LOW in parts["", kind]]
         yield {name: summary[name] for name in bounded} | {"users": summary["users"]}
@@ -83,3 +122,8 @@ def folds_title(models: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
 
 def _cell(figures: Mapping[str, Any], name: str, sign: str = "") -> str:
     return f"{figures[f'{name}_mean']:{sign}.4f} ± {figures[f'{name}_sd']:.4f}"
+
+
+def artifact_mb(model: Recommender) -> float:
+    """Return the size of a model's arrays in MB, uncompressed."""
+    return sum(values.nbytes for values in model.state().values()) / 1e6

@@ -8,13 +8,12 @@ from typing import Any, Final, Literal
 
 from models.errors import TailorbirdError
 from models.evaluation.metrics.bootstrap import NEW
-from models.evaluation.metrics.ranking import METRIC
+from models.evaluation.metrics.ranking import COVERAGE, METRIC
 from models.recommenders.search_space import Parameter
 
 Method = Literal["tpe", "grid", "random"]
 NEW_METRIC: Final = NEW + METRIC
 """Accuracy on items new to the user, by which settings of retrievers are chosen."""
-COVERAGE: Final = "coverage_at_10"
 TOLERANCE: Final = 0.01
 """Share of the best accuracy that may be traded for coverage, if coverage is an objective."""
 _MEASURE: Final = "NDCG@10, weeks before the test"

@@ -20,9 +20,9 @@ from infra import outages
 from infra.installation import current
 from models import catalog
 from models.datasets.dataset import Dataset
+from models.evaluation.cross_validation import FoldData, artifact_mb, search_folds
 from models.primitives.json_types import JsonObject
 from models.recommenders.protocols import Recommender
-from models.tuning.folds import FoldData, artifact_mb, search_folds
 from tasks.datasets.load_dataset import open_dataset
 from tasks.tuning.best_settings import with_sources
 

@@ -12,6 +12,7 @@ from models.primitives.vocabulary import NO_INDEX
 METRICS = ("ndcg", "recall", "precision", "map", "hit_rate", "mrr")
 METRIC: Final = "ndcg_at_10"
 """The deciding metric."""
+COVERAGE: Final = "coverage_at_10"
 
 
 def accuracy(ranked: NDArray[np.int32], targets: "sparse.csr_array") -> dict[str, NDArray[np.float64]]:

@@ -5,10 +5,10 @@ from itertools import pairwise, product
 import pytest
 
 from models.datasets.dataset import Dataset
+from models.evaluation.cross_validation import FoldData, artifact_mb, search_folds
 from models.evaluation.offline import evaluate
 from models.recommenders.baselines.most_popular import MostPopular, popularity
 from models.recommenders.search_space import Choice, Float, Integer, Parameter, grid, within
-from models.tuning.folds import FoldData, artifact_mb, search_folds
 from models.tuning.retune_policy import LastSearch, reason_to_search
 from models.tuning.study_config import (
     Budget,

@@ -17,7 +17,7 @@ from infra.registry.client import Registry
 from models import catalog
 from models.datasets.dataset import Dataset
 from models.datasets.training_data import T
-from models.tuning.folds import FoldData, artifact_mb, search_folds
+from models.evaluation.cross_validation import FoldData, artifact_mb, search_folds
 from models.tuning.study_config import Budget, SearchPlan, TrialLimits
 from tasks.datasets.load_dataset import open_dataset
 from tasks.tuning import trial_child, worker
