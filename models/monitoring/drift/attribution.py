@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.monitoring.drift.signals.event_columns import Floats, Ints
-from models.monitoring.drift.signals.signal_table import NAMES, ratio, values
-from models.monitoring.drift.signals.user_counts import BINS, FEATURES, Edges, Sums, UserCounts
+from models.monitoring.drift.signals.signal_table import NAMES, values
+from models.monitoring.drift.signals.user_counts import BINS, FEATURES, Edges, Sums, UserCounts, ratio
 
 _LEAST: Final = 30
 """Users that a segment needs to be listed."""

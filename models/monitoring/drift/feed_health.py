@@ -7,8 +7,7 @@ import numpy as np
 
 from models.columns import EVENT_TYPES
 from models.monitoring.drift.signals.event_columns import Floats
-from models.monitoring.drift.signals.signal_table import ratio
-from models.monitoring.drift.signals.user_counts import MISSING, PLACE, Sums
+from models.monitoring.drift.signals.user_counts import MISSING, PLACE, Sums, ratio
 
 _FAR: Final = 5.0
 """Standard deviations from earlier windows beyond which a check fails."""

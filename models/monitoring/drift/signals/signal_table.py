@@ -11,7 +11,7 @@ from typing import Final, Literal
 import numpy as np
 
 from models.monitoring.drift.signals.event_columns import Floats
-from models.monitoring.drift.signals.user_counts import BINS, FEATURES, Sums
+from models.monitoring.drift.signals.user_counts import BINS, FEATURES, Sums, ratio
 
 Value = Callable[[Sums, Sums], Floats]
 """The value [...] of a window, given sums over its users [..., WIDTH] and those of the reference time [WIDTH]; NaN if
@@ -27,12 +27,6 @@ class Signal:
     worse: Literal["up", "down", "either"]
     """The direction out of the band that counts."""
     value: Value
-
-
-def ratio(part: Floats, whole: Floats) -> Floats:
-    """Return part / whole; NaN if the whole is 0."""
-    part, whole = np.broadcast_arrays(part, whole)
-    return np.asarray(np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0))
 
 
 def distance(now: Floats, then: Floats) -> Floats:

@@ -244,7 +244,7 @@ def features(acts: Events, goods: ItemTable) -> tuple[Ints, dict[str, Floats]]:
         "events": times,
         "items": _distinct(place, acts.item, n),
         "sessions": _distinct(place, session, n),
-        "basket value": _share(np.bincount(place[bought], np.nan_to_num(acts.value[bought]), n), baskets),
+        "basket value": ratio(np.bincount(place[bought], np.nan_to_num(acts.value[bought]), n), baskets),
         "unit price": _unit_price(acts.such(bought), place[bought], n),
         "evening share": np.bincount(place, (acts.at // _HOUR) % 24 >= _EVENING, n) / times,
         "favourite category": _favourite(place, goods.category[acts.item], n),
@@ -253,8 +253,10 @@ def features(acts: Events, goods: ItemTable) -> tuple[Ints, dict[str, Floats]]:
     return users, result
 
 
-def _share(part: Floats | Ints, whole: Floats | Ints) -> Floats:
-    return np.asarray(np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0))
+def ratio(part: Floats | Ints, whole: Floats | Ints) -> Floats:
+    """Return part / whole; NaN if the whole is 0."""
+    part, whole = np.broadcast_arrays(part, whole)
+    return np.asarray(np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0))
 
 
 def _distinct(place: Ints, values: Ints, n: int) -> Floats:
@@ -269,7 +271,7 @@ def _unit_price(bought: Events, place: Ints, n: int) -> Floats:
     """Return the mean logarithm of the price of one piece."""
     known = (bought.value > 0) & (bought.quantity > 0)
     logs = np.log(bought.value[known] / bought.quantity[known])
-    return _share(np.bincount(place[known], logs, n), np.bincount(place[known], minlength=n).astype(np.float64))
+    return ratio(np.bincount(place[known], logs, n), np.bincount(place[known], minlength=n).astype(np.float64))
 
 
 def _favourite(place: Ints, category: Ints, n: int) -> Floats:
@@ -280,4 +282,4 @@ def _favourite(place: Ints, category: Ints, n: int) -> Floats:
     numbers, times = np.unique(place[known].astype(np.int64) * width + category[known], return_counts=True)
     most = np.zeros(n)
     np.maximum.at(most, numbers // width, times)
-    return _share(most, np.bincount(place[known], minlength=n).astype(np.float64))
+    return ratio(most, np.bincount(place[known], minlength=n).astype(np.float64))
