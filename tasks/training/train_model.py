@@ -184,14 +184,7 @@ def train_model(version: str, kind: str, settings: JsonObject | None = None, see
         show_links({TRAINING: registry.page(known)}, kind)
         return known
     dataset = open_dataset(version)
-    tags = {
-        "dataset_version": version,
-        "kind": kind,
-        "git_commit": git_commit(),
-        "stage": "train",
-        "search_run": searched_by,
-        "seed": str(seed),
-    }
+    tags = _tags("train", version, kind, searched_by, seed)
     origin = of_training(installation, registry, version, searched_by)
     with registry.active_run(kind, key, chosen, tags | origin | {NOTE: markdown(origin)}) as run_id:
         show_links({TRAINING: registry.page(run_id)}, kind)
@@ -199,6 +192,11 @@ def train_model(version: str, kind: str, settings: JsonObject | None = None, see
         digest, figures = _train(registry, run_id, dataset, kind, chosen, seed)
         record(installation.engine, TrainedBundle(run_id, key, kind, version, digest, figures))
     return run_id
+
+
+def _tags(stage: str, version: str, kind: str, searched_by: str, seed: int) -> dict[str, str]:
+    tags = {"dataset_version": version, "kind": kind, "git_commit": git_commit()}
+    return tags | {"stage": stage, "search_run": searched_by, "seed": str(seed)}
 
 
 def _train(
@@ -342,8 +340,7 @@ def validate_model(
         return _stored(registry, known.run_id)
     dataset = open_dataset(version)
     planned = cross_validation_folds(dataset, folds, horizon_days)
-    tags = {"dataset_version": version, "kind": kind, "git_commit": git_commit(), "stage": "validate"}
-    tags |= {"search_run": searched_by, "seed": str(seed)}
+    tags = _tags("validate", version, kind, searched_by, seed)
     with registry.active_run(f"validate {kind}", key, parameters, tags) as run_id:
         _validate(registry, run_id, dataset, lambda data: catalog.fit(kind, data, settings, seed), planned)
     return _stored(registry, run_id)
