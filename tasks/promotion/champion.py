@@ -29,11 +29,6 @@ def require_champion(installation: Installation) -> Champion:
     return situation.require_champion(installation.engine, installation.settings)
 
 
-def promotion(connection: Connection, promotion_id: int) -> Promotion | None:
-    """Return a promotion by its id."""
-    return newest_promotion(connection, promotions.c.promotion_id == promotion_id)
-
-
 def promotion_of(connection: Connection, model_version: int) -> Promotion | None:
     """Return the newest promotion of a version, or None if it never was the champion."""
     return newest_promotion(connection, promotions.c.model_version == model_version)

@@ -12,7 +12,9 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
 from sqlalchemy import select
 
+from infra.database.schema.promotion_rows import newest_promotion
 from infra.database.schema.schema import items as goods
+from infra.database.schema.schema import promotions
 from infra.installation import Installation
 from infra.registry.client import Registry
 from models.monitoring.drift.attribution import (
@@ -30,7 +32,6 @@ from tasks.monitoring.drift import reports
 from tasks.monitoring.drift.event_sample import EventSample
 from tasks.monitoring.drift.reports import DriftReport, StoredCalibration, reports_of
 from tasks.orchestration.run_artifacts import flow_run_page, key_of
-from tasks.promotion.champion import promotion
 from tasks.reports.audit_page import cell
 from tasks.reports.drift_plots import plot_distributions, plot_signals
 from tasks.reports.review_page import Plot, environment
@@ -196,7 +197,7 @@ def build_page(installation: Installation, window: Window, known: Sequence[Drift
 def _segments(installation: Installation, window: Window, report: DriftReport) -> list[SegmentMoves]:
     """Return the drivers by segment of the champion's data set."""
     with installation.engine.connect() as connection:
-        promoted = promotion(connection, window.stored.promotion_id)
+        promoted = newest_promotion(connection, promotions.c.promotion_id == window.stored.promotion_id)
     assert promoted is not None  # promotions are never deleted
     known = segments_of(installation, promoted["dataset_version"], window.sample.users)
     segment = np.array([*known.names[:-1], ""], dtype=np.str_)[known.of]
