@@ -40,15 +40,10 @@ _FEWEST = 10
 """Users that a group needs: a sound model may know none of fewer."""
 
 
-def sanity_checks(candidate: Evaluation, metric: str, limits: GateThresholds) -> list[Check]:
-    """Check that all users have metrics, that no score is NaN, and that lists differ."""
-    return [_has_figures(candidate, metric, limits.users), _has_scores(candidate), _is_personal(candidate)]
-
-
-def _has_figures(candidate: Evaluation, metric: str, least: int) -> Check:
-    values = figures(candidate, metric)
+def _has_figures(candidate: Evaluation, least: int) -> Check:
+    values = figures(candidate, METRIC)
     sound = int(np.isfinite(values).sum())
-    detail = f"{metric} is a number for {sound:,} of {len(values):,} users."
+    detail = f"{METRIC} is a number for {sound:,} of {len(values):,} users."
     if len(values) < least:
         detail += f" It takes {least} to decide: hold out weeks in which more known users bought something."
     return Check(
@@ -146,7 +141,6 @@ def decide(
     seed: int,
     traits: Traits | None = None,
     limits: GateThresholds = GateThresholds(),  # noqa: B008 -- a frozen value
-    metric: str = METRIC,
     promoted: Mapping[str, float] | None = None,
     dropped: Mapping[str, str] | None = None,
 ) -> GateResult:
@@ -162,16 +156,16 @@ def decide(
     for exposure, also for the champion's own settings trained on newer data: then there is no `champion` to compare.
     `dropped` has the traits that make no groups, with the reasons.
     """
-    checks = sanity_checks(candidate, metric, limits)
+    checks = [_has_figures(candidate, limits.users), _has_scores(candidate), _is_personal(candidate)]
     baselines = {name: evaluation for name, evaluation in others.items() if name in BASELINES}
     others = {name: evaluation for name, evaluation in others.items() if evaluation is not candidate}
     if any(check.refused for check in checks):
         return gate_result(checks)
-    name, reference = _reference(baselines, candidate, champion, metric)
+    name, reference = _reference(baselines, candidate, champion)
     groups = by_group.groups_of(traits or {})
-    compared_by = paired(candidate, reference, metric) if reference else None
+    compared_by = paired(candidate, reference, METRIC) if reference else None
     renewal = champion is None and promoted is not None
-    checks += _comparisons(candidate, others, champion, metric, limits, seed, renewal)
+    checks += _comparisons(candidate, others, champion, limits, seed, renewal)
     checks += [] if others else [not_applicable("not worse than a baseline", "No other model was trained.")]
     results: list[GroupResult] = []
     if compared_by:
@@ -207,13 +201,13 @@ def _standard(
 
 
 def _reference(
-    baselines: Mapping[str, Evaluation], candidate: Evaluation, champion: Evaluation | None, metric: str
+    baselines: Mapping[str, Evaluation], candidate: Evaluation, champion: Evaluation | None
 ) -> tuple[str, Evaluation | None]:
     """Return the reference model: the champion, before the first one the best baseline."""
     if champion is not None:
         return CHAMPION, champion
     others = {name: evaluation for name, evaluation in baselines.items() if evaluation is not candidate}
-    best = max(sorted(others), key=lambda name: others[name].summary.get(metric, -np.inf), default=None)
+    best = max(sorted(others), key=lambda name: others[name].summary.get(METRIC, -np.inf), default=None)
     return (best, others[best]) if best else ("nobody", None)
 
 
@@ -221,7 +215,6 @@ def _comparisons(
     candidate: Evaluation,
     others: Mapping[str, Evaluation],
     champion: Evaluation | None,
-    metric: str,
     limits: GateThresholds,
     seed: int,
     renewal: bool,
@@ -231,10 +224,10 @@ def _comparisons(
     A renewal is compared on all items only: it replaces the same model, which is no better on a kind of items.
     """
     asked = {"": ""} if renewal else ITEM_KINDS
-    kinds = {prefix: items for prefix, items in asked.items() if _measured(candidate, prefix + metric, limits)}
+    kinds = {prefix: items for prefix, items in asked.items() if _measured(candidate, prefix + METRIC, limits)}
     models = {**others, **({CHAMPION: champion} if champion else {})}
     compared_with = [
-        _Comparison(name, items, paired(candidate, other, prefix + metric))
+        _Comparison(name, items, paired(candidate, other, prefix + METRIC))
         for name, other in models.items()
         for prefix, items in kinds.items()
     ]
