@@ -13,6 +13,7 @@ from models.monitoring.audit.figures import GroupFigures
 from models.monitoring.audit.report import Audit
 from models.primitives.escaping import for_markdown
 from models.primitives.json_types import JsonObject
+from tasks.orchestration.run_artifacts import markdown_table
 from tasks.reports.evaluation_plots import ALL, NEW, QUIET, drawn, format_estimate, group_rows, points
 from tasks.reports.review_page import Plot, environment
 
@@ -166,14 +167,10 @@ def rows(audit: Audit) -> list[JsonObject]:
 
 def markdown(page: AuditPage, address: str) -> str:
     """Return the verdict, the table of groups and the address of the page in Markdown."""
-    table = rows(page.audit)
-    lines = [" | ".join(map(cell, row.values())) for row in table]
-    head = [" | ".join(table[0]), " | ".join("---" for _ in table[0])]
+    table = markdown_table([{name: cell(value) for name, value in row.items()} for row in rows(page.audit)])
     verdict = f"**{page.audit.status}**: {cell(page.audit.verdict)}"
     title = f"# Served lists of {cell(page.placement)}, {page.span}"
-    return "\n".join(
-        [title, "", verdict, "", f"[The whole audit]({address})", "", *(f"| {line} |" for line in [*head, *lines])]
-    )
+    return f"{title}\n\n{verdict}\n\n[The whole audit]({address})\n\n{table}"
 
 
 def _row(group: GroupFigures) -> JsonObject:
