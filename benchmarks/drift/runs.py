@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.drift.shifts import SHIFTS, WINDOWS
 from benchmarks.drift.streams import USERS_OF_STREAMS, Shop, Stream, goods, joined
-from models.monitoring.drift.calibration.bands import request_windows
-from models.monitoring.drift.calibration.calibrate import Calibration, calibrate
+from models.monitoring.drift.calibration.bands import Calibration, calibrate, request_windows
 from models.monitoring.drift.calibration.windows import History, windows_before
 from models.monitoring.drift.feed_health import check_feed
 from models.monitoring.drift.signals.event_columns import DAY, Events, Floats

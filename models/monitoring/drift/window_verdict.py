@@ -9,7 +9,7 @@ from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
-from models.monitoring.drift.calibration.calibrate import Calibration
+from models.monitoring.drift.calibration.bands import Calibration
 from models.monitoring.drift.calibration.windows import History
 from models.monitoring.drift.signals.signal_table import SIGNALS, oriented, values
 

@@ -15,7 +15,7 @@ from infra.installation import Installation, current
 from infra.locks import locked
 from infra.overview.situation import NoChampionError
 from models.errors import TailorbirdError
-from models.monitoring.drift.calibration.calibrate import (
+from models.monitoring.drift.calibration.bands import (
     Calibration,
     TooLittleHistoryError,
     calibrate,

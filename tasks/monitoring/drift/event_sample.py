@@ -18,7 +18,7 @@ from infra.installation import Installation
 from infra.overview import situation
 from models import columns
 from models.errors import TailorbirdError
-from models.monitoring.drift.calibration.calibrate import LENGTHS
+from models.monitoring.drift.calibration.bands import LENGTHS
 from models.monitoring.drift.signals.event_columns import DAY, MISSING_CODE, Events, Ints, ItemTable, gaps, item_vectors
 from models.primitives.vocabulary import words
 from tasks.lake.event_engine import EventEngine, event_engine

@@ -23,7 +23,7 @@ from models.monitoring.drift.attribution import (
     items_with_changed_share,
     signals_by_segment,
 )
-from models.monitoring.drift.calibration.calibrate import Calibration
+from models.monitoring.drift.calibration.bands import Calibration
 from models.monitoring.drift.calibration.windows import History
 from models.monitoring.drift.retrain_policy import Verdict
 from models.monitoring.drift.signals.event_columns import Ints

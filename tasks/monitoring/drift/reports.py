@@ -16,8 +16,7 @@ from infra.database.schema.monitoring_schema import drift_calibrations as calibr
 from infra.database.schema.monitoring_schema import drift_reports as table
 from infra.installation import Installation
 from infra.prefect_api import events
-from models.monitoring.drift.calibration.bands import LATEST_WINDOWS
-from models.monitoring.drift.calibration.calibrate import Calibration
+from models.monitoring.drift.calibration.bands import LATEST_WINDOWS, Calibration
 from models.monitoring.drift.calibration.windows import History
 from models.monitoring.drift.feed_health import FeedCheck
 from models.monitoring.drift.retrain_policy import (

@@ -19,7 +19,7 @@ from infra.installation import Installation
 from models.gate.results import GateResult, Outcome
 from models.gate.thresholds import GateThresholds
 from models.monitoring.audit.report import Audit, run_audit
-from models.monitoring.drift.calibration.calibrate import Calibration
+from models.monitoring.drift.calibration.bands import Calibration
 from tasks.monitoring.drift.publish_report import DriftPage, render
 from tasks.quality.suites import BatchExpectations, validate_batch
 from tasks.reports import audit_page, experiment_page, review_page

@@ -4,8 +4,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from models.monitoring.drift.calibration.bands import LOOKBACKS, fit, joint_threshold, request_windows, residuals
-from models.monitoring.drift.calibration.calibrate import Calibration, TooLittleHistoryError, calibrate
+from models.monitoring.drift.calibration.bands import (
+    LOOKBACKS,
+    Calibration,
+    TooLittleHistoryError,
+    calibrate,
+    fit,
+    joint_threshold,
+    request_windows,
+    residuals,
+)
 from models.monitoring.drift.calibration.windows import History
 from models.monitoring.drift.feed_health import FeedCheck, check_feed
 from models.monitoring.drift.signals.event_columns import DAY, KIND, MISSING_CODE, Events, gaps
