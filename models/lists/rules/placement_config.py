@@ -234,7 +234,7 @@ class Placement(Form):
 
     @field_validator("rules")
     @classmethod
-    def _places_are_within_thelisted(cls, rules: Rules, others: ValidationInfo) -> Rules:
+    def _places_are_within_the_list(cls, rules: Rules, others: ValidationInfo) -> Rules:
         k = others.data.get("k")
         if k is None:
             return rules
@@ -260,6 +260,7 @@ class Placement(Form):
     @model_validator(mode="after")
     def _keys_fit_together(self) -> Self:
         item, hide = self.subject == "item", self.rules.hide
+        about_users = "it is about users, and these lists are about items; take it out"
         checks = (
             (
                 item and self.method is None,
@@ -271,23 +272,15 @@ class Placement(Form):
                 "method",
                 'it belongs to lists about items; take it out, or write subject = "item"',
             ),
-            (
-                item and self.policy != "mix",
-                "policy",
-                "it is about users, and these lists are about items; take it out",
-            ),
-            (
-                item and self.model != CHAMPION,
-                "model",
-                "it is about users, and these lists are about items; take it out",
-            ),
+            (item and self.policy != "mix", "policy", about_users),
+            (item and self.model != CHAMPION, "model", about_users),
             (
                 self.live and self.model != CHAMPION,
                 "live",
                 'only the champion makes lists at the time of a request; take it out, or write model = "champion"',
             ),
             (item and self.live, "live", "it is about visitors, and these lists are about items; take it out"),
-            (item and bool(hide), "rules.hide", "it is about users, and these lists are about items; take it out"),
+            (item and bool(hide), "rules.hide", about_users),
             (
                 self.policy == "repurchase" and hide.get(PURCHASE) == EVER,
                 f"rules.hide.{PURCHASE}",
