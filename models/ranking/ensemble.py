@@ -22,9 +22,15 @@ _FARTHEST: Final = np.finfo(np.float32).max
 
 
 @dataclass(frozen=True)
-class TreeConfig:
-    """Settings of BoostedTrees. Trees are few and small because every candidate of every user passes all of them."""
+class Config:
+    """Settings of BlendedRanker. Trees are few and small because every candidate of every user passes all of them."""
 
+    networks: int = 4
+    """Averaged; 0 ranks by the trees alone."""
+    hidden: int = 32
+    """Hidden units of each network."""
+    epochs: int = 5
+    """Passes of the networks over the rows."""
     boosters: int = 1
     """Averaged, so that errors by chance cancel out (bagging, Breiman 1996)."""
     rows_per_tree: float = 0.5
@@ -159,9 +165,7 @@ def for_whole_rows(booster: Any) -> Any:
         tree["tree_param"]["num_feature"] = str(2 * columns)
         sides = zip(tree["split_indices"], tree["default_left"], tree["left_children"], strict=True)
         tree["split_indices"] = [at if to_left or child < 0 else at + columns for at, to_left, child in sides]
-    made = xgboost().Booster()
-    made.load_model(bytearray(json.dumps(model).encode()))
-    return made
+    return _opened(json.dumps(model).encode())
 
 
 def twice(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -171,18 +175,6 @@ def twice(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     np.fmax(rows, -_FARTHEST, out=made[:, :f])  # of a number and NaN these return the number
     np.fmin(rows, _FARTHEST, out=made[:, f:])
     return made
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Settings of Networks."""
-
-    networks: int = 4
-    """Averaged; 0 ranks by the trees alone."""
-    hidden: int = 32
-    """Hidden units of each network."""
-    epochs: int = 5
-    """Passes over the rows."""
 
 
 @dataclass(frozen=True)
@@ -301,11 +293,6 @@ _ARRAYS: Final = ("inward", "bends", "outward")
 
 def _clipped(rows: Any) -> Any:
     return np.clip(rows, -_CLIPPED, _CLIPPED)
-
-
-@dataclass(frozen=True)
-class Config(TreeConfig, NetworkConfig):
-    """Settings of both."""
 
 
 @dataclass(frozen=True)
