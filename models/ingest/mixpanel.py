@@ -1,7 +1,7 @@
 """Define the mapping of a Mixpanel project: its raw export and its profiles."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal
 from zoneinfo import available_timezones
@@ -13,11 +13,11 @@ from pydantic import AfterValidator, Field
 from models.ingest import placeholder_ids
 from models.ingest.canonical_schema import ALIASES, ParsedLines
 from models.ingest.segment import interactions
-from models.ingest.segment.event_types import MIXPANEL, Meaning
+from models.ingest.segment.event_types import MIXPANEL
 from models.ingest.segment.fields import BLOCK, NOT_JSON, WHOLE, consent, instant, pointers, product_ids, word
 from models.ingest.segment.parse import canonical, decoded, meaning_table
 from models.ingest.segment.segment_mapping import LineMapping
-from models.ingest.source_config import NO_SYNONYMS, Spelling, nonzero_counts, parsed
+from models.ingest.source_config import nonzero_counts, parsed
 from models.primitives.arrow_sql import Query, connected, literal, statement_of, texts
 from models.primitives.json_types import JsonObject
 
@@ -73,7 +73,7 @@ OWN: Final = (
     *("$mp_api_timestamp_ms", "mp_processing_time_ms", "$last_seen", "$user_agent", "$ip", "ip"),
     *("$identified_id", "$anon_id", "alias", "$distinct_ids/0", "$distinct_ids/1"),
 )
-"""The properties of Mixpanel itself that are read."""
+"""The properties of Mixpanel itself that are read; a slash separates the steps of a path."""
 _MILLISECONDS: Final = 1e11
 """A larger time is in milliseconds: as seconds it would be after the year 5138."""
 
@@ -81,11 +81,6 @@ _MILLISECONDS: Final = 1e11
 def own(name: str) -> str:
     """Return SQL for a property of Mixpanel itself."""
     return f"own[{OWN.index(name) + 1}]"
-
-
-def paths(names: Sequence[str]) -> str:
-    """Return JSON pointers; a slash separates the steps of a path."""
-    return texts("/" + name for name in names)
 
 
 def bare(value: str) -> str:
@@ -132,27 +127,20 @@ _UNHASHED: Final = "{" + ", ".join(f'"{name}": null' for name in ("distinct_id",
 """Properties that a later merge of ids changes, so the id of an event without `$insert_id` ignores them."""
 
 
-@dataclass(frozen=True)
-class Reading:
-    """The settings of a mapping for the lines."""
+def _statement(mapping: "MixpanelMapping") -> str:
+    """Return SQL for one row per line, with the columns that the statement of Segment's lines has.
 
-    meanings: Mapping[str, Meaning]
-    consent_properties: Sequence[str] = ()
-    properties: Mapping[str, str] = field(default_factory=dict)
-    """Own property → member."""
-    time_zone: str = "UTC"
-    """The zone of `time`."""
-
-
-def _statement(reading: Reading) -> str:
-    names, structs = meaning_table(reading.meanings)
-    block_values, block = members("p", BLOCK, reading.properties)
-    whole_values, whole = members("p", WHOLE, reading.properties)
+    The id of an event is made of its name, its day, its distinct id before any merge, and its `$insert_id`: Mixpanel
+    takes events with the same four for the same event. Without a usable `$insert_id` its content takes that place.
+    """
+    names, structs = meaning_table(mapping.meanings())
+    block_values, block = members("p", BLOCK, mapping.properties)
+    whole_values, whole = members("p", WHOLE, mapping.properties)
     refused_ids = dict.fromkeys([*placeholder_ids.PEOPLE, *placeholder_ids.spellings(PLACEHOLDERS)])
     return statement_of(
         Path(__file__).with_suffix(".sql"),
         event=word("json_extract_string(sound, '/event')"),
-        own=paths(OWN),
+        own=texts(f"/{name}" for name in OWN),
         day_us=_DAY_US,
         meanings=structs,
         names=names,
@@ -172,9 +160,9 @@ def _statement(reading: Reading) -> str:
         block=block,
         whole_values=whole_values,
         whole=whole,
-        products=products(reading.properties),
+        products=products(mapping.properties),
         product=", ".join(word(f"own_block.{name}") for name in product_ids(id_first=False)),
-        answers=f"json_extract_string(p, {pointers(reading.consent_properties)})",
+        answers=f"json_extract_string(p, {pointers(mapping.consent_properties)})",
         identity_events=("$identify", "$create_alias", "$merge"),
         distinct_id=bare(word(own("distinct_id"))),
         identified_id=bare(word(own("$identified_id"))),
@@ -184,41 +172,17 @@ def _statement(reading: Reading) -> str:
         second_id=word(own("$distinct_ids/1")),
         mixpanel_event=MIXPANEL_EVENT,
         last_seen=instant(own("$last_seen")),
-        zone=literal(reading.time_zone),
+        zone=literal(mapping.time_zone),
         written_time=instant(own("time")),
         received=f"coalesce({micros_of(own('$mp_api_timestamp_ms'))}, {micros_of(own('mp_processing_time_ms'))})",
-        consent=consent("answers", reading.consent_properties),
+        consent=consent("answers", mapping.consent_properties),
         user_agent=own("$user_agent"),
         ip=f"coalesce({own('$ip')}, {own('ip')})",
     )
 
 
-def read_lines(query: Query, lines: pa.Table, reading: Reading) -> pa.Table:
-    """Return one row per line, as the `read_lines` of Segment does; `lines` are `row_number`, `raw` and `text`.
-
-    The id of an event is made of its name, its day, its distinct id before any merge, and its `$insert_id`: Mixpanel
-    takes events with the same four for the same event. Without a usable `$insert_id` its content takes that place.
-    """
-    return query(_statement(reading), lines=lines)
-
-
 _LOOKS_LIKE_DEVICE: Final = "[0-9a-fA-F]+(-[0-9a-fA-F]+){4}"
 """The ids that Mixpanel's libraries generate: UUIDs, and five groups of hexadecimal digits of the older ones."""
-
-
-def parse_lines(
-    lines: pa.Table, reading: Reading, *, traits: Sequence[str] = (), spelling: Spelling = NO_SYNONYMS
-) -> ParsedLines:
-    """Parse lines: `row_number` (int64, each once) and `text` (the line without its end; text or bytes).
-
-    `traits` is the allow-list of profile properties. No content of a line raises an error.
-    """
-    with connected() as query:
-        read = read_lines(query, decoded(query, lines), reading)
-        users = interactions.users(query, read.filter(pc.equal(read["kind"], "identify")), traits)
-        parsed = canonical(query, read, users, aliases(query, read), spelling)
-        unusable = int(pc.sum(read["insert_id_unusable"]).as_py() or 0)
-        return replace(parsed, cleaned=parsed.cleaned | nonzero_counts(insert_id_unusable=unusable))
 
 
 def _is_device(value: str) -> str:
@@ -290,9 +254,13 @@ class MixpanelMapping(LineMapping):
     """Names of your own properties → members of a product or an order, such as product_id, price or products."""
 
     def parse_lines(self, lines: pa.Table) -> ParsedLines:
-        """Return the canonical rows of events and profiles."""
-        reading = Reading(self.meanings(), self.consent_properties, self.properties, self.time_zone)
-        return parse_lines(lines, reading, traits=self.traits, spelling=self.spelling)
+        """Return the canonical rows of events and profiles. No content of a line raises an error."""
+        with connected() as query:
+            read = query(_statement(self), lines=decoded(query, lines))
+            users = interactions.users(query, read.filter(pc.equal(read["kind"], "identify")), self.traits)
+            result = canonical(query, read, users, aliases(query, read), self.spelling)
+        unusable = int(pc.sum(read["insert_id_unusable"]).as_py() or 0)
+        return replace(result, cleaned=result.cleaned | nonzero_counts(insert_id_unusable=unusable))
 
     def event_name_of(self, line: JsonObject) -> object:
         """Return the name of an event, unless it is Mixpanel's own."""
