@@ -7,7 +7,7 @@ from pathlib import Path
 from infra.configuration.settings import Settings
 from infra.configuration.settings_file import placed
 from infra.configuration.value_checks import words
-from models.ingest.segment.segment_mapping import SegmentMapping, parse
+from models.ingest.segment.segment_mapping import SegmentMapping
 from models.ingest.source_config import MappingError
 
 
@@ -27,4 +27,4 @@ def collect_mapping(settings: Settings, source: str) -> SegmentMapping:
         raise MappingError(f"The mapping {path} is not valid TOML: {error}.") from None
     if content.get("kind") != "segment":
         raise MappingError(f'The mapping {path} is none of Segment\'s calls: it needs `kind = "segment"`.')
-    return parse({**content, "name": source}, path.stem, partial(placed, path))
+    return SegmentMapping.parse({**content, "name": source}, path.stem, partial(placed, path))

@@ -1,6 +1,6 @@
 """Define the mapping of a Mixpanel project: its raw export and its profiles."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal
@@ -17,7 +17,7 @@ from models.ingest.segment.event_types import MIXPANEL
 from models.ingest.segment.fields import BLOCK, NOT_JSON, WHOLE, consent, instant, pointers, product_ids, word
 from models.ingest.segment.parse import canonical, decoded, meaning_table
 from models.ingest.segment.segment_mapping import LineMapping
-from models.ingest.source_config import nonzero_counts, parsed
+from models.ingest.source_config import nonzero_counts
 from models.primitives.arrow_sql import Query, connected, literal, statement_of, texts
 from models.primitives.json_types import JsonObject
 
@@ -271,8 +271,3 @@ class MixpanelMapping(LineMapping):
         """Return the mapping without the keys that only choose what the API delivers."""
         chosen = ("project", "region", "late_days", "profiles", "start", "end")
         return self.model_copy(update={name: type(self).model_fields[name].default for name in chosen})
-
-
-def parse(content: JsonObject, name: str, label: Callable[[str], str] = str) -> MixpanelMapping:
-    """Return the mapping of a Mixpanel project in `content`. Raises MappingError with all faulty keys."""
-    return parsed(MixpanelMapping, content, name, label)

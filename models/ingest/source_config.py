@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from functools import cache, reduce
 from ipaddress import IPv6Address, ip_address, ip_network
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -329,17 +329,14 @@ class SourceMapping(BaseModel):
             raise ValueError(f"from ({self.start.isoformat()}) has to come before to ({self.end.isoformat()})")
         return self
 
+    @classmethod
+    def parse(cls, content: JsonObject, name: str, label: Callable[[str], str] = str) -> Self:
+        """Return the mapping in `content`. Raises MappingError with all missing, misspelt or invalid keys at once.
 
-M = TypeVar("M", bound=SourceMapping)
-
-
-def parsed(model: type[M], content: JsonObject, name: str, label: Callable[[str], str] = str) -> M:
-    """Return the mapping in `content`. Raises MappingError with all missing, misspelt or invalid keys at once.
-
-    `label` returns the name of a key in messages, such as the key with its line in a file.
-    """
-    try:
-        return model.model_validate({"name": name, **content})
-    except ValidationError as error:
-        text = "; ".join(faults(model, error, label=label))
-        raise MappingError(f"The mapping {name!r} cannot be used: {text}.") from None
+        `label` returns the name of a key in messages, such as the key with its line in a file.
+        """
+        try:
+            return cls.model_validate({"name": name, **content})
+        except ValidationError as error:
+            text = "; ".join(faults(cls, error, label=label))
+            raise MappingError(f"The mapping {name!r} cannot be used: {text}.") from None

@@ -9,23 +9,17 @@ from typing import Final, Literal, TypeVar, overload
 from expectations.batches import Dataset
 from infra.configuration.settings_file import placed
 from models.errors import TailorbirdError
-from models.ingest import mixpanel
-from models.ingest.segment import segment_mapping as segment
-from models.ingest.segment.segment_mapping import LineMapping
-from models.ingest.tabular import table_mapping as tables
+from models.ingest.mixpanel import MixpanelMapping
+from models.ingest.segment.segment_mapping import LineMapping, SegmentMapping
 from models.ingest.tabular.table_mapping import EventsMapping, ItemsMapping, Mapping, MappingError, UsersMapping
 from models.ingest.tabular.transform import Part
 from models.primitives.json_types import JsonObject
 
 SHIPPED = Path(__file__).parent / "mappings"
-_LINES: Final = {"segment": segment.parse, "mixpanel": mixpanel.parse}
-"""Parsers of mappings of lines, by their kind."""
-_KINDS: Final = {
-    Mapping: "tables",
-    segment.SegmentMapping: "a Segment export",
-    mixpanel.MixpanelMapping: "a Mixpanel export",
-}
-M = TypeVar("M", Mapping, segment.SegmentMapping, mixpanel.MixpanelMapping)
+_LINES: Final[dict[str, type[LineMapping]]] = {"segment": SegmentMapping, "mixpanel": MixpanelMapping}
+"""Mappings of lines, by their kind."""
+_KINDS: Final = {Mapping: "tables", SegmentMapping: "a Segment export", MixpanelMapping: "a Mixpanel export"}
+M = TypeVar("M", Mapping, SegmentMapping, MixpanelMapping)
 _CONSENT, _NOTE = "consent", "consent_note"
 
 
@@ -49,8 +43,8 @@ def read(name: str, overrides: Words[str, str] | None = None) -> Mapping | LineM
     if _CONSENT in instead and _NOTE not in instead:
         content.pop(_NOTE, None)  # the note explains the consent that the file declares
     kind = content.get("kind")
-    parse = _LINES.get(kind, tables.parse) if isinstance(kind, str) else tables.parse
-    return parse({**content, **instead}, path.stem, partial(placed, path))
+    model = _LINES.get(kind, Mapping) if isinstance(kind, str) else Mapping
+    return model.parse({**content, **instead}, path.stem, partial(placed, path))
 
 
 def read_as(kind: type[M], name: str, overrides: Words[str, str] | None) -> M:

@@ -133,7 +133,7 @@ from infra.database.schema.schema import LEDGER, ingest_batches, items, users
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from models.ingest.check.advice import LINE_UNREADABLE
-from models.ingest.segment.segment_mapping import parse
+from models.ingest.segment.segment_mapping import SegmentMapping
 from tasks.datasets.event_workspace import workspace
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
@@ -351,9 +351,12 @@ def test_the_page_names_every_rule_that_puts_rows_into_quarantine() -> None:
 def test_the_pages_mapping_is_one_and_its_figures_can_be_limited() -> None:
     (whole,) = (text for text in re.findall(r"^```toml\n(.*?)^```$", PAGE, re.M | re.S) if 'kind = "segment"' in text)
     content = tomllib.loads(whole)
-    mapping = parse(content, "page")
+    mapping = SegmentMapping.parse(content, "page")
     assert (mapping.unknown_items, mapping.traits) == ("quarantine", ["plan", "country"])
     names = re.findall(r"`(\w+)`", PAGE.partition("What may be limited:")[2].partition("\n\n")[0])
     assert len(names) > 5
     limits = {"events": dict.fromkeys([*names, "null_item_id", "quantity_above_limit"], 1.0)}
-    assert bounds("events", parse(content | {"limits": limits}, "page").limits)["late_share"] == (None, 1.0)
+    assert bounds("events", SegmentMapping.parse(content | {"limits": limits}, "page").limits)["late_share"] == (
+        None,
+        1.0,
+    )

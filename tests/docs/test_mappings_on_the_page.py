@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from models.ingest.segment import segment_mapping as segment_mapping
-from models.ingest.tabular import table_mapping, transform
+from models.ingest.segment.segment_mapping import SegmentMapping
+from models.ingest.tabular import transform
 from models.ingest.tabular.mapping_keys import parse
 from models.ingest.tabular.table_mapping import Mapping
 from models.ingest.tabular.values import value_of
@@ -33,7 +33,7 @@ ROW: dict[str, Any] = {
 
 def read(block: str) -> Any:
     content = tomllib.loads(block)
-    parser = segment_mapping.parse if content.get("kind") == "segment" else table_mapping.parse
+    parser = SegmentMapping.parse if content.get("kind") == "segment" else Mapping.parse
     return parser(content, "page")
 
 

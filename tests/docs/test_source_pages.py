@@ -15,7 +15,7 @@ from sqlalchemy.pool import NullPool
 from flows.__main__ import app
 from infra.installation import Installation
 from models.ingest.mixpanel import PLACEHOLDERS, MixpanelMapping
-from models.ingest.tabular import table_mapping as tables
+from models.ingest.tabular.table_mapping import Mapping
 from tasks.ingest.check.check_mapping import check_mapping
 from tasks.ingest.ledger import LedgerEntry
 from tasks.ingest.list_files import list_files
@@ -138,7 +138,7 @@ def test_the_mapping_of_the_page_ingests_the_tables_that_it_names(
 
 
 def test_every_mapping_that_the_page_names_exists() -> None:
-    tables.parse(tomllib.loads(MAPPING), "page")
+    Mapping.parse(tomllib.loads(MAPPING), "page")
     named = {
         words[words.index("--mapping") + 1] for words in map(shlex.split, commands_of(SQL_PAGE)) if "--mapping" in words
     }

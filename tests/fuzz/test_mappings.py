@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import TailorbirdError
-from models.ingest.segment import segment_mapping
-from models.ingest.tabular import table_mapping as tables
+from models.ingest.segment.segment_mapping import SegmentMapping
 from models.ingest.tabular import transform
 from models.ingest.tabular.duplicate_rows import chosen
 from models.ingest.tabular.table_mapping import EventsMapping, ItemsMapping, Mapping, UsersMapping
@@ -92,9 +91,9 @@ def tried(content: JsonObject) -> None:
     """Read a mapping and a table by it; a mistake must be an error for users."""
     with suppress(TailorbirdError):
         if content.get("kind") == "segment":
-            segment_mapping.parse(content, "fuzz")
+            SegmentMapping.parse(content, "fuzz")
             return
-        mapping = tables.parse(content, "fuzz")
+        mapping = Mapping.parse(content, "fuzz")
         if mapping.events:
             missing = [name for name in transform.needed(mapping.events) if name not in ROWS.column_names]
             table = pa.table({**{name: ROWS[name] for name in ROWS.column_names}, **dict.fromkeys(missing, ROWS["a"])})
@@ -114,7 +113,7 @@ ODD = [
 PLACES = [
     *((part, name) for part, model in PARTS.items() for name in keys(model)),
     *(("", name) for name in keys(Mapping)),
-    *(("segment", name) for name in keys(segment_mapping.SegmentMapping)),
+    *(("segment", name) for name in keys(SegmentMapping)),
 ]
 
 
@@ -134,7 +133,7 @@ def test_any_mapping_of_tables_is_read_or_refused(content: JsonObject) -> None:
     tried(content)
 
 
-@given(st.dictionaries(names(segment_mapping.SegmentMapping), VALUES, max_size=5))
+@given(st.dictionaries(names(SegmentMapping), VALUES, max_size=5))
 def test_any_mapping_of_an_export_is_read_or_refused(content: JsonObject) -> None:
     tried({"kind": "segment", **content})
 

@@ -1,7 +1,7 @@
 """Define the mapping of a Segment export."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
@@ -14,7 +14,7 @@ from models.ingest.canonical_schema import ParsedLines
 from models.ingest.segment import parse as segment_lines
 from models.ingest.segment.event_types import Meaning, event_name, extended
 from models.ingest.segment.parse import PageRule
-from models.ingest.source_config import SourceMapping, parsed
+from models.ingest.source_config import SourceMapping
 from models.ingest.tabular import values
 from models.ingest.tabular.mapping_keys import Expression, Marks
 from models.primitives.json_types import JsonObject
@@ -112,8 +112,3 @@ class SegmentMapping(LineMapping):
     def event_name_of(self, line: JsonObject) -> object:
         """Return the name of the event of a track call."""
         return line.get("event") if line.get("type") == "track" else None
-
-
-def parse(content: JsonObject, name: str, label: Callable[[str], str] = str) -> SegmentMapping:
-    """Return the mapping of a Segment export in `content`. Raises MappingError with all faulty keys."""
-    return parsed(SegmentMapping, content, name, label)

@@ -1,6 +1,6 @@
 """Define a mapping file for tables: it maps the columns of a source, so no data set needs code."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from models import columns
 from models.columns import EVENT_TYPES, known_event_type
 from models.ingest.source_config import MappingError as MappingError
-from models.ingest.source_config import SourceMapping, parsed
+from models.ingest.source_config import SourceMapping
 from models.ingest.tabular.duplicate_rows import DATED, Choice
 from models.ingest.tabular.mapping_keys import (
     USUAL_YES,
@@ -23,7 +23,6 @@ from models.ingest.tabular.mapping_keys import (
     attribute_of,
 )
 from models.ingest.tabular.values import known_formats, known_zone
-from models.primitives.json_types import JsonObject
 
 Zone = Annotated[str, AfterValidator(known_zone)]
 TimeFormat = Annotated[str | list[str], AfterValidator(known_formats)]
@@ -295,8 +294,3 @@ class Mapping(SourceMapping):
     def accepts_unknown_items(self) -> bool:
         """Return whether unknown items are accepted: by default in a source without a catalogue of its own."""
         return self.unknown_items == "accept" or (self.unknown_items is None and self.items is None)
-
-
-def parse(content: JsonObject, name: str, label: Callable[[str], str] = str) -> Mapping:
-    """Return the mapping of tables in `content`. Raises MappingError with all faulty keys."""
-    return parsed(Mapping, content, name, label)

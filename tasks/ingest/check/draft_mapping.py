@@ -20,7 +20,7 @@ from models.errors import TailorbirdError
 from models.ingest.draft.document import Draft, draft
 from models.ingest.draft.mapping_text import toml
 from models.ingest.draft.samples import Sample
-from models.ingest.tabular import table_mapping as tables
+from models.ingest.tabular.table_mapping import Mapping
 from models.ingest.text_files import guessed, likely_separator, lines_above_header
 from tasks.sources.csv_reader import BLOCK_BYTES, is_csv, refuse_many_columns
 from tasks.sources.file_faults import described, refuse_binary, refuse_no_parquet
@@ -43,7 +43,7 @@ def draft_mapping(paths: Sequence[str], name: str, consent: str | None = None, n
         samples = list(_merged(_sample(file, Path(room)) for file in files))
     drafted = draft(name, samples, location, consent or "opt-in", note or "")
     if drafted.parts:
-        tables.parse(tomllib.loads(drafted.text), name)
+        Mapping.parse(tomllib.loads(drafted.text), name)
     return drafted
 
 

@@ -10,9 +10,10 @@ from docs.generators import features_page, mapping_page, privacy_page, settings_
 from docs.generators.mapping_examples import EXAMPLES
 from infra.configuration.settings import Settings
 from infra.configuration.settings_file import UNWRITABLE
-from models.ingest import mixpanel
-from models.ingest.segment import segment_mapping as segment_mapping
+from models.ingest.mixpanel import MixpanelMapping
+from models.ingest.segment.segment_mapping import SegmentMapping
 from models.ingest.tabular import table_mapping
+from models.ingest.tabular.table_mapping import Mapping
 from models.primitives.json_types import JsonObject
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -27,7 +28,7 @@ TABLES: JsonObject = {
     "items": {"file": "i.csv", "item_id": "i", "title": "t"},
     "users": {"file": "u.csv", "user_id": "u", "attributes": []},
 }
-LINES = {"segment": segment_mapping.parse, "mixpanel": mixpanel.parse}
+LINES = {"segment": SegmentMapping.parse, "mixpanel": MixpanelMapping.parse}
 BESIDE = {
     "event_type": {"constants": {}},
     "event_types": {"event_type": "what", "constants": {}},
@@ -71,7 +72,7 @@ def test_every_example_is_part_of_a_mapping(table: str, key: str) -> None:
         return
     if table == "sql":
         content["items"] = {**TABLES["items"], table: stated}
-        assert table_mapping.parse(content, "test").items is not None
+        assert Mapping.parse(content, "test").items is not None
         return
     if table in TABLES:
         fields = getattr(table_mapping, f"{table.title()}Mapping").model_fields
@@ -80,7 +81,7 @@ def test_every_example_is_part_of_a_mapping(table: str, key: str) -> None:
         stated = {table: {name: value for name, value in part.items() if value is not None}}
     elif table in ("traffic", "spelling", "limits"):
         stated = {table: stated}
-    table_mapping.parse(content | stated, "test")
+    Mapping.parse(content | stated, "test")
 
 
 def test_every_setting_is_in_one_section() -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from models.ingest.canonical_schema import ParsedLines
-from models.ingest.mixpanel import MixpanelMapping, parse
+from models.ingest.mixpanel import MixpanelMapping
 from models.ingest.source_config import MappingError
 from models.primitives.json_types import JsonObject
 
@@ -22,7 +22,7 @@ DEVICE = "5d958f87-542d-4c10-9422-0ed75893dc81"
 
 
 def mapping(**stated: Any) -> MixpanelMapping:
-    return parse({"kind": "mixpanel", "consent": "opt-out"} | stated, "test")
+    return MixpanelMapping.parse({"kind": "mixpanel", "consent": "opt-out"} | stated, "test")
 
 
 def parsed(*lines: JsonObject | str, **stated: Any) -> ParsedLines:
@@ -164,7 +164,7 @@ def test_own_events_and_properties_come_first() -> None:
     assert rows(event("Recipe Cooked", **{"Article/Number": "a-1"}), properties={"Article/Number": "product_id"}) == []
     stated = {"kind": "mixpanel", "consent": "opt-out", **own}
     table = pa.table({"row_number": [0], "text": [json.dumps(event("recipe_cooked", **{"Article/Number": "a-1"}))]})
-    (row,) = parse(stated, "own").parse_lines(table).events.to_pylist()
+    (row,) = MixpanelMapping.parse(stated, "own").parse_lines(table).events.to_pylist()
     assert (row["event_type"], row["item_id"]) == ("consume", "a-1")
 
 

@@ -5,14 +5,14 @@ import pyarrow as pa
 import pytest
 
 from models.ingest.placeholder_ids import ITEMS, PEOPLE, spellings
-from models.ingest.segment.segment_mapping import SegmentMapping, parse
+from models.ingest.segment.segment_mapping import SegmentMapping
 from models.ingest.source_config import MARKS, Traffic, brands, categories, currencies, known_robots, marked
 from models.ingest.tabular.table_mapping import MappingError
 from models.primitives.json_types import JsonObject
 
 
 def mapping(**keys: Any) -> SegmentMapping:
-    return parse({"kind": "segment", **keys}, "mine")
+    return SegmentMapping.parse({"kind": "segment", **keys}, "mine")
 
 
 def test_a_mapping_need_state_nothing_and_asks_for_consent() -> None:

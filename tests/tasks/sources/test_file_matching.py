@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import TailorbirdError
-from models.ingest.tabular.table_mapping import Mapping, parse
+from models.ingest.tabular.table_mapping import Mapping
 from tasks.sources.file_matching import files_of
 from tasks.sources.glob import begin, names, segments, step, takes
 from tasks.sources.mapping_files import read
@@ -15,7 +15,7 @@ USERS = {"user_id": "u", "attributes": []}
 
 
 def mapping_of(**values: object) -> Mapping:
-    return parse({"consent": "given", "consent_note": "a test", **values}, "mine")
+    return Mapping.parse({"consent": "given", "consent_note": "a test", **values}, "mine")
 
 
 @pytest.fixture

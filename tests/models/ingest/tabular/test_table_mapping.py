@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from expectations.batches import bounds
-from models.ingest import mixpanel
-from models.ingest.segment import segment_mapping as segment_mapping
+from models.ingest.mixpanel import MixpanelMapping
+from models.ingest.segment.segment_mapping import SegmentMapping
 from models.ingest.source_config import SourceMapping
-from models.ingest.tabular import table_mapping
-from models.ingest.tabular.table_mapping import MappingError, parse
+from models.ingest.tabular.table_mapping import Mapping, MappingError
 from models.primitives.json_types import JsonObject
 
 CONTENT: JsonObject = {
@@ -33,9 +32,9 @@ CONTENT: JsonObject = {
     "users": {"file": "u", "user_id": "id", "attributes": []},
 }
 PARSERS: dict[str | None, Callable[[JsonObject, str], SourceMapping]] = {
-    None: table_mapping.parse,
-    "segment": segment_mapping.parse,
-    "mixpanel": mixpanel.parse,
+    None: Mapping.parse,
+    "segment": SegmentMapping.parse,
+    "mixpanel": MixpanelMapping.parse,
 }
 SHIPPED = sorted((Path(__file__).parents[4] / "tasks" / "sources" / "mappings").glob("*.toml"))
 
@@ -86,12 +85,12 @@ def users(**change: Any) -> JsonObject:
 )
 def test_missing_and_misspelt_keys_are_named(change: JsonObject, message: str) -> None:
     with pytest.raises(MappingError, match=rf"mapping 'mine' cannot be used: .*{message}"):
-        parse(CONTENT | change, "mine")
+        Mapping.parse(CONTENT | change, "mine")
 
 
 def test_an_expression_reads_columns_that_may_be_optional_and_is_part_of_what_the_mapping_means() -> None:
     change = {"item_id": {"expr": "coalesce(sku, code)"}, "optional": ["code"], "where": "qty <> 0"}
-    part = parse(CONTENT | events(**change), "mine").events
+    part = Mapping.parse(CONTENT | events(**change), "mine").events
     assert part
     assert part.read == ["id", "who", "sku", "code", "basket", "at", "qty"]
     assert json.loads(part.model_dump_json())["item_id"] == change["item_id"]
@@ -100,20 +99,20 @@ def test_an_expression_reads_columns_that_may_be_optional_and_is_part_of_what_th
 
 def test_all_mistakes_are_reported_together() -> None:
     with pytest.raises(MappingError, match=r"events.zone: .*; items.colour: "):
-        parse(CONTENT | events(zone="x") | items(colour="red"), "mine")
+        Mapping.parse(CONTENT | events(zone="x") | items(colour="red"), "mine")
 
 
 def test_a_mapping_of_events_alone_accepts_unknown_items() -> None:
-    events_only = parse({"events": CONTENT["events"]}, "mine")
+    events_only = Mapping.parse({"events": CONTENT["events"]}, "mine")
     assert events_only.items is events_only.users is events_only.location is None
     assert events_only.accepts_unknown_items
-    assert not parse({"events": CONTENT["events"], "unknown_items": "quarantine"}, "mine").accepts_unknown_items
-    assert not parse(CONTENT, "mine").accepts_unknown_items
-    assert parse(CONTENT | {"unknown_items": "accept"}, "mine").accepts_unknown_items
+    assert not Mapping.parse({"events": CONTENT["events"], "unknown_items": "quarantine"}, "mine").accepts_unknown_items
+    assert not Mapping.parse(CONTENT, "mine").accepts_unknown_items
+    assert Mapping.parse(CONTENT | {"unknown_items": "accept"}, "mine").accepts_unknown_items
 
 
 def test_a_single_category_needs_no_list() -> None:
-    result = parse({"items": {"file": "f", "item_id": "i", "title": "n", "category": "path"}}, "shop")
+    result = Mapping.parse({"items": {"file": "f", "item_id": "i", "title": "n", "category": "path"}}, "shop")
     assert result.items is not None
     assert result.items.category == ["path"]
 
@@ -129,7 +128,7 @@ def test_a_shipped_mapping_declares_consent_only_where_its_data_allow_it(path: P
 def test_commented_settings_of_the_segment_mapping_can_be_switched_on() -> None:
     text = next(path for path in SHIPPED if path.stem == "segment").read_text(encoding="utf-8")
     shown = re.sub(r'^# (?=\[|"|\w+ = )', "", text, flags=re.MULTILINE)
-    mapping = segment_mapping.parse(tomllib.loads(shown), "mine")
+    mapping = SegmentMapping.parse(tomllib.loads(shown), "mine")
     assert mapping.events == {"Article Read": "consume"}
     assert (mapping.start, mapping.end) == (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 6, 30, 22, tzinfo=UTC))
     assert mapping.placeholder_ids == ["walk-in"]

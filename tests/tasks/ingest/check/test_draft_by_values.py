@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from models.errors import TailorbirdError
-from models.ingest.tabular import table_mapping as mappings
+from models.ingest.tabular.table_mapping import Mapping
 from tasks.ingest.check.check_mapping import check_mapping
 from tasks.ingest.check.draft_mapping import draft_mapping
 
@@ -78,7 +78,7 @@ def test_the_currency_is_guessed_from_the_price_and_commented_out_where_it_may_b
     assert line in lines
     if line.startswith("#"):
         instead = [one.replace("# constants", "constants") for one in lines if not one.startswith("constants")]
-        assert mappings.parse(tomllib.loads("\n".join(instead)), "shop").events
+        assert Mapping.parse(tomllib.loads("\n".join(instead)), "shop").events
 
 
 def test_prices_in_several_currencies_are_named(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_price_or_state_that_is_not_sure_is_a_suggestion_that_parses(
     assert not {"value", "where"} & tomllib.loads(text)["events"].keys()
     assert f"# Not used: Prijs van toen, {state}" in text
     taken = text.replace("# value =", "value =").replace("# where =", "where =")
-    events = mappings.parse(tomllib.loads(taken), "shop").events
+    events = Mapping.parse(tomllib.loads(taken), "shop").events
     assert events
     assert tomllib.loads(taken)["events"]["value"] == {"expr": 'round(Aantal * "Prijs van toen", 2)'}
     assert tomllib.loads(taken)["events"]["where"] == state_line
@@ -176,7 +176,7 @@ def test_stock_known_by_its_name_or_its_words_alone_is_a_suggestion(
 ) -> None:
     text = stock_of(tmp_path, name, words)
     assert "available" not in tomllib.loads(text)["items"]
-    items = mappings.parse(tomllib.loads(text.replace("# available", "available")), "shop").items
+    items = Mapping.parse(tomllib.loads(text.replace("# available", "available")), "shop").items
     assert items
     assert items.available == name
     assert items.available_words.keys() == set(words)

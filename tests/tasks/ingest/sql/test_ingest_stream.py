@@ -19,7 +19,7 @@ from infra.lake.delta_lake import Lake
 from infra.overview.situation import cut_short, unfinished
 from models.errors import TailorbirdError
 from models.ingest.tabular.sql_cursor import CursorError
-from models.ingest.tabular.table_mapping import parse
+from models.ingest.tabular.table_mapping import Mapping
 from tasks.ingest import ledger
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.ledger import batch_of
@@ -295,7 +295,7 @@ def test_the_place_of_the_rows_does_not_change_their_meaning(tmp_path: Path) -> 
     (tmp_path / "a").write_bytes(b"x")
     names = []
     for place in ('table = "orders"', 'table = "archive"\noverlap = "1h"'):
-        tables = parse(tomllib.loads(MAPPING.replace('table = "orders"', place)), "shop")
+        tables = Mapping.parse(tomllib.loads(MAPPING.replace('table = "orders"', place)), "shop")
         names.append(batch_of(tables, "events", tmp_path / "a", "a").batch_id)
     assert names[0] == names[1]
 
