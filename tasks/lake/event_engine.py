@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from infra.installation import Installation
 from models import columns
-from models.primitives.arrow_sql import texts
+from models.primitives.arrow_sql import literal
 from tasks.lake.event_query import EventQuery, Refunds, match_refunds, of_type, refunded
 from tasks.lake.reference_data import ReferenceData, read_reference_data
 
@@ -80,7 +80,7 @@ def event_engine(installation: Installation, reference: ReferenceData | None = N
     installation.settings.var.mkdir(parents=True, exist_ok=True)
     with duckdb.connect() as connection:
         connection.execute(f"SET memory_limit = '{_MEMORY}'")
-        connection.execute(f"SET temp_directory = {texts([str(installation.settings.var / 'spill')])[1:-1]}")
+        connection.execute(f"SET temp_directory = {literal(str(installation.settings.var / 'spill'))}")
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         reference.register(connection, files)
         yield EventEngine(connection, files)

@@ -9,11 +9,11 @@ import pyarrow as pa
 from models import columns
 from models.ingest.check.suspicions import Suspicion
 from models.ingest.currencies import NAMES
-from models.ingest.draft.mapping_text import operand, text, toml
+from models.ingest.draft.mapping_text import operand, toml
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular.mapping_keys import columns_of
 from models.ingest.tabular.table_mapping import Mapping
-from models.primitives.arrow_sql import query
+from models.primitives.arrow_sql import literal, query
 
 SEVERAL: Final = "SELECT count(DISTINCT currency) > 1 AS several FROM {events}"
 """SQL that checks for several currencies: it reads one column and sorts no prices."""
@@ -84,9 +84,9 @@ class Currencies:
             words = [code, *(name for name, of in NAMES.items() if of == code)]
             words += [word.upper() for word, of in mapping.spelling.currency.items() if of == code]
             rate = f"{self.rates[code]:.6g}" if code in self.rates else f"{code}_RATE"
-            factor = f"if({stated} in ({', '.join(map(text, dict.fromkeys(words)))}), {rate}, {factor})"
+            factor = f"if({stated} in ({', '.join(map(literal, dict.fromkeys(words)))}), {rate}, {factor})"
         value = toml({"expr": f"round({operand(part.value)} * {factor}, 2)"})
-        main = toml({"expr": text(next(iter(self.amounts)))})
+        main = toml({"expr": literal(next(iter(self.amounts)))})
         return f"value = {value}\ncurrency = {main}"
 
 

@@ -10,13 +10,14 @@ import pyarrow.compute as pc
 
 from models.columns import REFUND
 from models.ingest.draft.mapping_text import column as sql
-from models.ingest.draft.mapping_text import text, toml
+from models.ingest.draft.mapping_text import toml
 from models.ingest.draft.parts import LineColumns, Part, add_currency, likely_rating, line_columns, open_part
 from models.ingest.draft.roles import Choice, event_words, kind_of, possible_event_words, unique_ids
 from models.ingest.draft.samples import SEVERAL, Column, Sample, overlap
 from models.ingest.draft.vocabulary import GUESTS, event_type_of, is_no_sale, names_returns, plain, rank
 from models.ingest.placeholder_ids import ITEMS
 from models.ingest.tabular.numbers import NumberForm
+from models.primitives.arrow_sql import literal
 from models.primitives.arrow_types import ArrowColumn
 
 _SHOWN: Final = ("placement", "position", "recommendation_id")
@@ -271,7 +272,7 @@ def leave_out_rows(
             conditions.append(f"{sql(name)} is not null")
             part.comments.append(f"Rows without {subject} ({name}) are left out.")
         if unknown := sorted(word for word in part.sample.columns[name].values if word in placeholders):
-            conditions.append(f"not {sql(name)} in ({', '.join(map(text, unknown))})")
+            conditions.append(f"not {sql(name)} in ({', '.join(map(literal, unknown))})")
             part.comments.append(f"Rows where {name} is {', '.join(unknown)}, a placeholder, are left out.")
     column, closed, doubt = ("", [], "") if kinds else _states(part, {user.column, item.column}, bool(returns))
     if returns:
@@ -279,7 +280,7 @@ def leave_out_rows(
             f"Refunded orders are kept: {returns[0]} takes them back. Read it by a mapping of its own, with"
         )
         part.comments.append(f'constants = {{ event_type = "refund" }} and refund_order = {toml(returns[1])}.')
-    no_sale = f"({sql(column)} is null or not lower({sql(column)}) in ({', '.join(map(text, closed))}))"
+    no_sale = f"({sql(column)} is null or not lower({sql(column)}) in ({', '.join(map(literal, closed))}))"
     if column and not doubt:
         conditions.append(no_sale)
         part.comments.append(f"Orders with these states ({column}) are left out: {', '.join(closed)}.")
@@ -322,5 +323,5 @@ def _known_types(part: Part, kinds: Column) -> list[str]:
         f"{', '.join(map(repr, unknown))}. Add those that are events to `event_types`, and take them out of `where`."
     )
     if len(unknown) <= len(known):
-        return [f"not {sql(kinds.name)} in ({', '.join(map(text, unknown))})"]
-    return [f"{sql(kinds.name)} in ({', '.join(map(text, known))})"]
+        return [f"not {sql(kinds.name)} in ({', '.join(map(literal, unknown))})"]
+    return [f"{sql(kinds.name)} in ({', '.join(map(literal, known))})"]

@@ -4,7 +4,6 @@ import re
 from typing import Final
 
 from models.ingest.draft.mapping_text import column as sql
-from models.ingest.draft.mapping_text import text
 from models.ingest.draft.parts import Part, add_currency, amounts_by_cells, open_part
 from models.ingest.draft.roles import Choice, times_of
 from models.ingest.draft.samples import SEVERAL, Column, Sample
@@ -22,6 +21,7 @@ from models.ingest.draft.vocabulary import (
 )
 from models.ingest.tabular.numbers import EMPTY_CELLS
 from models.ingest.tabular.transform import STOCK_WORDS, stock_word
+from models.primitives.arrow_sql import literal
 
 _MOST_ATTRIBUTES: Final = 8
 _MOST_LEVELS: Final = 3
@@ -100,7 +100,7 @@ def users_part(sample: Sample, user: Choice, *, own_table: bool = True) -> Part 
 
 def _customers(buyer: Column) -> str:
     """Return the condition under which a row has a customer; empty if all rows have one."""
-    guests = ", ".join(text(word) for word in sorted(buyer.values.intersection(GUESTS)))
+    guests = ", ".join(literal(word) for word in sorted(buyer.values.intersection(GUESTS)))
     stated = [f"{sql(buyer.name)} is not null"] if buyer.filled < 1 else []
     return " and ".join([*stated, *([f"not {sql(buyer.name)} in ({guests})"] if guests else [])])
 

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from models.ingest.tabular.mapping_keys import Expression
-from models.primitives.arrow_sql import query
+from models.primitives.arrow_sql import query, quoted
 
 
 def toml(value: Any) -> str:
@@ -28,7 +28,7 @@ def key(name: str) -> str:
 def column(name: str) -> str:
     """Return the name of a column as an expression writes it."""
     plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) and name.lower() not in _reserved()
-    return name if plain else '"' + name.replace('"', '""') + '"'
+    return name if plain else quoted(name)
 
 
 def source_text(source: str | Expression) -> str:
@@ -39,11 +39,6 @@ def source_text(source: str | Expression) -> str:
 def operand(source: str | Expression) -> str:
     """Return a column or an expression as an operand of another expression."""
     return column(source) if isinstance(source, str) else f"({source.text})"
-
-
-def text(value: str) -> str:
-    """Return a text as an expression writes it."""
-    return "'" + value.replace("'", "''") + "'"
 
 
 @cache

@@ -36,7 +36,7 @@ from models.ingest.segment.fields import (
     word,
 )
 from models.ingest.source_config import NO_SYNONYMS, Spelling, nonzero_counts
-from models.primitives.arrow_sql import Query, connected, statement_of, texts
+from models.primitives.arrow_sql import Query, connected, literal, statement_of, texts
 
 VISIT: Final = "view"
 """The event type of a visited page."""
@@ -80,18 +80,20 @@ def meaning_table(meanings: Mapping[str, Meaning]) -> tuple[str, str]:
     A join with a table would lose the order of the lines.
     """
     structs = [
-        f"{{'event_type': {_literal(meaning.event_type)}, 'kind': {_literal(meaning.kind)}, 'many': {meaning.many}, "
-        f"'reads': {meaning.products}, 'id_first': {name in ACTION_FIRST}}}"
+        f"{{'event_type': {literal(meaning.event_type) if meaning.event_type else 'NULL::VARCHAR'}, "
+        f"'kind': {literal(meaning.kind)}, 'many': {meaning.many}, 'reads': {meaning.products}, "
+        f"'id_first': {name in ACTION_FIRST}}}"
         for name, meaning in meanings.items()
     ]
-    return f"ENUM ({', '.join(map(_literal, meanings))})", f"[{', '.join(structs)}]"
-
-
-def _literal(value: str | None) -> str:
-    return "NULL::VARCHAR" if value is None else texts([value])[1:-1]
+    return f"ENUM ({', '.join(map(literal, meanings))})", f"[{', '.join(structs)}]"
 
 
 def _statement(rule: PageRule | None, meanings: Mapping[str, Meaning], categories: Sequence[str]) -> str:
+    """Return SQL for one row per line of `row_number`, `raw` (bytes) and `text` (null if not UTF-8).
+
+    A line with a `fault` cannot be read. A line with an `event_type` is one event for each of its `blocks`; a line
+    with only `blocks` updates the catalogue.
+    """
     names, structs = meaning_table(meanings)
     places = (*(f"p.{name}" for name in PAGE_PLACES), "message.name")
     return statement_of(
@@ -115,17 +117,6 @@ def _statement(rule: PageRule | None, meanings: Mapping[str, Meaning], categorie
         occurred_at=instant('message."timestamp"'),
         received_at=instant("message.receivedAt"),
     )
-
-
-def read_lines(
-    query: Query, lines: pa.Table, rule: PageRule | None, meanings: Mapping[str, Meaning], categories: Sequence[str]
-) -> pa.Table:
-    """Return one row per line; `lines` are `row_number`, `raw` (bytes) and `text` (null if not UTF-8).
-
-    A line with a `fault` cannot be read. A line with an `event_type` is one event for each of its `blocks`; a line
-    with only `blocks` updates the catalogue.
-    """
-    return query(_statement(rule, meanings, categories), lines=lines)
 
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -153,7 +144,7 @@ def parse_lines(
     with the lines of one call.
     """
     with connected() as query:
-        read = read_lines(query, decoded(query, lines), rule, meanings, consent_categories)
+        read = query(_statement(rule, meanings, consent_categories), lines=decoded(query, lines))
         people = read.filter(pc.is_in(read["kind"], value_set=pa.array(["identify", "alias"])))
         users = interactions.users(query, people, traits)
         return canonical(query, read, users, interactions.aliases(query, people), spelling)

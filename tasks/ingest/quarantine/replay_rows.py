@@ -23,7 +23,7 @@ from models.ingest.tabular import transform
 from models.ingest.tabular.table_mapping import Mapping
 from models.ingest.tabular.unreadable_cells import CELL, CELLS, KEYS
 from models.ingest.tabular.values import translated
-from models.primitives.arrow_sql import query, texts
+from models.primitives.arrow_sql import literal, query, texts
 from models.primitives.json_types import JsonObject
 from tasks.ingest import ledger
 from tasks.ingest.events import chunk_writer
@@ -187,7 +187,7 @@ def _already_stored(installation: Installation, batch_id: str, rows: pa.Table) -
     """Return how many of the rows an interrupted replay has stored in the lake."""
     statement = f"""
         SELECT count(*) AS rows FROM read_parquet({texts(installation.lake.event_files())})
-        SEMI JOIN rows USING (event_id) WHERE batch_id = {texts([batch_id])}[1]
+        SEMI JOIN rows USING (event_id) WHERE batch_id = {literal(batch_id)}
     """
     return int(query(statement, rows=rows)["rows"][0].as_py())
 
