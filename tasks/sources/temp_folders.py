@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -13,41 +13,23 @@ from tempfile import mkdtemp
 def scratch(place: Path) -> Iterator[Path]:
     """Yield a new folder in `place`, which is removed after the block."""
     place.mkdir(parents=True, exist_ok=True)
-    with _held(place):
-        _sweep(place)
-        folder = Path(mkdtemp(dir=place))
-        lock = _lock(folder)
-    try:
+    with ExitStack() as held:
+        with _locked(place):
+            for other in place.iterdir():
+                with suppress(OSError), _locked(other, fcntl.LOCK_NB):  # its process ended, and so released the lock
+                    rmtree(other, ignore_errors=True)
+            folder = Path(mkdtemp(dir=place))
+            held.enter_context(_locked(folder))
+        held.callback(rmtree, folder, ignore_errors=True)
         yield folder
-    finally:
-        rmtree(folder, ignore_errors=True)
-        os.close(lock)
-
-
-def _sweep(place: Path) -> None:
-    """Remove folders whose process ended, and so released the lock."""
-    for folder in place.iterdir():
-        try:
-            os.close(_lock(folder, fcntl.LOCK_NB))
-        except OSError:
-            continue
-        rmtree(folder, ignore_errors=True)
-
-
-def _lock(folder: Path, how: int = 0) -> int:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | how)
-    except OSError:
-        os.close(handle)
-        raise
-    return handle
 
 
 @contextmanager
-def _held(place: Path) -> Iterator[None]:
-    handle = _lock(place)
+def _locked(folder: Path, how: int = 0) -> Iterator[None]:
+    """Lock a folder within the block. Raises OSError if another process has locked it and `how` is not to wait."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
+        fcntl.flock(handle, fcntl.LOCK_EX | how)
         yield
     finally:
         os.close(handle)
