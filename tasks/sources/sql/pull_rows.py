@@ -5,12 +5,12 @@ Values of a database driver become Arrow columns, with types that rows of later 
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -39,14 +39,6 @@ class ParquetSpool:
         self._types: list[pa.DataType] = [pa.null()] * len(names)
         self.rows = 0
 
-    def __enter__(self) -> Self:
-        """Return the spool, to write to it."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Close the part that is being written."""
-        self._close()
-
     @property
     def types(self) -> dict[str, pa.DataType]:
         """Return the type of each column so far."""
@@ -59,7 +51,7 @@ class ParquetSpool:
         arrays = [arrow_column(values) for values in zip(*rows, strict=True)]
         types = [common_type(before, array.type) for before, array in zip(self._types, arrays, strict=True)]
         if self._writer is None or types != self._types:
-            self._close()
+            self.close()
             self._types = types
             self._parts.append(self._path.with_name(f"{self._path.name}.{len(self._parts)}"))
             self._writer = pq.ParquetWriter(self._parts[-1], self._schema())
@@ -68,7 +60,7 @@ class ParquetSpool:
 
     def finish(self) -> None:
         """Write the file, with the widest type of each column."""
-        self._close()
+        self.close()
         if len(self._parts) == 1:
             self._parts[0].rename(self._path)
             return
@@ -82,7 +74,8 @@ class ParquetSpool:
     def _schema(self) -> pa.Schema:
         return pa.schema(list(zip(self._names, self._types, strict=True)))
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the part that is being written."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -112,7 +105,7 @@ def pull_rows(
     cursor = relation.read.index(relation.cursor) if relation.cursor else None
     last: Any = None
     read, complete = 0, True
-    with ParquetSpool(path, relation.columns) as spool:
+    with closing(ParquetSpool(path, relation.columns)) as spool:
         with connection.execute(statement) as result:
             for rows in result.partitions():
                 end = len(rows) if cursor is None or most is None else _border(rows, cursor, last, most - read)

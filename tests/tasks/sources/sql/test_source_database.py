@@ -1,6 +1,7 @@
 """Addresses and errors of databases: helpful, and without passwords."""
 
 import json
+from contextlib import closing
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -143,7 +144,7 @@ def test_values_become_arrow(values: list[Any], kind: pa.DataType, stored: list[
 )
 def test_later_chunks_may_hold_wider_types(chunks: list[list[Any]], stored: list[Any], tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
-    with ParquetSpool(path, ["a"]) as spool:
+    with closing(ParquetSpool(path, ["a"])) as spool:
         for chunk in chunks:
             spool.write([(value,) for value in chunk])
         spool.finish()
@@ -153,7 +154,7 @@ def test_later_chunks_may_hold_wider_types(chunks: list[list[Any]], stored: list
 
 def test_the_same_rows_are_the_same_file(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        with ParquetSpool(tmp_path / name, ["n", "t"]) as spool:
+        with closing(ParquetSpool(tmp_path / name, ["n", "t"])) as spool:
             spool.write([(number, f"t{number}") for number in range(1000)])
             spool.write([(None, "x")])
             spool.finish()
