@@ -5,7 +5,7 @@ from collections.abc import Mapping as Words
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from prefect import task
 from sqlalchemy import Select
@@ -13,8 +13,7 @@ from sqlalchemy import Select
 from infra import locks
 from infra.installation import Installation, current
 from models.errors import TailorbirdError
-from models.ingest.tabular import transform
-from models.ingest.tabular.sql_cursor import CursorError, CursorPosition, kind_of
+from models.ingest.tabular.sql_cursor import CursorError, CursorPosition
 from models.ingest.tabular.table_mapping import Mapping
 from models.primitives.escaping import for_terminal
 from tasks.ingest import ledger
@@ -71,15 +70,7 @@ def ingest_stream(
     with locks.locked(installation.engine, f"{mapping.name} {stream.dataset} {key}", purpose=stream.name):
         part = part_of(mapping, stream.dataset)
         with database.connected() as connection:
-            relation = open_relation(
-                database,
-                connection,
-                stream.name,
-                stream.keys,
-                transform.needed(part),
-                part.optional,
-                part.direct_columns(part.needed),
-            )
+            relation = open_relation(database, connection, stream.name, stream.keys, part)
         with installation.engine.connect() as connection:
             latest = latest_batch(connection, mapping.name, stream.dataset, key)
         run = StreamRun(installation, request, mapping, stream, database, relation, latest, most)
@@ -126,7 +117,7 @@ def _reached(pull: Pull, extent: Extent, stored: CursorPosition | None, since: s
     """Return the position to store with a batch: that of its last row, within the bound of the run."""
     if pull.last is None or extent.ceiling is None:
         return stored
-    if kind_of(pull.last.value) != extent.ceiling.kind:
+    if pull.last.kind != extent.ceiling.kind:
         raise CursorError("The cursor holds values of several kinds. Convert it to one type in a query.")
     reached = min(pull.last, extent.ceiling, key=lambda one: one.value)
     return reached if stored is None or since else max(reached, stored, key=lambda one: one.value)
@@ -152,7 +143,7 @@ def _ingested(run: StreamRun, path: Path, pull: Pull, reached: CursorPosition | 
     sql = SqlRequest(
         stream=run.key,
         url=run.request.url,
-        options=cast("dict[str, str]", dict(run.request.options)),
+        options=dict(run.request.options),
         kind=reached.kind if reached else None,
         position=str(reached) if reached else None,
         columns=columns,

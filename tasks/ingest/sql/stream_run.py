@@ -6,7 +6,7 @@ from collections.abc import Mapping as Words
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Final, TypedDict, cast
+from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -44,16 +44,6 @@ _OUTDATED: Final = text(f"""
         AND request -> 'sql' ->> 'stream' = :stream""")
 
 
-class SqlOptions(TypedDict, total=False):
-    """Options of the command that replace keys of the mapping."""
-
-    table: str
-    schema: str
-    query: str
-    cursor: str
-    overlap: str
-
-
 @dataclass(frozen=True)
 class SqlIngest:
     """The parameters of an ingest from a database."""
@@ -62,7 +52,8 @@ class SqlIngest:
     url: str
     """An address without secrets, or `env:NAME`."""
     overrides: Words[str, str]
-    options: SqlOptions
+    options: Words[str, str]
+    """Options of the command that replace keys of the mapping."""
     since: str | None = None
 
 
@@ -80,7 +71,7 @@ class Stream:
         return " ".join(filter(None, (f"{database}/{self.name}", query, self.keys.cursor)))
 
 
-def streams_of(mapping: Mapping, options: SqlOptions, only: str | None = None) -> list[Stream]:
+def streams_of(mapping: Mapping, options: Words[str, str], only: str | None = None) -> list[Stream]:
     """Return the streams of a mapping, catalogue first. Raises TailorbirdError for a part without a table."""
     streams = []
     for dataset in DATASETS:
@@ -100,7 +91,7 @@ def streams_of(mapping: Mapping, options: SqlOptions, only: str | None = None) -
     return streams
 
 
-def with_options(keys: SqlKeys | None, options: SqlOptions) -> SqlKeys:
+def with_options(keys: SqlKeys | None, options: Words[str, str]) -> SqlKeys:
     """Return the keys of a part with the options of the command, which replace them."""
     from pydantic import ValidationError
 
@@ -124,7 +115,7 @@ def sql_ingest(
 ) -> SqlIngest:
     """Return a request with the options that are given. Raises SecretInAddressError for an address with secrets."""
     given = {name: value for name, value in options.items() if value}
-    return SqlIngest(mapping, storable(url), overrides, cast("SqlOptions", given), since)
+    return SqlIngest(mapping, storable(url), overrides, given, since)
 
 
 @dataclass(frozen=True)

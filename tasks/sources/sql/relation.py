@@ -10,6 +10,7 @@ from sqlalchemy.sql import quoted_name
 from sqlalchemy.types import NULLTYPE, TypeEngine
 
 from models.ingest.tabular.sql_cursor import CursorPosition, SqlKeys
+from models.ingest.tabular.transform import Part
 from tasks.sources.sql.source_database import SourceDatabase, SourceDatabaseError
 
 _SHOWN: Final = 30
@@ -95,16 +96,11 @@ def exists(database: SourceDatabase, connection: Connection, name: str) -> bool:
         return inspect(connection).has_table(own, schema=schema or None)
 
 
-def open_relation(
-    database: SourceDatabase,
-    connection: Connection,
-    name: str,
-    keys: SqlKeys,
-    needed: Sequence[str],
-    optional: Collection[str] = (),
-    order: Sequence[str] = (),
-) -> Relation:
-    """Return the table `name`, or the query of the keys. Raises SourceDatabaseError if it lacks a column."""
+def open_relation(database: SourceDatabase, connection: Connection, name: str, keys: SqlKeys, part: Part) -> Relation:
+    """Return the table `name`, or the query of the keys. Raises SourceDatabaseError if it lacks a column of the part.
+
+    Without a cursor, rows are ordered by the columns that every row of the part needs.
+    """
     if keys.query:
         # A colon in it is no parameter. The line after it ends a comment.
         statement = keys.query.strip().rstrip(";").replace(":", "\\:") + "\n"
@@ -115,24 +111,25 @@ def open_relation(
     with database.explained(name):
         present = tuple(connection.execute(select(text("*")).select_from(source).limit(0)).keys())
     connection.rollback()
-    read = (*needed, *filter(None, (keys.cursor, keys.unnest)))
+    read = (*part.read, *filter(None, (keys.cursor, keys.unnest)))
     found = {one: own for one in read if (own := _own(one, present))}
     unnest = keys.unnest if keys.unnest in found else None
     if keys.cursor and keys.cursor not in found:
         raise SourceDatabaseError(
             f"{name} has no column {keys.cursor!r} for the cursor. {_advice(keys.cursor, present)}"
         )
-    missing = [column for column in needed if column not in found and column not in optional]
+    missing = [column for column in part.read if column not in found and column not in part.optional]
     if missing and not unnest:
         listed = ", ".join(map(repr, missing))
         raise SourceDatabaseError(
             f"{name} has no column {listed}, which the mapping reads. {_advice(missing[0], present)} Correct the "
             "mapping, or add a column to `optional` if it may be missing. Nothing was stored, and no row is skipped."
         )
-    kept = tuple(column for column in needed if column in found or unnest)
+    kept = tuple(column for column in part.read if column in found or unnest)
+    order = tuple(part.direct_columns(part.needed))
     types = _types(connection, name) if not keys.query else {}
     folds = connection.dialect.requires_name_normalize
-    return Relation(name, source, present, kept, found, keys.cursor, unnest, tuple(order), types, folds)
+    return Relation(name, source, present, kept, found, keys.cursor, unnest, order, types, folds)
 
 
 def _own(name: str, present: Collection[str]) -> str | None:
