@@ -39,7 +39,7 @@ def _run(way: str, folder: Path) -> JsonObject:
 
     from tasks.ingest.events.ingest_event_files import ingest_event_files
     from tasks.ingest.events.ingest_events import ingest_events, ingest_segment
-    from tasks.ingest.reference.ingest_items import ingest_items
+    from tasks.ingest.reference.ingest_reference import ingest_items
 
     if way != "jsonl":
         ingest_items.fn(_MAPPING, str(folder / "products.parquet"))

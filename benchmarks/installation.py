@@ -78,8 +78,7 @@ def journey() -> Iterator[Dataset]:
     from tasks.datasets.load_dataset import open_dataset
     from tasks.ingest.events.ingest_events import ingest_events
     from tasks.ingest.list_files import list_files
-    from tasks.ingest.reference.ingest_items import ingest_items
-    from tasks.ingest.reference.ingest_users import ingest_users
+    from tasks.ingest.reference.ingest_reference import ingest_items, ingest_users
 
     server = installed(FOLDER.absolute() / "journey-var")
     steps = {"items": ingest_items, "users": ingest_users, "events": ingest_events}

@@ -92,7 +92,7 @@ def _write(file: Path, weeks: range) -> Path:
 
 
 def _ingest_items(mapping: Path, file: Path) -> None:
-    from tasks.ingest.reference.ingest_items import ingest_items
+    from tasks.ingest.reference.ingest_reference import ingest_items
 
     file.write_text("\n".join(["article,name", *(f"i{item},Article {item}" for item in range(_ITEMS))]) + "\n")
     ingest_items.fn(str(mapping), str(file))

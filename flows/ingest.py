@@ -12,8 +12,7 @@ from tasks.ingest.list_files import list_files, refuse
 from tasks.ingest.mixpanel.client import MixpanelError
 from tasks.ingest.mixpanel.ingest_mixpanel import ingest_mixpanel
 from tasks.ingest.quarantine.replay_rows import find_corrections
-from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.reference.ingest_reference import ingest_items, ingest_users
 from tasks.ingest.rows.settle import settle_idle
 from tasks.lake.compact_lake import advise_compaction
 from tasks.lake.find_non_goods import find_currencies, find_suspects

@@ -21,8 +21,7 @@ _MAPPING = str(Path(generator.__file__).with_name("mapping.toml"))
 
 def _ingest(folder: Path) -> JsonObject:
     from tasks.ingest.events.ingest_events import ingest_events
-    from tasks.ingest.reference.ingest_items import ingest_items
-    from tasks.ingest.reference.ingest_users import ingest_users
+    from tasks.ingest.reference.ingest_reference import ingest_items, ingest_users
 
     ingest_items.fn(_MAPPING, str(folder / "items.parquet"))
     ingest_users.fn(_MAPPING, str(folder / "users.parquet"))

@@ -137,8 +137,7 @@ from models.ingest.segment.segment_mapping import SegmentMapping
 from tasks.datasets.event_workspace import workspace
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
-from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.reference.ingest_reference import ingest_items, ingest_users
 from tasks.ingest.validation.row_triage import CONFLICT, UNREADABLE
 from tasks.lake.reference_data import read_reference_data
 from tasks.lake.user_item_history import hidden

@@ -15,8 +15,7 @@ import tasks
 from infra.database.engine import engine
 from infra.installation import Installation, current
 from infra.services.embedded_postgres import EmbeddedPostgres
-from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.reference.ingest_reference import ingest_items, ingest_users
 
 _NUMBERS = count(1)
 _CLOSED = "http://127.0.0.1:9"

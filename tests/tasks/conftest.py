@@ -12,8 +12,7 @@ from infra.installation import Installation, current
 from tasks.datasets.build_dataset import build_dataset, split_by
 from tasks.datasets.load_dataset import stored_manifest
 from tasks.ingest.events.ingest_events import ingest_events
-from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.reference.ingest_reference import ingest_items, ingest_users
 from tasks.quality import data_docs
 from tests.conftest import administer, fresh_database
 from tests.recording_server import RecordingServer

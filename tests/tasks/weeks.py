@@ -14,7 +14,7 @@ from infra.installation import Installation
 from tasks.datasets.build_dataset import build_dataset, split_by
 from tasks.datasets.load_dataset import stored_manifest
 from tasks.ingest.events.ingest_events import ingest_events
-from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_reference import ingest_items
 from tasks.monitoring.drift.detect_drift import detect_drift
 from tests.tasks.stages import Stage
 

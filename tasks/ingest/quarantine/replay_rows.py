@@ -32,8 +32,7 @@ from tasks.ingest.events.classification import BatchContext, RunState, open_cont
 from tasks.ingest.events.ingest_events import ledger_entry
 from tasks.ingest.inbox.messages import mapping_of
 from tasks.ingest.ledger import IngestRequest, LedgerEntry
-from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.reference.ingest_reference import ingest_items, ingest_users
 from tasks.ingest.rows import apply, settle
 from tasks.ingest.validation import row_triage
 from tasks.ingest.validation.event_identity import PAYLOAD_COLUMNS, add_fingerprints

@@ -19,8 +19,7 @@ from models.primitives.escaping import for_terminal
 from tasks.ingest import ledger
 from tasks.ingest.events.ingest_events import store_events
 from tasks.ingest.ledger import IngestRequest, LedgerEntry, SqlRequest, batch_of, request_of
-from tasks.ingest.reference.ingest_items import store_items
-from tasks.ingest.reference.ingest_users import store_users
+from tasks.ingest.reference.ingest_reference import store_items, store_users
 from tasks.ingest.sql.stream_run import (
     Dataset,
     Extent,

@@ -16,8 +16,7 @@ from infra.installation import Installation
 from infra.lake.delta_lake import Lake
 from models import columns
 from models.ingest.tabular.duplicate_rows import MOMENT
-from tasks.ingest.reference.ingest_items import restore_items
-from tasks.ingest.reference.ingest_users import restore_users
+from tasks.ingest.reference.ingest_reference import restore_items, restore_users
 from tasks.ingest.rows import apply, statements
 from tasks.ingest.rows.settle import UndoDetail
 

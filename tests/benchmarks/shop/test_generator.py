@@ -14,8 +14,7 @@ from benchmarks.shop.calendar import periods
 from benchmarks.shop.simulation import world
 from infra.installation import Installation
 from tasks.ingest.events.ingest_events import ingest_events
-from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.reference.ingest_reference import ingest_items, ingest_users
 from tasks.sources.file_matching import files_of
 from tasks.sources.mapping_files import table_mapping
 

@@ -29,8 +29,8 @@ from models.primitives.arrow_sql import query, texts
 from tests.memory import folder_of_postgres
 
 MODULES = {
-    "ingest_items": "tasks.ingest.reference.ingest_items",
-    "ingest_users": "tasks.ingest.reference.ingest_users",
+    "ingest_items": "tasks.ingest.reference.ingest_reference",
+    "ingest_users": "tasks.ingest.reference.ingest_reference",
     "ingest_events": "tasks.ingest.events.ingest_events",
     "ingest_segment": "tasks.ingest.events.ingest_events",
     "ingest_event_files": "tasks.ingest.events.ingest_event_files",

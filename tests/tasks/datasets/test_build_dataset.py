@@ -19,7 +19,7 @@ from tasks.datasets.build_dataset import build_dataset, rebuild_dataset, split_b
 from tasks.datasets.load_dataset import manifest_of, newest_version, open_dataset, stored_manifest
 from tasks.ingest import ledger
 from tasks.ingest.events.ingest_events import ingest_events
-from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_reference import ingest_items
 from tasks.quality.suites import BatchRefusedError
 
 BY_DAYS = split_by(validation_days=30, test_days=31)

@@ -18,7 +18,7 @@ from models.features.tables.registry import TABLES
 from tasks.datasets.build_dataset import build_dataset, split_by
 from tasks.datasets.load_dataset import open_dataset
 from tasks.ingest.events.ingest_events import ingest_segment
-from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_reference import ingest_items
 
 START = datetime(2024, 6, 1, tzinfo=UTC)
 CUT = datetime(2024, 6, 20, tzinfo=UTC)

@@ -18,8 +18,7 @@ from serving.queries.explain import explain
 from serving.queries.user_recommendations import user_list
 from tasks.datasets.build_dataset import build_dataset, split_by
 from tasks.ingest.events.ingest_events import ingest_events, ingest_segment
-from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.reference.ingest_reference import ingest_items, ingest_users
 from tasks.scoring.score_placement import score_placement
 from tests.conftest import FUEL, UNKNOWN
 from tests.recount import Bought, Facts, Place, recounted

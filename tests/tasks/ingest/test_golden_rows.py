@@ -18,8 +18,7 @@ from models.errors import TailorbirdError
 from models.ingest.tabular import transform
 from models.ingest.tabular.unreadable_cells import CELLS, KEYS
 from tasks.ingest.events.ingest_events import ingest_events
-from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.reference.ingest_reference import ingest_items, ingest_users
 from tasks.sources import table_files
 from tasks.sources.file_matching import files_of
 from tasks.sources.mapping_files import table_mapping

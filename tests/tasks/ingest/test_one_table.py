@@ -13,8 +13,7 @@ from infra.installation import Installation
 from serving.terminal import screen
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
-from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.reference.ingest_reference import ingest_items, ingest_users
 from tasks.ingest.undo.undo_batches import undo_batches
 from tasks.lake.find_non_goods import find_suspects
 from tasks.sources.file_matching import files_of

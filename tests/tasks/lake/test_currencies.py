@@ -9,7 +9,7 @@ from infra.installation import Installation
 from serving.terminal import screen
 from tasks.ingest.check.check_mapping import check_mapping
 from tasks.ingest.events.ingest_events import ingest_events
-from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_reference import ingest_items
 from tasks.lake.find_non_goods import find_currencies, find_suspects
 
 MAPPING = """

@@ -7,7 +7,7 @@ import pytest
 
 from serving.terminal import screen
 from tasks.ingest.events.ingest_events import ingest_events
-from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_reference import ingest_items
 from tasks.lake.find_non_goods import find_suspects
 
 pytestmark = pytest.mark.usefixtures("installation")

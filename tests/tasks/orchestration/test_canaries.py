@@ -20,8 +20,7 @@ from infra.installation import Installation
 from models.errors import TailorbirdError
 from tasks.ingest.events.ingest_events import ingest_events, ingest_segment
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
-from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.reference.ingest_reference import ingest_items, ingest_users
 from tasks.orchestration.guards import DefectError, without_values
 
 pytestmark = pytest.mark.usefixtures("pages")

@@ -19,7 +19,7 @@ from serving.queries.user_recommendations import user_list
 from tasks.datasets.build_dataset import build_dataset, rebuild_dataset
 from tasks.ingest.events import ingest_events as module
 from tasks.ingest.events.ingest_events import ingest_events
-from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_reference import ingest_items
 from tasks.privacy import rekeyed_data, rotate
 from tasks.privacy.rotate import rotate_pseudonym_key
 from tests.conftest import Shop

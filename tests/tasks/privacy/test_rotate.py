@@ -21,7 +21,7 @@ from serving.queries.user_recommendations import user_list
 from tasks.datasets.build_dataset import build_dataset, rebuild_dataset, split_by
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
-from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_reference import ingest_items
 from tasks.ingest.undo.undo_batches import undo_batches
 from tasks.privacy.rotate import rotate_pseudonym_key
 from tasks.promotion.recorded_bundles import TrainedBundle, pseudonym_key_of, record

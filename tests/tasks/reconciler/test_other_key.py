@@ -16,7 +16,7 @@ from infra.keys.identity import pseudonym
 from infra.keys.trust import InstallationRefusedError
 from infra.supervisor import startup
 from tasks.ingest.events.ingest_events import ingest_events
-from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_reference import ingest_items
 from tasks.reconciler import reconcile
 from tests.conftest import Shop
 from tests.tasks import forked

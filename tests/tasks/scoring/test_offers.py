@@ -11,7 +11,7 @@ from sqlalchemy import select
 from infra.database.schema.schema import items
 from infra.installation import Installation
 from models.lists.rules.placement_config import Placement
-from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_reference import ingest_items
 from tasks.scoring import batch_work
 from tasks.scoring.batch_work import catalogue_of, titles_not_for_sale
 

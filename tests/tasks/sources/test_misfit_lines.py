@@ -23,8 +23,7 @@ from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.ledger import batch_of
 from tasks.ingest.quarantine.dismiss_rows import dismiss
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
-from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.reference.ingest_reference import ingest_items, ingest_users
 from tasks.ingest.undo.undo_batches import undo_batches
 from tasks.sources import table_files
 from tasks.sources.mapping_files import table_mapping

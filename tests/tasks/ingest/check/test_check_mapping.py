@@ -10,7 +10,7 @@ from infra.installation import Installation
 from models.errors import TailorbirdError
 from tasks.ingest.check.check_mapping import check_mapping
 from tasks.ingest.events.ingest_events import ingest_events
-from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_reference import ingest_items
 from tests.tasks.ingest.events.test_ingest_segment import call, viewed, write
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "mappings"

@@ -14,8 +14,7 @@ from models.errors import TailorbirdError
 from tasks.ingest.check.check_mapping import check_mapping
 from tasks.ingest.check.draft_mapping import draft_mapping, write_mapping
 from tasks.ingest.events.ingest_events import ingest_events
-from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.reference.ingest_reference import ingest_items, ingest_users
 from tests.models.ingest.draft.shops import SHOPS
 
 EXPECTED: dict[str, dict[str, Any]] = {

@@ -20,8 +20,7 @@ from tasks.ingest.events.classification import classify, open_context
 from tasks.ingest.events.ingest_events import ingest_events, ingest_segment
 from tasks.ingest.ledger import batch_of
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
-from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.reference.ingest_reference import ingest_items, ingest_users
 from tasks.ingest.rows.quarantine import remake_content
 from tasks.quality.suites import BatchRefusedError
 from tasks.sources import table_files

@@ -33,8 +33,7 @@ from tasks.ingest.events.classification import classify, open_context
 from tasks.ingest.events.ingest_event_files import ingest_event_files
 from tasks.ingest.events.ingest_events import close, ingest_events
 from tasks.ingest.ledger import batch_of
-from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.reference.ingest_reference import ingest_items, ingest_users
 from tasks.quality.suites import BatchRefusedError
 from tasks.sources import table_files as files
 from tasks.sources.mapping_files import table_mapping

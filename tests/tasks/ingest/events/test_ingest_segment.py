@@ -27,8 +27,7 @@ from infra.keys.identity import pseudonym
 from infra.services.database_access import logins
 from models.errors import TailorbirdError
 from tasks.ingest.events.ingest_events import ingest_events, ingest_segment
-from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.reference.ingest_reference import ingest_items, ingest_users
 from tasks.ingest.rows.settle import settle_idle
 from tasks.quality.suites import BatchRefusedError
 from tasks.sources import line_reader

@@ -14,8 +14,7 @@ from infra.database.schema.schema import ingest_batches, items, quarantine, user
 from infra.installation import Installation
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
-from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.reference.ingest_reference import ingest_items, ingest_users
 from tasks.quality.suites import BatchRefusedError
 from tests.tasks.ingest.stored import counted
 

@@ -16,7 +16,7 @@ from serving.terminal import screen
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.quarantine.dismiss_rows import dismiss
 from tasks.ingest.quarantine.replay_rows import find_corrections, replay_quarantine
-from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_reference import ingest_items
 from tasks.ingest.undo.undo_batches import undo_batches
 from tests.tasks.ingest.stored import counted, lake
 

@@ -14,8 +14,7 @@ from models.columns import CURRENCY, ROW
 from models.ingest.tabular import transform
 from models.ingest.tabular.table_mapping import ItemsMapping
 from models.ingest.tabular.unreadable_cells import KEYS
-from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.reference.ingest_reference import ingest_items, ingest_users
 from tasks.ingest.reference.read_reference import COPIES, condense, read_reference, triage_reference
 from tasks.quality.suites import BatchRefusedError
 from tasks.sources import table_files

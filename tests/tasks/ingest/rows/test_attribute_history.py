@@ -12,7 +12,7 @@ from sqlalchemy import text
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from models.datasets.known_attributes import BEGINNING, as_known
-from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_reference import ingest_items
 from tasks.lake.reference_data import read_reference_data
 from tasks.sources import table_files as files
 from tests.tasks.ingest.events.test_segment_updates import Call, call, ingest, viewed

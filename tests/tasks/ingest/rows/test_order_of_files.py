@@ -25,8 +25,7 @@ from infra.keys.identity import pseudonym
 from infra.lake.delta_lake import Lake
 from tasks.ingest import ledger
 from tasks.ingest.events.ingest_events import ingest_segment
-from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.reference.ingest_reference import ingest_items, ingest_users
 from tasks.ingest.rows import apply
 from tasks.ingest.rows.apply import CONSENT, DEVICE, ITEM, TRAITS, Update
 from tasks.ingest.rows.statements import WITHIN

@@ -17,8 +17,7 @@ from infra.keys.identity import pseudonym
 from infra.overview.situation import read
 from models.errors import TailorbirdError
 from serving.queries import ledger
-from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.reference.ingest_reference import ingest_items, ingest_users
 from tasks.ingest.undo.undo_batches import preview, undo_batches
 from tests.examples import FEW
 from tests.tasks.ingest.events.test_segment_updates import Call, call, ingest, viewed
