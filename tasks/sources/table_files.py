@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from models.errors import TailorbirdError
 from models.ingest import text_files
 from models.ingest.tabular.unreadable_cells import Kind, UnreadableCells, unreadable_profile
+from models.ingest.tabular.values import is_number, is_text
 from models.primitives.json_types import JsonObject
 from tasks.sources import csv_reader
 from tasks.sources.csv_reader import PLAIN, Csv, MisfitLine, MisfitQueue, is_csv
@@ -84,12 +85,11 @@ def _kind(kind: pa.DataType) -> Kind:
         return "time"
     if pa.types.is_nested(kind):
         return "nested"
-    if any(is_it(kind) for is_it in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
+    if is_text(kind) or pa.types.is_string_view(kind):
         return "text"
     if pa.types.is_null(kind):  # pandas writes a column without values like this
         return "untyped"
-    numeric = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal)
-    return "number" if any(is_it(kind) for is_it in numeric) else "any"
+    return "number" if is_number(kind) else "any"
 
 
 def column_kinds(path: Path, csv: Csv = PLAIN) -> Mapping[str, Kind]:

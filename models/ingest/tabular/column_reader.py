@@ -282,7 +282,13 @@ class Reader:
     def number(self, key: str, source: Source | None) -> ArrowColumn:
         """Return the column of a key as numbers; null if there is none."""
         values = number(self.rows, source, self.form)
-        self._record_numbers(key, source, values)
+        if source is None or not values.null_count:
+            return values
+        if isinstance(source, Expression):
+            for column, bad in unreadable_columns(self.rows, source, self.form, values).items():
+                self.record(key, column, NUMBER, bad, self._numbers)
+        elif is_text(self.rows[source].type):
+            self.record(key, source, NUMBER, table_numbers.unreadable(self.rows[source], values), self._numbers)
         return values
 
     def place(self, key: str, source: Source | None) -> ArrowColumn:
@@ -304,17 +310,6 @@ class Reader:
             bad = table_numbers.unreadable(texts, values)
             self.record(key, source, TIME, bad if required is None else pc.and_(bad, required), self._times)
         return values
-
-    def _record_numbers(self, key: str, source: Source | None, values: ArrowColumn) -> None:
-        if source is None or not values.null_count:
-            return
-        if isinstance(source, Expression):
-            for column, bad in unreadable_columns(self.rows, source, self.form, values).items():
-                self.record(key, column, NUMBER, bad, self._numbers)
-            return
-        if is_text(self.rows[column_of(source)].type):
-            bad = table_numbers.unreadable(self.rows[column_of(source)], values)
-            self.record(key, source, NUMBER, bad, self._numbers)
 
     def _times(self, texts: ArrowColumn) -> list[Suggestion]:
         others = [one for one in times(texts) if one.settings != time_settings(self.formats)]
@@ -340,8 +335,7 @@ class Reader:
         if not len(places):
             return
         texts = words(self.rows, source)
-        stated = pc.invert(pc.is_in(pc.utf8_trim_whitespace(texts), value_set=pa.array(table_numbers.EMPTY_CELLS)))
-        of = int(pc.sum(pc.and_(pc.is_valid(texts), stated)).as_py() or 0)
+        of = len(_filled(texts))
         ways = _ways(suggests(texts) if suggests else [], texts, of - len(places))
         name = source if isinstance(source, str) else source.text
         values = texts.take(pa.array(places)).to_pylist()

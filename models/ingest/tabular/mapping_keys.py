@@ -106,10 +106,6 @@ def _written(value: Any) -> Any:
     return value
 
 
-def _condition_written(value: Expression) -> str:
-    return value.text
-
-
 def _source(value: Any, kind: Kind, *, with_name: bool = False) -> str | Expression:
     if isinstance(value, Expression):
         return value
@@ -159,7 +155,7 @@ AttributeSource = Annotated[
     str | Expression, PlainValidator(lambda value: _source(value, "text", with_name=True)), _AS_WRITTEN
 ]
 """A column under its own name, or an expression with a name."""
-Condition = Annotated[Expression, PlainValidator(_condition), PlainSerializer(_condition_written)]
+Condition = Annotated[Expression, PlainValidator(_condition), PlainSerializer(lambda value: value.text)]
 """An expression that is true or false."""
 Marks = Annotated[list[str | Expression], PlainValidator(_marks), _AS_WRITTEN]
 """Beginnings of category paths, and expressions that are true or false."""

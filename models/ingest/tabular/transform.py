@@ -14,7 +14,7 @@ from models.ingest.source_config import NO_SYNONYMS, Counts, Spelling, nonzero_c
 from models.ingest.tabular.column_reader import Reader
 from models.ingest.tabular.duplicate_rows import IMPUTED, UPDATED_AT
 from models.ingest.tabular.mapping_keys import Source, attribute_of, column_of
-from models.ingest.tabular.numbers import EMPTY_CELLS
+from models.ingest.tabular.numbers import unreadable
 from models.ingest.tabular.table_mapping import EventsMapping, ItemsMapping, UsersMapping
 from models.ingest.tabular.unreadable_cells import ADDRESS, STOCK, Kind, UnreadableCells
 from models.ingest.tabular.values import (
@@ -298,9 +298,7 @@ def _in_stock(read: Reader, source: Source, mapping: ItemsMapping) -> ArrowColum
     stated = pa.array(list(known.values()), pa.bool_()).take(place)
     pieces = pc.greater(number(read.rows, source, read.form), 0.0)
     stock = pc.coalesce(stated, pieces)
-    empty = pc.is_in(pc.utf8_trim_whitespace(texts), value_set=pa.array(EMPTY_CELLS))
-    bad = pc.and_(pc.and_(pc.is_valid(texts), pc.invert(empty)), pc.is_null(stock))
-    read.record(columns.AVAILABLE, source, STOCK, bad, refused=False)
+    read.record(columns.AVAILABLE, source, STOCK, unreadable(texts, stock), refused=False)
     return stock
 
 

@@ -155,7 +155,7 @@ def value_of(rows: pa.Table, expression: Expression, form: NumberForm = PLAIN) -
     written = []
     for place, name in enumerate(expression.columns):
         read[f"t{place}"] = words(rows, name)
-        if _is_number(rows[name].type):
+        if is_number(rows[name].type):
             read[f"n{place}"] = number(rows, name)
         elif form.grouped:  # the SQL handles only the decimal sign
             read[f"n{place}"] = parsed(read[f"t{place}"], form)
@@ -190,7 +190,7 @@ def unreadable_columns(rows: pa.Table, expression: Expression, form: NumberForm,
 
 
 def _numbers(rows: pa.Table, name: str, form: NumberForm) -> ArrowColumn:
-    return number(rows, name) if _is_number(rows[name].type) else parsed(words(rows, name), form)
+    return number(rows, name) if is_number(rows[name].type) else parsed(words(rows, name), form)
 
 
 def matching(rows: pa.Table, condition: Expression | None, form: NumberForm = PLAIN) -> pa.Array:
@@ -215,7 +215,8 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def _is_number(kind: pa.DataType) -> bool:
+def is_number(kind: pa.DataType) -> bool:
+    """Return whether a column holds numbers."""
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
@@ -295,11 +296,7 @@ def _native(values: pa.ChunkedArray, zone: str) -> tuple[ArrowColumn, int]:
         factor = _DAY if days else {"s": 1_000_000}.get(getattr(values.type, "unit", ""), 1_000)
         moments = _counted(counts, factor).cast(pa.timestamp("us", tz=tz))
     bounded = _bounded(moments)
-    return (bounded.cast(INSTANT), 0) if tz else (_at(bounded, zone), _valid(bounded))
-
-
-def _valid(values: ArrowColumn) -> int:
-    return len(values) - int(values.null_count)
+    return (bounded.cast(INSTANT), 0) if tz else (_at(bounded, zone), pc.count(bounded).as_py())
 
 
 def _at(local: ArrowColumn, zone: str) -> ArrowColumn:
@@ -346,6 +343,6 @@ def _parsed_texts(words: pa.ChunkedArray, time_format: str, zone: str) -> tuple[
         """
         read = query(statement, rows=rows)
         local = _bounded(read["local"])
-        return pc.coalesce(_bounded(read["moment"]).cast(INSTANT), _at(local, zone)), _valid(local)
+        return pc.coalesce(_bounded(read["moment"]).cast(INSTANT), _at(local, zone)), pc.count(local).as_py()
     times = query(f"SELECT try_strptime(text, {literal(time_format)}) AS moment FROM rows", rows=rows)["moment"]
     return _native(times, zone)
