@@ -17,7 +17,7 @@ from infra import locks
 from infra.database.engine import database_now
 from infra.installation import Installation
 from models.errors import TailorbirdError
-from models.ingest.tabular.sql_cursor import CursorKind, CursorPosition, SqlKeys
+from models.ingest.tabular.sql_cursor import CursorError, CursorKind, CursorPosition, SqlKeys
 from models.ingest.tabular.table_mapping import Mapping
 from models.ingest.tabular.transform import Part
 from tasks.ingest import ledger
@@ -25,7 +25,7 @@ from tasks.ingest.ledger import Batch, SqlRequest
 from tasks.ingest.rows.settle import settle
 from tasks.sources.mapping_files import part_of
 from tasks.sources.sql.database_address import storable
-from tasks.sources.sql.pull_rows import kind_name, position_of
+from tasks.sources.sql.pull_rows import kind_name
 from tasks.sources.sql.relation import Relation
 from tasks.sources.sql.source_database import SourceDatabase
 
@@ -168,17 +168,20 @@ class Extent:
 def extent_of(run: StreamRun) -> Extent:
     """Return the rows that wait. Raises CursorError if the stored position does not fit the cursor any more."""
     relation, stored = run.relation, run.stored
-    start, highest, without_cursor = None, None, 0
+    ceiling, without_cursor = None, 0
     with run.database.connected() as connection:
         if relation.cursor:
             without_cursor = int(connection.execute(relation.count_without_cursor()).scalar_one())
             highest = connection.execute(relation.highest()).scalar_one()
-        if highest is not None:
-            kind = position_of(highest, relation, None if run.request.since else stored).kind
-            start = _start(run, kind, stored)
+            ceiling = None if highest is None else CursorPosition.of(highest, relation.cursor)
+        if ceiling and stored and stored.kind != ceiling.kind and not run.request.since:
+            raise CursorError(
+                f"The cursor {relation.cursor!r} of {relation.name} held a {stored.kind} and now holds a "
+                f"{ceiling.kind}. Nothing was stored, and no row is skipped. State with --since where to continue."
+            )
+        start = _start(run, ceiling.kind, stored) if ceiling else None
         rows = int(connection.execute(relation.count(start)).scalar_one())
-    ceiling = None if highest is None else _no_later_than_now(run, CursorPosition.of(highest, relation.cursor or ""))
-    return Extent(start, rows, ceiling, without_cursor)
+    return Extent(start, rows, None if ceiling is None else _no_later_than_now(run, ceiling), without_cursor)
 
 
 def _start(run: StreamRun, kind: CursorKind, stored: CursorPosition | None) -> CursorPosition | None:

@@ -4,7 +4,7 @@ Values of a database driver become Arrow columns, with types that rows of later 
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import Connection, Select
 
-from models.ingest.tabular.sql_cursor import CursorError, CursorPosition
+from models.ingest.tabular.sql_cursor import CursorPosition
+from models.ingest.tabular.values import is_number
 from tasks.sources.sql.relation import Relation
 
 BATCH_ROWS: Final = 1_000_000
@@ -119,9 +120,8 @@ def pull_rows(
                     break
         if spool.rows:
             spool.finish()
-    if relation.cursor is None or last is None:
-        return Pull(read, None, complete, spool.types)
-    return Pull(read, CursorPosition.of(last, relation.cursor), complete, spool.types)
+    position = None if last is None else CursorPosition.of(last, relation.cursor or "")
+    return Pull(read, position, complete, spool.types)
 
 
 def _border(rows: Sequence[Any], cursor: int, last: Any, left: int) -> int:
@@ -160,17 +160,6 @@ def _elements(cell: Any) -> Iterator[dict[str, Any]]:
             cell = None
     objects = [one for one in cell if isinstance(one, dict)] if isinstance(cell, list) else []
     yield from objects or [{}]
-
-
-def position_of(value: object, relation: Relation, earlier: CursorPosition | None) -> CursorPosition:
-    """Return the position of a value of the cursor. Raises CursorError if its kind is another one than earlier."""
-    position = CursorPosition.of(value, relation.cursor or "")
-    if earlier is not None and earlier.kind != position.kind:
-        raise CursorError(
-            f"The cursor {relation.cursor!r} of {relation.name} held a {earlier.kind} and now holds a {position.kind}. "
-            "Nothing was stored, and no row is skipped. State with --since where to continue."
-        )
-    return position
 
 
 def arrow_column(values: Sequence[Any]) -> pa.Array:
@@ -229,7 +218,7 @@ def common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType:
     if pa.types.is_null(first):
         return second
     both = (first, second)
-    if all(map(_is_number, both)):
+    if all(map(is_number, both)):
         if any(map(pa.types.is_floating, both)):
             return pa.float64()
         return pa.decimal128(_DIGITS, max(kind.scale for kind in both if pa.types.is_decimal(kind)))
@@ -238,16 +227,11 @@ def common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType:
     return pa.string()
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    numbers: Iterable[Callable[[pa.DataType], bool]] = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
-    return any(is_it(kind) for is_it in numbers)
-
-
 def kind_name(kind: pa.DataType) -> str:
     """Return a type in a word for people; empty if there were no values."""
     if pa.types.is_null(kind):
         return ""
-    if _is_number(kind):
+    if is_number(kind):
         return "number"
     if pa.types.is_timestamp(kind):
         return "time" if kind.tz else "time without a zone"
