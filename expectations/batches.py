@@ -70,14 +70,8 @@ _YEAR_1990 = 631_152_000
 _DAY = 86_400.0
 _LARGEST_RATING = 1000.0
 _USUAL: Final = Limits()
-_LONG_ID: Final = replace(
-    marked(
-        "user_id_too_long",
-        f"a user id of more than {source_config.LONGEST_ID} characters",
-        source_config.USER_ID_TOO_LONG,
-    ),
-    mostly=0.9,
-)
+_LONG_USER_ID: Final = f"a user id of more than {source_config.LONGEST_ID} characters"
+_LONG_ID: Final = not_in_set("user_id_too_long", _LONG_USER_ID, source_config.USER_ID_TOO_LONG, [False])
 
 
 def event_rules(
@@ -161,7 +155,8 @@ USER_RULES: Final[tuple[RowRule, ...]] = (
 )
 
 Dataset = Literal["events", "items", "users"]
-DATASETS: Final[tuple[Dataset, ...]] = ("events", "items", "users")
+DATASETS: Final[tuple[Dataset, ...]] = ("items", "users", "events")
+"""In the order of an ingest: events are checked with the catalogue and with users' answers about consent."""
 
 QUARANTINED_SHARE: Final = "quarantined_share"
 _SHARES: Final = (QUARANTINED_SHARE, "duplicate_share", "suppressed_share")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from expectations.batches import DATASETS
 from models.errors import TailorbirdError
 from models.ingest.segment.segment_mapping import LineMapping
 from models.ingest.tabular.table_mapping import Mapping
@@ -15,8 +16,6 @@ from tasks.sources.locations import LINES, TABLES, at, below, find, is_folder, n
 SEGMENT, MIXPANEL = "segment", "mixpanel"
 LINE_PARTS: Final = (SEGMENT, MIXPANEL)
 """The only part of a mapping of lines; it is called as its kind."""
-_PARTS: Final = ("items", "users", "events")
-"""In this order, because events are checked with the catalogue and with users' answers about consent."""
 _PATTERN: Final = 'A pattern there reads several files, such as file = "orders_*.csv".'
 
 Patterns = dict[str, list[str]]
@@ -53,8 +52,8 @@ def files_of(mapping: Mapping | LineMapping, paths: Sequence[str] = (), command:
 
 def _patterns(mapping: Mapping) -> Patterns:
     """Return the patterns of each part in files. Raises TailorbirdError for a part that is nowhere."""
-    patterns = {}
-    for name in _PARTS:
+    patterns: Patterns = {}
+    for name in DATASETS:
         part = getattr(mapping, name)
         if part and not part.file and not part.sql:
             raise TailorbirdError(f"The mapping {mapping.name!r} names no file for {name}. Say which in its `file`.")

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 from sqlalchemy import Connection, text
 
+from expectations.batches import DATASETS
 from expectations.batches import Dataset as Dataset
 from infra import locks
 from infra.database.engine import database_now
@@ -29,8 +30,6 @@ from tasks.sources.sql.pull_rows import kind_name
 from tasks.sources.sql.relation import Relation
 from tasks.sources.sql.source_database import SourceDatabase
 
-DATASETS: Final[tuple[Dataset, ...]] = ("items", "users", "events")
-"""In this order, because events are checked with the catalogue and with users' answers about consent."""
 _SUMMER_TIME: Final = timedelta(hours=2)
 """The overlap for local clocks, which show an hour twice when summer time ends."""
 _LATEST: Final = text(f"""
