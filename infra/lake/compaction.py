@@ -84,17 +84,12 @@ def total(by_month: Iterable[MonthFiles]) -> Totals:
     return Totals(sum(row.files for row in rows), sum(row.rows for row in rows), sum(row.bytes for row in rows))
 
 
-def mergeable(by_month: Iterable[MonthFiles]) -> int:
-    """Return how many files `compact` would save in these months."""
-    return sum(max(0, row.files - ceil(row.bytes / _FILE_BYTES)) for row in by_month)
-
-
 def advice(by_month: Iterable[MonthFiles]) -> str | None:
     """Return the reason to compact these months, or None if they are quick to read."""
-    files = mergeable(by_month)
-    if files < ADVISED_FROM:
+    saved = sum(max(0, row.files - ceil(row.bytes / _FILE_BYTES)) for row in by_month)
+    if saved < ADVISED_FROM:
         return None
-    return f"The lake has {files:,} small files that slow reading down. Merge them: tailorbird lake compact"
+    return f"The lake has {saved:,} small files that slow reading down. Merge them: tailorbird lake compact"
 
 
 def compact(table: DeltaTable, now: datetime, keep_days: int, versions: Iterable[int]) -> CompactionReport:
