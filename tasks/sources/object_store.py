@@ -104,7 +104,7 @@ def download(address: str, path: Path) -> None:
         source = store.open_input_file(where)
         size = source.size()
     with source, path.open("wb") as target, _shown(path.name, size) as advance:
-        for block in _blocks(source, address):
+        while block := _read(source, address):
             _write(target, block, address)
             advance(len(block))
     if path.stat().st_size != size:
@@ -116,20 +116,14 @@ def _shown(name: str, size: int) -> "AbstractContextManager[Advance]":
         progress,  # imports Prefect, which a command must not import before it is connected
     )
 
-    return progress(f"fetching {name}", size) if size >= _SHOWN_FROM_BYTES else nullcontext(_unseen)
+    return progress(f"fetching {name}", size) if size >= _SHOWN_FROM_BYTES else nullcontext(lambda _steps: None)
 
 
-def _unseen(_steps: int) -> None:
-    """Show no progress."""
-
-
-def _blocks(source: pa.NativeFile, address: str) -> Iterator[bytes]:
-    while True:
-        with translate_store_errors(address):
-            block = source.read(_BLOCK_BYTES)
-        if not block:
-            return
-        yield block
+def _read(source: pa.NativeFile, address: str) -> bytes:
+    """Return the next block of an object; empty after the last one."""
+    with translate_store_errors(address):
+        block: bytes = source.read(_BLOCK_BYTES)
+    return block
 
 
 def _write(target: BufferedWriter, block: bytes, address: str) -> None:
