@@ -296,19 +296,12 @@ def chunk_profiles(connection: Connection, batch_id: str) -> list[ChunkProfile]:
     return list(connection.execute(rows).scalars())
 
 
-def close_batch(
-    connection: Connection,
-    batch_id: str,
-    quality: Findings | None,
-    detail: str | None = None,
-    *,
-    new: bool = True,
-) -> Counts:
+def close_batch(connection: Connection, batch_id: str, quality: Findings | None, *, new: bool = True) -> Counts:
     """Mark a batch as committed, as `close_batches` does; returns its counts.
 
     Without `quality` it keeps its findings and remarks. If it gets no `new` rows it keeps the time of its commit.
     """
-    return close_batches(connection, {batch_id: (quality, detail)}, new=new)[batch_id]
+    return close_batches(connection, {batch_id: (quality, None)}, new=new)[batch_id]
 
 
 def close_batches(connection: Connection, verdicts: Mapping[str, Verdict], *, new: bool = True) -> dict[str, Counts]:
