@@ -42,7 +42,7 @@ def test_every_mapping_of_the_page_can_be_read(block: str) -> None:
     mapping = read(block)
     if isinstance(mapping, Mapping):
         for part in filter(None, (mapping.events, mapping.items, mapping.users)):
-            assert set(transform.needed(part)) <= set(ROW), "the page uses one table"
+            assert set(part.read) <= set(ROW), "the page uses one table"
 
 
 def test_the_page_has_the_mappings_and_the_examples() -> None:

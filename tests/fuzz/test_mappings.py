@@ -95,11 +95,11 @@ def tried(content: JsonObject) -> None:
             return
         mapping = Mapping.parse(content, "fuzz")
         if mapping.events:
-            missing = [name for name in transform.needed(mapping.events) if name not in ROWS.column_names]
+            missing = [name for name in mapping.events.read if name not in ROWS.column_names]
             table = pa.table({**{name: ROWS[name] for name in ROWS.column_names}, **dict.fromkeys(missing, ROWS["a"])})
             transform.selected(table, mapping.events)
             transform.events(table, mapping.events, mapping.spelling)
-        if mapping.items and set(transform.needed(mapping.items)) <= set(ROWS.column_names):
+        if mapping.items and set(mapping.items.read) <= set(ROWS.column_names):
             chosen(transform.items(ROWS, mapping.items, mapping.spelling).rows, "item_id", mapping.items.choices)
 
 

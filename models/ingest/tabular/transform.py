@@ -52,11 +52,6 @@ class Cleaned(NamedTuple):
     unread: tuple[UnreadableCells, ...] = ()
 
 
-def needed(part: Part) -> list[str]:
-    """Return the source columns that a part of a mapping reads, each once."""
-    return part.read
-
-
 def selected(rows: pa.Table, part: Part) -> pa.Array:
     """Return whether the part reads each row, by its `where`."""
     return matching(rows, part.where, part.form)
@@ -64,7 +59,7 @@ def selected(rows: pa.Table, part: Part) -> pa.Array:
 
 def kinds(part: Part) -> dict[str, Kind]:
     """Return the kind of values that each source column must hold."""
-    kind_of: dict[str, Kind] = dict.fromkeys(needed(part), "any")
+    kind_of: dict[str, Kind] = dict.fromkeys(part.read, "any")
     kind_of |= dict.fromkeys(part.direct_columns(part.numbers), "number")
     formats = set(part.time_formats)
     kind: Kind = "time" if formats == {TIMESTAMP} else "number" if formats <= EPOCHS.keys() else "any"

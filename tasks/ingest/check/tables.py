@@ -115,7 +115,7 @@ def check_table(table: TableFindings, path: Path, mapping: Mapping, context: Che
     table.unused = [name for name in kinds if name not in required]
     check_contract(table.file, kinds, 1, required, part.optional, table_files.hint(path, csv, required))
     most = most if table.part == "events" else CATALOGUE_ROWS
-    chunk = next(table_files.chunks(path, transform.needed(part), most + 1, csv), None)
+    chunk = next(table_files.chunks(path, part.read, most + 1, csv), None)
     if chunk is None:
         check_contract(table.file, kinds, 0, required, part.optional)
         return

@@ -115,7 +115,7 @@ def read_table(
     part = part_of(mapping, "events")
     csv = table_files.csv_of(part)
     numbering = table_files.row_numbering(path, csv)
-    for rows in table_files.chunks(path, transform.needed(part), csv=csv):
+    for rows in table_files.chunks(path, part.read, csv=csv):
         yield shape_chunk(installation, mapping, rows, numbering, prepare), len(rows.rows)
 
 

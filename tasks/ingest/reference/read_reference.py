@@ -97,7 +97,7 @@ def read_reference(
     samples, profiles, cleaned, unread = [], [], [], []
     misfits: list[MisfitLine] = []
     numbering = table_files.row_numbering(path, csv)
-    chunks = table_files.chunks(path, transform.needed(part), most or table_files.CHUNK_ROWS, csv)
+    chunks = table_files.chunks(path, part.read, most or table_files.CHUNK_ROWS, csv)
     for chunk in islice(chunks, 1 if most else None):
         selected = transform.selected(chunk.rows, part)
         shaped = shape(chunk.rows.filter(selected))

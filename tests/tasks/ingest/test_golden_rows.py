@@ -61,7 +61,7 @@ def test_the_golden_rows_of_parquet_files_come_out_exactly(
 ) -> None:
     part, made = getattr(table_mapping(mapping, None), dataset), list[Any]()
     for file in files:
-        [chunk] = table_files.chunks(source(mapping, file, tmp_path), transform.needed(part))
+        [chunk] = table_files.chunks(source(mapping, file, tmp_path), part.read)
         made += [plain(row) for row in SHAPES[dataset](chunk.rows, part).rows.to_pylist()]
     assert made == json.loads((GOLDEN / mapping / f"{dataset}.json").read_text(encoding="utf-8"))
 
@@ -69,7 +69,7 @@ def test_the_golden_rows_of_parquet_files_come_out_exactly(
 def canonical(name: str, dataset: str) -> pa.Table:
     part = getattr(table_mapping(name, None), dataset)
     [file] = files_of(table_mapping(name, None), [str(GOLDEN / name)])[dataset]
-    [(rows, _, _)] = table_files.chunks(Path(file), transform.needed(part), csv=table_files.csv_of(part))
+    [(rows, _, _)] = table_files.chunks(Path(file), part.read, csv=table_files.csv_of(part))
     shaped: pa.Table = SHAPES[dataset](rows.filter(transform.selected(rows, part)), part).rows
     return shaped.drop_columns([KEYS, CELLS])
 

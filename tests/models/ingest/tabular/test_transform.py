@@ -400,4 +400,4 @@ def test_a_table_of_users_may_state_consent_and_its_time() -> None:
     assert result.counts == {"attribute_imputed": 2}
     assert transform.kinds(mapping)["at"] == "any"
     assert transform.kinds(mapping.model_copy(update={"time_format": "epoch_s"}))["at"] == "number"
-    assert transform.needed(mapping) == ["id", "age", "ok", "at"]
+    assert mapping.read == ["id", "age", "ok", "at"]
