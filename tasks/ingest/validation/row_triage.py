@@ -112,14 +112,8 @@ def quarantined_rows(rows: pa.Table, violations: pa.Table, bad: Mask) -> pa.Tabl
 
 def _possible_duplicates(hashes: NDArray[np.uint64], known: KnownIds) -> tuple[Mask, Mask]:
     """Return which ids may be in the lake, and which occur twice among these; all others are certainly new."""
-    order = np.argsort(hashes)
-    ordered = hashes[order]
-    stored, twice = np.zeros(len(hashes), bool), np.zeros(len(hashes), bool)
-    stored[order] = known.may_contain(ordered)
-    equal = ordered[1:] == ordered[:-1]
-    twice[order[1:]] |= equal
-    twice[order[:-1]] |= equal
-    return stored, twice
+    different, places, times = np.unique(hashes, return_inverse=True, return_counts=True)
+    return known.may_contain(different)[places], times[places] > 1
 
 
 def _repeats(rows: pa.Table, known: pa.Table) -> tuple[Mask, Mask]:
