@@ -11,12 +11,12 @@ from uuid import uuid4
 import numpy as np
 import pyarrow as pa
 
-from expectations.batches import bounds, limited, setting, stated
+from expectations.batches import Dataset, bounds, limited, setting, stated
 from expectations.rules import RowRule, count_violations
 from infra.installation import Installation
 from infra.lake.delta_lake import Lake
 from models import columns
-from models.ingest.batch_limits import Bounds
+from models.ingest.batch_limits import Limits
 from models.ingest.check.advice import MEANINGS, advice
 from models.ingest.check.suspicions import Suspicion, missing_consent
 from models.ingest.source_config import SourceMapping
@@ -162,23 +162,23 @@ class TableFindings:
 
 
 def refusal(
-    *,
-    shares: Mapping[str, float],
+    table: TableFindings,
+    dataset: Dataset,
+    limits: Limits,
     rules: Sequence[RowRule],
-    bounds: Mapping[str, Bounds],
+    sample: pa.Table,
     figures: Mapping[str, float | None],
-    whole: bool,
-    dataset: str,
 ) -> str | None:
     """Return why a batch of such rows would be refused, with the settings that allow it, or None."""
+    shares = _shares_of(sample, rules)
     faults = {
         rule.id: f"{shares[rule.id]:.0%} of the rows break {rule.id}, and at most {1 - rule.mostly:.0%} may"
         for rule in rules
         if shares[rule.id] > 1 - rule.mostly
     }
-    for name, (low, high) in bounds.items():
+    for name, (low, high) in bounds(dataset, limits).items():
         value = figures.get(name)
-        if value is None or (not whole and name in _WHOLE_FILE):
+        if value is None or (not table.whole_file and name in _WHOLE_FILE):
             continue
         if (low is not None and value < low) or (high is not None and value > high):
             faults.setdefault(name, f"{name} is {value:.4g}, and {stated((low, high))} is expected")
@@ -222,16 +222,9 @@ def _verdict(
         **row_triage.time_span(triaged.accepted),
         "cleaned": chunk.cleaned,
     }
-    rules = limited("events", context.rules, context.mapping.limits)
-    refused = refusal(
-        shares=shares_of(classified.sample(chunk.read), rules),
-        rules=rules,
-        bounds=bounds("events", context.mapping.limits),
-        figures=row_triage.figures([with_counts(profile, counts)], context.now),
-        whole=table.whole_file,
-        dataset="events",
-    )
-    return refused, triaged
+    limits, figures = context.mapping.limits, row_triage.figures([with_counts(profile, counts)], context.now)
+    rules = limited("events", context.rules, limits)
+    return refusal(table, "events", limits, rules, classified.sample(chunk.read), figures), triaged
 
 
 def broken_rule(rule: str, rows: int, of: int, examples: list[RowPlace], meaning: str = "") -> BrokenRule:
@@ -264,7 +257,7 @@ def _key_of(known: dict[str, RowRule], rule: str) -> str:
     return rule.removesuffix("_unreadable") if column == KEYS else column
 
 
-def shares_of(sample: pa.Table, rules: Sequence[RowRule]) -> dict[str, float]:
+def _shares_of(sample: pa.Table, rules: Sequence[RowRule]) -> dict[str, float]:
     """Return the share of the rows to which each rule applies that break it; 0 if it applies to none."""
     (counts,) = count_violations(rules, [sample])
     kept = {rule.id: counts.kept.get(rule.id) for rule in rules}

@@ -18,7 +18,6 @@ from expectations.batches import (
     OCCURRED_S,
     RULES,
     Dataset,
-    bounds,
     check_contract,
     highest_quarantined,
     limited,
@@ -217,14 +216,8 @@ def _check_reference(table: TableFindings, path: Path, locate: Locate, mapping: 
     table.counts = read.counted(triaged.counts)
     lines = quarantined_lines(read.misfits, read.numbering, context.installation.key)
     bad = [triaged.quarantined, *([lines] if lines is not None else [])]
-    table.refused = findings.refusal(
-        shares=findings.shares_of(read.sample, rules),
-        rules=rules,
-        bounds=bounds(dataset, mapping.limits),
-        figures=row_triage.figures([reference_profile(read, table.counts, bad)], context.now),
-        whole=table.whole_file,
-        dataset=dataset,
-    )
+    figures = row_triage.figures([reference_profile(read, table.counts, bad)], context.now)
+    table.refused = findings.refusal(table, dataset, mapping.limits, rules, read.sample, figures)
     table.broken = findings.broken_rules(triaged.quarantined, read.rows, rules, locate)
     table.suspicions += suspicions.unreadable_cells(one for one in read.unread if one.key != columns.AVAILABLE)
     if isinstance(part, ItemsMapping) and part.available:
