@@ -1,7 +1,8 @@
-"""Compacts the events table: merges small files into large ones, and deletes files that no version needs."""
+"""Rewrites tables of the lake: merges small files, changes or drops rows, and deletes files that no version needs."""
 
+import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
@@ -9,7 +10,7 @@ from math import ceil
 from typing import Any, Final
 
 import pyarrow as pa
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError
 from deltalake.fs import DeltaStorageHandler
 from pyarrow.fs import FileSelector, PyFileSystem
@@ -29,6 +30,9 @@ _FILE_BYTES: Final = 100 * 2**20
 _DAY_MS: Final = 86_400_000
 _ADDS_ONLY: Final = ("WRITE", "VACUUM START", "VACUUM END")
 """Operations that remove no file from the table."""
+Change = Callable[[pa.Table], pa.Table]
+"""A function that changes or drops rows, and keeps their columns."""
+_BATCH_ROWS: Final = 100_000
 
 
 @dataclass(frozen=True)
@@ -164,3 +168,47 @@ def _young(table: DeltaTable, now: datetime, keep_days: int, last: int) -> Itera
     for commit in commits[len(older) :]:
         if commit["version"] > 0 and commit.get("operation") not in _ADDS_ONLY:
             yield commit["version"] - 1
+
+
+def rewrite(
+    table: DeltaTable, change: Change, written: WriterProperties, mark: str, number: int, month: str | None = None
+) -> None:
+    """Change all rows, or those of one month, in one commit that also sets the mark. Rows stream through memory."""
+    write_deltalake(
+        table,
+        _changed(table, change, month),
+        mode="overwrite",
+        writer_properties=written,
+        commit_properties=CommitProperties(app_transactions=[Transaction(mark, number)]),
+        predicate=f"{columns.MONTH} = '{month}'" if month else None,
+    )
+
+
+def purge(table: DeltaTable) -> None:
+    """Delete all files, versions and logs that the newest version does not need. Marks of transactions stay."""
+    table.update_incremental()
+    table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False, full=True)
+    table.create_checkpoint()
+    folder = PyFileSystem(DeltaStorageHandler(table.table_uri))
+    # Logs contain the smallest and the largest value of each column in each file.
+    for file in folder.get_file_info(FileSelector("_delta_log")):
+        version = re.match(r"\d{20}(?=\.)", file.base_name)
+        if version and int(version.group()) < table.version():
+            folder.delete_file(file.path)
+
+
+def _changed(table: DeltaTable, change: Change, month: str | None) -> pa.RecordBatchReader:
+    rows = table.to_pyarrow_dataset(file_pruning_predicate=[(columns.MONTH, "=", month)] if month else None)
+    schema = pa.schema([pa.field(field.name, _plain_type(field.type)) for field in rows.schema])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in rows.to_batches(batch_size=_BATCH_ROWS, batch_readahead=2, fragment_readahead=1):
+            yield from (
+                change(pa.Table.from_batches([batch]).cast(schema)).select(schema.names).cast(schema).to_batches()
+            )
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind

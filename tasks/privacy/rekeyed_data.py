@@ -23,8 +23,8 @@ from infra.keys.credentials import FOLDER
 from infra.keys.identity import rekeyed
 from infra.keys.pseudonym_key_rotation import Rotation
 from infra.lake import compaction
+from infra.lake.compaction import purge, rewrite
 from infra.lake.delta_lake import DATASET_FILES, EVENT_FILES, Lake
-from infra.lake.rewriting import purge, rewrite
 from models import columns
 from models.ingest.tabular import transform
 from models.primitives.arrow_sql import query, texts

@@ -13,7 +13,7 @@ from infra.configuration.retention import FOR_EVER, Retention, seconds
 from infra.database.engine import database_now
 from infra.installation import Installation
 from infra.lake import compaction
-from infra.lake.rewriting import purge
+from infra.lake.compaction import purge
 from infra.registry.client import Registry
 from models import columns
 from models.datasets.labels import IMPRESSION
