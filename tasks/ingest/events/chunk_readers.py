@@ -36,8 +36,6 @@ from tasks.sources import line_reader, table_files
 from tasks.sources.mapping_files import part_of
 
 _SOURCE: Final = "the column of consent of the user's latest event"
-Prepare = Callable[..., tuple[pa.Table, pa.Table]]
-"""Takes the arguments of `prepare_events`; returns events and their users."""
 Keyed = Callable[[pa.Array, pa.Array], pa.Array]
 """Returns the keys of the ids of lines, each of a user or, where the second array is true, of a device."""
 _CALL_SOURCE: Final = "context.consent of the user's latest event"
@@ -48,15 +46,19 @@ def shape_chunk(
     mapping: Mapping,
     rows: table_files.Chunk,
     numbering: table_files.RowNumbering = table_files.BY_ROW,
-    prepare: Prepare = prepare_events,
+    *,
+    prepared: bool = True,
 ) -> EventChunk:
-    """Return rows of a table as a chunk of events."""
+    """Return rows of a table as a chunk of events; without `prepared` for `classification.join`."""
     part: EventsMapping = part_of(mapping, "events")
     selected = transform.selected(rows.rows, part)
     positions = rows.numbers[np.flatnonzero(selected)]
     key, cleaned = installation.key, transform.events(rows.rows.filter(selected), part, mapping.spelling)
     stated, owners = _owners(cleaned.rows, key)
-    events, users = prepare(stated, mapping, key, positions, identified=part.event_id is not None)
+    if prepared:
+        events, users = prepare_events(stated, mapping, key, positions, identified=part.event_id is not None)
+    else:
+        events, users = stated.append_column(columns.ROW, pa.array(positions)), pa.table({})
     return EventChunk(
         events,
         users,
@@ -109,14 +111,14 @@ def consent_updates(context: BatchContext, events: pa.Table, run: RunState) -> I
 
 
 def read_table(
-    installation: Installation, mapping: Mapping, path: Path, prepare: Prepare = prepare_events
+    installation: Installation, mapping: Mapping, path: Path, *, prepared: bool = True
 ) -> Iterator[tuple[EventChunk, int]]:
     """Yield all chunks of a file, each with its number of rows."""
     part = part_of(mapping, "events")
     csv = table_files.csv_of(part)
     numbering = table_files.row_numbering(path, csv)
     for rows in table_files.chunks(path, part.read, csv=csv):
-        yield shape_chunk(installation, mapping, rows, numbering, prepare), len(rows.rows)
+        yield shape_chunk(installation, mapping, rows, numbering, prepared=prepared), len(rows.rows)
 
 
 def validate_file(path: Path, address: str, part: transform.Part, tolerated: float = 0.0) -> int:

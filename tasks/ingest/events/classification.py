@@ -284,20 +284,12 @@ def triage(context: BatchContext, run: RunState, classified: ClassifiedChunk) ->
     )
 
 
-def numbered(
-    rows: pa.Table, _mapping: SourceMapping, _key: bytes, numbers: Positions, *, identified: bool = True
-) -> tuple[pa.Table, pa.Table]:
-    """Return events with their numbers, in place of `prepare_events`: `join` prepares those of all chunks at once."""
-    del identified
-    return rows.append_column(columns.ROW, pa.array(numbers)), pa.table({})
-
-
 @dataclass(frozen=True)
 class JoinedChunks:
     """The chunks of several files, whose events are prepared as one chunk."""
 
     chunks: Sequence[EventChunk]
-    """With `numbered` events."""
+    """With events that are numbered but not prepared."""
     whole: EventChunk
     numbers: Positions
     """The number of each event in its file."""
@@ -306,7 +298,7 @@ class JoinedChunks:
 
 
 def join(chunks: Sequence[EventChunk], mapping: Mapping, key: bytes) -> JoinedChunks:
-    """Prepare the events of chunks, which are `numbered`, at once."""
+    """Prepare the events of chunks at once, which are only numbered."""
     ends = np.cumsum([0, *(len(chunk.events) for chunk in chunks)])
     rows = pa.concat_tables([chunk.events for chunk in chunks])
     numbers, stated = rows[columns.ROW].to_numpy(), rows.drop_columns([columns.ROW])

@@ -32,7 +32,6 @@ from tasks.ingest.events.classification import (
     RunState,
     classify,
     join,
-    numbered,
     open_context,
     triage_together,
 )
@@ -73,7 +72,7 @@ class EventFile:
 
     batch: ledger.Batch
     read_chunks: Callable[..., Iterator[tuple[EventChunk, int]]]
-    """Reads it for an installation; a group passes its own `prepare`."""
+    """A group reads it without `prepared`."""
     rows: int
 
 
@@ -88,7 +87,7 @@ def open_events(installation: Installation, mapping: Mapping, batch: ledger.Batc
             ledger.open_batch(connection, batch)
             ledger.refuse_batch(connection, batch.batch_id, [], str(error))
         raise
-    return EventFile(batch, partial(chunk_readers.read_table, mapping=mapping, path=path), rows)
+    return EventFile(batch, partial(chunk_readers.read_table, installation, mapping, path), rows)
 
 
 def ingest_batch(
@@ -297,7 +296,7 @@ def read_group(installation: Installation, mapping: Mapping, files: Sequence[Eve
     """Read the first files, up to one that is not a single chunk with the same columns; None for fewer than two."""
     chunks: list[EventChunk] = []
     with ThreadPoolExecutor(_READERS) as pool:
-        for chunk in pool.map(partial(_only_chunk, installation), files):
+        for chunk in pool.map(_only_chunk, files):
             if chunk is None or (chunks and chunk.events.schema != chunks[0].events.schema):
                 pool.shutdown(cancel_futures=True)
                 break
@@ -305,10 +304,10 @@ def read_group(installation: Installation, mapping: Mapping, files: Sequence[Eve
     return join(chunks, mapping, installation.key) if len(chunks) > 1 else None
 
 
-def _only_chunk(installation: Installation, file: EventFile) -> EventChunk | None:
+def _only_chunk(file: EventFile) -> EventChunk | None:
     """Return a file as one chunk; None if it has several or cannot be read."""
     try:
-        chunks = [chunk for chunk, _ in file.read_chunks(installation, prepare=numbered)]
+        chunks = [chunk for chunk, _ in file.read_chunks(prepared=False)]
     except TailorbirdError:
         return None
     return chunks[0] if len(chunks) == 1 else None
@@ -369,9 +368,7 @@ def store_events(installation: Installation, tables: Mapping, batch: ledger.Batc
 
 def ingest_single(installation: Installation, tables: Mapping, file: EventFile) -> LedgerEntry:
     """Ingest a table of events chunk by chunk; returns its line in the ledger. Raises BatchRefusedError."""
-    return ingest_batch(
-        installation, tables, file.batch, lambda context: file.read_chunks(context.installation), file.rows
-    )
+    return ingest_batch(installation, tables, file.batch, lambda _context: file.read_chunks(), file.rows)
 
 
 @task(
