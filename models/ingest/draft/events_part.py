@@ -58,7 +58,7 @@ def events_part(
     if found.order:
         part.column("session_id", Choice(found.order.name))
     _add_time(part, times)
-    _add_type_and_rating(part, user, found, kinds, form)
+    _add_type_and_rating(part, user, times[0], found, kinds, form)
     add_currency(part, found.total or found.price or found.guess, form.currency_signs)
     is_order = found.sold and not kinds
     for role in _SHOWN_WITH_ORDERS if is_order else _SHOWN:
@@ -66,13 +66,15 @@ def events_part(
     return part
 
 
-def _add_type_and_rating(part: Part, user: Choice, found: LineColumns, kinds: Column | None, form: NumberForm) -> None:
+def _add_type_and_rating(
+    part: Part, user: Choice, time: Column, found: LineColumns, kinds: Column | None, form: NumberForm
+) -> None:
     """Add the type of the events, their amounts and ratings."""
     taken = {*part.used, *found.taken}
     signed = next((one for one in (found.quantity, found.total) if one and _has_negative(one, form)), None)
     plain_views = not (kinds or found.sold or found.ratings)
     stars = likely_rating(part.sample, taken, found.quantity) if plain_views else None
-    returned = names_returns(*part.sample.files, str(part.used_for("occurred_at")))
+    returned = names_returns(*part.sample.files, time.name)
     add_event_type(part, kinds, signed, sold=found.sold, rated=bool(found.ratings), returned=returned)
     if found.order and not found.is_session and (kinds or signed):
         add_refund_order(part, found.order, user.column, refund_rows(kinds, signed, form))

@@ -89,7 +89,7 @@ class Part:
         # Files with `;` come with decimal commas.
         usual = "," if self.sample.separator == ";" else "."
         first = min(forms, key=lambda form: (-reads[form], form.decimal != usual, len(settings_of(form))))
-        tied = not first.plain and any(reads[form] == reads[first] for form in forms if form != first)
+        tied = first != PLAIN and any(reads[form] == reads[first] for form in forms if form != first)
         for name, value in settings_of(first):
             self.add(name, value, "1.234 may be a thousand or one and a bit: check the examples" if tied else "")
         return first
@@ -113,10 +113,6 @@ class Part:
             return None
         self.add("time_format", chosen, "; ".join(notes))
         return chosen
-
-    def used_for(self, name: str) -> Any:
-        """Return the value of a key; None without one."""
-        return next((one.value for one in self.lines if one.key == name and not one.commented), None)
 
     def text(self) -> str:
         """Return the text of the part in a file."""

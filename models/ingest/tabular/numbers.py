@@ -30,11 +30,6 @@ class NumberForm:
     """Texts that may stand before or after a number, such as € or EUR."""
 
     @property
-    def plain(self) -> bool:
-        """Return whether the form is the usual one of programs."""
-        return self == PLAIN
-
-    @property
     def grouped(self) -> bool:
         """Return whether more than the decimal sign is declared."""
         return bool(self.thousands or self.currency_signs)
@@ -50,12 +45,13 @@ class NumberForm:
 
 
 PLAIN: Final = NumberForm()
+"""The usual form of programs."""
 
 
 def parsed(texts: ArrowColumn, form: NumberForm = PLAIN) -> ArrowColumn:
     """Return the texts as numbers; null for a missing value and for a text that is not a number of this form."""
     stated = _without_empty(texts)
-    if form.plain:
+    if form == PLAIN:
         try:
             return pc.cast(stated, pa.float64())
         except pa.ArrowInvalid:

@@ -65,7 +65,8 @@ class UnreadableCells:
     def suggestion(self) -> str | None:
         """Return the settings that would read most cells."""
         if self.better:
-            settings, most = _most(self.better)
+            most = max(self.better.values())
+            settings = " or ".join(way for way, reads in self.better.items() if reads == most)
             return f"{settings} would read {most:,} of {self.of:,}"
         if self.kind == STOCK:
             return "state what its words mean in `available_words`"
@@ -129,12 +130,6 @@ def _added(before: UnreadableCells, one: UnreadableCells) -> UnreadableCells:
     places = (*before.places, *one.places)[:MOST_PLACES]
     ways = {way: before.ways.get(way, 0) + one.ways.get(way, 0) for way in {**before.ways, **one.ways}}
     return replace(before, count=before.count + one.count, of=before.of + one.of, ways=ways, places=places)
-
-
-def _most(counts: Mapping[str, int]) -> tuple[str, int]:
-    """Return the names with the highest count, and the count."""
-    most = max(counts.values())
-    return " or ".join(name for name, count in counts.items() if count == most), most
 
 
 def protected(cells: ArrowColumn, ids: pa.Array) -> ArrowColumn:
