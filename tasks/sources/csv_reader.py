@@ -146,10 +146,8 @@ def header(path: Path, csv: Csv) -> list[str]:
     for place, name in enumerate(names, 1):
         if places[name] != place:
             # Without the name: in a file without a header it is a value of a row.
-            _refuse(
-                path,
-                f"its columns {places[name]} and {place} have the same name in the first line{title_hint(path, csv)}",
-            )
+            fault = f"its columns {places[name]} and {place} have the same name in the first line"
+            _refuse(path, "; ".join(filter(None, [fault, title_hint(path, csv)])))
     return names
 
 
@@ -349,7 +347,7 @@ def refuse_misfits(path: Path, csv: Csv) -> NoReturn:
 def title_hint(path: Path, csv: Csv) -> str:
     """Return a hint on the line that seems to be the header, if there is a title above it; else an empty text."""
     above = lines_above_header(_sample(path, csv).splitlines(keepends=True), csv.separator) if not csv.skip else 0
-    return f"; the header seems to be in line {above + 1}: write `skip_lines = {above}`" if above else ""
+    return f"the header seems to be in line {above + 1}: write `skip_lines = {above}`" if above else ""
 
 
 def separator_hint(path: Path, csv: Csv, required: Collection[str] = ()) -> str:

@@ -58,10 +58,8 @@ def hint(path: Path, csv: Csv, required: Collection[str]) -> str:
     """Return a sentence on a separator that fits a file better than its mapping's, or on the line of its header."""
     if not is_csv(path):
         return ""
-    if title := csv_reader.title_hint(path, csv):
-        return f"{title.removeprefix('; ').capitalize()}."
-    better = csv_reader.separator_hint(path, csv, required)
-    return f"{better}." if better else ""
+    found = csv_reader.title_hint(path, csv).capitalize() or csv_reader.separator_hint(path, csv, required)
+    return f"{found}." if found else ""
 
 
 def _unreadable(path: Path, error: Exception) -> TailorbirdError:
