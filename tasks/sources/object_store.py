@@ -112,9 +112,8 @@ def download(address: str, path: Path) -> None:
 
 
 def _shown(name: str, size: int) -> "AbstractContextManager[Advance]":
-    from tasks.orchestration.progress import (
-        progress,  # imports Prefect, which a command must not import before it is connected
-    )
+    # It imports Prefect, which a command must not import before it is connected.
+    from tasks.orchestration.progress import progress
 
     return progress(f"fetching {name}", size) if size >= _SHOWN_FROM_BYTES else nullcontext(lambda _steps: None)
 

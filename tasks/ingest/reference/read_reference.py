@@ -135,9 +135,8 @@ def reference_profile(
 def keyed_users(rows: pa.Table, part: UsersMapping, key: bytes) -> tuple[Cleaned, pa.Table]:
     """Return the users of a chunk of rows by pseudonym, and the raw ids with their pseudonyms."""
     users = transform.users(rows, part)
-    shaped = users.rows
-    shaped = shaped.append_column(USER_ID_TOO_LONG, too_long(shaped[columns.USER_ID]))
-    keyed, names = pseudonymise(shaped, key)
+    marked = users.rows.append_column(USER_ID_TOO_LONG, too_long(users.rows[columns.USER_ID]))
+    keyed, names = pseudonymise(marked, key)
     return users._replace(rows=keyed), names
 
 

@@ -284,9 +284,8 @@ def total(counts: Iterable[Mapping[str, int]]) -> Counts:
 
 def figures(profiles: Sequence[ChunkProfile], now: datetime) -> dict[str, float | None]:
     """Return the profile of a whole batch as figures by name; None for a figure without data."""
-    counts = Counter[str]()
-    for profile in profiles:
-        counts.update({name: value for name, value in profile.items() if isinstance(value, int)})
+    whole = ({name: value for name, value in one.items() if isinstance(value, int)} for one in profiles)
+    counts = Counter(total(whole))
     read, events = counts["read"], max(counts["events"], 1)
     rows = max(read, 1)
     checked = max(rows - counts["suppressed"] - counts["routed"], 1)
