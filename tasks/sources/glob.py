@@ -6,6 +6,7 @@ only folders that can have matches.
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from functools import reduce
 from typing import Final
 
 Segments = tuple[str, ...]
@@ -56,9 +57,7 @@ def takes(state: State, name: str, endings: Iterable[str]) -> bool:
 
 def names(pattern: str, path: str) -> bool:
     """Return whether a pattern, relative to any folder, matches a path."""
-    state = begin((_ANY_DEPTH, *segments(pattern)))
-    for name in path.split("/"):
-        state = step(state, name)
+    state = reduce(step, path.split("/"), begin((_ANY_DEPTH, *segments(pattern))))
     return not state.isdisjoint((_MATCH, _BELOW))
 
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import reduce
 from io import BufferedWriter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -80,10 +81,7 @@ def below(address: str, pattern: Segments, endings: tuple[str, ...]) -> Iterator
         names = info.path.removeprefix(path).strip("/").split("/")
         if info.type != fs.FileType.File or any(map(hidden, names)):
             continue
-        state = begin(pattern)
-        for name in names:
-            state = step(state, name)
-        if takes(state, names[-1], endings):
+        if takes(reduce(step, names, begin(pattern)), names[-1], endings):
             yield "/".join((address.rstrip("/"), *names))
 
 
