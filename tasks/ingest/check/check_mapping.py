@@ -93,7 +93,9 @@ def _check(
                 check_table(table, path, mapping, context, most)
     except TailorbirdError as error:
         table.refused = str(error)
-    return with_cause(table)
+    table.refused = _caused(table, table.refused)
+    table.refused_with_consent = _caused(table, table.refused_with_consent)
+    return table
 
 
 def _sample(files: Sequence[str]) -> Sequence[str]:
@@ -221,15 +223,8 @@ def expected_loss(tables: Sequence[TableFindings]) -> str | None:
     )
 
 
-def with_cause(table: TableFindings) -> TableFindings:
-    """Put the rule that most rows break, and its fix, before the reason why an ingest would refuse the table."""
-    table.refused, table.refused_with_consent = (
-        _caused(table, refused) for refused in (table.refused, table.refused_with_consent)
-    )
-    return table
-
-
 def _caused(table: TableFindings, refused: str | None) -> str | None:
+    """Put the rule that most rows break, and its fix, before the reason why an ingest would refuse the table."""
     worst = _worst(table)
     if not (refused and worst and any(name in refused for name in (QUARANTINED_SHARE, worst["rule"]))):
         return refused
