@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Container
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -208,9 +209,6 @@ def _day(text: str) -> str:
 
 def _whole(cells: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return whole numbers as integers: 12.0 is the id 12."""
-    if pa.types.is_floating(cells.type):
-        try:
-            return cells.cast(pa.int64())
-        except pa.ArrowInvalid:
-            return cells
+    with suppress(pa.ArrowInvalid):
+        return cells.cast(pa.int64()) if pa.types.is_floating(cells.type) else cells
     return cells

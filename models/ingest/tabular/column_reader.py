@@ -30,7 +30,6 @@ from models.ingest.tabular.values import (
     is_text,
     number,
     parse_times,
-    places,
     unreadable_columns,
     words,
 )
@@ -290,10 +289,6 @@ class Reader:
         elif is_text(self.rows[source].type):
             self.record(key, source, NUMBER, table_numbers.unreadable(self.rows[source], values), self._numbers)
         return values
-
-    def place(self, key: str, source: Source | None) -> ArrowColumn:
-        """Return the column of a key as positions in a list; null if there is no whole number."""
-        return places(self.number(key, source))
 
     def moment(self, key: str, source: Source, required: ArrowColumn | None = None) -> ArrowColumn:
         """Return the column of a key as times in UTC; an unreadable time is recorded only in `required` rows."""

@@ -30,6 +30,7 @@ from models.ingest.tabular.values import (
     merchandise,
     number,
     optional_words,
+    places,
     text,
     tidy,
     translated,
@@ -99,7 +100,7 @@ def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = NO_SYNON
         **numbers,
         columns.RATING: read.number(columns.RATING, mapping.rating),
         columns.PLACEMENT: optional_words(rows, mapping.placement),
-        columns.POSITION: read.place(columns.POSITION, mapping.position),
+        columns.POSITION: places(read.number(columns.POSITION, mapping.position)),
         columns.RECOMMENDATION_ID: optional_words(rows, mapping.recommendation_id),
     }
     if mapping.device_id:
