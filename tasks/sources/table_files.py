@@ -1,6 +1,6 @@
 """Reads Parquet and CSV files in bounded chunks."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -35,11 +35,10 @@ class RowNumbering(NamedTuple):
     """The encoding of the file, unless it is the one that the mapping states."""
 
     def describe_unreadable(
-        self, cells: Iterable[UnreadableCells], rows: pa.Table, positions: NDArray[np.int64]
+        self, cells: Sequence[UnreadableCells], rows: pa.Table, positions: NDArray[np.int64]
     ) -> JsonObject:
         """Return unreadable cells as the profile of a chunk stores them; `positions` of the rows count from 0."""
-        listed = tuple(cells)
-        return unreadable_profile(listed, rows, pa.array(self.numbers(positions)), self.unit) if listed else {}
+        return unreadable_profile(cells, rows, pa.array(self.numbers(positions)), self.unit) if cells else {}
 
 
 BY_ROW: Final = RowNumbering("row", partial(np.add, 1))

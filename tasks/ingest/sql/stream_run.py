@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
+from pydantic import ValidationError
 from sqlalchemy import Connection, text
 
 from expectations.batches import DATASETS
@@ -21,6 +22,7 @@ from models.errors import TailorbirdError
 from models.ingest.tabular.sql_cursor import CursorError, CursorKind, CursorPosition, SqlKeys
 from models.ingest.tabular.table_mapping import Mapping
 from models.ingest.tabular.transform import Part
+from models.primitives.config_faults import faults
 from tasks.ingest import ledger
 from tasks.ingest.ledger import Batch, SqlRequest
 from tasks.ingest.rows.settle import settle
@@ -92,10 +94,6 @@ def streams_of(mapping: Mapping, options: Words[str, str], only: str | None = No
 
 def with_options(keys: SqlKeys | None, options: Words[str, str]) -> SqlKeys:
     """Return the keys of a part with the options of the command, which replace them."""
-    from pydantic import ValidationError
-
-    from models.primitives.config_faults import faults
-
     stated = keys.model_dump(exclude_defaults=True, by_alias=True) if keys else {}
     if "table" in options or "query" in options:
         stated = {name: value for name, value in stated.items() if name not in ("table", "query")}
