@@ -4,7 +4,6 @@ Lines with more or fewer values than the header become misfit lines.
 """
 
 import csv as standard
-import gzip
 import zlib
 from array import array
 from collections import deque
@@ -14,7 +13,7 @@ from functools import lru_cache, partial
 from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
-from typing import IO, Final, Literal, NamedTuple, NoReturn, TextIO, cast
+from typing import Final, Literal, NamedTuple, NoReturn, TextIO
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +24,7 @@ from models.errors import TailorbirdError
 from models.ingest.tabular import transform
 from models.ingest.text_files import UTF_8, better_separator, detected, lines_above_header, marked
 from tasks.sources.file_faults import described, refuse_binary
+from tasks.sources.line_reader import open_bytes
 from tasks.sources.locations import SEPARATED
 
 BLOCK_BYTES: Final = 8 << 20
@@ -248,7 +248,7 @@ def encoding_of(path: Path, csv: Csv) -> str:
 def _detected(path: Path, _changed: int, _size: int) -> str:
     """Return the detected encoding. An unreadable file counts as UTF-8, and reading it reports the error."""
     try:
-        with _open_bytes(path) as file:
+        with open_bytes(path) as file:
             return detected(iter(partial(file.read, BLOCK_BYTES), b""))
     except _FAULTS:
         return UTF_8
@@ -257,14 +257,10 @@ def _detected(path: Path, _changed: int, _size: int) -> str:
 def beginning(path: Path, size: int = _SAMPLE_SIZE) -> bytes:
     """Return the first bytes of a file, unpacked."""
     try:
-        with _open_bytes(path) as file:
+        with open_bytes(path) as file:
             return file.read(size)
     except _FAULTS:
         return b""
-
-
-def _open_bytes(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path)) if path.name.lower().endswith(".gz") else path.open("rb")
 
 
 def text(path: Path, csv: Csv) -> TextIO:
@@ -272,7 +268,7 @@ def text(path: Path, csv: Csv) -> TextIO:
     # Bytes that are not UTF-8 matter only in columns that are read. The faster parser finds them there.
     known = encoding_of(path, csv)
     name, errors = ("utf-8-sig", "surrogateescape") if known == UTF_8 else (known, "strict")
-    file = TextIOWrapper(_open_bytes(path), encoding=name, errors=errors, newline="")
+    file = TextIOWrapper(open_bytes(path), encoding=name, errors=errors, newline="")
     try:
         for _ in range(csv.skip):
             file.readline(BLOCK_BYTES)

@@ -21,14 +21,15 @@ ROW_NUMBER, OFFSET, TEXT = "row_number", "offset", "text"
 READ = b"read"
 
 
-def _open(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
+def open_bytes(path: Path) -> IO[bytes]:
+    """Open a file to read its bytes, unpacked if its name ends with .gz."""
+    return cast(IO[bytes], gzip.open(path)) if path.name.lower().endswith(".gz") else path.open("rb")
 
 
 def _blocks(path: Path, size: int) -> Iterator[tuple[memoryview, int]]:
     """Yield blocks of whole lines, each with the number of bytes of the file that were read by then."""
     partial_line = b""
-    with _open(path) as file:
+    with open_bytes(path) as file:
         stored = cast(IO[bytes], file.fileobj) if isinstance(file, gzip.GzipFile) else file
         while True:
             block = bytearray(len(partial_line) + size)

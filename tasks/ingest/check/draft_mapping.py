@@ -1,7 +1,6 @@
 """Drafts a mapping from some files: reads samples, guesses their columns, and validates the text."""
 
 import csv as standard
-import gzip
 import os
 import tomllib
 import zlib
@@ -24,6 +23,7 @@ from models.ingest.tabular.table_mapping import Mapping
 from models.ingest.text_files import guessed, likely_separator, lines_above_header
 from tasks.sources.csv_reader import BLOCK_BYTES, is_csv, refuse_many_columns
 from tasks.sources.file_faults import described, refuse_binary, refuse_no_parquet
+from tasks.sources.line_reader import open_bytes
 from tasks.sources.locations import TABLES, fetched, find
 
 _HEAD_BYTES: Final = 16 << 20
@@ -117,7 +117,7 @@ def _csv_sample(path: Path) -> Sample:
 
 def _head(path: Path) -> bytes:
     """Return the beginning of a file, up to the end of a line."""
-    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+    with open_bytes(path) as file:
         head = file.read(_HEAD_BYTES)
     return head if len(head) < _HEAD_BYTES else head[: head.rfind(b"\n") + 1]
 
