@@ -307,15 +307,9 @@ def close_batch(connection: Connection, batch_id: str, quality: Findings | None,
 def close_batches(connection: Connection, verdicts: Mapping[str, Verdict], *, new: bool = True) -> dict[str, Counts]:
     """Mark batches as committed, with the sums of their chunks; data sets contain their events from now on."""
     qualities, details = zip(*verdicts.values(), strict=True)
-    closed = connection.execute(
-        text(_CLOSE),
-        {
-            "batch_ids": list(verdicts),
-            "qualities": [None if quality is None else json.dumps(quality) for quality in qualities],
-            "details": list(details),
-            "new": new,
-        },
-    )
+    documents = [None if quality is None else json.dumps(quality) for quality in qualities]
+    values = {"batch_ids": list(verdicts), "qualities": documents, "details": list(details), "new": new}
+    closed = connection.execute(text(_CLOSE), values)
     return {row["batch_id"]: {name: row[name] for name in LEDGER} for row in closed.mappings()}
 
 

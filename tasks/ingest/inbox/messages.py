@@ -164,9 +164,8 @@ def repeat_late_exclusions(connection: Connection, rows: Sequence[InboxRow]) -> 
         for entry in row.payload.get("exclusions", ())
     ]
     if given:
-        given_columns = dict(
-            zip(("earlier", "present", "kinds", "values"), map(list, zip(*given, strict=True)), strict=True)
-        )
+        names = ("earlier", "present", "kinds", "values")
+        given_columns = dict(zip(names, map(list, zip(*given, strict=True)), strict=True))
         for statement in (_DELETE, _INSERT):
             connection.execute(text(statement), given_columns)
 

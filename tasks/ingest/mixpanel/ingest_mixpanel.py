@@ -96,13 +96,8 @@ def parts_to_read(installation: Installation, mapping: MixpanelMapping) -> list[
         now = database_now(connection)
         days = _days(mapping, now)
         parts = {part_of(mapping, day).address: day for day in days}
-        read = {
-            row.location: row.read_at
-            for row in connection.execute(
-                text(_READ),
-                {"source": mapping.name, "committed": ledger.COMMITTED, "locations": list(parts)},
-            )
-        }
+        chosen = {"source": mapping.name, "committed": ledger.COMMITTED, "locations": list(parts)}
+        read = {row.location: row.read_at for row in connection.execute(text(_READ), chosen)}
     due = [address for address, day in parts.items() if address not in read or read[address] < _closed(day, mapping)]
     if mapping.profiles and allowed(mapping.traits):
         due.append(part_of(mapping, PROFILES).address)

@@ -216,12 +216,11 @@ def _close_resolved(connection: Connection, batch: ledger.Batch) -> None:
 
     Rows of the batch that were dismissed before stay dismissed.
     """
-    this_batch, same_file = {"batch_id": batch.batch_id}, {"same_file": _same_content(batch)}
-    parameters = {"source": batch.source, "dataset": batch.dataset} | this_batch | same_file
+    this_batch = {"batch_id": batch.batch_id, "source": batch.source, "dataset": batch.dataset}
+    this_batch |= {"same_file": _same_content(batch), "file_name": _base_name(batch.location)}
     for same in _SAME_ROW:
-        connection.execute(text(_DISMISSED.format(same=same)), parameters)
-    name = {"file_name": _base_name(batch.location)}
-    earlier = list(connection.execute(text(_EARLIER), this_batch | same_file | name).scalars())
+        connection.execute(text(_DISMISSED.format(same=same)), this_batch)
+    earlier = list(connection.execute(text(_EARLIER), this_batch).scalars())
     if earlier:
         connection.execute(text(_SAME_FILE), this_batch | {"earlier": earlier})
     connection.execute(text(_CLOSED), this_batch)
