@@ -27,8 +27,8 @@ from infra.database.schema.schema import suppressions, users
 from infra.installation import Installation
 from infra.keys.credentials import FOLDER
 from infra.keys.trust import lock
-from infra.lake.delta_lake import DATASET_FILES, EVENT_FILES, Lake
 from infra.lake.compaction import purge, rewrite
+from infra.lake.delta_lake import DATASET_FILES, EVENT_FILES, Lake
 from infra.private_files.folders import staged
 from infra.registry.client import Registry
 from models import columns
