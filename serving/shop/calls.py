@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import httpx
 
+from serving.shop.api import Product
 from serving.shop.visits import Line, Visit
 
 Call = dict[str, Any]
@@ -72,9 +73,12 @@ def removed(visit: Visit, agent: str, item: str) -> Call:
     return _track(visit, agent, "Product Removed", {"product_id": item})
 
 
-def bought(visit: Visit, agent: str, order: str) -> Call:
-    """Return the purchase of the basket. A form that is sent twice states the same purchase."""
-    properties = {"order_id": order, "products": [_product(line) for line in visit.basket]}
+def bought(visit: Visit, agent: str, order: str, known: Mapping[str, Product]) -> Call:
+    """Return the purchase of the basket, with the prices that the shop showed as far as products are `known`.
+
+    A form that is sent twice states the same purchase.
+    """
+    properties = {"order_id": order, "products": [_product(line, known.get(line.item)) for line in visit.basket]}
     return _track(visit, agent, "Order Completed", properties) | _name(visit, order)
 
 
@@ -104,9 +108,13 @@ def is_answer(call: Call) -> bool:
     return _CONSENT in call["context"]
 
 
-def _product(line: Line) -> dict[str, Any]:
-    shown = {"recommendation_id": line.recommendation_id} if line.recommendation_id else {}
-    return {"product_id": line.item, "quantity": line.number, **shown}
+def _product(line: Line, known: Product | None) -> dict[str, Any]:
+    stated: dict[str, Any] = {"product_id": line.item, "quantity": line.number}
+    if line.recommendation_id:
+        stated["recommendation_id"] = line.recommendation_id
+    if known is not None and known.price is not None:
+        stated |= {"price": known.price, "currency": known.currency}
+    return stated
 
 
 def _track(visit: Visit, agent: str, event: str, properties: dict[str, Any]) -> Call:

@@ -156,7 +156,7 @@ async def buy(request: Request) -> Response:
         raise HTTPException(400, "The form has no number of an order. Open the basket again and repeat.")
     if not page.visit.basket:
         return page.go("/basket", page.visit)
-    page.track(calls.bought(page.visit, page.agent, order))
+    page.track(calls.bought(page.visit, page.agent, order, await _products(page, page.visit.items)))
     return page.go("/", page.visit.bought())
 
 

@@ -145,7 +145,7 @@ def test_the_basket_changes_quantities_and_shows_the_total(storefront: Storefron
     assert "Total" not in storefront.get("/basket")
 
 
-def test_an_order_states_the_quantities_and_a_removal_is_stated_once(storefront: Storefront) -> None:
+def test_an_order_states_the_quantities_and_the_prices_and_a_removal_is_stated_once(storefront: Storefront) -> None:
     storefront.agree()
     storefront.post("/basket/add", pick="0 item-1\n0 item-2")
     storefront.post("/basket/change", item="item-1", number="4")
@@ -154,4 +154,5 @@ def test_an_order_states_the_quantities_and_a_removal_is_stated_once(storefront:
     storefront.post("/basket/buy", order=ORDER)
     stated = storefront.stated()
     assert [one.get("event") for one in stated][3:] == ["Product Removed", "Order Completed"]
-    assert stated[-1]["properties"]["products"] == [{"product_id": "item-1", "quantity": 4}]
+    line = {"product_id": "item-1", "quantity": 4, "price": 2.5, "currency": "EUR"}
+    assert stated[-1]["properties"]["products"] == [line]

@@ -65,8 +65,8 @@ def test_after_an_agreement_acts_reach_the_collector_with_the_list_that_caused_t
     order = stated[7]["properties"]
     assert order["order_id"] == ORDER
     assert order["products"] == [
-        {"product_id": "item-3", "quantity": 1, "recommendation_id": listed["list"]},
-        {"product_id": "item-9", "quantity": 1},
+        {"product_id": "item-3", "quantity": 1, "price": 2.5, "currency": "EUR", "recommendation_id": listed["list"]},
+        {"product_id": "item-9", "quantity": 1, "price": 2.5, "currency": "EUR"},
     ]
     assert {one.session_key for one in storefront.events.messages} == {clicks[0].session_key}
 
