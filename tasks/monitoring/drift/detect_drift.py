@@ -147,11 +147,11 @@ def _calibrated(
 def _evaluate_new_windows(
     installation: Installation, reader: EventReader, stored: StoredCalibration
 ) -> list[DriftReport]:
-    """Evaluate every complete window without a report, in order, because decisions depend on earlier windows."""
+    """Evaluate every complete window after the last report, in order, because decisions depend on earlier windows."""
     with installation.engine.connect() as connection:
-        done = {int(report["window_to"].timestamp()) for report in reports_of(connection, stored)}
+        done = max((int(report["window_to"].timestamp()) for report in reports_of(connection, stored)), default=0)
         last = newest_report(connection)
-    numbers = [n for n in range(stored.complete(reader.span[1])) if stored.window(n)[1] not in done]
+    numbers = [n for n in range(stored.complete(reader.span[1])) if stored.window(n)[1] > done]
     ledger = check_ledger(installation.engine, last["created_at"] if last else None)
     if not numbers:
         emit_feed_alert(installation, ledger)
@@ -159,8 +159,15 @@ def _evaluate_new_windows(
     end, calibration = stored.window(numbers[-1])[1], stored.calibration
     length, edges, skipped = calibration.window_days, calibration.edges, calibration.skipped_days
     history, sample = load_history(installation, reader, stored.reference_to, length, end, edges, skipped_days=skipped)
+
+    def is_empty(number: int) -> bool:
+        return not len(sample.events.between(*stored.window(number)).at)
+
     reports = []
     for number in numbers:
+        # A pause of years, as before the first clicks on old data, is reported by its first week and the newest one.
+        if number and number != numbers[-1] and is_empty(number) and is_empty(number - 1):
+            continue
         last_one = number == numbers[-1]
         window = Window(stored, history, sample, number)
         reports.append(evaluate_window(installation, window, ledger if last_one else [], newest=last_one))

@@ -178,6 +178,14 @@ def test_a_closed_week_has_a_report_with_its_page(weekly: Weekly, tmp_path: Path
     assert [signal["signal"] for signal in closed["signals"] if signal["value"] is not None] == []
 
 
+def test_a_long_pause_is_reported_by_its_first_and_its_newest_week(weekly: Weekly) -> None:
+    weekly.ingest(pa.concat_tables([events(Week(KNOWN)), end(KNOWN + 100)]))
+    seen = [(report["window_from"], report["verdict"]) for report in detect_drift.fn()["reports"]]
+    weeks = {0: "stable", 1: "invalid_feed", 2: "invalid_feed", 99: "invalid_feed"}  # week 1 begins with an event
+    assert seen == [(CUT + timedelta(days=7 * number), verdict) for number, verdict in weeks.items()]
+    assert detect_drift.fn()["reports"] == []
+
+
 def emptied(table: pa.Table, column: str) -> pa.Table:
     place = table.schema.get_field_index(column)
     return table.set_column(place, column, pa.nulls(len(table), table.schema.field(place).type))
