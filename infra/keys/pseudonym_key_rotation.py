@@ -9,9 +9,29 @@ from typing import Final
 from sqlalchemy import Engine
 
 from infra.configuration.settings import Settings
-from infra.keys import credentials, trust
-from infra.keys.credentials import FOLDER, PSEUDONYM, SIGNING, environment_secret, variable
-from infra.keys.trust import Fingerprint, RotationRefusedError
+from infra.keys import credentials
+from infra.keys.credentials import (
+    FOLDER,
+    PSEUDONYM,
+    SIGNING,
+    create_once,
+    environment_secret,
+    find_secret,
+    fingerprint,
+    variable,
+)
+from infra.keys.trust import (
+    NEXT,
+    Fingerprint,
+    RotationRefusedError,
+    compare,
+    finish_rotation,
+    lock,
+    newest,
+    pending,
+    record,
+    rows,
+)
 from infra.private_files.folders import synchronise
 
 _RANDOM: Final = 32
@@ -31,7 +51,7 @@ class Rotation:
     @property
     def fingerprint(self) -> str:
         """Return the fingerprint of the new key."""
-        return credentials.fingerprint(PSEUDONYM, self.secret)
+        return fingerprint(PSEUDONYM, self.secret)
 
     @property
     def generation(self) -> int:
@@ -81,35 +101,35 @@ def begin_rotation(
     environment holds a recorded key.
     """
     with engine.begin() as connection:
-        trust.lock(connection)
-        records = trust.rows(connection)
-        trust.compare(settings, records, kinds=(SIGNING,))
-        current = trust.newest(records)[PSEUDONYM]
-        if trust.finish_rotation(settings, PSEUDONYM, current.fingerprint):
+        lock(connection)
+        records = rows(connection)
+        compare(settings, records, kinds=(SIGNING,))
+        current = newest(records)[PSEUDONYM]
+        if finish_rotation(settings, PSEUDONYM, current.fingerprint):
             return None
-        secret = _secret(settings, current, trust.pending(records))
+        secret = _secret(settings, current, pending(records))
         first = next(row for row in records if row.kind == PSEUDONYM)
         rotation = Rotation(secret, current.fingerprint, first.fingerprint)
         check(rotation)
-        if trust.pending(records) is None:
-            trust.record(connection, PSEUDONYM, secret, actor, reason, begun=True)
+        if pending(records) is None:
+            record(connection, PSEUDONYM, secret, actor, reason, begun=True)
     return rotation
 
 
 def end_rotation(settings: Settings, rotation: Rotation) -> None:
     """Move the new key into place. The database records it as the one in use already."""
-    trust.finish_rotation(settings, PSEUDONYM, rotation.fingerprint)
+    finish_rotation(settings, PSEUDONYM, rotation.fingerprint)
     synchronise(settings.var / FOLDER)
 
 
 def _secret(settings: Settings, current: Fingerprint, begun: Fingerprint | None) -> str:
     """Return the chain with its new key: from the waiting file or the environment, else newly created."""
-    waiting = settings.var / FOLDER / (PSEUDONYM + trust.NEXT)
-    present = credentials.find_secret(settings, PSEUDONYM)
+    waiting = settings.var / FOLDER / (PSEUDONYM + NEXT)
+    present = find_secret(settings, PSEUDONYM)
     candidates = [present or "", waiting.read_text().strip() if waiting.exists() else ""]
     if begun is not None:
         for secret in candidates:
-            if credentials.fingerprint(PSEUDONYM, secret) == begun.fingerprint:
+            if fingerprint(PSEUDONYM, secret) == begun.fingerprint:
                 return secret
         raise RotationRefusedError(
             f"{begun.actor} began to rotate the {PSEUDONYM}, and the new key is not here (fingerprint "
@@ -119,7 +139,7 @@ def _secret(settings: Settings, current: Fingerprint, begun: Fingerprint | None)
     for secret in candidates:
         if credentials.remaining(secret, current.fingerprint):
             return secret
-    trust.compare(settings, [current])
+    compare(settings, [current])
     assert present is not None
     if environment_secret(PSEUDONYM):
         raise RotationRefusedError(
@@ -137,6 +157,6 @@ def _given() -> str:
 def _stored(waiting: Path, secret: str) -> str:
     """Store the new key durably: after a store is re-keyed, only this key identifies its users."""
     waiting.unlink(missing_ok=True)  # it continues a key that is not in use
-    credentials.create_once(waiting, secret)
+    create_once(waiting, secret)
     synchronise(waiting.parent)
     return secret
