@@ -350,9 +350,10 @@ async def test_answers_under_two_keys_are_two_messages_and_a_full_spool_counts_e
 async def test_answers_have_the_same_row_with_and_without_the_spool(inbox: InboxDatabase) -> None:
     about: dict[str, Any] = {"first_position": 4, "batch_id": 3, "model_version": 2, "variant": "b"}
     about |= {"propensity": 0.25, "consent": True}
+    lately = datetime.now(UTC) - timedelta(seconds=9)  # the database takes no time that is ahead of its own
     answers = [
         ShownAnswer("r1", "home", ("cup", 'pä"n\\'), "live", 2, "ann", "phone", **about),
-        ShownAnswer("r2", "home", (), "popular", 2),
+        ShownAnswer("r2", "home", (), "popular", 2, shown_at=lately),
     ]
     message, rows = message_of(answers), []
     columns = "source, kind, user_key, session_key, key_version, consent, payload, digest, received_at, messages"
