@@ -8,6 +8,7 @@ from datetime import datetime
 from itertools import accumulate
 from math import ceil
 from typing import Any, Final
+from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
@@ -33,6 +34,7 @@ _ADDS_ONLY: Final = ("WRITE", "VACUUM START", "VACUUM END")
 Change = Callable[[pa.Table], pa.Table]
 """A function that changes or drops rows, and keeps their columns."""
 _BATCH_ROWS: Final = 100_000
+_LOG: Final = re.compile(r"_delta_log/(\d{20})\.")
 
 
 @dataclass(frozen=True)
@@ -185,16 +187,19 @@ def rewrite(
 
 
 def purge(table: DeltaTable) -> None:
-    """Delete all files, versions and logs that the newest version does not need. Marks of transactions stay."""
+    """Delete all files, versions and logs that the newest version does not need. Marks of transactions stay.
+
+    Delta's own `vacuum` keeps what a file system or a commit dates later than this clock, which may have been set back.
+    """
     table.update_incremental()
-    table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False, full=True)
     table.create_checkpoint()
+    needed = set(map(unquote, pa.table(table.get_add_actions())["path"].to_pylist()))
     folder = PyFileSystem(DeltaStorageHandler(table.table_uri))
-    # Logs contain the smallest and the largest value of each column in each file.
-    for file in folder.get_file_info(FileSelector("_delta_log")):
-        version = re.match(r"\d{20}(?=\.)", file.base_name)
-        if version and int(version.group()) < table.version():
-            folder.delete_file(file.path)
+    for path in _existing_files(table):
+        log = _LOG.match(path)
+        # Logs contain the smallest and the largest value of each column in each file.
+        if int(log.group(1)) < table.version() if log else path.endswith(".parquet") and unquote(path) not in needed:
+            folder.delete_file(path)
 
 
 def _changed(table: DeltaTable, change: Change, month: str | None) -> pa.RecordBatchReader:

@@ -13,12 +13,13 @@ from typing import Any
 import boto3
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import BotoCoreError
 
-from infra.lake.compaction import ADVISED_FROM, CompactionReport, MonthFiles, advice
-from infra.lake.delta_lake import Lake
+from infra.lake.compaction import ADVISED_FROM, CompactionReport, MonthFiles, advice, purge, rewrite
+from infra.lake.delta_lake import EVENT_FILES, Lake
 
 MB = 2**20
 
@@ -160,7 +161,7 @@ def set_clock_of_commit(lake: Lake, version: int, days: int) -> None:
     """As if one commit had been made by a machine whose clock was wrong by some days."""
     then = (time.time() + days * 86_400) * 1000
     commit = Path(lake.root, "events", "_delta_log", f"{version:020}.json")
-    commit.write_text(re.sub(r'"timestamp":\d+', f'"timestamp":{then:.0f}', commit.read_text()))
+    commit.write_text(re.sub(r'"(timestamp|deletionTimestamp)":\d+', rf'"\1":{then:.0f}', commit.read_text()))
 
 
 def compacted(lake: Lake, now: datetime, keep_days: int, versions: list[int]) -> CompactionReport:
@@ -235,6 +236,27 @@ def test_the_database_decides_which_versions_are_young_whatever_the_clock_of_thi
     before = rows(lake, 5)
     deleted = compacted(lake, datetime.now(UTC) + timedelta(days=days), 90, []).files_deleted
     assert (deleted, rows(lake, 5)) == (0, before)
+
+
+def test_a_purge_deletes_files_of_before_also_where_a_clock_was_set_back(tmp_path: Path) -> None:
+    lake = lake_of_chunks(tmp_path)
+    table = lake.events()
+    assert table is not None
+    rewrite(table, lambda rows: rows.filter(pc.starts_with(rows["event_id"], "b-1")), EVENT_FILES, "mark", 1)
+    orphan = next(iter(on_disk(lake))).with_name("part-orphan.parquet")
+    orphan.write_bytes(b"half a file")
+    kept = rows(lake)
+    assert len(kept) == 30
+    set_clock_of_commit(lake, 6, days=1)
+    for file in on_disk(lake):
+        os.utime(file, (time.time() + 86_400,) * 2)
+    again = Lake(lake.root)
+    newest = again.events()
+    assert newest is not None
+    purge(newest)
+    assert rows(again) == kept
+    assert on_disk(again) == {Path(file) for file in again.event_files()}
+    assert again.committed_chunk("mark") == 1
 
 
 def test_a_file_that_a_killed_writer_left_goes_once_it_is_old_enough_to_be_nobodys(tmp_path: Path) -> None:

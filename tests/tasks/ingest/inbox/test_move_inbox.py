@@ -40,7 +40,7 @@ def test_acts_become_events_with_pseudonyms_and_the_raw_id_stays_in_its_schema(a
 
 def test_every_row_is_counted_once(api: Api) -> None:
     api.send(api.user("ann", consent=True))
-    old = api.act("ann", "cup")
+    old = api.act("ann", "cup", occurred_at=datetime.now(UTC) - timedelta(hours=1))
     api.send(
         old,
         api.act("ann", "unknown item", consent=True),
