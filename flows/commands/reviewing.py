@@ -2,6 +2,7 @@
 
 import sys
 from getpass import getuser
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from flows.commands.running import Json
 
 app = running.group()
 back = running.group("Go back one step.")
+moved = running.group("Move a version to another installation.")
 
 
 def _worded(text: str) -> str:
@@ -65,6 +67,39 @@ def decide(
     decide_flow = running.flow("decide", *([] if approve else _MLFLOW))
     decision = decide_flow("approve" if approve else "reject", reviewer, reason, version, override)
     running.finish("decision", decision, as_json)
+
+
+@moved.command("export")
+def export_model(
+    version: Annotated[int, typer.Argument(min=1, max=2**31 - 1, help="The version in MLflow.")],
+    to: Annotated[Path, typer.Argument(help="A new folder. Its files name users by their pseudonyms.")],
+    as_json: Json = False,
+) -> None:
+    """Write a reviewed version with its figures, the gate's verdict and its data set to a folder, signed."""
+    running.connect()
+    from infra.installation import current
+    from infra.registry.client import Registry
+    from tasks.promotion.export_version import export_version
+
+    registry = Registry(current().endpoints.mlflow_tracking_uri)
+    running.finish("model_export", export_version(current(), registry, version, to), as_json)
+
+
+@moved.command("import")
+def import_model(
+    source: Annotated[Path, typer.Argument(help="A folder that `model export` wrote in another installation.")],
+    reason: Reason,
+    actor: Actor,
+    as_json: Json = False,
+) -> None:
+    """Take over a version of another installation: it becomes the challenger, and a person decides."""
+    running.connect()
+    from infra.installation import current
+    from infra.registry.client import Registry
+    from tasks.promotion.import_version import import_version
+
+    registry = Registry(current().endpoints.mlflow_tracking_uri)
+    running.finish("model_import", import_version(current(), registry, source, actor, reason), as_json)
 
 
 @app.command()

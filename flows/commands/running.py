@@ -39,6 +39,7 @@ _FINAL_RESULTS: Final = (
     "undo_preview",
     "dismissed",
     "dead_letter",
+    "model_export",
     "segment_request",
     "privacy_receipt",
     "ledger_batches",

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final, Self
@@ -66,6 +66,13 @@ class Manifest:
     """The fingerprint of the key that made the model's user keys."""
     digest: str
     """The sha256 of the manifest's bytes, in hex."""
+    imported: Mapping[str, str] = field(default_factory=dict)
+    """The `run_id` and the `digest` that the model had in the installation that trained it; empty if that is this."""
+
+    @property
+    def first_digest(self) -> str:
+        """Return the digest of the bundle in the installation that trained the model."""
+        return self.imported.get("digest", self.digest)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], digest: str) -> Self:
@@ -82,6 +89,7 @@ class Manifest:
             libraries=dict(content.get("libraries", {})),
             pseudonym_key=content.get("pseudonym_key"),
             digest=digest,
+            imported=dict(content.get("imported", {})),
         )
 
 
@@ -107,6 +115,24 @@ def seal(folder: Path, names: Iterable[str], model: Recommender, origin: Origin)
         # Hosts without a database compare their own key with this one.
         "pseudonym_key": present_fingerprint(load(), PSEUDONYM),
     }
+    return _sign(folder, manifest)
+
+
+def seal_again(folder: Path, run_id: str, changed: Mapping[str, str]) -> str:
+    """Sign a verified bundle as the model of another run, with the text of `changed` files; return the new digest.
+
+    Raises BundleRefusedError.
+    """
+    manifest = verify(folder)
+    content = json.loads((folder / MANIFEST).read_bytes())
+    for name, text in changed.items():
+        (folder / name).write_text(text)
+    files = {name: sha256(folder / name) for name in {*manifest.files, *changed}}
+    imported = dict(manifest.imported) or {"run_id": manifest.run_id, "digest": manifest.digest}
+    return _sign(folder, content | {"run_id": run_id, "files": files, "imported": imported})
+
+
+def _sign(folder: Path, manifest: JsonObject) -> str:
     content = json.dumps(manifest, indent=1, sort_keys=True).encode()
     (folder / MANIFEST).write_bytes(content)
     (folder / SIGNATURE).write_bytes(credentials.sign(load(), content))

@@ -157,12 +157,15 @@ class Run:
     status: str
     tags: Mapping[str, str]
     artifact_uri: str
+    parameters: Mapping[str, str]
+    metrics: Mapping[str, float]
 
     @classmethod
     def of(cls, run: "MlflowRun") -> Self:
         """Read a run from MLflow's object."""
-        info = run.info
-        return cls(str(info.run_id), str(info.run_name), str(info.status), run.data.tags, str(info.artifact_uri))
+        info, data = run.info, run.data
+        names = str(info.run_id), str(info.run_name), str(info.status)
+        return cls(*names, data.tags, str(info.artifact_uri), data.params, data.metrics)
 
 
 @dataclass(frozen=True)

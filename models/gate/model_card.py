@@ -137,6 +137,8 @@ def compared_sentences(
 
 LONGEST: Final = 5000
 """Longest description that MLflow stores, in characters."""
+TO_DECIDE: Final = "\n\n## To decide"
+"""The start of the last part of a card, with links to the pages of this installation."""
 _MAIN: Final = ("ndcg_at_10", "recall_at_10", "hit_rate_at_10", "coverage_at_10", "long_tail_at_10")
 _REASON: Final = 600
 _GAP: Final = "\u2003"
@@ -202,7 +204,7 @@ def card(version: ReviewSummary, material: TrainingSummary, links: str, heads: M
         f"`tailorbird decide {version.version} --approve --reason …` or `--reject`; or the deployment `decide` in "
         "Prefect; or here: the tag `review` with `approved` or `rejected`, or the alias `champion` on this version."
     )
-    end = f"\n\n## To decide\n\n{how}\n\n{links}".rstrip()
+    end = f"{TO_DECIDE}\n\n{how}\n\n{links}".rstrip()
     return _within(f"{for_markdown(version.verdict)}\n\n{body}", LONGEST - len(end) - _REASON) + end
 
 

@@ -13,9 +13,12 @@ from sqlalchemy import Engine, insert, select
 
 from infra.bundles.arrays import column_with_present_keys
 from infra.database.schema.trust_schema import fingerprints, trained_bundles
+from infra.installation import Installation
 from infra.keys.credentials import PSEUDONYM
+from infra.locks import locked
 from infra.private_files.folders import sha256
 from infra.registry.client import Registry
+from infra.registry.registered_bundles import check_listing, check_version
 from models.columns import USER_KEY
 from models.errors import TailorbirdError
 from models.evaluation.metrics.beyond_accuracy import Reranked
@@ -76,6 +79,25 @@ def pseudonym_key_of(engine: Engine, run_id: str) -> str | None:
     with engine.connect() as connection:
         fingerprint: str | None = connection.execute(newest).scalar()
     return fingerprint
+
+
+def register_version(
+    installation: Installation, registry: Registry, bundle: TrainedBundle, tags: Mapping[str, str]
+) -> int:
+    """Register the model that training recorded; returns its version. Raises BundleRefusedError for another model."""
+    number = _register_once(installation, registry, bundle.run_id, tags)
+    check_version(registry, registry.version(number), bundle.run_id)
+    check_listing(registry, bundle.run_id, bundle.digest)
+    return number
+
+
+def _register_once(installation: Installation, registry: Registry, run_id: str, tags: Mapping[str, str]) -> int:
+    """Return the registered version of a run's model; concurrent callers get the same version.
+
+    MLflow alone would register a version for each caller, and all but one would never be reviewed.
+    """
+    with locked(installation.engine, f"register run {run_id}", wait=True):
+        return registry.register(run_id, tags)
 
 
 EVALUATION_PATH: Final = "evaluation"

@@ -14,10 +14,9 @@ from infra.bundles.promoted import verify_promoted
 from infra.configuration.version import git_commit
 from infra.database.schema.promotion_rows import Review
 from infra.installation import Installation, current
-from infra.locks import locked
 from infra.prefect_api import events
 from infra.registry.client import Registry
-from infra.registry.registered_bundles import check_listing, check_version, signed_manifest
+from infra.registry.registered_bundles import signed_manifest
 from models.columns import ITEM_ID, OCCURRED_AT, TITLE, USER_KEY
 from models.datasets.dataset import Dataset
 from models.evaluation.comparison import leaderboard
@@ -43,10 +42,10 @@ from tasks.promotion.champion import Champion, current_champion, sync_aliases
 from tasks.promotion.mlflow_annotations import annotate_version
 from tasks.promotion.recorded_bundles import (
     EVALUATION_PATH,
-    TrainedBundle,
     evaluations_of,
     recorded,
     recorded_all,
+    register_version,
     trained_kinds,
 )
 from tasks.promotion.review_requests import APPROVED, request, review_of
@@ -279,25 +278,6 @@ def review_models(version: str, run_ids: list[str]) -> ReviewResult:
     if status == ReviewOutcome.REFUSED.status:
         _alert(installation, review, report, champion)
     return cast(ReviewResult, {**review, "status": status, "ladder": rows, "report": report})
-
-
-def register_version(
-    installation: Installation, registry: Registry, bundle: TrainedBundle, tags: Mapping[str, str]
-) -> int:
-    """Register the model that training recorded; returns its version. Raises BundleRefusedError for another model."""
-    number = _register_once(installation, registry, bundle.run_id, tags)
-    check_version(registry, registry.version(number), bundle.run_id)
-    check_listing(registry, bundle.run_id, bundle.digest)
-    return number
-
-
-def _register_once(installation: Installation, registry: Registry, run_id: str, tags: Mapping[str, str]) -> int:
-    """Return the registered version of a run's model; concurrent callers get the same version.
-
-    MLflow alone would register a version for each caller, and all but one would never be reviewed.
-    """
-    with locked(installation.engine, f"register run {run_id}", wait=True):
-        return registry.register(run_id, tags)
 
 
 def _alert(installation: Installation, review: Review, report: str, champion: Champion | None) -> None:

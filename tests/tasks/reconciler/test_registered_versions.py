@@ -39,11 +39,11 @@ from tasks.promotion.recorded_bundles import (
     TrainedBundle,
     evaluation_of,
     recorded_all,
+    register_version,
 )
 from tasks.promotion.review_requests import Decision, request, review_of
 from tasks.reconciler.check_registered_versions import ALTERED, INTEGRITY, Checks, check_registered_versions
 from tasks.reconciler.mlflow_requests import apply_moved_alias
-from tasks.review.review_models import register_version
 from tests.conftest import fresh_database
 from tests.models.conftest import CUT, CUTS, make_shop
 from tests.recording_server import RecordingServer
