@@ -2,13 +2,17 @@
 
 import gc
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from itertools import count
 from pathlib import Path
+from socket import socket
 from typing import Any, NamedTuple
 
+import httpx
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +27,7 @@ from infra.keys import trust
 from infra.services.embedded_postgres import EmbeddedPostgres
 from tests.installations import choose
 from tests.memory import folder_of_postgres
+from tests.waiting import until
 
 _TEMPLATE = "migrated"
 _WITHOUT_THE_SHOP = ("test_stored_installation.py", "test_first_week.py", "test_commands.py", "test_keys.py")
@@ -154,6 +159,41 @@ def own_var(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(f"TAILORBIRD_{name}", raising=False)
     monkeypatch.setenv("TAILORBIRD_VAR", str(tmp_path / "var"))
     return tmp_path / "var"
+
+
+@pytest.fixture(scope="session")
+def object_store_server() -> Iterator[str]:
+    """Start a server of S3's protocol in its own process: the lake's library keeps this one busy while it waits."""
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    yield f"http://127.0.0.1:{port}"
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture
+def object_store(object_store_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the address of an empty bucket, which the environment signs in to."""
+    import boto3  # few tests need it
+
+    login = {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "REGION": "eu-west-1", "DEFAULT_REGION": "eu-west-1"}
+    where = {"ENDPOINT_URL": object_store_server, "ALLOW_HTTP": "true", "EC2_METADATA_DISABLED": "true"}
+    for name, value in (login | where).items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    until(lambda: _is_reset(object_store_server))
+    client = boto3.client("s3", endpoint_url=object_store_server)
+    client.create_bucket(Bucket="lakes", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    return "s3://lakes"
+
+
+def _is_reset(server: str) -> bool:
+    """Empty the object store; returns whether it answers."""
+    with suppress(httpx.HTTPError):
+        return httpx.post(f"{server}/moto-api/reset").is_success
+    return False
 
 
 def fresh_database(server: EmbeddedPostgres, template: str, name: str = "") -> Iterator[str]:

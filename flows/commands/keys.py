@@ -2,7 +2,6 @@
 
 import sys
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -64,13 +63,14 @@ def retire(
     as_json: Json = False,
 ) -> None:
     """Stop trusting bundles of an earlier signing key."""
+    from infra.bundles.promoted import copied
     from infra.bundles.signing_key_rotation import retire
     from infra.database.schema.promotion_rows import newest_promotion
 
     opened = running.database("owner")
     with opened.connect() as connection:
         champion = newest_promotion(connection)
-    bundle = Path(champion["bundle"]) if champion else None
+    bundle = copied(champion) if champion else None
     retire(opened, running.current_settings(), fingerprint, bundle, actor, reason)
     _finish(opened, as_json)
 

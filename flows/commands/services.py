@@ -221,13 +221,13 @@ def verify(
         print(verified_copy(model, to, digest))
         return
     if model is None:
-        from infra.bundles.promoted import verify_promoted
+        from infra.bundles.promoted import copied, verify_promoted
         from infra.configuration.settings import load
         from infra.overview.situation import require_champion
 
         promoted = require_champion(running.database("serving"), load())
         verify_promoted(promoted)
-        model, digest = promoted["bundle"], digest or promoted["digest"]
+        model, digest = str(copied(promoted)), digest or promoted["digest"]
     print(verified_folder(Path(model), to, digest))
 
 

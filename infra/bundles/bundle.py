@@ -123,7 +123,7 @@ def store_bundle(source: Path, root: Path, digest: str | None = None) -> tuple[P
     """
     manifest = read_signed(source, digest)
     target = root / manifest.digest
-    if not _is_sound(target, manifest.digest):
+    if not is_sound(target, manifest.digest):
         with verified(source, manifest.digest) as bundle:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             with staged(root) as staging, staged(root) as damaged:
@@ -137,7 +137,8 @@ def store_bundle(source: Path, root: Path, digest: str | None = None) -> tuple[P
     return target, manifest.digest
 
 
-def _is_sound(folder: Path, digest: str) -> bool:
+def is_sound(folder: Path, digest: str) -> bool:
+    """Return whether a folder holds the bundle with this digest, unchanged."""
     with suppress(BundleRefusedError):
         return verify(folder, digest).digest == digest
     return False

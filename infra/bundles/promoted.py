@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Engine, text
 
 from infra.bundles.arrays import OtherKeyError
 from infra.bundles.bundle import Bundle, load
+from infra.bundles.bundle_store import local_copy
 from infra.bundles.manifest import BundleRefusedError, Manifest, verify
 from infra.configuration.settings import load as load_settings
 from infra.database.schema.promotion_rows import Promotion
@@ -23,9 +24,14 @@ def erased_since(connection: Connection, dataset_version: str) -> frozenset[str]
     return frozenset(connection.execute(_ERASED, {"version": dataset_version}).scalars())
 
 
+def copied(promotion: Promotion) -> Path:
+    """Return the folder of a promotion's bundle on this machine. Raises BundleRefusedError and BundleStoreError."""
+    return local_copy(load_settings(), promotion["bundle"], promotion["digest"])
+
+
 def load_promoted(promotion: Promotion, erased: frozenset[str]) -> Bundle:
     """Verify and open a promotion's bundle, without the users of `erased_since`. Raises BundleRefusedError."""
-    bundle = load(Path(promotion["bundle"]), promotion["digest"], erased)
+    bundle = load(copied(promotion), promotion["digest"], erased)
     _check(promotion, bundle.manifest)
     return bundle
 
@@ -54,7 +60,7 @@ def load_for_users(engine: Engine, promotion: Promotion) -> Bundle:
 
 def verify_promoted(promotion: Promotion) -> Manifest:
     """Verify all of a promotion's bundle and return its manifest. Raises BundleRefusedError."""
-    manifest = verify(Path(promotion["bundle"]), promotion["digest"])
+    manifest = verify(copied(promotion), promotion["digest"])
     _check(promotion, manifest)
     return manifest
 

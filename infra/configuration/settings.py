@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     memory: Annotated[str, AfterValidator(value_checks.memory)] = "4GB"
     """The memory that feature queries may use before they use the disk."""
     bundles: str = Field(default="", examples=["/srv/tailorbird/bundles"])
-    """The folder of promoted models; by default in `var`."""
+    """The folder, or the address in an object store, of promoted models; by default in `var`."""
     placements: str = Field(default="", examples=["placements.toml"])
     """The file with your placements and their rules; by default infra/configuration/placements.toml of the code."""
     experiments: str = Field(default="", examples=["experiments.toml"])

@@ -1,7 +1,7 @@
 """Checks values of settings: each check returns the value, or raises ValueError with the allowed values."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from zoneinfo import available_timezones
 from cronsim import CronSim, CronSimError
 
 _STORES: Final = ("s3", "s3a", "gs", "az", "abfs", "abfss")
+_BUNDLE_STORES: Final = ("s3", "gs", "abfs", "abfss")
 _LEAST_MEMORY: Final = 100 * 10**6
 _MOST_MEMORY: Final = 10**15
 _MEMORY: Final = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) ?([KMG])(i?)B", re.ASCII)
@@ -38,21 +39,23 @@ def folder(path: Path) -> Path:
 
 
 def lake(place: str) -> str:
-    """Return a folder's absolute path, or an address in an object store."""
+    """Return the absolute path of a folder, or an address in an object store."""
+    return _place(place, _STORES, "s3://bucket/lake")
+
+
+def _place(place: str, stores: Sequence[str], example: str) -> str:
     scheme, separator, location = place.partition("://")
     if not separator:
         return str(folder(Path(place)))
-    if scheme not in _STORES or not location.strip("/"):
-        known = ", ".join(f"{name}://" for name in _STORES)
-        raise ValueError(f"write a folder, or an address by {known}, such as s3://bucket/lake")
+    if scheme not in stores or not location.strip("/"):
+        known = ", ".join(f"{name}://" for name in stores)
+        raise ValueError(f"write a folder, or an address by {known}, such as {example}")
     return place
 
 
 def bundles(place: str) -> str:
-    """Return the absolute path of a folder: bundles are opened as local files."""
-    if "://" in place:
-        raise ValueError("bundles are kept in a folder; write its path, such as /srv/tailorbird/bundles")
-    return str(folder(Path(place)))
+    """Return the absolute path of a folder, or an address in an object store."""
+    return _place(place, _BUNDLE_STORES, "s3://bucket/bundles")
 
 
 def memory(amount: str) -> str:

@@ -56,7 +56,9 @@ class NewestPromotion:
         # Servers without a database have no SQLAlchemy.
         from sqlalchemy.exc import SQLAlchemyError
 
+        from infra.bundles.bundle_store import folder_of
         from infra.bundles.promoted import erased_since, load_promoted
+        from infra.configuration.settings import load as load_settings
         from infra.database.schema.promotion_rows import newest_promotion
 
         try:
@@ -67,7 +69,8 @@ class NewestPromotion:
             raise ConnectionError("The database does not answer.") from error
         if promotion is None:
             return None
-        folder, version, number = Path(promotion["bundle"]), promotion["model_version"], promotion["promotion_id"]
+        folder = folder_of(load_settings(), promotion["bundle"], promotion["digest"])
+        version, number = promotion["model_version"], promotion["promotion_id"]
         return Candidate(lambda: load_promoted(promotion, erased), promotion["digest"], folder, version, number, erased)
 
 

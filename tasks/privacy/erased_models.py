@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from sqlalchemy import Connection, Engine, ScalarSelect, func, select, text, update
 
 from infra.bundles.arrays import column_with_present_keys
+from infra.bundles.bundle_store import forget
 from infra.database.schema.privacy_schema import DONE, ERASE, privacy_requests
 from infra.database.schema.schema import datasets, users
 from infra.database.schema.trust_schema import trained_bundles
@@ -132,8 +133,9 @@ def forget_models(installation: Installation, registry: Registry) -> Forgotten:
     if not registry.is_available:
         return Forgotten(0, reason)
     for run_id, digest in old:
-        for folder in (installation.bundles, *(installation.settings.var / name for name in _COPIES)):
-            shutil.rmtree(folder / digest, ignore_errors=True)
+        forget(installation.settings, digest)
+        for name in _COPIES:
+            shutil.rmtree(installation.settings.var / name / digest, ignore_errors=True)
         registry.forget_model(run_id, f"{EVALUATION_PATH}/{PER_USER}")
         done = update(trained_bundles).where(trained_bundles.c.run_id == run_id).values(forgotten_at=func.now())
         with engine.begin() as connection:

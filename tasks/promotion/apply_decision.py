@@ -1,13 +1,12 @@
 """Applies a decision about a version. The first decision wins, wherever it was made."""
 
 from math import isfinite
-from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
 
-from infra.bundles import bundle as bundles
+from infra.bundles import bundle_store
 from infra.bundles.manifest import BundleRefusedError, Manifest, read_signed
 from infra.bundles.promoted import verify_promoted
 from infra.database.schema.promotion_rows import Promotion, Review
@@ -42,7 +41,7 @@ def promote(installation: Installation, registry: Registry, review: Review, deci
         "kind": manifest.kind,
         "dataset_version": review["dataset_version"],
         "metrics": _figures(installation, registry, review["run_id"]),
-        "bundle": str(bundle),
+        "bundle": bundle,
         "digest": review["digest"],
         "run_id": review["run_id"],
         "gate": review["gate"],
@@ -69,11 +68,11 @@ def promote_again(installation: Installation, registry: Registry, review: Review
         restore(connection, champion, earlier, decision)
 
 
-def store_reviewed_bundle(installation: Installation, registry: Registry, review: Review) -> tuple[Path, Manifest]:
-    """Store the bundle of the reviewed run; returns its folder and its manifest, which is the reviewed one."""
+def store_reviewed_bundle(installation: Installation, registry: Registry, review: Review) -> tuple[str, Manifest]:
+    """Store the bundle of the reviewed run; returns its folder or address, and its manifest, the reviewed one."""
     with downloaded_model(registry, review["run_id"]) as folder:
-        bundle, _ = bundles.store_bundle(folder, installation.bundles, review["digest"])
-    manifest = read_signed(bundle, review["digest"])
+        bundle = bundle_store.keep(installation.settings, folder, review["digest"])
+        manifest = read_signed(folder, review["digest"])
     if manifest.run_id != review["run_id"]:
         raise BundleRefusedError(
             f"The reviewed bundle of version {review['model_version']} comes from the run {manifest.run_id}, not "

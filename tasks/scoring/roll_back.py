@@ -1,11 +1,11 @@
 """Rolls back: to a placement's previous lists, or to the previous champion with its last lists if they are retained."""
 
-from pathlib import Path
 from typing import Final, TypedDict
 
 from prefect import task
 from sqlalchemy import Connection
 
+from infra.bundles.bundle_store import is_kept
 from infra.bundles.promoted import erased_since
 from infra.database.schema.schema import recommendation_batches
 from infra.installation import Installation, current
@@ -160,7 +160,7 @@ def _pair(installation: Installation) -> tuple[Champion, Champion]:
         erased = earlier is not None and erased_since(connection, earlier["dataset_version"])
     if earlier is None:
         raise TailorbirdError(f"There is no champion before version {champion['model_version']}.")
-    if erased and not Path(earlier["bundle"]).exists():
+    if erased and not is_kept(installation.settings, earlier["bundle"], earlier["digest"]):
         raise TailorbirdError(
             f"Version {earlier['model_version']} was deleted, because it had learned from users who were erased since. "
             "Run `tailorbird retrain` for another model, or `tailorbird rollback lists` for earlier lists."

@@ -1,22 +1,15 @@
 import os
 import re
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from socket import socket
 from typing import Any
 
-import boto3
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from botocore.exceptions import BotoCoreError
 
 from infra.lake.compaction import ADVISED_FROM, CompactionReport, MonthFiles, advice, purge, rewrite
 from infra.lake.delta_lake import EVENT_FILES, Lake
@@ -40,31 +33,8 @@ def lake(tmp_path: Path, request: pytest.FixtureRequest) -> Lake:
     return Lake(str(tmp_path / request.param))
 
 
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A bucket of an object store in a process of its own: the lake's library keeps this one busy while it waits."""
-    with socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    login = {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "REGION": "eu-west-1"}
-    where = {"ENDPOINT_URL": f"http://127.0.0.1:{port}", "ALLOW_HTTP": "true", "EC2_METADATA_DISABLED": "true"}
-    for name, value in (login | where).items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    client = boto3.client("s3", endpoint_url=where["ENDPOINT_URL"], region_name="eu-west-1")
-    for _ in range(100):
-        with suppress(BotoCoreError):
-            client.create_bucket(Bucket="lakes", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-            break
-        time.sleep(0.2)
-    yield "s3://lakes"
-    server.terminate()
-    server.wait()
-
-
-def test_the_files_of_a_lake_in_an_object_store_are_read_as_copies_on_this_machine(store: str) -> None:
-    lake = Lake(f"{store}/one lake")
+def test_the_files_of_a_lake_in_an_object_store_are_read_as_copies_on_this_machine(object_store: str) -> None:
+    lake = Lake(f"{object_store}/one lake")
     lake.append_events(events("b", "e1"), "b", 0)
     lake.append_events(events("b", "e2"), "b", 1)
     assert ids(lake) == ["e1", "e2"]
@@ -73,9 +43,9 @@ def test_the_files_of_a_lake_in_an_object_store_are_read_as_copies_on_this_machi
     assert duckdb.sql(f"SELECT count(*) FROM read_parquet({lake.event_files()})").fetchall() == [(2,)]
 
 
-def test_all_files_of_a_lake_can_be_read_with_logs_and_earlier_versions(store: str, tmp_path: Path) -> None:
+def test_all_files_of_a_lake_can_be_read_with_logs_and_earlier_versions(object_store: str, tmp_path: Path) -> None:
     contents = []
-    for lake in (Lake(f"{store}/all"), Lake(str(tmp_path / "all"))):
+    for lake in (Lake(f"{object_store}/all"), Lake(str(tmp_path / "all"))):
         assert list(lake.all_files()) == []
         for chunk in (0, 1):
             lake.append_events(events("b", f"e{chunk}"), "b", chunk)

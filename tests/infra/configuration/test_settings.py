@@ -50,7 +50,7 @@ def test_the_code_is_found_from_any_folder_and_a_clone_in_the_current_one_comes_
         ("TAILORBIRD_LAKE", "/dev/null", "/dev/null is not a folder"),
         ("TAILORBIRD_LAKE", "file:///srv/lake", "write a folder, or an address by s3://"),
         ("TAILORBIRD_LAKE", "s3://", "such as s3://bucket/lake"),
-        ("TAILORBIRD_BUNDLES", "s3://bucket/x", "bundles are kept in a folder"),
+        ("TAILORBIRD_BUNDLES", "az://bucket/x", "an address by s3://, gs://"),
         *(("TAILORBIRD_MEMORY", value, "write an amount from 100MB") for value in ("0GB", "1KB", "9999999GB", "4 G")),
         ("TAILORBIRD_GATE", '{"group_mrgin": 0.1}', "there is no limit group_mrgin; there are users, group_users"),
         ("TAILORBIRD_GATE", '{"group_margin": 2}', "group_margin is a share: from 0 to 1"),
