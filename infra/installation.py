@@ -6,7 +6,6 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from infra.bundles.bundle_store import local_root
 from infra.configuration.settings import Settings, load
 from infra.database.engine import engine
 from infra.keys import trust
@@ -54,7 +53,7 @@ class Installation:
     @property
     def bundles(self) -> Path:
         """Return the folder of champion bundles on this machine."""
-        return local_root(self.settings)
+        return self.settings.bundle_folder
 
 
 @cache

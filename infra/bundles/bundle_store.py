@@ -15,7 +15,6 @@ from models.errors import TailorbirdError
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-_FOLDER: Final = "bundles"
 _COPIES: Final = 3
 """How many copies from an object store a machine keeps: the champion's, and two for rollbacks."""
 
@@ -24,17 +23,12 @@ class BundleStoreError(TailorbirdError, ConnectionError):
     """The object store of bundles does not answer, or refuses."""
 
 
-def local_root(settings: Settings) -> Path:
-    """Return the folder of bundles on this machine: that of the setting, or of copies from an object store."""
-    return settings.var / _FOLDER if "://" in settings.bundles else Path(settings.bundles)
-
-
 def keep(settings: Settings, source: Path, digest: str | None) -> str:
     """Store a bundle after its verification; returns its folder, or its address in an object store.
 
     Raises BundleRefusedError and BundleStoreError.
     """
-    folder, digest = store_bundle(source, local_root(settings), digest)
+    folder, digest = store_bundle(source, settings.bundle_folder, digest)
     if "://" not in settings.bundles:
         return str(folder)
     address = _address(settings, digest)
@@ -49,7 +43,7 @@ def keep(settings: Settings, source: Path, digest: str | None) -> str:
 
 def folder_of(settings: Settings, bundle: str, digest: str) -> Path:
     """Return the folder in which this machine has, or would have, a bundle that `keep` stored."""
-    return local_root(settings) / digest if "://" in bundle else Path(bundle)
+    return settings.bundle_folder / digest if "://" in bundle else Path(bundle)
 
 
 def local_copy(settings: Settings, bundle: str, digest: str) -> Path:
@@ -88,7 +82,7 @@ def is_kept(settings: Settings, bundle: str, digest: str) -> bool:
 
 def forget(settings: Settings, digest: str) -> None:
     """Delete a bundle here and in the object store. Raises BundleStoreError."""
-    shutil.rmtree(local_root(settings) / digest, ignore_errors=True)
+    shutil.rmtree(settings.bundle_folder / digest, ignore_errors=True)
     if "://" in settings.bundles:
         with _opened(_address(settings, digest)) as (store, path):
             if _names(store, path):

@@ -257,6 +257,11 @@ class Settings(BaseSettings):
                 raise ValueError(f"{both} are both {port}; give each its own port")
         return self
 
+    @property
+    def bundle_folder(self) -> Path:
+        """Return the folder of bundles on this machine: that of the setting, or of copies from an object store."""
+        return self.var / "bundles" if "://" in self.bundles else Path(self.bundles)
+
     def model_post_init(self, _context: Any) -> None:
         """Put the lake and the bundles into `var` unless they have their own place."""
         for name in ("lake", "bundles"):

@@ -9,7 +9,7 @@ import pytest
 
 from infra.bundles import bundle as bundles
 from infra.bundles import bundle_store
-from infra.bundles.bundle_store import BundleStoreError, folder_of, forget, is_kept, keep, local_copy, local_root
+from infra.bundles.bundle_store import BundleStoreError, folder_of, forget, is_kept, keep, local_copy
 from infra.bundles.manifest import MANIFEST, BundleRefusedError, Origin, verify
 from infra.configuration.settings import Settings, load
 from models.recommenders.baselines.most_popular import Config, MostPopular
@@ -68,7 +68,7 @@ def test_a_bundle_that_was_changed_in_the_store_is_refused_and_not_kept(place: s
     other = machine(place, tmp_path / "other")
     with pytest.raises(BundleRefusedError, match=address):
         local_copy(other, address, digest)
-    assert list(local_root(other).iterdir()) == []
+    assert list(other.bundle_folder.iterdir()) == []
 
 
 def test_an_upload_that_was_cut_short_is_no_bundle_until_it_is_repeated(
@@ -83,7 +83,7 @@ def test_an_upload_that_was_cut_short_is_no_bundle_until_it_is_repeated(
             raise ConnectionResetError("gone")
         copied(*given)  # type: ignore[arg-type]
 
-    bundles.store_bundle(tmp_path / "draft", local_root(here), digest)
+    bundles.store_bundle(tmp_path / "draft", here.bundle_folder, digest)
     monkeypatch.setattr(bundle_store.shutil, "copyfileobj", fail_at_the_third)
     with pytest.raises(BundleStoreError, match="AWS_ENDPOINT_URL"):
         keep(here, tmp_path / "draft", digest)
@@ -118,7 +118,7 @@ def test_a_machine_keeps_three_copies(place: str, tmp_path: Path) -> None:
         digests.append(made(tmp_path / f"draft-{number}", 10.0 + number))
         local_copy(other, keep(here, tmp_path / f"draft-{number}", digests[-1]), digests[-1])
     for one in (here, other):
-        assert {folder.name for folder in local_root(one).iterdir()} == set(digests[-3:])
+        assert {folder.name for folder in one.bundle_folder.iterdir()} == set(digests[-3:])
     assert verify(local_copy(other, f"{place}{digests[0]}", digests[0]), digests[0])
 
 
