@@ -93,13 +93,16 @@ def experiments_to_read() -> list[str]:
 
 
 def looks_at(experiment: StartedExperiment, until: datetime) -> list[float]:
-    """Return the shares of the planned time at the end of each day so far, and at `until`."""
+    """Return the shares of the planned time at the end of each day so far, and at `until`.
+
+    In the first hour after the end of a day, `until` takes its place.
+    """
     assert experiment.started_at is not None
     planned = (experiment.ends_at - experiment.started_at).total_seconds()
     passed = (until - experiment.started_at).total_seconds()
     days = [day * _DAY for day in range(1, int(passed // _DAY) + 1)]
-    last = [passed] if not days or passed - days[-1] > _DAY / 24 else []
-    return [max(seconds / planned, 1e-6) for seconds in (*days, *last)]
+    ended = days[:-1] if days and passed - days[-1] <= _DAY / 24 else days
+    return [max(seconds / planned, 1e-6) for seconds in (*ended, passed)]
 
 
 def _checks(experiment: StartedExperiment, people: People) -> list[Check]:

@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -164,7 +165,9 @@ def test_each_day_and_the_present_are_looks(trial: Trial) -> None:
     half_a_day = looks_at(experiment, start + timedelta(days=0.5))
     assert half_a_day == pytest.approx([0.5 / planned])
     assert looks_at(experiment, start + timedelta(days=2.5)) == pytest.approx([1 / planned, 2 / planned, 2.5 / planned])
-    assert looks_at(experiment, experiment.ends_at)[-1] == pytest.approx(1.0)
+    for hour in range(24):
+        began = replace(experiment, started_at=experiment.ends_at - timedelta(days=2, hours=hour, minutes=20))
+        assert looks_at(began, began.ends_at)[-1] == pytest.approx(1.0)
 
 
 def test_an_experiment_that_nobody_knows_or_nobody_is_in_is_explained(installation: Installation) -> None:
