@@ -5,6 +5,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from socket import gethostname
 
 from sqlalchemy import URL, make_url
 
@@ -121,7 +122,8 @@ def api_command(settings: Settings, port: int) -> Command:
 
 def worker_command(settings: Settings, endpoints: Endpoints) -> Command:
     """Return the command of the worker, which starts a process for each run of a deployment."""
-    worker = f"prefect worker start --pool {POOL} --type process --name tailorbird-up"
+    name = f"tailorbird-{gethostname()}"  # machines that share a Prefect server have a worker each
+    worker = f"prefect worker start --pool {POOL} --type process --name {name}"
     # Runs of the worker send heartbeats, and a run without one for minutes is dead. Runs of commands send none, because
     # every flow with heartbeats waits up to a second at its end.
     # Each query of the worker costs 10 ms of the server's processor time, also while nothing is due.
