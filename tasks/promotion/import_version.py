@@ -65,12 +65,15 @@ class ImportRefusedError(TailorbirdError):
 def import_version(installation: Installation, registry: Registry, source: Path, actor: str, reason: str) -> JsonObject:
     """Import an exported version; returns its number here. The same import twice gives the same version.
 
-    Raises ImportRefusedError for an export that was changed, that no trusted installation signed, whose users have
-    other pseudonyms, or that holds people who were erased here.
+    Raises ImportRefusedError for an export that was changed, that no trusted installation signed, or that comes from
+    here, and if its users have other pseudonyms, or some of them were erased here.
     """
     with locked(installation.engine, "import a version", wait=True), TemporaryDirectory() as scratch:
         folder = Path(scratch)
         exported = _verified(installation, source, folder)
+        own = recorded(installation.engine, exported.trained.run_id)
+        if own is not None and own.digest == exported.trained.digest:
+            raise ImportRefusedError("The model was trained in this installation: `tailorbird review` compares it.")
         _check_users(installation, exported, folder)
         _store_dataset(installation, exported, folder)
         bundle = _stored_run(installation, registry, exported, folder)

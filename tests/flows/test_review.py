@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -79,6 +80,19 @@ def test_a_no_by_command_leaves_the_champion_and_is_not_changed_by_a_later_yes(s
     assert desk.registry.version(version).tags["review"] == "rejected"
     with pytest.raises(DecisionRefusedError, match=f"Version {version} was rejected by bob; a decision is not changed"):
         desk.decide(version)
+
+
+def test_a_version_is_exported_by_command_and_not_imported_where_it_was_trained(
+    stocked: Shop, desk: Desk, tmp_path: Path
+) -> None:
+    version, to = desk.ask(), str(tmp_path / "exchange" / "version")
+    exported = stocked.json("model", "export", str(version), to)
+    assert (exported["version"], exported["kind"], exported["folder"]) == (version, "own_frequency", to)
+    assert exported["bytes"] > 100_000
+    assert "exists. Name a new folder." in stocked.run("model", "export", str(version), to, code=1)
+    refused = stocked.run("model", "import", to, "--reason", "to see it refused", code=1)
+    assert "The model was trained in this installation" in refused
+    assert desk.review(version)["decision"] is None
 
 
 def test_the_running_reconciler_applies_a_tag_within_a_minute(desk: Desk) -> None:
