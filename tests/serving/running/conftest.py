@@ -1,4 +1,4 @@
-"""One running shop for all tests here."""
+"""A running shop for the tests of each file: what people did in one changes their lists in the next."""
 
 import os
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from tests.serving.conftest import FaultyPostgres, RedisServer
 from tests.serving.running.shop import RunningShop, running
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def shop(
     postgres: EmbeddedPostgres, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningShop]:
-    """Start the server once, with the settings of an installation of its own."""
+    """Start the server for a file, with the settings of an installation of its own."""
     folder, faulty = tmp_path_factory.mktemp("running"), FaultyPostgres(postgres)
     redis_server.ask("FLUSHALL")
     redis_server.ask("CONFIG SET maxmemory 0")
