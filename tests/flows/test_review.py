@@ -271,7 +271,7 @@ def test_a_version_whose_model_is_lost_gets_a_note_and_others_are_decided_all_th
     before = desk.champion()["model_version"]
     without_files, other = desk.ask(without_model(desk)), desk.ask()
     desk.tag(without_files, review="approved")
-    desk.tag(other, review="rejected", reviewer="ann")
+    desk.tag(other, reviewer="ann", review="rejected")
     reconcile_once()
     assert desk.review(without_files)["decision"] is None
     assert "Not approved: " in desk.registry.version(without_files).tags["review_note"]
@@ -318,7 +318,7 @@ def test_two_reconcilers_that_see_the_same_alias_at_once_do_not_note_that_it_was
 def test_a_tag_that_is_set_while_the_report_is_made_is_applied(desk: Desk) -> None:
     version = desk.ask()
     review = desk.review(version)
-    desk.tag(version, review="rejected", reviewer="ann")
+    desk.tag(version, reviewer="ann", review="rejected")
     annotate_version(desk.registry, review)
     reconcile_once()
     assert (desk.review(version)["decision"], desk.review(version)["reviewer"]) == ("rejected", "ann")
@@ -331,7 +331,7 @@ def test_an_expired_review_can_be_requested_again(desk: Desk) -> None:
         desk.decide(version)
     desk.ask(version)
     assert not {"review", "reviewer"} & set(desk.registry.version(version).tags)
-    desk.tag(version, review="rejected", reviewer="nobody")  # as it may still stand there for a moment
+    desk.tag(version, reviewer="nobody", review="rejected")  # as it may still stand there for a moment
     reconcile_once()
     assert desk.review(version)["decision"] is None
     desk.decide(version)
