@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BufferedReader, BytesIO
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
@@ -36,6 +37,10 @@ _LONGEST_HEADER: Final = 2**16
 _PIECE: Final = 2**16
 _WORTHWHILE: Final = 0.9
 """An array whose beginning does not shrink to this share is not compressed, such as factors of a model."""
+
+
+_one_header: Final = Lock()
+"""Python 3.11 may raise SystemError where two threads parse at once, as NumPy parses headers (CPython issue 106905)."""
 
 
 class OtherKeyError(TailorbirdError):
@@ -125,9 +130,10 @@ class _Reader:
         if not beginning.getvalue().startswith(npy.MAGIC_PREFIX):
             return None
         usual = npy.read_magic(beginning) == (1, 0)
-        shape, is_fortran, dtype = npy.read_array_header_1_0(beginning) if usual else ((), False, np.dtype("V0"))
-        if not dtype.itemsize:  # text without letters, or fields with unusual names
-            return npy.read_array(BytesIO(content.tobytes()), allow_pickle=False)
+        with _one_header:
+            shape, is_fortran, dtype = npy.read_array_header_1_0(beginning) if usual else ((), False, np.dtype("V0"))
+            if not dtype.itemsize:  # text without letters, or fields with unusual names
+                return npy.read_array(BytesIO(content.tobytes()), allow_pickle=False)
         flat = np.frombuffer(content, dtype, offset=beginning.tell(), count=int(np.prod(shape, dtype=np.int64)))
         return flat.reshape(shape, order="F" if is_fortran else "C")
 
