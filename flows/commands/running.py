@@ -34,6 +34,7 @@ _FINAL_RESULTS: Final = (
     "experiment_views",
     "compact",
     "audit",
+    "backtest",
     "drift",
     "rollback",
     "undo_preview",
@@ -101,7 +102,7 @@ def current_settings() -> "Settings":
     return load()
 
 
-def start(*, demo: bool = False) -> "Endpoints":
+def start(*, demo: bool = False, stores_only: bool = False) -> "Endpoints":
     """Start the services, connect this process with them, and return their addresses."""
     from infra.overview import settings_shown
     from infra.services.endpoints import export
@@ -109,7 +110,7 @@ def start(*, demo: bool = False) -> "Endpoints":
 
     for line in settings_shown.unknown_variables():
         print_message(line)
-    endpoints = services.start(current_settings(), print_message, demo=demo)
+    endpoints = services.start(current_settings(), print_message, demo=demo, stores_only=stores_only)
     export(endpoints)
     return endpoints
 

@@ -47,6 +47,9 @@ def demo(
 @app.command()
 def up(
     foreground: Annotated[bool, typer.Option(help="Stay in the foreground, and stop everything on Ctrl-C.")] = False,
+    stores_only: Annotated[
+        bool, typer.Option("--stores-only", help="Start only what commands need: PostgreSQL, Prefect and MLflow.")
+    ] = False,
 ) -> None:
     """Start PostgreSQL, Prefect, MLflow, Data Docs, the API and a worker, on this machine only.
 
@@ -54,7 +57,7 @@ def up(
     """
     from serving.terminal import screen
 
-    screen.print_pages(running.start())
+    screen.print_pages(running.start(stores_only=stores_only))
     running.print_next_step()
     if foreground and _wait():
         down(force=True)

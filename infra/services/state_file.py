@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Final
 
 from infra.private_files.folders import replace_file
 from infra.services.processes import Running
 from models.primitives.json_types import JsonObject
 
+NAME: Final = "services.json"
 Reporter = Callable[[str], None]
 """Prints a message to the user."""
 
@@ -35,7 +37,7 @@ class Service:
 def load(var: Path) -> dict[str, Service]:
     """Return services by name; empty before the first start, or when the file cannot be read."""
     try:
-        stored = json.loads((var / "services.json").read_text())
+        stored = json.loads((var / NAME).read_text())
         return {name: _service(**fields) for name, fields in stored.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
@@ -49,7 +51,7 @@ def gone(var: Path) -> list[str]:
 def store(var: Path, services: dict[str, Service]) -> None:
     """Replace the file in one step."""
     content = json.dumps({name: asdict(service) for name, service in services.items()}, indent=2)
-    replace_file(var / "services.json", f"{content}\n".encode())
+    replace_file(var / NAME, f"{content}\n".encode())
 
 
 @contextmanager

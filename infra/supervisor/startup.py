@@ -39,6 +39,8 @@ _CLIENTS = {"worker": servers.worker_command, "reconciler": servers.reconciler_c
 _SERVERS = {"docs": servers.docs_command, "api": servers.api_command}
 """The commands of servers without a database of their own."""
 _SUPERVISOR = "supervisor"
+BACKTESTS: Final = "backtests"
+"""The folder in `var` of backtests that have not ended, with the folders of their installations."""
 _DEMO: Final = "demo-installation"
 """The file in `var` of an installation that the demo ran in."""
 
@@ -47,10 +49,11 @@ class DemoRefusedError(TailorbirdError):
     """The demo would add its data to a shop's own."""
 
 
-def start(settings: Settings, report: Reporter, *, demo: bool = False) -> Endpoints:
+def start(settings: Settings, report: Reporter, *, demo: bool = False, stores_only: bool = False) -> Endpoints:
     """Start the services that are neither external nor running, and wait until all answer.
 
-    `demo` makes this an installation of the demo. Raises DemoRefusedError when it holds a shop's own data.
+    `demo` makes this an installation of the demo. Raises DemoRefusedError when it holds a shop's own data. With
+    `stores_only`, only what a command needs runs: PostgreSQL, Prefect and MLflow.
     """
     placements.configured(settings)  # report a mistake now, and not in the first scheduled run
     deployments.check_schedules(settings)
@@ -60,7 +63,7 @@ def start(settings: Settings, report: Reporter, *, demo: bool = False) -> Endpoi
         settings_file.record(settings.var, settings.settings_file)
         for line in settings_file.readable_by_others(settings.settings_file, environment.secret_names()):
             report(line)
-        if not _Startup(settings, report, demo=demo).run():
+        if not _Startup(settings, report, demo=demo, stores_only=stores_only).run():
             report("Everything is already running")
     return endpoints(settings)
 
@@ -79,6 +82,8 @@ def stop(settings: Settings, report: Reporter) -> None:
         known = state_file.load(settings.var)
         stopped = [first or _stop(settings, known, _SUPERVISOR)]
         _end_commands(settings)
+        for child in settings.var.glob(f"{BACKTESTS}/*/*/{state_file.NAME}"):  # of a backtest that was killed
+            stop(settings.model_copy(update={"var": child.parent}), lambda _line: None)
         stopped += [_stop(settings, known, name) for name in _CLIENTS]
         if "worker" in stopped:
             _report_killed(settings, known)
@@ -142,8 +147,9 @@ def mark_demo(engine: Engine, var: Path) -> None:
 class _Startup:
     """One `up`, which starts the services in the order of their dependencies."""
 
-    def __init__(self, settings: Settings, report: Reporter, *, demo: bool) -> None:
+    def __init__(self, settings: Settings, report: Reporter, *, demo: bool, stores_only: bool = False) -> None:
         self.demo = demo
+        self.stores_only = stores_only
         known = state_file.load(settings.var)
         self.given = settings
         self.settings = elsewhere(settings, known)
@@ -151,7 +157,7 @@ class _Startup:
         self.launcher = Launcher(self.settings, known, report)
 
     def run(self) -> bool:
-        """Start everything; return False if all of it ran already.
+        """Start everything, or what commands need; return False if all of it ran already.
 
         Servers boot during the migration of the schema, and the worker boots during the registration of deployments.
         """
@@ -182,6 +188,8 @@ class _Startup:
         for line in running_commands.mark_crashed(endpoints(self.given), self.settings.var):
             self.report(line)
         self.launcher.await_server("mlflow")  # it may move to another port, which the worker and the reconciler need
+        if self.stores_only:
+            return bool(self.launcher.started)
         self._work(endpoints(self.given))
         self.launcher.await_server("docs")
         self.launcher.await_server("api")
@@ -240,6 +248,8 @@ class _Startup:
 
     def _optional(self, name: str, enabled: bool) -> None:
         """Start the server of Data Docs or the API, or stop it if the settings disable it."""
+        if self.stores_only:
+            return
         known = self.launcher.known
         if enabled:
             self.launcher.server(name, partial(_SERVERS[name], self.settings))
