@@ -196,6 +196,9 @@ def retrain(
     max_age_days: Annotated[
         float, typer.Option(min=0, max=_MOST_DAYS, help="After how many days a search is due again.")
     ] = 30,
+    search_settings: Annotated[
+        bool, typer.Option("--search/--no-search", help="Whether due searches run; without, known settings are used.")
+    ] = True,
     ignore_feed_check: Annotated[
         bool,
         typer.Option(
@@ -204,14 +207,17 @@ def retrain(
             help="Retrain even if the newest report states that the feed is broken.",
         ),
     ] = False,
+    request: Annotated[
+        int | None, typer.Option(min=1, help="An open request to work on, such as one of drift, instead of a new one.")
+    ] = None,
     accept: Accept = None,
     reason: AcceptReason = "",
     as_json: Json = False,
 ) -> None:
     """Train again on the newest events: features, due searches, train, review."""
     chosen = {"minutes": minutes, "max_age_days": max_age_days, "ignore_feed_check": ignore_feed_check}
-    chosen |= _accepted(accept, reason)
-    running.finish("retrain", running.flow("retrain")(models=kind_names(model), **chosen), as_json)
+    chosen |= _accepted(accept, reason) | ({} if search_settings else {"searched": []})
+    running.finish("retrain", running.flow("retrain")(models=kind_names(model), request=request, **chosen), as_json)
 
 
 @app.command()

@@ -172,7 +172,10 @@ def _not_claimed(installation: Installation, request_id: int) -> Retraining:
             f"Nothing was trained here: another run works on {name}. Look at {page or 'the terminal that it runs in'}"
         )
     elif request.status == REQUESTED:
-        reason = f"Nothing was trained here: {name} waits for a worker, which `tailorbird up` starts"
+        reason = (
+            f"Nothing was trained here: {name} waits for a worker, which `tailorbird up` starts. Or run `tailorbird "
+            f"retrain --request {request_id}`"
+        )
     else:
         reason = f"Nothing was trained here: {name} is over: {request.outcome}. Look at {page}"
     return Retraining(installation, request_id, None, request.outcome or request.status, f"{reason}.")
