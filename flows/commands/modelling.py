@@ -11,6 +11,7 @@ import typer
 
 from flows.commands import running
 from flows.commands.running import Json
+from models.monitoring.retraining_policies import Policy
 from models.primitives.json_types import JsonObject
 from models.recommenders.kinds import DEFAULTS, Kind
 from models.tuning.retune_policy import MAX_MINUTES
@@ -208,7 +209,10 @@ def retrain(
         ),
     ] = False,
     request: Annotated[
-        int | None, typer.Option(min=1, help="An open request to work on, such as one of drift, instead of a new one.")
+        int | None,
+        typer.Option(
+            min=1, max=2**63 - 1, help="An open request to work on, such as one of drift, instead of a new one."
+        ),
     ] = None,
     accept: Accept = None,
     reason: AcceptReason = "",
@@ -218,6 +222,32 @@ def retrain(
     chosen = {"minutes": minutes, "max_age_days": max_age_days, "ignore_feed_check": ignore_feed_check}
     chosen |= _accepted(accept, reason) | ({} if search_settings else {"searched": []})
     running.finish("retrain", running.flow("retrain")(models=kind_names(model), request=request, **chosen), as_json)
+
+
+@app.command()
+def backtest(
+    begin: Annotated[date, typer.Option("--from", parser=_day, help="The first day (UTC) of published lists.")],
+    end: Annotated[date, typer.Option("--to", parser=_day, help="The first excluded day.")],
+    step: Annotated[int, _days("The days between two publications.")] = 7,
+    policy: Annotated[
+        list[Policy] | None,
+        typer.Option(help="May be given several times; by default never, monthly and drift."),
+    ] = None,
+    model: Models = None,
+    placement: Annotated[str, typer.Option(help="The placement of the lists.")] = "home",
+    as_json: Json = False,
+) -> None:
+    """Live past weeks as if they were now, once for each policy of retraining, and compare the lists.
+
+    Each policy has an installation of its own, which takes a minute a week, and some for a training. The same command
+    continues a backtest that was stopped.
+    """
+    run = running.flow("backtest")
+    from flows.backtest import POLICIES
+
+    policies = [str(one) for one in policy or POLICIES]
+    report = run(begin.isoformat(), end.isoformat(), step, policies, kind_names(model), placement)
+    running.finish("backtest", report, as_json)
 
 
 @app.command()

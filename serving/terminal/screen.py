@@ -58,6 +58,7 @@ _RESULTS: Final[dict[str, Callable[[Any], None]]] = {
     "retrain": training.print_retrain,
     "batches": training.print_batches,
     "audit": training.print_audit,
+    "backtest": training.print_backtest,
     "readout": training.print_readout,
     "drift": training.print_drift,
 }

@@ -97,6 +97,15 @@ def print_audit(report: Mapping[str, Any]) -> None:
         line(f"The whole audit: {report['page']}", wrap=False)
 
 
+def print_backtest(report: Mapping[str, Any]) -> None:
+    """Print the tables of policies and of what drift asked for, the recommendation, and the address of the plot."""
+    table(f"{report['from']} to {report['to']}, lists of {report['placement']}", report["table"])
+    if report["requests_table"]:
+        table("What drift asked for", report["requests_table"])
+    line(report["recommendation"])
+    line(f"The plot: {report['page']}", wrap=False)
+
+
 def print_drift(value: Mapping[str, Any]) -> None:
     """Print the calibration, the latest windows, and the reasons of the newest decision."""
     usual, windows = value["usual"], value["windows"]

@@ -36,6 +36,7 @@ from models.errors import TailorbirdError
 from tasks.datasets.event_workspace import drop_orphaned_workspaces
 from tasks.ingest.ledger import record_deleted
 from tasks.ingest.rows.quarantine import read_repeats, store_repeats
+from tasks.monitoring.backtest.run_backtest import delete_backtests
 from tasks.orchestration.guards import without_values
 from tasks.orchestration.progress import progress
 from tasks.privacy.erased_models import erase_figures
@@ -105,6 +106,7 @@ def erase_users(installation: Installation) -> dict[str, int]:
         registry = Registry(installation.endpoints.mlflow_tracking_uri)
         with progress("erase users", 5) as advance:
             drop_orphaned_workspaces(installation.settings.var)
+            delete_backtests(installation.settings)
             events = events_of(installation.lake, keys)
             with engine.begin() as connection:
                 removed = erase_tables(connection, keys, events)

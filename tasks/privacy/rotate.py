@@ -21,6 +21,7 @@ from models.columns import ROW
 from tasks.datasets.event_workspace import drop_orphaned_workspaces
 from tasks.ingest.quarantine.replay_rows import QuarantinedRow, quarantined_events
 from tasks.ingest.rows.quarantine import remake_content
+from tasks.monitoring.backtest.run_backtest import delete_backtests
 from tasks.orchestration.guards import without_values
 from tasks.orchestration.progress import Advance, progress
 from tasks.privacy.erase_users import write_tombstones
@@ -71,6 +72,7 @@ def rotate_pseudonym_key(engine: Engine, settings: Settings, actor: str, reason:
             write_tombstones(engine, settings)
             return
         drop_orphaned_workspaces(settings.var)
+        delete_backtests(settings)
         with progress("rotate the pseudonym key", _steps(engine, lake, rotation)) as advance:
             save_ids(engine, lake, settings, rotation)
             _rekey_lake(engine, lake, rotation, advance)

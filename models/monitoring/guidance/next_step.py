@@ -62,7 +62,7 @@ class Work:
 
 
 NEEDS: Final[Mapping[str, Callable[[Situation], object]]] = MappingProxyType(
-    dict.fromkeys(("features", "retrain"), attrgetter("events"))
+    dict.fromkeys(("features", "retrain", "backtest"), attrgetter("events"))
     | dict.fromkeys(("search", "train", "validate", "review"), attrgetter("dataset"))
     | {"decide": attrgetter("review")}
     | dict.fromkeys(

@@ -15,6 +15,7 @@ from infra.database.schema.privacy_schema import ERASE, LIFT, RESTRICT
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from infra.locks import WorkRunsError
+from infra.supervisor.startup import BACKTESTS
 from models import columns
 from models.errors import TailorbirdError
 from serving.model.holder import ModelHolder
@@ -91,6 +92,15 @@ def test_nothing_names_who_was_erased_and_everybody_else_is_as_before(published:
     }
     line = requests(here.engine)[0]
     assert (line["state"], line["users"], line["removed"]["users"]) == ("done", 3, 3)
+
+
+def test_backtests_that_have_not_ended_are_deleted_with_their_installations(small: Installation) -> None:
+    backtest = small.settings.var / BACKTESTS / "2024-09-02-2024-09-30-0a1b2c3d"
+    for folder in ("000", "weekly/secrets"):
+        (backtest / folder).mkdir(parents=True)
+    pq.write_table(pa.table({"@user_id": ["u1"]}), backtest / "000" / "users.parquet")
+    erase(small, "u1")
+    assert not backtest.exists()
 
 
 @pytest.mark.parametrize("moment", range(len(STEPS) * 2))

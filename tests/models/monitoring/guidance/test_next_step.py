@@ -27,7 +27,7 @@ SECOND = replace(LIVE, dataset="d2", trained=6)
 _NO_MODEL = {"score", "monitor", "audit", "recommend", "goes-with", "explain", "rollback model"}
 _NO_REVIEW = _NO_MODEL | {"decide"}
 _NO_DATASET = _NO_REVIEW | {"search", "train", "validate", "review"}
-_NO_EVENTS = _NO_DATASET | {"features", "retrain"}
+_NO_EVENTS = _NO_DATASET | {"features", "retrain", "backtest"}
 _INGEST = "tailorbird ingest MAPPING PATH…"
 _YES = 'tailorbird decide {} --approve --reason "…"'
 _OVERRIDE = 'tailorbird decide 3 --approve --override --reason "…"'
