@@ -13,8 +13,8 @@ from models.monitoring.backtest import REFERENCES, Outcomes
 from models.monitoring.realised_accuracy import K
 from models.primitives.arrow_sql import literal
 from models.primitives.time import DAY
+from tasks.monitoring.realised_accuracy import CONTROL_DAYS
 
-_CONTROL_DAYS: Final = 28
 _BOUGHT: Final = """
     CREATE TEMP TABLE bought AS
     SELECT period - 1 AS period, user_id, item_id, coalesce(sum(value), 0) AS value FROM purchases
@@ -53,7 +53,7 @@ def measure_lists(lists: Mapping[str, Sequence[Path]], purchases: Path, days: Se
     with duckdb.connect() as connection:
         connection.execute(f"CREATE TEMP TABLE purchases AS FROM read_parquet({literal(str(purchases))})")
         connection.execute(_BOUGHT)
-        controls = [(period, midnight(day) - _CONTROL_DAYS * DAY) for period, day in enumerate(days)]
+        controls = [(period, midnight(day) - CONTROL_DAYS * DAY) for period, day in enumerate(days)]
         connection.execute("CREATE TEMP TABLE days (period BIGINT, control_from BIGINT)")
         connection.executemany("INSERT INTO days VALUES (?, ?)", controls)
         kinds = "name VARCHAR, period BIGINT, user_id VARCHAR, item_id VARCHAR, rank BIGINT"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from infra.configuration.settings import Settings
+from infra.private_files.folders import replace_file
 from infra.private_files.permissions import private_files
 from models.errors import TailorbirdError
 from models.monitoring.backtest import Retraining
@@ -57,9 +58,7 @@ class _Journal:
         """Return the result of a step, which is done if it is not yet, and must be JSON."""
         if step not in self._done:
             self._done[step] = work()
-            draft = self._path.with_suffix(".draft")
-            draft.write_text(json.dumps(self._done))
-            draft.replace(self._path)
+            replace_file(self._path, json.dumps(self._done).encode())
         return self._done[step]
 
 

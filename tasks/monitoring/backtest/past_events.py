@@ -32,26 +32,21 @@ _COPIED: Final = (
     *(columns.EVENT_ID, columns.SESSION_ID, columns.EVENT_TYPE, columns.OCCURRED_AT),
     *(columns.QUANTITY, columns.VALUE, columns.CURRENCY, columns.RATING),
 )
-_PAST: Final = (
+_EVENTS: Final = (
     EventQuery()
     .join_users("consenting")
     .join(f"LEFT JOIN ids ON ids.user_key = {EventQuery.USER}")
     .where(f"{EventQuery.KNOWN_AT} < $end")
-    .select(
-        f"{', '.join(f'event.{name}' for name in _COPIED)}, coalesce(ids.user_id, {EventQuery.USER}) AS user_id, "
-        f"nullif(event.item_id, '{columns.WHOLE_ORDER}') AS item_id, {EventQuery.KNOWN_AT} AS known_at"
-    )
+)
+_USER: Final = f"coalesce(ids.user_id, {EventQuery.USER}) AS user_id, {EventQuery.KNOWN_AT} AS known_at"
+_PAST: Final = _EVENTS.select(
+    f"{_USER}, {', '.join(f'event.{name}' for name in _COPIED)}, "
+    f"nullif(event.item_id, '{columns.WHOLE_ORDER}') AS item_id"
 )
 _PURCHASES: Final = (
-    EventQuery()
-    .join_users("consenting")
-    .join(f"LEFT JOIN ids ON ids.user_key = {EventQuery.USER}")
-    .where(of_type(columns.PURCHASE), f"{EventQuery.KNOWN_AT} < $end")
+    _EVENTS.where(of_type(columns.PURCHASE))
     .not_refunded()
-    .select(
-        f"coalesce(ids.user_id, {EventQuery.USER}) AS user_id, event.item_id, event.value, event.currency, "
-        f"epoch(event.occurred_at)::BIGINT AS occurred_at, {EventQuery.KNOWN_AT} AS known_at"
-    )
+    .select(f"{_USER}, event.item_id, event.value, event.currency, epoch(event.occurred_at)::BIGINT AS occurred_at")
 )
 _PERIOD: Final = "len(list_filter($days::BIGINT[], lambda day: day <= known_at))"
 """SQL: 0 before the first day, 1 in the first period, and so on."""
@@ -69,13 +64,12 @@ def write_past(installation: Installation, folder: Path, days: Sequence[date]) -
             raise TailorbirdError("There are no events to live again. Ingest some with `tailorbird ingest`.")
         _register(installation, engine, reference)
         limits = [midnight(day) for day in days]
-        values = {"days": limits, "end": limits[-1]}
+        values = {"files": engine.files, "days": limits, "end": limits[-1]}
         connection = engine.connection
-        past = f"CREATE TEMP TABLE past AS SELECT *, {_PERIOD} AS period FROM ({_PAST})"
-        connection.execute(past, {"files": engine.files} | values)
         engine.match_refunds()
-        bought = f"CREATE TEMP TABLE purchases AS SELECT * EXCLUDE known_at, {_PERIOD} AS period FROM ({_PURCHASES})"
-        connection.execute(bought, {"files": engine.files} | values)
+        for table, query in (("past", _PAST), ("purchases", _PURCHASES)):
+            rows = f"SELECT * EXCLUDE known_at, {_PERIOD} AS period FROM ({query})"
+            connection.execute(f"CREATE TEMP TABLE {table} AS {rows}", values)
         known = {period for (period,) in connection.execute("SELECT DISTINCT period FROM purchases").fetchall()}
         if missing := sorted(set(range(len(days))) - known):
             when = f"from {days[missing[0] - 1]} to {days[missing[0]]}" if missing[0] else f"before {days[0]}"
@@ -86,9 +80,9 @@ def write_past(installation: Installation, folder: Path, days: Sequence[date]) -
             place = folder / f"{period:03}"
             place.mkdir(parents=True, exist_ok=True)
             for part, statement in _statements(traits, mark).items():
-                rows = connection.sql(statement, params={"period": period}).to_arrow_table()
-                if rows.num_rows:
-                    pq.write_table(rows, place / f"{part}.parquet")
+                content = connection.sql(statement, params={"period": period}).to_arrow_table()
+                if content.num_rows:
+                    pq.write_table(content, place / f"{part}.parquet")
         pq.write_table(connection.table("purchases").to_arrow_table(), folder / PURCHASES)
         orders = any(reference.batches["refund_order"].to_pylist())
         (folder / MAPPING).write_text(_mapping(traits, mark, refunds_name_orders=orders))

@@ -65,7 +65,7 @@ def ingest(mapping: Path, *folders: Path) -> None:
 
 @pytest.fixture
 def shop(installation: Installation, tmp_path: Path) -> Installation:
-    """Return an installation with four weeks of a shop: purchases and refunds of 30 people, three of whom refused."""
+    """Return an installation with four weeks of a shop: purchases and refunds of 30 people; three of them refused."""
     folder = tmp_path / "shop"
     folder.mkdir()
     random, people = np.random.default_rng(5), [f"person-{number}" for number in range(30)]
