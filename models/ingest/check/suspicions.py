@@ -18,7 +18,7 @@ from models.ingest.draft.samples import EMAIL, Sample
 from models.ingest.draft.vocabulary import NO, USUAL_YES, YES, event_type_of, stock_answers
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular import table_mapping
-from models.ingest.tabular.duplicate_rows import COPIES, UPDATED_AT
+from models.ingest.tabular.duplicate_rows import COPIES, FIRST_ROW, UPDATED_AT
 from models.ingest.tabular.mapping_keys import Source, columns_of, listed
 from models.ingest.tabular.unreadable_cells import UnreadableCells
 from models.ingest.tabular.values import instants, tidy
@@ -273,7 +273,7 @@ def several_rows(
 
     `number` is the column with the row number, and `place` returns the place of a number. Equal rows occur once.
     """
-    apart = {key, number, COPIES, UPDATED_AT}
+    apart = {key, number, FIRST_ROW, COPIES, UPDATED_AT}
     empty = [name for name in rows.column_names if pa.types.is_struct(kind := rows.field(name).type) and not len(kind)]
     compared = [name for name in rows.column_names if name not in apart and name not in empty]
     differ = ", ".join(f'count(DISTINCT coalesce("{name}"::VARCHAR, \'\')) > 1 AS "{name}"' for name in compared)

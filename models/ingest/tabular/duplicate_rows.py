@@ -12,9 +12,10 @@ from models.columns import UPDATED_AT as UPDATED_AT
 from models.primitives.arrow_sql import query
 from models.primitives.arrow_types import ArrowColumn, Columns
 
-Choice = Literal["last", "most_frequent", "recent", "latest", "longest"]
-"""The value of the last row, of most rows (of all, or of the item's last four weeks), of the row with the latest time,
-or the longest text."""
+Choice = Literal["last", "first", "most_frequent", "recent", "latest", "longest", "lowest", "any", "sum", "all"]
+"""The value of the last or first row with one, of most rows (of all, or of the item's last four weeks), or of the row
+with the latest time; the longest text, the lowest number, true if any row says so, the sum of the numbers, or all
+different texts, a line each."""
 DATED: Final[tuple[Choice, ...]] = ("recent", "latest")
 """Choices by the time of the rows."""
 WEEK: Final = "epoch_us({}) // 604800000000"
@@ -23,17 +24,29 @@ IMPUTED: Final = "_imputed"
 """The suffix of the attribute that marks values filled with a declared constant."""
 COPIES: Final = "copies"
 """The column with the number of equal rows of the file that a row represents; 1 without it."""
+FIRST_ROW: Final = "first_row"
+"""The column with the first of the equal rows that a row represents; the row itself without it."""
 _ROW: Final = "row"
 _STATED: Final = MappingProxyType(
     {
         "last": "max(row)",
+        "first": "-min(first_row)",
         "most_frequent": "sum(copies)",
         "recent": "sum(copies) FILTER (WHERE week > newest - 4)",
         "latest": "max(epoch_us(moment))",
         "longest": "length(any_value(value))",
+        "lowest": "-try_cast(any_value(value) AS DOUBLE)",
+        "any": "any_value(value)",
     }
 )
 """The score of a value by choice: the highest counts, and of equal ones that of the last row."""
+_COMBINED: Final = MappingProxyType(
+    {
+        "sum": "regexp_replace(sum(try_cast(value AS DOUBLE) * copies)::VARCHAR, '[.]0$', '')",
+        "all": "array_to_string(list_sort(list_distinct(flatten(list(split(value::VARCHAR, chr(10)))))), chr(10))",
+    }
+)
+"""The value of all rows together by choice, as text."""
 
 
 def chosen(rows: pa.Table, key: str, choices: Mapping[str, Choice]) -> pa.Table:
@@ -59,21 +72,21 @@ def _values(rows: pa.Table, key: str, groups: pa.Table, name: str, choice: str) 
     """Return the chosen value of each group; null if no row has one."""
     values = own_values(rows, key, name)
     moments = rows[UPDATED_AT] if UPDATED_AT in rows.column_names else pa.nulls(len(rows), pa.timestamp("us", tz="UTC"))
-    statement = f"""
-        WITH weeks AS (
-            SELECT *, {WEEK.format("moment")} AS week, max(week) OVER (PARTITION BY name) AS newest
-            FROM rows WHERE value IS NOT NULL
-        ), stated AS (
-            SELECT name, value, {_STATED[choice]} AS most, max(row) AS last FROM weeks GROUP BY 1, 2
-        ), best AS (
-            SELECT name, value FROM stated
-            QUALIFY row_number() OVER (PARTITION BY name ORDER BY most DESC NULLS LAST, last DESC) = 1
-        )
-        SELECT best.value FROM groups LEFT JOIN best USING (name) ORDER BY groups.row
-    """
+    if choice in _COMBINED:
+        best = f"SELECT name, {_COMBINED[choice]} AS value FROM rows WHERE value IS NOT NULL GROUP BY 1"
+    else:
+        best = f"""
+        SELECT name, value FROM (
+            SELECT name, value, {_STATED[choice]} AS most, max(row) AS last FROM (
+                SELECT *, {WEEK.format("moment")} AS week, max(week) OVER (PARTITION BY name) AS newest
+                FROM rows WHERE value IS NOT NULL
+            ) GROUP BY 1, 2
+        ) QUALIFY row_number() OVER (PARTITION BY name ORDER BY most DESC NULLS LAST, last DESC) = 1"""
+    statement = f"SELECT best.value FROM groups LEFT JOIN ({best}) AS best USING (name) ORDER BY groups.row"
     copies = rows[COPIES] if COPIES in rows.column_names else pa.repeat(1, len(rows))
-    stated = pa.table({"name": rows[key], _ROW: rows[_ROW], "value": values, "moment": moments, COPIES: copies})
-    return query(statement, rows=stated, groups=groups)["value"].combine_chunks().cast(values.type)
+    first = rows[FIRST_ROW] if FIRST_ROW in rows.column_names else rows[_ROW]
+    stated = {"name": rows[key], _ROW: rows[_ROW], FIRST_ROW: first, "value": values, "moment": moments, COPIES: copies}
+    return query(statement, rows=pa.table(stated), groups=groups)["value"].combine_chunks().cast(values.type)
 
 
 def own_values(rows: pa.Table, key: str, name: str) -> ArrowColumn:

@@ -191,6 +191,16 @@ def _encoding(name: str) -> str:
         raise ValueError(f"there is no encoding {name!r}; write a name such as utf-8, windows-1252 or utf-16") from None
 
 
+class FillDown(BaseModel):
+    """Columns that only the first of consecutive rows with one key fills, such as the first line of an order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    within: str = Field(min_length=1)
+    """The column with the key: rows that follow each other with the same value belong together."""
+    columns: tuple[str, ...] = Field(min_length=1)
+    """The columns whose empty cells take the value of the row above."""
+
+
 USUAL_YES: Final = ("true", "t", "yes", "y", "1", "given", "granted")
 
 
@@ -213,6 +223,12 @@ class TableMapping(BaseModel):
     """Texts that may precede or follow a number, such as € or EUR."""
     optional: list[str] = []
     """Source columns that some files lack; a missing column is read as empty."""
+    fill_down: FillDown | None = None
+    """Columns that only the first row of an order states: within its rows, an empty cell takes the value of the row
+    above."""
+    unnest: str | None = Field(None, min_length=1)
+    """The list within each object of a JSON file, such as `variants`, whose elements become rows. Their fields are
+    columns such as `variants.sku`, and those of the object are repeated."""
     where: Condition | None = None
     """Reads only rows for which this is true; the others are counted as routed."""
     sql: SqlKeys | None = None
@@ -262,7 +278,8 @@ class TableMapping(BaseModel):
     @property
     def read(self) -> list[str]:
         """Return the columns of the file that this part reads, each once."""
-        return columns_of([*self.sources(self.texts + self.numbers), *self.conditions])
+        key = [self.fill_down.within] if self.fill_down else []
+        return columns_of([*self.sources(self.texts + self.numbers), *self.conditions, *key])
 
     @property
     def dated(self) -> list[str]:
@@ -282,6 +299,7 @@ class TableMapping(BaseModel):
     def faults(self) -> Iterator[str]:
         """Yield the faults of keys that do not fit each other."""
         required, fill, constants = (getattr(self, name, {}) for name in ("required", "fill", "constants"))
+        yield from self._file_faults()
         if self.thousands == self.decimal:
             yield f"thousands and decimal are both {self.decimal!r}; a number would be ambiguous"
         needed, others = self.direct_columns(self.needed), set(self.optional).difference(self.read)
@@ -309,6 +327,12 @@ class TableMapping(BaseModel):
                 yield f"fill.{name} has to be a number; write it without quotes"
             if name == "currency" and not isinstance(constant, str):
                 yield "fill.currency has to be a currency code in quotes"
+
+    def _file_faults(self) -> Iterator[str]:
+        if self.fill_down and (unread := [one for one in self.fill_down.columns if one not in self.read]):
+            yield f"fill_down names {unread[0]!r}, which no other key of this part reads"
+        if (self.fill_down or self.unnest) and not self.file:
+            yield "fill_down and unnest are for files; name them as file"
 
     @model_validator(mode="after")
     def _keys_fit(self) -> Self:

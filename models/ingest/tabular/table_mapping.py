@@ -124,12 +124,24 @@ class EventsMapping(TableMapping):
         known_event_type(self.constants.get("event_type", EVENT_TYPES[0]))
 
 
+def _unfit(name: str, choice: Choice) -> str:
+    """Return why a column cannot have a choice, or an empty text."""
+    kind = {"price": "a number", "available": "a condition"}.get(name, "a text")
+    if kind == "a text" and name not in ("title", "category", "brand", "currency", "url", "image"):
+        kind = "an attribute"
+    numbers, texts = ("a number", "an attribute"), ("a text", "an attribute")
+    fitting = {"longest": texts, "any": ("a condition",), "lowest": numbers, "sum": numbers, "all": ("an attribute",)}
+    return (
+        f"it is {kind}, and that choice needs {fitting[choice][0]}" if kind not in fitting.get(choice, (kind,)) else ""
+    )
+
+
 class ItemsMapping(FilledMapping):
     """The sources of the catalogue. `category` lists its levels, most general first; an item may have none."""
 
     texts = (
         *("item_id", "title", "category", "brand", "attributes", "updated_at"),
-        *("currency", "url", "image", "available", "available_from", "available_until"),
+        *("currency", "url", "image", "available", "available_from", "available_until", "variant_ids"),
     )
     numbers = ("price",)
     mandatory = ("item_id",)
@@ -173,9 +185,13 @@ class ItemsMapping(FilledMapping):
     """Keys that every item needs: rows with an empty value in one of them wait in quarantine."""
     attributes: list[AttributeSource] = Field([])
     """Further columns to keep as text."""
+    variant_ids: list[Source] = Field([])
+    """Columns with ids of the item's variants, such as sizes: an event on one of them counts for the item, and keeps
+    the variant. Ids of all rows of the item count; an id of two items counts for neither."""
     choose: dict[str, Choice] | Choice = Field({})
-    """Which value counts if a file has several rows of one item: for all columns, or by title, category, brand, price
-    or attribute. The default is the last row; `recent` is the most frequent value of the item's last four weeks."""
+    """Which value counts if a file has several rows of one item: for all columns, or by title, category, brand, price,
+    currency, url, image, available or attribute. The default is the last row; `first` is the first row with a value,
+    `recent` the most frequent value of the item's last four weeks, and `any` is in stock if any row is."""
     updated_at: Source | None = None
     """The time at which a row of the catalogue was written: `latest` and `recent` use it, and the row's values are
     known from then on."""
@@ -194,16 +210,21 @@ class ItemsMapping(FilledMapping):
 
     @property
     def choices(self) -> dict[str, Choice]:
-        """Return the choice of the value that counts, by column or attribute."""
+        """Return the choice of the value that counts, by canonical column or attribute."""
+        stated = {columns.IN_STOCK if name == "available" else name: one for name, one in self._chosen.items()}
+        return stated | ({columns.VARIANT_IDS: "all"} if self.variant_ids else {})
+
+    @property
+    def _chosen(self) -> dict[str, Choice]:
+        """Return the choices by key or attribute, as the mapping states them."""
         if isinstance(self.choose, dict):
             return self.choose
-        names = [name for name in self._choosable if not (name == "price" and self.choose == "longest")]
-        return dict.fromkeys(names, self.choose)
+        return {name: self.choose for name in self._choosable if not _unfit(name, self.choose)}
 
     @property
     def _choosable(self) -> list[str]:
-        own = [key for key in ("title", "category", "brand", "price") if getattr(self, key)]
-        return [*own, *map(attribute_of, self.attributes)]
+        names = ("title", "category", "brand", "price", "currency", "url", "image", "available")
+        return [*(name for name in names if getattr(self, name)), *map(attribute_of, self.attributes)]
 
     @model_validator(mode="before")
     @classmethod
@@ -219,11 +240,11 @@ class ItemsMapping(FilledMapping):
             yield "available_words are words of a column; name that column as available"
         if self.category_separator and len(self.category) != 1:
             yield "category_separator splits one column; name that column alone as category"
-        for name, choice in self.choices.items():
+        for name, choice in self._chosen.items():
             if name not in self._choosable:
                 yield f"choose names {name!r}, which is not one of: {', '.join(self._choosable)}"
-            if choice == "longest" and name == "price":
-                yield "choose.price is a number; write most_frequent, recent, latest or last"
+            if unfit := _unfit(name, choice):
+                yield f"choose.{name} cannot be {choice}: {unfit}"
             if choice in DATED and not self.updated_at:
                 yield f"choose = {choice} needs a time; name its column as updated_at"
 
@@ -233,7 +254,7 @@ class ItemsMapping(FilledMapping):
 
         A value chosen from all rows, the most frequent or the longest, has no time.
         """
-        undated = {name for name, choice in self.choices.items() if choice not in ("last", *DATED)}
+        undated = {name for name, choice in self._chosen.items() if choice not in ("last", *DATED)}
         return [name for name in columns.CHANGING if self.updated_at and getattr(self, name) and name not in undated]
 
     @property

@@ -173,7 +173,7 @@ def items(rows: pa.Table, mapping: ItemsMapping, spelling: Spelling = NO_SYNONYM
             columns.ITEM_ID: identifier(rows, mapping.item_id),
             columns.TITLE: _title(rows, mapping),
             **filled,
-            columns.ATTRIBUTES: _attributes(rows, mapping.attributes, mapping.fill, marks),
+            columns.ATTRIBUTES: _attributes(rows, mapping.attributes, mapping.fill, marks, _variants(rows, mapping)),
             columns.AVAILABLE: pc.fill_null(merchandise(rows, mapping.not_merchandise, category, mapping.form), True),
             **offers(read, mapping),
             columns.CURRENCY: currency,
@@ -238,14 +238,27 @@ def _mark(values: ArrowColumn) -> pa.Array:
     return pc.if_else(missing, pa.scalar("true"), pa.scalar(None, pa.string()))
 
 
+def _variants(rows: pa.Table, mapping: ItemsMapping) -> dict[str, ArrowColumn]:
+    """Return the ids of each row's variants by the attribute that has them, a line each."""
+    if not mapping.variant_ids:
+        return {}
+    stated = pa.table({f"n{place}": identifier(rows, source) for place, source in enumerate(mapping.variant_ids)})
+    statement = f"SELECT nullif(concat_ws(chr(10), {', '.join(stated.column_names)}), '') AS ids FROM stated"
+    return {columns.VARIANT_IDS: query(statement, stated=stated)["ids"].combine_chunks()}
+
+
 def _attributes(
-    rows: pa.Table, sources: Sequence[Source], fill: Mapping[str, str | int | float], marks: Mapping[str, pa.Array]
+    rows: pa.Table,
+    sources: Sequence[Source],
+    fill: Mapping[str, str | int | float],
+    marks: Mapping[str, pa.Array],
+    others: Mapping[str, ArrowColumn] = MappingProxyType({}),
 ) -> pa.StructArray:
-    """Return the attributes as one struct column: all values as text or null, with the marks at the end."""
+    """Return the attributes as one struct column: all values as text or null, `others` and the marks at the end."""
     read = {attribute_of(source): words(rows, source) for source in sources}
     attributes = {name: _filled(values, fill.get(name)) for name, values in read.items()}
     marked = {name: _mark(values) for name, values in read.items() if name in fill} | dict(marks)
-    attributes |= {f"{name}{IMPUTED}": mark for name, mark in marked.items()}
+    attributes |= dict(others) | {f"{name}{IMPUTED}": mark for name, mark in marked.items()}
     arrays = list(attributes.values())
     return pa.StructArray.from_arrays(arrays, list(attributes)) if attributes else pa.array([{}] * len(rows))
 

@@ -131,6 +131,7 @@ _UNSHOWN: Final = {
     columns.USER_KEY,
     row_triage.RULES,
     "copies",
+    "first_row",
 }
 
 _EMPTY: Final[tuple[object, ...]] = (None, {}, False)

@@ -16,7 +16,7 @@ from models import columns
 from models.columns import ROW
 from models.ingest.source_config import USER_ID_TOO_LONG, Counts, too_long
 from models.ingest.tabular import duplicate_rows, transform
-from models.ingest.tabular.duplicate_rows import COPIES, UPDATED_AT, WEEK, Choice, chosen
+from models.ingest.tabular.duplicate_rows import COPIES, FIRST_ROW, UPDATED_AT, WEEK, Choice, chosen
 from models.ingest.tabular.table_mapping import UsersMapping
 from models.ingest.tabular.transform import Cleaned
 from models.ingest.tabular.unreadable_cells import CELLS, UnreadableCells, merge_unreadable
@@ -29,7 +29,7 @@ from tasks.quality.chunk_profile import ChunkProfile, with_counts
 from tasks.sources import table_files
 from tasks.sources.csv_reader import MOST_SHARE, MisfitLine
 
-_IGNORED = (ROW, COPIES, UPDATED_AT)
+_IGNORED = (ROW, FIRST_ROW, COPIES, UPDATED_AT)
 """Columns in which equal rows may differ."""
 
 
@@ -148,7 +148,7 @@ def condense(rows: pa.Table, rules: Sequence[RowRule], *, weekly: bool = False) 
     if USER_CODE in rows.column_names:  # differs between chunks
         rows = rows.drop_columns([USER_CODE])
     if COPIES not in rows.column_names:
-        rows = rows.append_column(COPIES, pa.array([1] * len(rows), pa.int64()))
+        rows = rows.append_column(COPIES, pa.array([1] * len(rows), pa.int64())).append_column(FIRST_ROW, rows[ROW])
     bad = pa.array(breaks_rule(flags(rows, rules)))
     good = _without_cells(rows.filter(pc.invert(bad)))
     # DuckDB has no structure without fields.
@@ -157,7 +157,8 @@ def condense(rows: pa.Table, rules: Sequence[RowRule], *, weekly: bool = False) 
     latest = f", max({UPDATED_AT}) AS {UPDATED_AT}" if UPDATED_AT in plain else ""
     alike = f"{same}, {WEEK.format(UPDATED_AT)}" if weekly else same
     merged = query(
-        f"SELECT {same}, max({ROW}) AS {ROW}, sum({COPIES})::BIGINT AS {COPIES}{latest} FROM good GROUP BY {alike}",
+        f"SELECT {same}, max({ROW}) AS {ROW}, min({FIRST_ROW}) AS {FIRST_ROW}, sum({COPIES})::BIGINT AS {COPIES}"
+        f"{latest} FROM good GROUP BY {alike}",
         good=good.select(plain),
     )
     for name in good.column_names:
@@ -198,7 +199,8 @@ def triage_reference(
         "duplicate": _copies(candidates) - len(accepted),
         "accepted": 0,
     }
-    return TriagedRows(accepted.drop_columns([ROW, COPIES]), quarantined.drop_columns([COPIES]), counts)
+    helpers = [FIRST_ROW, COPIES]
+    return TriagedRows(accepted.drop_columns([ROW, *helpers]), quarantined.drop_columns(helpers), counts)
 
 
 def _copies(rows: pa.Table) -> int:

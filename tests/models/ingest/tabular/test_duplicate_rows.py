@@ -1,4 +1,5 @@
 import random
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -151,3 +152,16 @@ def test_values_that_the_source_lacks_or_without_a_time_are_not_stated() -> None
 )
 def test_values_that_all_rows_choose_have_no_time(choose: Any, names: list[str]) -> None:
     assert mapping(choose=choose).dated == names
+
+
+@pytest.mark.parametrize(
+    ("choose", "fault"),
+    [
+        ({"title": "lowest"}, "choose.title cannot be lowest: it is a text, and that choice needs a number"),
+        ({"price": "any"}, "choose.price cannot be any: it is a number, and that choice needs a condition"),
+        ({"price": "all"}, "choose.price cannot be all: it is a number, and that choice needs an attribute"),
+    ],
+)
+def test_a_choice_that_a_column_cannot_have_is_refused(choose: Any, fault: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(fault)):
+        ItemsMapping.model_validate(MAPPING | {"choose": choose})
