@@ -46,6 +46,7 @@ from tasks.ingest.events.classification import EventChunk, no_texts
 from tasks.ingest.reference.read_reference import keyed_users, read_reference, reference_profile, triage_reference
 from tasks.ingest.rows.apply import ITEM, TRAITS
 from tasks.ingest.rows.quarantine import quarantined_lines
+from tasks.ingest.rows.variants import no_variants, variants_of, with_variants
 from tasks.ingest.validation import row_triage
 from tasks.sources import csv_reader, line_reader, table_files
 from tasks.sources.csv_reader import Csv
@@ -242,8 +243,13 @@ def _place(locate: Locate, number: int) -> str:
 def _add_items(table: TableFindings, rows: pa.Table, part: ItemsMapping, context: CheckContext) -> None:
     ids = rows[columns.ITEM_ID].combine_chunks()
     sold = pc.fill_null(rows[columns.AVAILABLE], True).combine_chunks()
-    context.items = pa.concat_arrays([context.items, ids])
-    context.not_merchandise = pa.concat_arrays([context.not_merchandise, ids.filter(pc.invert(sold))])
+    variants = no_variants()
+    if part.variant_ids:
+        stated = rows[columns.ATTRIBUTES].combine_chunks().field(columns.VARIANT_IDS)
+        variants = variants_of(pa.table([ids, stated, sold], [columns.ITEM_ID, columns.VARIANT_IDS, columns.AVAILABLE]))
+    context.items = with_variants(pa.concat_arrays([context.items, ids]), variants)
+    unsold = with_variants(ids.filter(pc.invert(sold)), variants)
+    context.not_merchandise = pa.concat_arrays([context.not_merchandise, unsold])
     # In the rows `available` means merchandise, and the mapping's key of that name means stock.
     offered = rows.drop_columns(columns.AVAILABLE)
     offered = offered.rename_columns({columns.IN_STOCK: columns.AVAILABLE})

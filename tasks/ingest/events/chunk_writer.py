@@ -25,6 +25,7 @@ from tasks.ingest.rows import apply
 from tasks.ingest.rows.apply import ITEM_SEEN, UNCONFIRMED, Update
 from tasks.ingest.rows.quarantine import mark_resolved, store_quarantined, store_repeats
 from tasks.ingest.rows.statements import PERSON
+from tasks.ingest.rows.variants import by_item
 from tasks.ingest.validation import row_triage
 from tasks.ingest.validation.event_identity import ID_HASH
 from tasks.quality.chunk_profile import ChunkProfile, Counts, UserCounts, with_counts
@@ -181,6 +182,7 @@ def item_updates(context: BatchContext, run: RunState, *accepted: pa.Table) -> l
         return []
     chunks = [chunk for rows in accepted for chunk in rows[columns.ITEM_ID].chunks]
     items = pc.unique(pa.chunked_array(chunks, pa.string()))
+    items = items.filter(pc.invert(pc.is_in(items, value_set=context.variants[columns.VARIANT_ID].combine_chunks())))
     seen = {(context.batch.batch_id, item) for item in items.to_pylist() if item != columns.WHOLE_ORDER}
     seen -= run.stated_items
     run.stated_items |= seen
@@ -194,9 +196,13 @@ def item_updates(context: BatchContext, run: RunState, *accepted: pa.Table) -> l
 
 
 def for_lake(context: BatchContext, accepted: pa.Table) -> pa.Table:
-    """Return accepted events with the columns of the lake: their source, batch and lateness are added."""
+    """Return accepted events with the columns of the lake: an event on a variant is one on its item.
+
+    Source, batch and lateness are added.
+    """
     unstored = {*row_triage.HELPERS, *MARKS}
     rows = accepted.drop_columns([name for name in accepted.column_names if name in unstored])
+    rows = by_item(rows, context.variants)
     # Without a time of receipt an event was known when it happened: a file of last year is no news of today.
     received = pc.coalesce(rows[columns.RECEIVED_AT], rows[columns.OCCURRED_AT])
     rows = rows.set_column(rows.column_names.index(columns.RECEIVED_AT), columns.RECEIVED_AT, received)

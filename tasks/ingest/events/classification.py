@@ -32,6 +32,7 @@ from tasks.ingest import ledger
 from tasks.ingest.rows import apply
 from tasks.ingest.rows.apply import Answers, Update, answers_of
 from tasks.ingest.rows.quarantine import quarantined_subjects
+from tasks.ingest.rows.variants import no_variants, read_variants, with_variants
 from tasks.ingest.validation import row_triage
 from tasks.ingest.validation.event_identity import KEY_HASH, HashSet, KnownIds, prepare_events
 from tasks.quality.chunk_profile import Counts
@@ -57,6 +58,8 @@ class BatchContext:
     now: datetime
     late_before: datetime
     rules: tuple[RowRule, ...]
+    variants: pa.Table = field(default_factory=no_variants)
+    """The variants of items; the catalogue has their ids, too."""
     unconfirmed: pa.Array = field(default_factory=no_texts)
     """The items of the catalogue that only pages have named."""
     quarantined_subjects: pa.Array = field(default_factory=no_texts)
@@ -166,14 +169,16 @@ def open_context(
         def keys(statement: Select[tuple[str]]) -> pa.Array:
             return read_table(connection, statement, {"key": pa.string()})["key"].combine_chunks()
 
+        variants = read_variants(connection)
         earlier = select(users.c.user_key).where(users.c.batch_id != batch.batch_id)
         context = BatchContext(
             installation,
             mapping,
             batch,
-            catalogue=keys(select(items.c.item_id)),
+            catalogue=with_variants(keys(select(items.c.item_id)), variants),
+            variants=variants,
             unconfirmed=keys(select(items.c.item_id).where(unconfirmed())),
-            non_merchandise=keys(select(items.c.item_id).where(items.c.available.is_(False))),
+            non_merchandise=with_variants(keys(select(items.c.item_id).where(items.c.available.is_(False))), variants),
             suppressed=keys(select(suppressions.c.user_key)),
             now=database_now(connection),
             late_before=ledger.late_before(connection, batch),
