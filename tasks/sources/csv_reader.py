@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from models.errors import TailorbirdError
 from models.ingest.tabular import transform
+from models.ingest.tabular.mapping_keys import FillDown
 from models.ingest.text_files import UTF_8, better_separator, detected, lines_above_header, marked
 from tasks.sources.file_faults import described, refuse_binary
 from tasks.sources.line_reader import open_bytes
@@ -34,13 +35,17 @@ _FAULTS: Final = (pa.ArrowInvalid, pa.ArrowKeyError, OSError, EOFError, zlib.err
 
 @dataclass(frozen=True)
 class Csv:
-    """The format of a CSV file."""
+    """The format of a part's files: of CSV, and of JSON for `unnest`."""
 
     separator: str = ","
     encoding: str | None = None
     """The encoding; None detects it."""
     skip: int = 0
     """Lines above the header."""
+    fill_down: FillDown | None = None
+    """Columns that only the first row of an order states."""
+    unnest: str | None = None
+    """The list of a JSON file whose elements are rows."""
 
 
 PLAIN: Final = Csv()
@@ -119,7 +124,7 @@ class MisfitSummary:
 
 def csv_of(part: transform.Part) -> Csv:
     """Return the format of a part's CSV files, as its mapping states it."""
-    return Csv(part.separator, part.encoding, part.skip_lines)
+    return Csv(part.separator, part.encoding, part.skip_lines, part.fill_down, part.unnest)
 
 
 def is_csv(path: Path) -> bool:

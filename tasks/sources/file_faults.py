@@ -23,8 +23,7 @@ _IMAGE: Final = ("an image", "Give a CSV or Parquet file")
 _GZIP: Final = ("compressed with gzip", "Let its name end with .csv.gz")
 _JSON: Final = (
     "JSON",
-    "Write it as a table first, such as with DuckDB: COPY (SELECT * FROM 'a.jsonl') TO 'a.parquet'. Exports of Segment "
-    "and Mixpanel need none: `tailorbird check segment a.jsonl`",
+    "Let its name end with .json. Exports of Segment and Mixpanel have mappings: `tailorbird check segment a.jsonl`",
 )
 _TEXT: Final = ("a text", "Let its name end with .csv if it is CSV")
 _PARQUET: Final = b"PAR1"

@@ -11,7 +11,8 @@ from models.ingest.tabular.table_mapping import Mapping
 from tasks.sources.csv_reader import is_csv
 from tasks.sources.file_faults import refuse_binary, refuse_no_parquet
 from tasks.sources.glob import names
-from tasks.sources.locations import LINES, TABLES, at, below, find, is_folder, no_file_message
+from tasks.sources.json_tables import is_json
+from tasks.sources.locations import JSON, LINES, TABLES, at, below, find, is_folder, no_file_message
 
 SEGMENT, MIXPANEL = "segment", "mixpanel"
 LINE_PARTS: Final = (SEGMENT, MIXPANEL)
@@ -68,7 +69,7 @@ def _at_location(mapping: Mapping, part: str, patterns: list[str], command: str)
         raise TailorbirdError(f"The mapping {mapping.name!r} states no location. Give the files: {command} PATH…")
     matches: set[str] = set()
     for pattern in patterns:
-        files = below(mapping.location, pattern, TABLES)
+        files = below(mapping.location, pattern, _endings(pattern))
         if not files:
             raise TailorbirdError(
                 f"There is no file {mapping.location.rstrip('/')}/{pattern} for {part}. Check the mapping's `location` "
@@ -78,10 +79,15 @@ def _at_location(mapping: Mapping, part: str, patterns: list[str], command: str)
     return sorted(matches)
 
 
+def _endings(pattern: str) -> tuple[str, ...]:
+    """Return the endings of tables. JSON counts if the pattern names it: a folder may have other JSON files."""
+    return (*TABLES, *JSON) if pattern.lower().endswith(JSON) else TABLES
+
+
 def _refuse_other_kinds(file: str) -> None:
     """Refuse a local file of another kind, such as a workbook, because no name would make it fit."""
     path = Path(file)
-    if path.is_file() and not is_csv(path):
+    if path.is_file() and not is_csv(path) and not is_json(path):
         refuse_no_parquet(path)
     elif path.is_file():
         refuse_binary(path)
@@ -91,7 +97,8 @@ def _match(name: str, patterns: Patterns, path: str) -> FilesByPart:
     """Return the files at one path by part. Raises TailorbirdError if there are none, or one that fits no part."""
     if is_folder(path):
         matches = {
-            part: [file for pattern in own for file in below(path, pattern, TABLES)] for part, own in patterns.items()
+            part: [file for pattern in own for file in below(path, pattern, _endings(pattern))]
+            for part, own in patterns.items()
         }
         if not any(matches.values()):
             raise TailorbirdError(
@@ -100,9 +107,9 @@ def _match(name: str, patterns: Patterns, path: str) -> FilesByPart:
         given = sorted({file for files in matches.values() for file in files})
         fitting = {file: [part for part, files in matches.items() if file in files] for file in given}
     else:
-        given = at(path, TABLES)
+        given = at(path, _endings(path))
         if not given:
-            raise TailorbirdError(no_file_message(path, TABLES))
+            raise TailorbirdError(no_file_message(path, _endings(path)))
         fitting = {file: _fitting(patterns, file) for file in given}
     for file, parts in fitting.items():
         if not parts:

@@ -12,10 +12,11 @@ from tasks.sources import object_store
 from tasks.sources.glob import State, begin, hidden, is_pattern, segments, step, takes
 from tasks.sources.temp_folders import scratch
 
-LINES: Final = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson", ".ndjson.gz", ".gz")
 SEPARATED: Final = (".csv", ".tsv", ".tab")
 """Endings of text tables. A folder may have notes as `.txt`, so tables with that ending have to be named."""
+JSON: Final = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson", ".ndjson.gz")
 TABLES: Final = (".parquet", *SEPARATED, *(f"{ending}.gz" for ending in SEPARATED))
+LINES: Final = (*JSON, ".gz")
 _PACKAGE: Final = "package:"
 _LONGEST_NAME: Final = 60
 _SPECIAL: Final = "a pipe, socket or device, and no file"

@@ -1,4 +1,4 @@
-"""Reads Parquet and CSV files in bounded chunks."""
+"""Reads Parquet, CSV and JSON files in chunks."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
@@ -7,18 +7,21 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.errors import TailorbirdError
 from models.ingest import text_files
+from models.ingest.tabular.mapping_keys import FillDown
 from models.ingest.tabular.unreadable_cells import Kind, UnreadableCells, unreadable_profile
 from models.ingest.tabular.values import is_number, is_text
 from models.primitives.json_types import JsonObject
-from tasks.sources import csv_reader
+from tasks.sources import csv_reader, json_tables
 from tasks.sources.csv_reader import PLAIN, Csv, MisfitLine, MisfitQueue, is_csv
 from tasks.sources.csv_reader import csv_of as csv_of
 from tasks.sources.file_faults import described, refuse_no_parquet
+from tasks.sources.json_tables import is_json
 
 CHUNK_ROWS = 250_000
 _PLAIN_TYPES: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
@@ -93,6 +96,8 @@ def column_kinds(path: Path, csv: Csv = PLAIN) -> Mapping[str, Kind]:
     """Return the columns of the file with the kinds of their values."""
     if is_csv(path):
         return dict.fromkeys(csv_reader.header(path, csv), "untyped")
+    if is_json(path):
+        return dict.fromkeys(json_tables.table(path, csv.unnest).column_names, "untyped")
     return {field.name: _kind(field.type) for field in _metadata(path).schema.to_arrow_schema()}
 
 
@@ -103,12 +108,17 @@ def row_count(path: Path, csv: Csv = PLAIN, columns: Collection[str] | None = No
     """
     if is_csv(path):
         return csv_reader.row_count(path, csv, columns, tolerated)
+    if is_json(path):
+        return len(json_tables.table(path, csv.unnest))
     return int(_metadata(path).num_rows)
 
 
 def _batches(path: Path, columns: Sequence[str], size: int, csv: Csv, misfits: MisfitQueue) -> Iterator[pa.RecordBatch]:
     if is_csv(path):
         yield from csv_reader.batches(path, csv, columns, misfits)
+        return
+    if is_json(path):
+        yield from json_tables.table(path, csv.unnest).select(list(columns)).to_batches(size)
         return
     try:
         # Not with a dataset, which reads ahead: memory would grow with the file.
@@ -150,6 +160,7 @@ def chunks(path: Path, columns: Sequence[str], size: int | None = None, csv: Csv
     """
     present, size = column_kinds(path, csv), size or CHUNK_ROWS
     known = [name for name in columns if name in present]
+    completed = _RowAbove(csv.fill_down).fill if csv.fill_down and csv.fill_down.within in known else _unchanged
     misfits = MisfitQueue()
     pending: list[pa.RecordBatch] = []
     waiting = first = skipped = 0
@@ -158,14 +169,41 @@ def chunks(path: Path, columns: Sequence[str], size: int | None = None, csv: Csv
             # Not earlier: the last chunk also has the misfit lines at the end of the file.
             if waiting == size:
                 lines = misfits.take(first + size, skipped)
-                yield _numbered(_completed(pending, columns), first, skipped, lines)
+                yield _numbered(completed(_completed(pending, columns)), first, skipped, lines)
                 first, skipped, waiting, pending = first + size, skipped + len(lines), 0, []
             part = batch.slice(0, size - waiting)
             batch = batch.slice(part.num_rows)
             pending.append(part)
             waiting += part.num_rows
     if pending:
-        yield _numbered(_completed(pending, columns), first, skipped, misfits.take(None, skipped))
+        yield _numbered(completed(_completed(pending, columns)), first, skipped, misfits.take(None, skipped))
+
+
+def _unchanged(rows: pa.Table) -> pa.Table:
+    return rows
+
+
+class _RowAbove:
+    """The last row of the chunks so far, which fills the empty cells of the rows below it."""
+
+    def __init__(self, keys: FillDown) -> None:
+        """Start above the first row."""
+        self._keys = keys
+        self._last: list[pa.Table] = []
+
+    def fill(self, rows: pa.Table) -> pa.Table:
+        """Return the rows with their empty cells filled within each key."""
+        both = pa.concat_tables([*self._last, rows]).combine_chunks()
+        keys = pc.fill_null(both[self._keys.within].cast(pa.string()), "").to_numpy()
+        begins = np.r_[True, (keys[1:] != keys[:-1]) | (keys[1:] == "")]
+        start = np.maximum.accumulate(np.where(begins, np.arange(len(keys)), 0))
+        for name in [name for name in self._keys.columns if name in both.column_names]:
+            empty = pc.equal(pc.fill_null(pc.utf8_trim_whitespace(both[name].cast(pa.string())), ""), "").to_numpy()
+            above = np.maximum.accumulate(np.where(empty, -1, np.arange(len(keys))))
+            source = pa.array(np.where(above < start, np.arange(len(keys)), above))
+            both = both.set_column(both.column_names.index(name), name, both[name].take(source))
+        self._last = [both.slice(len(both) - 1)]
+        return both.slice(len(both) - len(rows))
 
 
 def _numbered(rows: pa.Table, first: int, skipped: int, misfits: Sequence[MisfitLine]) -> Chunk:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import pyarrow.compute as pc
 
 from models.ingest.currencies import CODES, NAMES
-from models.ingest.draft.mapping_text import key, toml
+from models.ingest.draft.mapping_text import column, key, toml
 from models.ingest.draft.roles import Choice, dependency_share, is_order, is_per_order, kind_of, repeated_ids
 from models.ingest.draft.samples import Column, Sample
 from models.ingest.draft.vocabulary import MONEY, plain
@@ -16,6 +16,7 @@ from models.ingest.tabular.column_reader import best, form_of, settings_of
 from models.ingest.tabular.numbers import PLAIN, NumberForm
 
 _COMMENT_AT: Final = 100
+_IDS: Final = ("user_id", "item_id", "session_id")
 _NAME_CODES: Final = frozenset(
     ["aud", "brl", "cad", "chf", "cny", "czk", "dkk", "eur", "gbp", "inr", "jpy", "nok", "nzd", "pln", "sek", "usd"]
 )
@@ -67,8 +68,13 @@ class Part:
     def column(self, name: str, choice: Choice, note: str = "") -> None:
         """Add a key that names a column, with the alternatives."""
         self.used.add(choice.column)
-        others = f"or {' or '.join(map(toml, choice.others))}" if choice.others else ""
-        self.add(name, choice.column, "; ".join(filter(None, [note or choice.note, others])))
+        notes = [note or choice.note]
+        value: str | dict[str, str] = choice.column
+        if name in _IDS and self.sample.columns[choice.column].share(r"^\d+[.]0$") == 1:
+            value = {"expr": f"regexp_replace({column(choice.column)}, '[.]0$', '')"}
+            notes.append("a program wrote these ids as numbers: 17850.0 becomes 17850")
+        notes.append(f"or {' or '.join(map(toml, choice.others))}" if choice.others else "")
+        self.add(name, value, "; ".join(filter(None, notes)))
 
     def first(self, name: str, candidates: Sequence[Column], note: str = "") -> str | None:
         """Add a key for the first candidate, if there is one; return its column."""

@@ -21,8 +21,10 @@ from models.ingest.draft.mapping_text import toml
 from models.ingest.draft.samples import Sample
 from models.ingest.tabular.table_mapping import Mapping
 from models.ingest.text_files import guessed, likely_separator, lines_above_header
+from tasks.sources import json_tables
 from tasks.sources.csv_reader import BLOCK_BYTES, is_csv, refuse_many_columns
 from tasks.sources.file_faults import described, refuse_binary, refuse_no_parquet
+from tasks.sources.json_tables import is_json
 from tasks.sources.line_reader import open_bytes
 from tasks.sources.locations import TABLES, fetched, find
 
@@ -70,6 +72,8 @@ def _merged(samples: Iterable[Sample]) -> Iterator[Sample]:
 def _sample(file: str, room: Path) -> Sample:
     try:
         with fetched(file, room) as path:
+            if is_json(path):
+                return Sample((path.name,), json_tables.table(path, None).slice(0, _HEAD_ROWS))
             refuse_binary(path) if is_csv(path) else refuse_no_parquet(path)
             return _csv_sample(path) if is_csv(path) else _parquet_sample(path)
     except (OSError, EOFError, zlib.error, pa.ArrowInvalid, standard.Error) as error:

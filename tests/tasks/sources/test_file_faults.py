@@ -83,7 +83,7 @@ def test_a_file_that_is_no_parquet_is_named_with_what_to_do(kind: str, name: str
     ("name", "content", "advice"),
     [
         ("items.dat", "sku,name\n1,Cup\n", r"it is a text, and no Parquet file\. Let its name end with \.csv"),
-        ("reviews.jsonl", '{"asin": "B1"}\n', r"it is JSON, and no Parquet file\. Write it as a table first"),
+        ("reviews.dat", '{"asin": "B1"}\n', r"it is JSON, and no Parquet file\. Let its name end with \.json"),
     ],
 )
 def test_a_text_with_another_ending_is_named_with_what_to_do(

@@ -1,5 +1,6 @@
 """The guessed mapping of an ordinary shop passes its check, and its rows come in; any type is read or named."""
 
+import json
 import tomllib
 from contextlib import suppress
 from pathlib import Path
@@ -175,6 +176,34 @@ def test_an_amount_of_pieces_is_the_quantity(tmp_path: Path) -> None:
     events = tomllib.loads(draft_mapping([str(tmp_path)], "shop").text)["events"]
     assert (events["quantity"], events.get("value")) == ("AMOUNT", None)
     assert events["constants"] == {"event_type": "purchase"}
+
+
+def test_ids_that_a_program_wrote_as_numbers_lose_their_zero(tmp_path: Path) -> None:
+    lines = [
+        f"5{n // 3:05},{85000 + n % 40}A,{1 + n % 3},2010-12-{1 + n % 28:02} 08:26,2.50,{17850 + n % 30}.0"
+        for n in range(400)
+    ]
+    (tmp_path / "o.csv").write_text(
+        "\n".join(["InvoiceNo,StockCode,Quantity,InvoiceDate,UnitPrice,CustomerID", *lines])
+    )
+    events = tomllib.loads(draft_mapping([str(tmp_path / "o.csv")], "shop").text)["events"]
+    assert events["user_id"] == {"expr": "regexp_replace(CustomerID, '[.]0$', '')"}
+    assert events["item_id"] == "StockCode"
+
+
+def test_a_catalogue_in_json_is_drafted(tmp_path: Path) -> None:
+    products = [
+        {"sku": f"S{n}", "title": f"Blue porcelain cup {n}", "price": 3.5, "image": {"src": "https://x.test/a"}}
+        for n in range(60)
+    ]
+    (tmp_path / "products.json").write_text(json.dumps({"products": products}))
+    items = tomllib.loads(draft_mapping([str(tmp_path / "products.json")], "shop").text)["items"]
+    assert {name: items[name] for name in ("item_id", "title", "price", "image")} == {
+        "item_id": "sku",
+        "title": "title",
+        "price": "price",
+        "image": "image.src",
+    }
 
 
 def test_a_column_of_devices_is_no_column_of_users(tmp_path: Path) -> None:

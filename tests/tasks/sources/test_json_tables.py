@@ -1,0 +1,96 @@
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.errors import TailorbirdError
+from models.ingest.tabular.mapping_keys import FillDown
+from tasks.sources import table_files
+from tasks.sources.csv_reader import Csv
+
+PRODUCTS: list[dict[str, Any]] = [
+    {
+        "handle": "hat",
+        "price": 10.50,
+        "tags": ["red", "blue"],
+        "image": {"src": "https://cdn.test/a.jpg"},
+        "images": [{"src": "https://cdn.test/b.jpg"}, {"src": "https://cdn.test/c.jpg"}],
+        "variants": [{"sku": "H1", "stock": {"main": 3}}, {"sku": "H2", "ok": True}],
+    },
+    {"handle": "cap", "price": 7, "tags": [], "image": None, "variants": []},
+]
+
+
+def rows(path: Path, unnest: str | None = None) -> list[dict[str, Any]]:
+    csv = Csv(unnest=unnest)
+    names = list(table_files.column_kinds(path, csv))
+    read: list[dict[str, Any]] = []
+    for chunk in table_files.chunks(path, names, 1, csv):
+        read += chunk.rows.to_pylist()
+    assert len(read) == table_files.row_count(path, csv)
+    return [{name: value for name, value in row.items() if value is not None} for row in read]
+
+
+@pytest.mark.parametrize("form", ["list", "around", "lines", "gzip"])
+def test_products_are_rows_in_every_form_of_the_file(tmp_path: Path, form: str) -> None:
+    texts = {"list": json.dumps(PRODUCTS), "around": json.dumps({"products": PRODUCTS}, indent=1)}
+    text = texts.get(form, "\n".join(map(json.dumps, PRODUCTS)))
+    path = tmp_path / ("p.json.gz" if form == "gzip" else "p.json")
+    path.write_bytes(gzip.compress(text.encode()) if form == "gzip" else text.encode())
+    hat = {"handle": "hat", "price": "10.5", "tags": "red, blue", "image.src": "https://cdn.test/a.jpg"}
+    hat["images.src"] = "https://cdn.test/b.jpg"
+    assert rows(path, "variants") == [
+        {**hat, "variants.sku": "H1", "variants.stock.main": "3"},
+        {**hat, "variants.sku": "H2", "variants.ok": "true"},
+        {"handle": "cap", "price": "7"},
+    ]
+    assert [row["handle"] for row in rows(path)] == ["hat", "cap"], "without unnest an object is a row"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('{"a": 1}\n{"a": \n', "line 2: Expecting value"),
+        ('[{"a": 1}', "line 1: Expecting ',' delimiter"),
+        ("[1, 2]", "a list of objects is expected, or an object on each line"),
+        ("[" * 100_000, "its values are nested too deeply"),
+        ("", "line 1: Expecting value"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused_with_its_line(tmp_path: Path, text: str, fault: str) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(text)
+    with pytest.raises(TailorbirdError, match=fault):
+        table_files.row_count(path)
+
+
+def test_orders_are_filled_down_alike_in_chunks_of_any_size(tmp_path: Path) -> None:
+    orders = [
+        ("A", "paid", ""),
+        ("A", "", "x"),
+        ("A", " ", ""),
+        ("B", "", "y"),
+        ("B", "", ""),
+        ("A", "", ""),
+        ("", "z", ""),
+    ]
+    lines = [",".join(row) for row in [("order", "status", "note"), *orders, ("", "", ""), ("C", "void", "")]]
+    (tmp_path / "orders.csv").write_text("\n".join(lines))
+    csv = Csv(fill_down=FillDown(within="order", columns=("status", "note")))
+    for size in range(1, 11):
+        chunks = table_files.chunks(tmp_path / "orders.csv", ["status", "note", "order"], size, csv)
+        cells = [(row["status"].strip(), row["note"]) for chunk in chunks for row in chunk.rows.to_pylist()]
+        own = [
+            ("paid", ""),
+            ("paid", "x"),
+            ("paid", "x"),
+            ("", "y"),
+            ("", "y"),
+            ("", ""),
+            ("z", ""),
+            ("", ""),
+            ("void", ""),
+        ]
+        assert cells == own, size
