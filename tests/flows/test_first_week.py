@@ -1,6 +1,7 @@
-"""A shop's first week: an empty folder, three dirty CSV files, and the commands of the README as they stand there.
+"""A shop's first week: a folder with dirty exports, and the commands of docs/first_week.md as they stand there.
 
-The tests are the days of the week in order; each goes on where the one before stopped.
+The tests are the days of the week in order; each goes on where the one before stopped. The first two type the commands
+of the README for files without a shipped mapping.
 """
 
 from __future__ import annotations
@@ -8,11 +9,10 @@ from __future__ import annotations
 import csv
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +28,10 @@ from tests.docs.shown import commands_of
 from tests.flows.conftest import WEEK_PORTS, NewShop
 from tests.waiting import until
 
-README: Final = Path(__file__).parents[2] / "README.md"
+ROOT: Final = Path(__file__).parents[2]
+PAGE: Final = ROOT / "docs" / "first_week.md"
+ANNA: Final = "anna@shop.example"
+"""The customer whose list the page shows."""
 SHORTER: Final = {"search": ["--model", "als", "--trials", "1", "--folds", "1"]}
 """Options added to the README's commands, so that the week takes minutes."""
 NIGHT: Final = """placements = "placements.toml"
@@ -63,16 +66,17 @@ class Week:
     folder: Path
     files: CsvShop
 
-    @cached_property
-    def shown(self) -> list[list[str]]:
-        """Return the commands that the README shows for data of one's own, in its order."""
-        return [shlex.split(line) for line in commands_of(README, "## Your own data")]
+    def type_readme(self, *names: str) -> str:
+        """Type the README's commands of these names for data of one's own; returns what they print."""
+        shown = [shlex.split(line) for line in commands_of(ROOT / "README.md", "## Your own data")]
+        return self._type(words for words in shown if words[0] in names)
 
-    def type(self, *names: str) -> str:
-        """Type the README's commands of these names, as they stand there; returns what they print."""
-        chosen = [words for words in self.shown if words[0] in names]
-        assert {words[0] for words in chosen} == set(names)
-        return "".join(self.shop.run(*words, *SHORTER.get(words[0], [])) for words in chosen)
+    def type_day(self, day: str) -> str:
+        """Type the page's commands of a day; returns what they print."""
+        return self._type(words for words in _commands(day) if words != ["init"])
+
+    def _type(self, commands: Iterable[list[str]]) -> str:
+        return "".join(self.shop.run(*words, *SHORTER.get(words[0], [])) for words in commands)
 
     def planned(self, slug: str) -> dict[str, Any]:
         """Return a schedule as soon as Prefect has planned its next run, which takes seconds after a change."""
@@ -121,33 +125,46 @@ def week(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Week]:
 
 
 def test_a_first_mapping_and_a_settings_file_are_written_from_the_files(week: Week) -> None:
-    week.type("init")
+    week.type_readme("init")
     with (week.folder / "tailorbird.toml").open("a") as settings:
         settings.write(week.shop.port_settings())
     assert (week.folder / "my_shop.toml").exists()
 
 
 def test_the_check_reads_the_files_and_stores_nothing(week: Week) -> None:
-    printed = week.type("check")
+    printed = week.type_readme("check")
     assert "tailorbird ingest my_shop.toml" in printed
     assert not (week.folder / "var").exists()
 
 
-def test_the_first_months_come_in_and_every_row_is_accounted_for(week: Week) -> None:
-    week.type("up", "ingest")
-    assert week.shop.ledger()["accepted"] > 5_000
+def test_the_exports_come_in_on_monday_and_every_row_is_accounted_for(week: Week) -> None:
+    week.files.export(week.folder / "exports")
+    printed = week.type_day("Monday: the data come in")
+    counts = week.shop.ledger()
+    assert counts["accepted"] > 5_000
+    assert min(counts["quarantined"], counts["routed"]) > 0
+    assert "item_not_in_catalogue" in printed
 
 
-def test_growing_data_are_learned_from_and_the_best_model_is_promoted(week: Week) -> None:
-    week.files.write(week.folder)
-    week.type("ingest")
-    week.type("features", "search", "train", "review")
-    week.type("decide", "score")
+def test_the_best_model_is_trained_on_tuesday_and_promoted_on_wednesday(week: Week) -> None:
+    week.type_day("Tuesday: the first model")
+    [decide, score, *look] = _commands("Wednesday: a person decides")
+    week.shop.run(*decide)
+    week.shop.run(*score)
     assert week.shop.json("status")["champion"]
+    handle = week.items_of(ANNA)[0]
+    for words in look:
+        assert handle in week.shop.run(*(handle if word == "HANDLE" else word for word in words))
+
+
+def test_the_nights_are_planned_on_thursday(week: Week) -> None:
+    printed = week.type_day("Thursday: the nights run by themselves")
+    assert "0 1 * * *" in printed
+    assert "storefront" in printed
 
 
 def test_changed_rules_times_and_places_hold_in_the_run_of_the_night(week: Week) -> None:
-    user = week.files.regular
+    user = ANNA
     unwanted = week.items_of(user)[0]
     (week.folder / "placements.toml").write_text(PLACEMENTS.format(unwanted=unwanted))
     upload(week.folder / "var" / "lake", os.environ["AWS_ENDPOINT_URL"])
@@ -170,18 +187,21 @@ def test_changed_rules_times_and_places_hold_in_the_run_of_the_night(week: Week)
     assert rows == [["alike", "4"], ["evening", "5"]]
 
 
-def test_a_rollback_shows_the_lists_of_the_evening_again(week: Week) -> None:
-    week.shop.run("rollback", "recommendations", "home", "--reason", "the new rule was a mistake")
-    assert len(week.items_of(week.files.regular)) == 20
-
-
-def test_an_undo_takes_out_what_the_source_brought_and_the_same_files_come_in_again(week: Week) -> None:
+def test_a_rollback_on_friday_shows_earlier_lists_and_an_undo_takes_out_what_came_in(week: Week) -> None:
+    [rollback, undo, ingest, status] = _commands("Friday: something goes wrong")
+    week.shop.run(*rollback)
+    assert len(week.items_of(ANNA)) == 20
     before = week.shop.ledger()["accepted"]
-    printed = week.shop.run("ledger", "undo", "--source", "my_shop", "--reason", "a trial", "--yes")
-    assert "Next: tailorbird ingest" in printed
+    assert "Next: tailorbird ingest" in week.shop.run(*undo)
     assert week.shop.ledger()["accepted"] == 0
-    week.type("ingest")
+    week.shop.run(*ingest)
     assert week.shop.ledger()["accepted"] == before
+    assert "champion" in week.shop.run(*status)
+
+
+def _commands(day: str) -> list[list[str]]:
+    """Return the words of the page's commands of a day."""
+    return [shlex.split(line) for line in commands_of(PAGE, f"## {day}")]
 
 
 @contextmanager
@@ -227,10 +247,43 @@ class CsvShop:
         return sorted(self.lines["InvoiceDate"].dt.to_period("M").dt.start_time.unique())
 
     @property
-    def regular(self) -> str:
-        """Return the customer with the most orders."""
+    def emails(self) -> pd.Series:
+        """Return the address of each line; the customer with the most orders is Anna."""
         orders = self.lines.drop_duplicates("InvoiceNo")["CustomerID"].value_counts()
-        return str(orders.index[0]).removesuffix(".0")
+        own = "c" + self.lines["CustomerID"].str.removesuffix(".0") + "@shop.example"
+        return own.mask(self.lines["CustomerID"] == orders.index[0], ANNA).fillna("")
+
+    def export(self, folder: Path) -> None:
+        """Write the exports of Shopify, with two sizes of each product."""
+        folder.mkdir()
+        code, emails = self.lines["StockCode"], self.emails
+        size = pd.Series(np.where(np.arange(len(code)) % 3, "S", "L"), code.index)
+        is_first = ~self.lines["InvoiceNo"].duplicated()
+        status = np.where(self.lines["InvoiceNo"].str[-1] == "7", "voided", "paid")
+        orders = {
+            "Name": "#" + self.lines["InvoiceNo"],
+            "Email": emails,
+            "Financial Status": pd.Series(status, code.index).where(is_first, ""),
+            "Currency": "EUR",
+            "Created at": self.lines["InvoiceDate"].dt.strftime("%Y-%m-%d %H:%M:%S +0100"),
+            "Cancelled at": "",
+            "Lineitem quantity": self.lines["Quantity"],
+            "Lineitem name": code,
+            "Lineitem price": self.lines["UnitPrice"].map("{:.2f}".format),
+            "Lineitem sku": (code + "-" + size).mask(np.arange(len(code)) % 900 == 400, "TIP"),
+            "Lineitem discount": "0.00",
+        }
+        table = pd.DataFrame(orders).sort_values("Name", kind="stable")
+        table.to_csv(folder / "orders_export_1.csv", index=False)
+        catalogue = _products(self.lines)
+        handle = catalogue["sku"].str.lower()
+        titles = {"Handle": handle, "Title": catalogue["name"], "Vendor": "", "Type": catalogue["category"].str[:5]}
+        rows = pd.concat([pd.DataFrame(titles), pd.DataFrame({"Handle": handle})], keys=["S", "L"]).fillna("")
+        sizes = rows.index.get_level_values(0)
+        stated = {"Option1 Value": sizes, "Variant SKU": rows["Handle"].str.upper() + "-" + sizes, "Variant Price": "5"}
+        rows.assign(**stated).sort_values("Handle", kind="stable").to_csv(folder / "products_export_1.csv", index=False)
+        users = {"Email": emails[emails != ""].unique(), "Default Address Country Code": "DE"}
+        pd.DataFrame(users).to_csv(folder / "customers_export.csv", index=False)
 
     def write(self, folder: Path, until: pd.Timestamp | None = None) -> Path:
         """Write orders.csv up to a moment, products.csv and customers.csv; returns the folder."""

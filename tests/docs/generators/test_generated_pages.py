@@ -37,6 +37,7 @@ BESIDE = {
     "constants": {"event_type": None},
     "optional": {"currency": "Currency", "brand": "Brand", "attributes": ["Plan"]},
     "fill": {"quantity": "Quantity", "brand": "Brand", "attributes": ["Country"]},
+    "fill_down": {"where": "Email is not null or Status is not null"},
     "choose": {"price": "p", "updated_at": "at"},
     "available_words": {"available": "Stock"},
     "category_separator": {"category": ["path"]},
