@@ -10,6 +10,7 @@ import typer
 from flows.commands import running
 from flows.commands.modelling import Models, Version, kind_names
 from flows.commands.running import Json
+from models.primitives.json_types import JsonObject
 
 app = running.group()
 back = running.group("Go back one step.")
@@ -41,12 +42,30 @@ _MLFLOW = ("mlflow",)  # a rejection and a rollback do not need it
 
 @app.command()
 def review(
+    actor: Actor,
     dataset: Version = None,
     model: Models = None,
+    again: Annotated[
+        int | None, typer.Option(min=1, max=2**31 - 1, help="Only ask again about this version, which was rejected.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why --again; it is recorded.")] = "",
     as_json: Json = False,
 ) -> None:
     """Compare the models; the best becomes the challenger if it passes the gate."""
+    if again is not None:
+        running.finish("reopened", _reopened(again, actor, _reason(reason)), as_json)
+        return
     running.finish("review", running.flow("review")(dataset, kind_names(model)), as_json)
+
+
+def _reopened(version: int, actor: str, reason: str) -> JsonObject:
+    running.connect(*_MLFLOW)
+    from infra.installation import current
+    from infra.registry.client import Registry
+    from tasks.promotion.apply_decision import reopen
+
+    review = reopen(current(), Registry(current().endpoints.mlflow_tracking_uri), version, actor, reason)
+    return {"version": version, "passed": review["passed"], "rejected_before": review["gate"][-1].get("detail")}
 
 
 @app.command()

@@ -3,14 +3,15 @@
 from math import isfinite
 from typing import Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 from sqlalchemy.dialects.postgresql import insert
 
 from infra.bundles import bundle_store
 from infra.bundles.manifest import BundleRefusedError, Manifest, read_signed
 from infra.bundles.promoted import verify_promoted
+from infra.database.schema.ledger_schema import audit_log
 from infra.database.schema.promotion_rows import Promotion, Review
-from infra.database.schema.schema import DEADLINE, promotions
+from infra.database.schema.schema import DEADLINE, promotions, reviews
 from infra.installation import Installation
 from infra.overview import situation
 from infra.registry.client import Registry
@@ -21,7 +22,18 @@ from models.primitives.json_types import JsonObject
 from tasks.promotion.champion import Champion, current_champion, promotion_of, sync_aliases
 from tasks.promotion.mlflow_annotations import annotate_version
 from tasks.promotion.recorded_bundles import evaluation_of, recorded
-from tasks.promotion.review_requests import APPROVED, Decision, DecisionRefusedError, close, expire, review_of
+from tasks.promotion.review_requests import (
+    APPROVED,
+    DECIDED,
+    REJECTED,
+    REJECTED_BEFORE,
+    Decision,
+    DecisionRefusedError,
+    asked_now,
+    close,
+    expire,
+    review_of,
+)
 
 
 def promote(installation: Installation, registry: Registry, review: Review, decision: Decision) -> None:
@@ -155,6 +167,34 @@ def apply_decision(
     return decided
 
 
+def reopen(installation: Installation, registry: Registry, version: int, actor: str, reason: str) -> Review:
+    """Ask again about a rejected version; returns its open review.
+
+    The rejection stays in `audit_log`, and as a warning among the gate's checks. Raises DecisionRefusedError for a
+    version that is not rejected.
+    """
+    review = review_of(installation, version)
+    if review["decision"] != REJECTED:
+        state = f"was approved by {review['reviewer']}" if review["decision"] else "has no decision yet"
+        next_step = situation.step(installation.engine, installation.settings)
+        raise DecisionRefusedError(f"Version {version} {state}: only a rejected one is asked about again. {next_step}")
+    answer: JsonObject = {name: str(value) for name, value in review.items() if name in DECIDED}
+    detail = "{reviewer} at {decided_at:.16}: {reason} ".format(**answer) + f"Asked again by {actor}: {reason}"
+    warning = {"name": REJECTED_BEFORE, "value": None, "limit": None, "outcome": Outcome.WARNING, "detail": detail}
+    values = asked_now(installation) | dict.fromkeys(DECIDED) | {"gate": [*review["gate"], warning]}
+    same = (reviews.c.model_version == version, reviews.c.decided_at == review["decided_at"])
+    entry = {"action": "reopen a review", "subject": f"version {version}", "actor": actor, "reason": reason}
+    with installation.engine.begin() as connection:
+        if connection.execute(update(reviews).where(*same).values(values)).rowcount != 1:
+            raise DecisionRefusedError(f"Version {version} was asked about again just now; look at it.")
+        connection.execute(insert(audit_log).values(entry | {"detail": answer}))
+    reopened = review_of(installation, version)
+    if registry.is_available:
+        sync_aliases(installation.engine, registry)
+        annotate_version(registry, reopened)
+    return reopened
+
+
 def _refuse_replaced(installation: Installation, review: Review) -> None:
     """Raise DecisionRefusedError for an approved version that a newer champion replaced."""
     with installation.engine.connect() as connection:
@@ -188,6 +228,8 @@ def _check(review: Review, decision: Decision, mode: str, next_step: str = "") -
     if earlier:
         if earlier != decision.outcome:
             advice = "Next: `tailorbird review` asks again." if review.get("via") == DEADLINE else next_step
+            if earlier == REJECTED:
+                advice += f' To ask again about this version: `tailorbird review --again {version} --reason "…"`.'
             raise DecisionRefusedError(
                 f"Version {version} was {earlier} by {review['reviewer']}; a decision is not changed. {advice}".rstrip()
             )

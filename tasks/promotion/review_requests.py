@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from math import isfinite
 from typing import Final, cast
 
-from sqlalchemy import Connection, Integer, func, literal_column, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, Connection, Integer, func, literal_column, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from infra.database.schema.promotion_rows import Review
 from infra.database.schema.schema import DEADLINE, reviews
@@ -22,7 +23,12 @@ REJECTED: Final = "rejected"
 UNDECIDED_REVIEWER: Final = "nobody"
 """The recorded reviewer of a request that was rejected because its deadline passed."""
 
-_DECIDED: Final = ("decision", "reviewer", "reason", "via", "decided_at")
+REJECTED_BEFORE: Final = "rejected before"
+"""The warning among the gate's checks that keeps the rejection of a version whose review was reopened."""
+_REJECTIONS: Final = literal_column(
+    f"""jsonb_path_query_array(reviews.gate, '$[*] ? (@.name == "{REJECTED_BEFORE}")')""", JSONB
+)
+DECIDED: Final = ("decision", "reviewer", "reason", "via", "decided_at")
 _ROLLED_BACK: Final = literal_column(
     """(
         SELECT own.promotion_id FROM (
@@ -73,10 +79,7 @@ def request(
     A review that is open, or was closed by the deadline, is renewed. A review that a person decided does not change.
     Raises DecisionRefusedError if that decision was about another bundle. Returns the current review.
     """
-    expires = func.now() + text("make_interval(secs => :seconds)").bindparams(
-        seconds=installation.settings.review_days * 86_400
-    )
-    values = {
+    values = asked_now(installation) | {
         "dataset_version": dataset_version,
         "run_id": bundle.run_id,
         "digest": bundle.digest,
@@ -84,14 +87,11 @@ def request(
         "gate": _as_json(gate.checks),
         "groups": _as_json(gate.groups),
         "reference_promotion_id": against,
-        "requested_at": func.now(),
-        "expires_at": expires,
     }
     entry = insert(reviews).values(model_version=model_version, **values)
     undecided = reviews.c.decision.is_(None) | (reviews.c.via == DEADLINE)
-    upsert = entry.on_conflict_do_update(
-        index_elements=[reviews.c.model_version], set_=values | dict.fromkeys(_DECIDED), where=undecided
-    )
+    renewed = values | {"gate": entry.excluded.gate.op("||")(_REJECTIONS)} | dict.fromkeys(DECIDED)
+    upsert = entry.on_conflict_do_update(index_elements=[reviews.c.model_version], set_=renewed, where=undecided)
     with installation.engine.begin() as connection:
         connection.execute(upsert)
     review = review_of(installation, model_version)
@@ -101,6 +101,12 @@ def request(
             "the version in MLflow, then run `tailorbird review` again: the bundle becomes a new version."
         )
     return review
+
+
+def asked_now(installation: Installation) -> dict[str, ColumnElement[datetime]]:
+    """Return the times of a request that is made now."""
+    wait = text("make_interval(secs => :seconds)").bindparams(seconds=installation.settings.review_days * 86_400)
+    return {"requested_at": func.now(), "expires_at": func.now() + wait}
 
 
 def review_of(installation: Installation, model_version: int | None = None) -> Review:

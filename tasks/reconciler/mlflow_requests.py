@@ -9,7 +9,7 @@ from infra.registry.client import Registry
 from models.errors import TailorbirdError
 from tasks.promotion.apply_decision import apply_decision, ensure_promotion_enabled, restore
 from tasks.promotion.champion import CHAMPION, Champion, current_champion, promotion_of, sync_aliases
-from tasks.promotion.mlflow_annotations import NOTE, ROLLED_BACK, annotate_version
+from tasks.promotion.mlflow_annotations import NOTE, ROLLED_BACK, annotate_version, marks
 from tasks.promotion.review_requests import APPROVED, REJECTED, UNDECIDED_REVIEWER, Decision, review_of, reviews_of
 
 _BY_TAG: Final = "the tag `review` in MLflow"
@@ -22,15 +22,15 @@ def apply_mlflow_tags(installation: Installation, registry: Registry) -> Iterato
     """Apply the tag `review` (approved or rejected) of each version; yields a line for each decision.
 
     The tags `reviewer`, `reason` and `override` complete it, and an alias `approved` or `rejected` means the same. A
-    decision that was made before is written on the version again. After a rollback only newer tags count, and a yes by
-    tag needs a reason.
+    decision that was made before is written on the version again. After a rollback or a reopening only newer
+    tags count, and after a rollback a yes by tag needs a reason.
     """
     tagged, aliases = registry.tags(), registry.aliases()
     with installation.engine.connect() as connection:
         known = reviews_of(connection, list(tagged))
     for version, review in known.items():
         tags, rollback = tagged[version], review["rolled_back"]
-        if rollback and tags.get(ROLLED_BACK) != str(rollback):
+        if not marks(review).items() <= tags.items():
             annotate_version(registry, review)
             tags = {}
         reason = tags.get("reason") or tags.get("override")

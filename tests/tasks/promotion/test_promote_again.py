@@ -14,10 +14,10 @@ from infra.database.schema.schema import promotions
 from infra.installation import Installation
 from infra.registry.client import MODEL_PATH, Registry
 from models.errors import TailorbirdError
-from tasks.promotion.apply_decision import apply_decision, promote_again
+from tasks.promotion.apply_decision import apply_decision, promote_again, reopen
 from tasks.promotion.champion import CHAMPION, current_champion, sync_aliases
 from tasks.promotion.decide_review import decide_review
-from tasks.promotion.mlflow_annotations import NOTE, ROLLED_BACK
+from tasks.promotion.mlflow_annotations import NOTE, REOPENED, ROLLED_BACK
 from tasks.promotion.review_requests import Decision, DecisionRefusedError, review_of
 from tasks.reconciler.mlflow_requests import apply_mlflow_tags, apply_moved_alias
 from tasks.scoring.roll_back import roll_back_model, rollback_effect
@@ -190,3 +190,38 @@ def test_an_alias_after_a_rollback_is_a_yes_again(shop: Shop, alias: str) -> Non
     assert holder["model_version"] == shop.registry.aliases()[CHAMPION] == SECOND
     assert promoted.verify_promoted(holder).kind == "own_frequency"
     assert review_of(shop.here, SECOND)["rolled_back"] is None
+
+
+def test_a_rejected_version_is_approved_after_another_request_and_both_answers_stay_on_record(shop: Shop) -> None:
+    third = shop.stage.ask(shop.registry, shop.folder / "third")
+    apply_decision(shop.here, shop.registry, third, replace(YES, approve=False, reason="too few lists"))
+    with pytest.raises(DecisionRefusedError, match=rf"`tailorbird review --again {third} --reason"):
+        apply_decision(shop.here, shop.registry, third, YES)
+    review = reopen(shop.here, shop.registry, third, "bob", "the lists were read wrongly")
+    assert [review[name] for name in ("decision", "reviewer", "reason", "via", "decided_at")] == [None] * 5
+    assert (review["gate"][-1]["name"], review["gate"][-1]["outcome"]) == ("rejected before", "warning")
+    assert shop.reconcile_tags() == []  # the tags of the rejection are no second one
+    assert shop.registry.aliases()["challenger"] == third
+    page = shop.registry.version(third)
+    assert (page.tags[REOPENED], "review" in page.tags) == ("1", False)
+    assert "too few lists Asked again by bob: the lists were read wrongly" in str(page.description)
+    apply_decision(shop.here, shop.registry, third, YES)
+    assert (shop.version(), shop.registry.version(third).tags["review"]) == (third, "approved")
+    assert "ann at 20" in shop.rows()[-1]["gate"][-1]["detail"]
+    with shop.here.engine.connect() as connection:
+        entry = connection.execute(text("SELECT subject, actor, reason, detail FROM audit_log")).mappings().one()
+    assert (entry["subject"], entry["actor"], entry["reason"]) == ("version 3", "bob", "the lists were read wrongly")
+    assert {name: entry["detail"][name] for name in ("decision", "reviewer", "reason", "via")} == {
+        "decision": "rejected", "reviewer": "ann", "reason": "too few lists", "via": "command"
+    }  # fmt: skip
+
+
+def test_tags_that_were_set_before_a_review_was_reopened_reject_nothing(shop: Shop) -> None:
+    third = shop.stage.ask(shop.registry, shop.folder / "third")
+    for reviewer, reason in (("bob", "odd"), ("cleo", "odder")):
+        shop.registry.tag_version(third, {"reviewer": reviewer, "reason": reason, "review": "rejected"})
+        assert shop.reconcile_tags() == [f"Version {third} was rejected by {reviewer}."]
+        away = Registry("http://127.0.0.1:9")  # the reconciler finds the old tags
+        assert reopen(shop.here, away, third, "ann", "once more")["decision"] is None
+        assert (shop.reconcile_tags(), review_of(shop.here, third)["decision"]) == ([], None)
+    assert [check["detail"].split(" at ")[0] for check in review_of(shop.here, third)["gate"][-2:]] == ["bob", "cleo"]

@@ -8,7 +8,7 @@ from infra.installation import Installation
 from infra.registry.client import Registry
 from models.errors import TailorbirdError
 from models.gate.results import Check, GateResult, GroupResult, outcome
-from tasks.promotion.apply_decision import _check, apply_decision
+from tasks.promotion.apply_decision import _check, apply_decision, reopen
 from tasks.promotion.recorded_bundles import TrainedBundle
 from tasks.promotion.review_requests import (
     APPROVED,
@@ -163,3 +163,29 @@ def test_a_version_whose_review_has_no_digest_can_be_rejected_but_must_be_review
         apply_decision(installation, registry, 3, YES)
     assert review_of(installation, 3)["decision"] is None
     assert apply_decision(installation, registry, 3, NO)["decision"] == REJECTED
+
+
+def test_only_a_rejected_version_is_asked_about_again(installation: Installation) -> None:
+    registry = Registry(installation.endpoints.mlflow_tracking_uri)
+    with pytest.raises(TailorbirdError, match=r"no review of version 3\. .*Next: `tailorbird"):
+        reopen(installation, registry, 3, "ann", "a slip")
+    request_review(installation, 3)
+    with pytest.raises(DecisionRefusedError, match=r"Version 3 has no decision yet: .*Next: `tailorbird"):
+        reopen(installation, registry, 3, "ann", "a slip")
+    with installation.engine.begin() as connection:
+        close(connection, review_of(installation, 3), YES)
+    with pytest.raises(DecisionRefusedError, match=r"Version 3 was approved by bob: .*Next: `tailorbird"):
+        reopen(installation, registry, 3, "ann", "a slip")
+
+
+def test_a_newer_comparison_keeps_the_rejection_of_a_version_that_was_asked_about_again(
+    installation: Installation,
+) -> None:
+    request_review(installation, 3, passed=False)
+    with installation.engine.begin() as connection:
+        close(connection, review_of(installation, 3), NO)
+    reopen(installation, Registry(installation.endpoints.mlflow_tracking_uri), 3, "bob", "a slip")
+    for passed in (True, False):
+        review = request_review(installation, 3, passed=passed)
+        assert [check["name"] for check in review["gate"]] == ["is tall", "rejected before"]
+        assert (review["passed"], "too few lists" in review["gate"][-1]["detail"]) == (passed, True)
