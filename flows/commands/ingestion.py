@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from getpass import getuser
 from pathlib import Path
 from typing import Annotated
 
@@ -200,7 +199,7 @@ def quarantine_dismiss(
     """Remove rows of a batch from the quarantine, because nobody will correct them."""
     from tasks.ingest.quarantine.dismiss_rows import dismiss
 
-    done = dismiss(running.database("operator"), batch, actor or getuser(), reason, rule, row or [])
+    done = dismiss(running.database("operator"), batch, actor or running.account(), reason, rule, row or [])
     running.finish("dismissed", done, as_json)
 
 
@@ -248,7 +247,7 @@ def undo(
     require_reason(reason)
     if not yes:
         running.confirm("Remove this?", "Add --yes to undo it without a question.")
-    running.finish("undo", flow(actor or getuser(), reason, chosen, source), as_json)
+    running.finish("undo", flow(actor or running.account(), reason, chosen, source), as_json)
 
 
 @lake.command()

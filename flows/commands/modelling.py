@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import date
-from getpass import getuser
 from typing import Annotated, Any, Literal
 
 import typer
@@ -42,7 +41,7 @@ def _accepted(checks: list[str] | None, reason: str) -> JsonObject:
     """Return the flow's parameters for accepted checks. Raises an error for checks without a reason."""
     from models.datasets.acceptance import Acceptance
 
-    accepted = Acceptance.of(checks or [], reason, getuser())
+    accepted = Acceptance.of(checks or [], reason, running.account())
     return {"accept": list(accepted.checks), "reason": reason, "accepted_by": accepted.accepted_by} if checks else {}
 
 
@@ -311,7 +310,9 @@ def audit(
 
 @app.command()
 def monitor(
-    reviewer: Annotated[str, typer.Option(default_factory=getuser, help="The person who accepts; it is recorded.")],
+    reviewer: Annotated[
+        str, typer.Option(default_factory=running.account, help="The person who accepts; it is recorded.")
+    ],
     accept: Annotated[str, typer.Option(help="Why the present behaviour is normal from now on; recalibrates.")] = "",
     history: Annotated[bool, typer.Option("--history", help="Only show the earlier windows.")] = False,
     as_json: Json = False,

@@ -1,7 +1,6 @@
 """Commands for decisions about model versions: review, decide, roll back."""
 
 import sys
-from getpass import getuser
 from pathlib import Path
 from typing import Annotated
 
@@ -34,7 +33,7 @@ def _reason(text: str) -> str:
 
 
 Actor = Annotated[
-    str, typer.Option(default_factory=getuser, callback=_worded, help="The person who decides; it is recorded.")
+    str, typer.Option(default_factory=running.account, callback=_worded, help="The person who decides; it is recorded.")
 ]
 Reason = Annotated[str, typer.Option(callback=_reason, help="The reason; it is recorded.")]
 _MLFLOW = ("mlflow",)  # a rejection and a rollback do not need it

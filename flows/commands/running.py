@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial, wraps
+from getpass import getuser
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -51,6 +52,14 @@ _FINAL_RESULTS: Final = (
 _WITH_SITUATION: Final = ("review", "retrain", "decision")
 """Results that end with the situation of the installation."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+def account() -> str:
+    """Return the user's name from the environment, else from the account, else `uid-` with its number."""
+    with contextlib.suppress(KeyError, OSError):  # containers: Python 3.13 raises OSError, earlier ones KeyError
+        if name := getuser().strip():
+            return name
+    return f"uid-{os.getuid()}"
 
 
 def group(help_text: str | None = None) -> typer.Typer:

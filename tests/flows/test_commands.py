@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Callable
@@ -79,6 +80,21 @@ def test_lists_are_made_without_mlflow(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert "Not reachable: postgres, prefect. Start" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("user", [None, "", "  "])
+@pytest.mark.parametrize("uid", [os.getuid(), 54321])
+def test_a_command_without_a_user_in_its_environment_names_the_account(user: str | None, uid: int) -> None:
+    if uid != os.getuid() and os.getuid() != 0:
+        pytest.skip("only root can become an account without a name")
+    names = ("LOGNAME", "USER", "LNAME", "USERNAME")
+    others = {name: value for name, value in os.environ.items() if name not in names}
+    given = others | (dict.fromkeys(names, user) if user is not None else {})
+    code = f"from flows.commands.running import account; import os; os.setuid({uid}); print(account())"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=given)
+    known = pwd.getpwuid(uid).pw_name if uid == os.getuid() and not (user or "").isspace() else f"uid-{uid}"
+    assert done.stdout.strip() == known
 
 
 def test_a_decision_without_yes_or_no_names_both_options(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -281,7 +281,7 @@ def test_the_blocks_of_the_documentation_send_events_of_each_kind_of_sender(
     address, before = collector.server.address, "SELECT coalesce(max(inbox_id), 0) FROM event_inbox"
     latest = collector.api.rows(before)[0][0]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    variables = {**os.environ, "PATH": path, "USER": "ann", "TAILORBIRD_SETTINGS": "none"}
+    variables = {**os.environ, "PATH": path, "TAILORBIRD_SETTINGS": "none"}
     script = "set -euo pipefail\n" + block("sh").replace("http://127.0.0.1:8000", address) + "\necho KEY=$WRITE_KEY"
     done = subprocess.run(["/bin/bash", "-c", script], env=variables, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
