@@ -71,6 +71,6 @@ def _check(promotion: Promotion, manifest: Manifest) -> None:
     if (manifest.kind, manifest.run_id) != (kind, run_id):
         raise BundleRefusedError(
             f"The promotion of version {promotion['model_version']} names {kind} of run {run_id}, but its bundle is "
-            f"{manifest.kind} of run {manifest.run_id}. Go back with `tailorbird rollback model`, or review and "
-            "promote another version."
+            f"{manifest.kind} of run {manifest.run_id}. Review and promote another version, or go back with "
+            '`tailorbird rollback model --reason "another bundle"`.'
         )

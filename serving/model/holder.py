@@ -228,7 +228,7 @@ def _check(bundle: Bundle) -> None:
     if found:
         raise PoisonedModelError(
             f"The lists of {len(items)} golden users have {' and '.join(found)}. The model that was loaded "
-            "before goes on; run `tailorbird rollback model`, then train again."
+            'before goes on; run `tailorbird rollback model --reason "broken scores"`, then train again.'
         )
 
 

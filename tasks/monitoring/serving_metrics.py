@@ -131,7 +131,7 @@ def _problem(settings: Settings, address: str, state: MetricsState) -> str | Non
     if refused > refused_before:
         return (
             f"Serving at {shown(address)} refuses the newest champion and answers from the one before; its log names "
-            "the reason. Go back with `tailorbird rollback model`, or train again."
+            'the reason. Go back with `tailorbird rollback model --reason "it cannot be served"`, or train again.'
         )
     before = state.counts.setdefault(address, requests)
     since = requests.since(before)

@@ -203,8 +203,8 @@ def _refuse_replaced(installation: Installation, review: Review) -> None:
     if review["decision"] == APPROVED and champion and champion["model_version"] != version:
         raise DecisionRefusedError(
             f"Version {version} was approved by {review['reviewer']}, and version {champion['model_version']} replaced "
-            "it since; nothing was changed. To go back: `tailorbird rollback model`, or move the alias `champion` in "
-            f"MLflow to version {version}."
+            'it since; nothing was changed. To go back: `tailorbird rollback model --reason "worse lists"`, or move '
+            f"the alias `champion` in MLflow to version {version}."
         )
 
 

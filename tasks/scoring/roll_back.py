@@ -163,6 +163,7 @@ def _pair(installation: Installation) -> tuple[Champion, Champion]:
     if erased and not is_kept(installation.settings, earlier["bundle"], earlier["digest"]):
         raise TailorbirdError(
             f"Version {earlier['model_version']} was deleted, because it had learned from users who were erased since. "
-            "Run `tailorbird retrain` for another model, or `tailorbird rollback lists` for earlier lists."
+            "Run `tailorbird retrain` for another model; for earlier lists of a placement: "
+            '`tailorbird rollback recommendations home --reason "worse lists"`.'
         )
     return champion, earlier

@@ -67,6 +67,22 @@ def test_a_command_within_a_sentence_exists_with_its_options(page: str, text: st
     assert not unknown, f"{page}: `{click_command.name}` has no {unknown}; arguments: {arguments}"
 
 
+def rollbacks() -> Iterator[Any]:
+    """Yield each rollback that a page or a message shows."""
+    texts = [(page, page.read_text()) for page in PAGES]
+    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
+    texts += [(file, text) for file in files for _, text in shown(file)]
+    for file, text in texts:
+        for command in re.findall(r"`tailorbird (rollback [^`]*)`", text):
+            yield pytest.param(command, id=f"{file.relative_to(ROOT)}: {command}")
+
+
+@pytest.mark.parametrize("text", rollbacks())
+def test_a_rollback_can_be_run_as_a_page_or_a_message_shows_it(text: str) -> None:
+    click_command, words = command_of(shlex.split(text))
+    click_command.make_context("tailorbird", words)
+
+
 def test_pages_that_show_commands_are_found() -> None:
     assert len(BLOCKS) > 30
     assert len(INLINE) > 30

@@ -150,7 +150,7 @@ class EarlierChampion:
             both = f"{self.ndcg:.4f}, and {self.champion_ndcg:.4f} for the champion"
             measured = f"NDCG@10 on the same test weeks: {both}."
         return (
-            "Only if what the champion learned from it is harmful: `tailorbird rollback model` lets "
+            'Only if what the champion learned from it is harmful: `tailorbird rollback model --reason "harmful"` lets '
             f"version {self.version} ({self.kind}) answer until then. {measured}"
         )
 

@@ -99,7 +99,9 @@ def test_after_two_rollbacks_any_later_champion_can_be_promoted_again(shop: Shop
     assert [bool(review_of(shop.here, version)["rolled_back"]) for version in (FIRST, SECOND, third)] == [0, 1, 1]
     apply_decision(shop.here, shop.registry, third, AGAIN)
     assert shop.version() == third
-    with pytest.raises(DecisionRefusedError, match=rf"version {third} replaced it since.*`tailorbird rollback model`"):
+    with pytest.raises(
+        DecisionRefusedError, match=rf"version {third} replaced it since.*`tailorbird rollback model --reason"
+    ):
         apply_decision(shop.here, shop.registry, SECOND, AGAIN)
     shop.roll_back()
     assert shop.version() == SECOND

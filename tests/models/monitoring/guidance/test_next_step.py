@@ -158,7 +158,7 @@ def test_a_rollback_is_named_after_a_new_model_with_the_figures_of_both_versions
     undone = replace(LIVE, undone_in_dataset=in_dataset, undone_in_champion=("b1",))
     step = next_step(replace(undone, earlier=EarlierChampion(1, "als", 0.2794, 0.3196)))
     assert step.command in {"tailorbird features", "tailorbird retrain"}
-    assert "Only if what the champion learned from it is harmful: `tailorbird rollback model`" in step.also
+    assert "Only if what the champion learned from it is harmful: `tailorbird rollback model --reason" in step.also
     assert "version 1 (als)" in step.also
     assert "NDCG@10 on the same test weeks: 0.2794, and 0.3196 for the champion." in step.also
     assert "Nobody measured both" in next_step(replace(undone, earlier=EarlierChampion(1, "als", None, 0.3196))).also
