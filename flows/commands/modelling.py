@@ -266,7 +266,8 @@ def validate(
 def score(
     placement: Annotated[list[str] | None, typer.Argument(help="The placements; by default all.")] = None,
     k: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="The length of the lists; by default as configured.")
+        int | None,
+        typer.Option("--k", "-k", min=1, max=1000, help="The length of the lists; by default as configured."),
     ] = None,
     segment: Annotated[
         str | None, typer.Option(help="Instead, let consumers of streams score the live lists of this segment's users.")

@@ -113,12 +113,19 @@ def status(as_json: Json = False) -> None:
 
 
 @app.command()
-def recommend(user: str, placement: str = "home", as_json: Json = False) -> None:
+def recommend(
+    user: str,
+    placement: str = "home",
+    k: Annotated[
+        int | None, typer.Option("--k", "-k", min=1, max=1000, help="How many items to show; by default all.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Show one user's recommendations, by the id that your own systems use."""
     from serving.queries.user_recommendations import user_list, why_empty
     from serving.terminal import recommendations
 
-    rows = user_list(running.database("reader"), user, placement)
+    rows = user_list(running.database("reader"), user, placement)[:k]
     why = "" if rows else why_empty(running.database("serving"), running.current_settings(), user, placement)
     print(json.dumps(rows)) if as_json else recommendations.print_user_list(user, rows, why, _note(placement))
 
@@ -142,7 +149,7 @@ def export(
 def goes_with(
     items: Annotated[list[str], typer.Argument(help="A product, or all products of a basket.")],
     user: Annotated[str | None, typer.Option(help="Rank the items for this user.")] = None,
-    k: Annotated[int, typer.Option(min=1, max=1000, help="How many items to show.")] = 10,
+    k: Annotated[int, typer.Option("--k", "-k", min=1, max=1000, help="How many items to show.")] = 10,
     as_json: Json = False,
 ) -> None:
     """Show the items that go well with a product or a basket, by your own ids."""

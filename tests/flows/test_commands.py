@@ -392,3 +392,23 @@ def test_a_user_without_a_list_gets_the_reason(installation: Installation, capsy
     assert "consent is missing or was refused, or the user is suppressed" in capsys.readouterr().out
     with pytest.raises(TailorbirdError, match="Nobody with the id 'stranger'"):
         services.recommend("stranger")
+
+
+@pytest.mark.parametrize(("options", "shown"), [([], 3), (["-k", "2"], 2), (["--k", "2"], 2), (["-k", "20"], 3)])
+def test_a_list_is_shown_up_to_the_given_number_of_items(
+    installation: Installation, options: list[str], shown: int
+) -> None:
+    bring(installation, "champion")
+    people(installation, key="ann")
+    published(installation.engine, {"key": [(f"i{rank}", 1.0 / rank, "why") for rank in (1, 2, 3)]}, shelf(version=1))
+    with installation.engine.begin() as connection:
+        goods = [{"item_id": f"i{rank}", "attributes": {}, "available": True, "batch_id": "b"} for rank in (1, 2, 3)]
+        connection.execute(insert(items), goods)
+    rows = json.loads(run("recommend", "ann", *options, "--json").out)
+    assert [row["item_id"] for row in rows] == ["i1", "i2", "i3"][:shown]
+
+
+@pytest.mark.parametrize("command", ["recommend", "goes-with", "score"])
+def test_commands_with_a_number_of_items_take_it_as_a_short_option(command: str) -> None:
+    ended = run(command, *([] if command == "score" else ["i"]), "-k", "1001")
+    assert (ended.code, "'--k' / '-k'" in ended.err) == (2, True), ended.err
