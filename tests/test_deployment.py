@@ -34,6 +34,7 @@ UVICORN = {"FORWARDED_ALLOW_IPS"}
 SECRET = "TAILORBIRD_SECRET_"  # infra/keys/credentials.py reads these, whatever follows
 ROOMS = ("flows", "serving", "tasks", "expectations", "infra", "models")
 POOL = "tailorbird"
+SUBJECTS = {"ingest", "training", "review", "scoring", "monitoring", "experiments", "privacy", "demo"}
 SCRIPT = ROOT / "infra" / "deploy" / "setup.sh"
 TOO_NEW = "#!/bin/sh\nexit 1\n"
 # Answers like a Python that is supported; asked for its facts (on standard input) it prints `facts`.
@@ -307,6 +308,12 @@ def test_every_deployment_explains_on_its_page_what_it_does() -> None:
     for deployment in deployments():
         file, name = deployment["entrypoint"].split(":")
         assert deployment.get("description") or ast.get_docstring(flow_functions(ROOT / file)[name])
+
+
+def test_every_deployment_has_the_tag_of_its_subject() -> None:
+    without = [deployment["name"] for deployment in deployments() if not deployment.get("tags")]
+    assert without == []
+    assert {tag for deployment in deployments() for tag in deployment["tags"]} == SUBJECTS
 
 
 def test_deployments_go_to_the_pool_that_the_worker_polls() -> None:

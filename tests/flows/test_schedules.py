@@ -9,9 +9,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from infra.configuration.settings import load
 from infra.prefect_api import schedules
+from infra.prefect_api.deployments import NAME
 from infra.prefect_api.schedules import ScheduleRefusedError, ScheduleRow
 from infra.supervisor.running_commands import next_run
 from tests.waiting import until
@@ -43,6 +45,14 @@ def ours(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
 
 def of(slug: str) -> ScheduleRow:
     return next(row for row in schedules.list_schedules() if row.slug == slug)
+
+
+def test_prefects_pages_filter_deployments_by_the_tags_of_the_file(shop: Shop) -> None:
+    written = yaml.safe_load((shop.settings.home / NAME).read_text())["deployments"]
+    registered = shop.prefect("POST", "/deployments/filter", {})
+    assert {entry["name"]: entry["tags"] for entry in registered} == {entry["name"]: entry["tags"] for entry in written}
+    privacy = {"deployments": {"tags": {"all_": ["privacy"]}}}
+    assert {entry["name"] for entry in shop.prefect("POST", "/deployments/filter", privacy)} == {"privacy", "retention"}
 
 
 @pytest.mark.usefixtures("ours")

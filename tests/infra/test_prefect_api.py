@@ -34,6 +34,14 @@ def test_only_a_demo_installation_has_the_deployment_that_loads_the_demos_data(t
     assert plain["pull"] == demo["pull"] == yaml.safe_load((ROOT / "prefect.yaml").read_text())["pull"]
 
 
+def test_deployments_that_are_sent_have_the_tags_of_the_file(tmp_path: Path) -> None:
+    sent_ones = sent(tmp_path, demo=True)
+    written = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    assert {entry["name"]: entry["tags"] for entry in written} == {
+        name: entry["tags"] for name, entry in sent_ones.items() if name != "pull"
+    }
+
+
 def test_a_schedule_runs_at_the_time_of_the_settings_and_the_others_as_before(tmp_path: Path) -> None:
     plain, changed = sent(tmp_path), sent(tmp_path, schedules={"score-nightly": Timing("0 2 * * *", "Asia/Tokyo")})
     [nightly] = changed.pop("score")["schedules"]
