@@ -7,10 +7,33 @@ MLFLOW_ARTIFACTS_DESTINATION.
 import gc
 import os
 import sys
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 _ARTIFACTS: Final = "mlflow-artifacts:/"
 """Clients store artifacts through the server."""
+_DEFAULTS: Final = (
+    "<script>for (const [name, value] of [['mlflow.workflowType', '\"machine_learning\"'], "
+    "['mlflow.assistant.fab.autoOpenedOnFirstLoad', 'true']]) localStorage[`${name}_v1`] ??= value</script>"
+)
+"""MLflow's page remembers these choices of a person in the browser; without one it opens for language models."""
+
+
+def create_app() -> "FastAPI":
+    """Return MLflow's server, whose page opens for the training of models, without the assistant's panel.
+
+    A person can choose otherwise on the page, and the choice stays.
+    """
+    from flask import request
+    from mlflow.server import app, auth
+
+    page = (Path(str(app.static_folder)) / "index.html").read_text().replace("<head>", f"<head>{_DEFAULTS}", 1)
+    server: FastAPI = auth.create_app(app)
+    app.before_request(lambda: page if request.path == "/" else None)  # after the check of the login
+    return server
 
 
 def main() -> None:
@@ -33,7 +56,7 @@ def main() -> None:
     initialize_backend_stores(store, store, _ARTIFACTS)
     gc.freeze()
     gc.enable()
-    uvicorn.main(["--factory", "mlflow.server.auth:create_app", "--workers", "1", *sys.argv[1:]])
+    uvicorn.main(["--factory", "infra.registry.mlflow_server:create_app", "--workers", "1", *sys.argv[1:]])
 
 
 if __name__ == "__main__":
