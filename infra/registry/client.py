@@ -135,12 +135,14 @@ class Registry(Connection):
             self._stored(run).delete_artifacts(path)
 
     def runs_before(self, moment: datetime, needed: Collection[str]) -> list[str]:
-        """Return the ids of runs that ended before a moment, except those that are needed, or that versions need."""
+        """Return the ids of runs that ended before a moment, except those that are needed, or that versions need.
+
+        A run below such a run, with its further figures, is needed too."""
         query = f"attributes.end_time < {int(moment.timestamp() * 1000)}"
         versions = _all_pages(partial(self._client.search_model_versions, f"name = '{NAME}'"))
         kept = {*needed, *(version.run_id for version in versions)}
         ended = _all_pages(partial(self._client.search_runs, [self._experiment], query))
-        return [run.info.run_id for run in ended if run.info.run_id not in kept]
+        return [run.info.run_id for run in ended if kept.isdisjoint({run.info.run_id, run.data.tags.get(_PARENT)})]
 
     def delete_runs(self, run_ids: Iterable[str]) -> None:
         """Delete runs with all their artifacts. MLflow keeps the figures of a deleted run until `mlflow gc`."""

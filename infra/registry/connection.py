@@ -26,7 +26,8 @@ NAME: Final = MODEL
 """The experiment and the registered model."""
 _HEALTH_SECONDS: Final = 5
 KIND: Final = "mlflow.experimentKind"
-_VIEW: Final = "models"
+_VIEW: Final = "decision"
+"""Experiments of older versions have a view `models` too, with the names that metrics had then."""
 
 
 class ArtifactsGoneError(TailorbirdError):
@@ -67,7 +68,7 @@ class Connection:
         """Return the id of the experiment, which the first call creates."""
         from mlflow.exceptions import MlflowException
 
-        from models.evaluation.metrics.mlflow_names import TEN
+        from models.evaluation.metrics.mlflow_names import COLUMNS
 
         experiment = self._client.get_experiment_by_name(NAME)
         if experiment is None:
@@ -76,7 +77,7 @@ class Connection:
             experiment = self._client.get_experiment_by_name(NAME)
         if experiment is None:
             raise RuntimeError(f"MLflow has no experiment {NAME!r} and does not make one.")
-        tags = missing_tags(experiment.tags, TEN, int(time.time() * 1000))
+        tags = missing_tags(experiment.tags, COLUMNS, int(time.time() * 1000))
         with suppress(MlflowException):  # they only change how its page looks
             for name, value in tags.items():
                 self._client.set_experiment_tag(experiment.experiment_id, name, value)
@@ -131,11 +132,11 @@ def retry_conflict(call: Callable[[], object]) -> None:
 def missing_tags(known: Mapping[str, str], figures: Sequence[str], now_ms: int) -> dict[str, str]:
     """Return the tags that an experiment lacks; tags that somebody changed stay.
 
-    The tags are MLflow's own. They make its page show ten figures as columns.
+    The tags are MLflow's own. They make its page show the figures that people decide on as columns.
     """
     columns = [f"metrics.`{name}`" for name in figures] + [f"tags.`{name}`" for name in ("stage", "dataset_version")]
     state = {"selectedColumns": columns, "columnOrder": columns}
-    view = {"name": "Models by their ten figures", "createdAt": now_ms, "updatedAt": now_ms, "state": json.dumps(state)}
+    view = {"name": "What people decide on", "createdAt": now_ms, "updatedAt": now_ms, "state": json.dumps(state)}
     tags = {KIND: "custom_model_development", f"mlflow.sharedViewState.{_VIEW}": json.dumps(view)}
     return {name: value for name, value in tags.items() if name not in known}
 

@@ -23,9 +23,11 @@ from models.evaluation.metrics.bootstrap import (
     mean_of,
     with_bounds,
 )
+from models.evaluation.metrics.mlflow_names import BASELINE_GROUP
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import SEED, Evaluation
 from models.primitives.vocabulary import index_of, words
+from models.recommenders.kinds import Kind
 
 
 def paired(one: Evaluation, other: Evaluation, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
@@ -135,6 +137,12 @@ def by_history(candidate: str, reference: str | None, evaluations: Mapping[str, 
         )
         for part, values in present.items()
     ]
+
+
+def baseline_figures(evaluations: Mapping[str, Evaluation]) -> dict[str, float]:
+    """Return the accuracy of the models that every other model must beat, under their names in MLflow."""
+    kinds = [kind for kind in (Kind.MOST_POPULAR, Kind.OWN_FREQUENCY) if kind in evaluations]
+    return {f"{BASELINE_GROUP}/{kind}_{METRIC}": evaluations[kind].summary[METRIC] for kind in kinds}
 
 
 def costs(evaluations: Mapping[str, Evaluation]) -> list[Line]:

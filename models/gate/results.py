@@ -1,6 +1,7 @@
 """The checks of the gate, and their results."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,6 +9,7 @@ from math import nan
 from typing import Any, Final
 
 from models.evaluation.metrics.bootstrap import ITEM_KINDS, LEVEL, Estimate
+from models.evaluation.metrics.mlflow_names import GATE
 
 BETTER: Final = "better than the champion"
 """The check with the gain over the champion that a candidate was compared with."""
@@ -109,6 +111,15 @@ class GateResult:
     passed: bool
     checks: tuple[Check, ...]
     groups: tuple[GroupResult, ...] = ()
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Return the numbers of passed checks, refusals and warnings, and the least gain of a group of users."""
+        counts = Counter(check.outcome for check in self.checks)
+        shown = {"passed": Outcome.PASSED, "refusals": Outcome.REFUSED, "warnings": Outcome.WARNING}
+        gained = [group.difference for group in self.groups if group.judged]
+        fairness = {"fairness/least_gain_of_a_group": min(gained)} if gained else {}
+        return {f"{GATE}/{name}": float(counts[outcome]) for name, outcome in shown.items()} | fairness
 
 
 def gate_result(checks: Sequence[Check], groups: Sequence[GroupResult] = ()) -> GateResult:

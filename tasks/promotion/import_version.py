@@ -30,6 +30,7 @@ from infra.registry.client import MODEL_PATH, NOTE, Registry
 from infra.registry.mlmodel_files import mlflow_files
 from models.columns import USER_KEY
 from models.errors import TailorbirdError
+from models.evaluation.metrics.mlflow_names import BASELINE_GROUP, GATE
 from models.gate.model_card import TO_DECIDE
 from models.gate.results import Check, GateResult, GroupResult, Outcome, gate_result, stored_outcome
 from models.primitives.json_types import JsonObject
@@ -47,7 +48,15 @@ from tasks.promotion.export_version import (
     stored_dataset,
 )
 from tasks.promotion.mlflow_annotations import annotate_version
-from tasks.promotion.recorded_bundles import TrainedBundle, record, recorded, register_version
+from tasks.promotion.recorded_bundles import (
+    EVALUATION_PATH,
+    SUMMARY,
+    TrainedBundle,
+    log_figures,
+    record,
+    recorded,
+    register_version,
+)
 from tasks.promotion.review_requests import request, review_of
 
 _GONE: Final = text("""
@@ -188,7 +197,9 @@ def _stored_run(
     }
     with registry.active_run(exported.name, key, exported.parameters, tags) as run_id:
         digest = seal_again(folder / RUN / MODEL_PATH, run_id, mlflow_files(run_id))
-        registry.log(run_id, exported.metrics)
+        summary = json.loads((folder / RUN / EVALUATION_PATH / SUMMARY).read_text())
+        log_figures(registry, run_id, trained.kind, trained.dataset_version, summary)
+        registry.log(run_id, {n: v for n, v in exported.metrics.items() if n.startswith((BASELINE_GROUP, GATE))})
         registry.log_folder(run_id, folder / RUN)
         figures = trained.evaluation_digest
         bundle = TrainedBundle(run_id, key, trained.kind, trained.dataset_version, digest, figures)

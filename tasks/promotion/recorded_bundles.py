@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import time
 from typing import Final
 
 import pyarrow.parquet as pq
@@ -22,6 +23,7 @@ from infra.registry.registered_bundles import check_listing, check_version
 from models.columns import USER_KEY
 from models.errors import TailorbirdError
 from models.evaluation.metrics.beyond_accuracy import Reranked
+from models.evaluation.metrics.mlflow_names import first_figures, grouped
 from models.evaluation.offline import Evaluation
 
 
@@ -103,6 +105,8 @@ def _register_once(installation: Installation, registry: Registry, run_id: str, 
 EVALUATION_PATH: Final = "evaluation"
 PER_USER: Final = "per_user.parquet"
 SUMMARY: Final = "summary.json"
+FIGURES_STAGE: Final = "figures"
+"""The tag `stage` of a run below a training run that has its further figures."""
 RERANKED: Final = "reranked.json"
 """The cost of wider exposure; older runs have none."""
 
@@ -152,3 +156,12 @@ def evaluation_of(
 def _reranked(folder: Path) -> tuple[Reranked, ...]:
     path = folder / RERANKED
     return tuple(Reranked(**lists) for lists in json.loads(path.read_text())) if path.exists() else ()
+
+
+def log_figures(registry: Registry, run_id: str, kind: str, version: str, figures: Mapping[str, float]) -> str:
+    """Log what people decide on to a run, and all other figures to a new run below it; returns the id of that run."""
+    first = first_figures(figures)
+    registry.log(run_id, grouped(first))
+    further = grouped({name: value for name, value in figures.items() if name not in first})
+    tags = {"stage": FIGURES_STAGE, "kind": kind, "dataset_version": version}
+    return registry.record_child_run(f"{kind}: further figures", run_id, {}, tags, [further], time())

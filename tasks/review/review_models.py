@@ -19,7 +19,7 @@ from infra.registry.client import Registry
 from infra.registry.registered_bundles import signed_manifest
 from models.columns import ITEM_ID, OCCURRED_AT, TITLE, USER_KEY
 from models.datasets.dataset import Dataset
-from models.evaluation.comparison import leaderboard
+from models.evaluation.comparison import baseline_figures, leaderboard
 from models.evaluation.example_users import Example, examples
 from models.evaluation.metrics.bootstrap import ITEM_KINDS
 from models.evaluation.metrics.ranking import METRIC
@@ -254,7 +254,8 @@ def review_models(version: str, run_ids: list[str]) -> ReviewResult:
     evaluations = evaluations_of(installation.engine, registry, trained)
     kinds = {run_id: trained[run_id].kind for run_id in compared}
     names = {run_id: kinds[run_id] if run_id in run_ids else f"champion ({kinds[run_id]})" for run_id in compared}
-    rows = leaderboard({names[run_id]: evaluation for run_id, evaluation in evaluations.items()})
+    named = {names[run_id]: evaluation for run_id, evaluation in evaluations.items()}
+    rows = leaderboard(named)
     renewing = champion is not None and champion["dataset_version"] != version
     promoted = champion["metrics"] if champion else None
     best, gate = choose_candidate(
@@ -264,6 +265,7 @@ def review_models(version: str, run_ids: list[str]) -> ReviewResult:
         status = ReviewOutcome.CHAMPION_KEPT.status
         kept = {"status": status, "model_version": champion["model_version"], "ladder": rows, "gate": []}
         return cast(ReviewResult, kept)
+    registry.log(best, baseline_figures(named) | gate.figures)
     tags = {"dataset_version": version, "kind": kinds[best], "git_commit": git_commit()}
     against = champion["promotion_id"] if champion else 0
     number = register_version(installation, registry, trained[best], tags)

@@ -27,7 +27,7 @@ from models import catalog
 from models.datasets.dataset import Dataset
 from models.datasets.time_splits import Fold
 from models.datasets.training_data import TrainingData
-from models.evaluation.comparison import leaderboard
+from models.evaluation.comparison import baseline_figures, leaderboard
 from models.evaluation.cross_validation import cross_validation_folds, mean_and_sd, measure
 from models.evaluation.metrics.bootstrap import HIGH, LOW, split_prefixes, with_bounds
 from models.evaluation.metrics.mlflow_names import grouped
@@ -56,6 +56,7 @@ from tasks.promotion.recorded_bundles import (
     TrainedBundle,
     evaluation_digest,
     evaluations_of,
+    log_figures,
     record,
     recorded,
     recorded_all,
@@ -142,7 +143,10 @@ def compare_models(run_ids: list[str]) -> list[JsonObject]:
     installation = current()
     registry = Registry(installation.endpoints.mlflow_tracking_uri)
     runs = {trained.kind: trained for trained in recorded_all(installation.engine, run_ids).values()}
-    rows = leaderboard(evaluations_of(installation.engine, registry, runs))
+    evaluations = evaluations_of(installation.engine, registry, runs)
+    for trained in runs.values():
+        registry.log(trained.run_id, baseline_figures(evaluations))
+    rows = leaderboard(evaluations)
     return [{**row, "run": registry.page(runs[str(row["model"])].run_id)} for row in rows]
 
 
@@ -216,7 +220,9 @@ def _train(
         fitted = fit(before)
         fit_seconds = monotonic() - started
         advance(note="next: measure on the test weeks")
-        appraisal = ModelReport.of(fitted, dataset, before, fit, fit_seconds, seed)
+        # Fits on parts of the users are short, so that nobody follows their epochs.
+        parts = partial(model.fit, config=config, seed=seed)
+        appraisal = ModelReport.of(fitted, dataset, before, parts, fit_seconds, seed)
         summary = appraisal.evaluation.summary
         evaluate_seconds = monotonic() - started - fit_seconds
         advance(note=f"{METRIC} {summary[METRIC]:.4f}, next: fit on all data")
@@ -233,8 +239,9 @@ def _train(
         store_evaluation(folder / EVALUATION_PATH, appraisal, kind)
         figures = evaluation_digest(folder / EVALUATION_PATH)
         registry.log_folder(run_id, folder)
+    further = log_figures(registry, run_id, kind, dataset.version, summary)
     curve = {point.users: grouped(with_bounds({f"learning_curve_{METRIC}": point.figure})) for point in appraisal.curve}
-    registry.log_steps(run_id, {0: grouped(summary), **curve})
+    registry.log_steps(further, curve)
     checkpoints.delete()
     return stored.digest, figures
 

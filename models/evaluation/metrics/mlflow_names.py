@@ -1,27 +1,29 @@
-"""Names of metrics in MLflow: ten stand alone, the others follow their group.
+"""Names of metrics in MLflow: each is `group/metric`. MLflow's charts have a section for each group.
 
-MLflow folds metrics with a common word before a slash into one section.
+The figures of `FIRST` are those that a reviewer decides on. Training records them in its run, and all others in a run
+below it, because MLflow's page of a run lists all of its metrics without groups.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
-from models.evaluation.metrics.bootstrap import COLD, HIGH, LOW, NEW, NEWCOMER, WARM
+from models.evaluation.metrics.bootstrap import COLD, HIGH, LOW, NEW, NEWCOMER, REPEAT, WARM
+from models.evaluation.metrics.ranking import METRIC
 
-TEN: Final = (
-    "ndcg_at_10",
-    "new_ndcg_at_10",
-    "recall_at_10",
-    "map_at_10",
-    "hit_rate_at_10",
-    "coverage_at_10",
-    "long_tail_at_10",
-    "fit_seconds",
-    "score_ms",
-    "artifact_mb",
-)
-"""The main metrics: accuracy, coverage, costs."""
-_GROUPS: Final = tuple(part + kind for part in (WARM, COLD, NEWCOMER, "") for kind in (NEW, "") if part + kind)
+FIRST: Final = {
+    "accuracy": (METRIC, NEW + METRIC, REPEAT + METRIC, "recall_at_10", "hit_rate_at_10"),
+    "fairness": (COLD + METRIC, NEWCOMER + METRIC),
+    "coverage": ("coverage_at_10",),
+    "costs": ("fit_seconds", "score_ms", "artifact_mb"),
+}
+"""The metrics of a training run, by group."""
+GATE: Final = "gate"
+BASELINE_GROUP: Final = "baselines"
+"""The groups that the comparison of models and the review add to a training run."""
+_FIRST: Final = {name: group for group, names in FIRST.items() for name in names}
+COLUMNS: Final = tuple(f"{group}/{name}" for name, group in _FIRST.items())
+"""The metrics without their bounds, which models are compared by."""
+_GROUPS: Final = tuple(p + kind for p in (WARM, COLD, NEWCOMER, "") for kind in (NEW, REPEAT, "") if p + kind)
 _FURTHER: Final = ("train_", "pairs_", "learning_curve_")
 _INTERVALS, _TEST = "intervals", "test"
 
@@ -31,11 +33,18 @@ def grouped(figures: Mapping[str, float]) -> dict[str, float]:
     return {mlflow_name(name): value for name, value in figures.items()}
 
 
+def first_figures(figures: Mapping[str, float]) -> dict[str, float]:
+    """Return the figures that a training run has, in their order, each followed by its bounds."""
+    names = (name + end for name in _FIRST for end in ("", LOW, HIGH))
+    return {name: figures[name] for name in names if name in figures}
+
+
 def mlflow_name(name: str) -> str:
-    """Return the name of a figure in MLflow: `ndcg_at_10`, `cold_new/recall_at_10`, `intervals/ndcg_at_10_low`."""
-    if name in TEN:
-        return name
-    if name.endswith((LOW, HIGH)):
+    """Return the name of a figure in MLflow: `accuracy/ndcg_at_10_low`, `cold_new/recall_at_10`, `intervals/…_low`."""
+    figure = name.removesuffix(LOW).removesuffix(HIGH)
+    if figure in _FIRST:
+        return f"{_FIRST[figure]}/{name}"
+    if figure != name:
         return f"{_INTERVALS}/{name}"
     for prefix in (*_GROUPS, *_FURTHER):
         if name.startswith(prefix):
