@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _ADDRESS = re.compile(r"https?://[^\s()|\"'<>]+")
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{32}")
+_DIGITS = re.compile(r"\d+")
 _NUMBER = re.compile(r"[0-9a-f-]{8,}|[0-9]+")
 
 
@@ -111,6 +112,23 @@ def test_every_link_asks_who_is_not_signed_in_and_then_shows_its_page(
         assert refused(stranger, address), address
         page = mlflow if address.startswith(services.mlflow_page) else docs
         follow_with_login(page, address, words_of(services, address))
+
+
+def test_mlflow_opens_for_training_and_a_run_with_at_most_forty_metrics_in_named_groups(
+    stocked: Shop, version: Any, mlflow: Registry, browser: Browser
+) -> None:
+    page = with_login(browser, stocked.services.mlflow_login).new_page()
+    address = mlflow.page(version.run_id)
+    for opened in (stocked.services.mlflow_page, address.partition("/runs")[0], address):
+        follow_with_login(page, opened, "Model registry")  # what the page for language models has no entry for
+        for words in ("Prompts", "AI Gateway", "Judges", "MLflow Assistant"):
+            assert page.get_by_text(words, exact=True).count() == 0, (opened, words)
+    listed = page.get_by_role("heading", name=re.compile(r"^Metrics \(\d+\)$")).inner_text()
+    assert 30 <= int(_DIGITS.findall(listed)[0]) <= 40
+    assert "accuracy/ndcg_at_10" in page.get_by_text("/ndcg_at_10").first.inner_text()
+    follow_with_login(page, f"{address}/model-metrics", "accuracy (15)")
+    for group in ("baselines (2)", "costs (5)", "coverage (3)", "gate (3)"):
+        page.get_by_text(group).first.wait_for(state="attached")
 
 
 def test_logins_work_on_each_page_as_they_are_printed(

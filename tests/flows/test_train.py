@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 MODELS = ("most_popular", "own_frequency", "logistic_regression")
 PLOTS = {"ndcg_spread", "overfit_check", "confusion_matrix", "residuals", "roc_curve"}
 PLOTS |= {"precision_recall", "calibration", "feature_importance"}
+PARENT = "mlflow.parentRunId"
 CURVE = "learning_curve.png"
 """Models that are fitted fast enough have one."""
 QUICK_SEQUENCE = {"dimensions": 8, "blocks": 1, "epochs": 2, "negatives": 50, "loss": "sampled", "validation_users": 20}
@@ -62,10 +63,22 @@ def test_a_run_keeps_tables_plots_and_figures_with_their_intervals(trained: Json
     stored = {file.path.removeprefix("evaluation/"): file for file in client.list_artifacts(run_id, "evaluation")}
     assert set(stored) - {CURVE} == FILES | {f"{plot}.png" for plot in PLOTS}
     assert all(file.file_size > 0 for file in stored.values())
-    figures = client.get_run(run_id).data.metrics
+    [further] = client.search_runs([client.get_run(run_id).info.experiment_id], f"tags.`{PARENT}` = '{run_id}'")
+    figures = client.get_run(run_id).data.metrics | further.data.metrics
     for name in ("ndcg_at_10", "new_map_at_10", "roc_auc", "pairs_pr_auc", "pairs_brier", "gini_at_10", "overfit_gap"):
         low, value, high = (figures[mlflow_name(name + end)] for end in ("_low", "", "_high"))
         assert low <= value <= high, name
+
+
+def test_a_training_run_lists_at_most_forty_metrics_in_named_groups(trained: JsonObject, client: MlflowClient) -> None:
+    for run_id in trained["runs"]:
+        metrics = client.get_run(run_id).data.metrics
+        assert len(metrics) <= 40
+        groups = {name.rpartition("/")[0] for name in metrics}
+        assert {"accuracy", "baselines", "costs", "coverage"} <= groups
+        assert groups <= {"accuracy", "baselines", "costs", "coverage", "fairness", "gate"}
+        popular = metrics["baselines/most_popular_ndcg_at_10"]
+        assert (popular == metrics["accuracy/ndcg_at_10"]) == (run_id == trained["runs"][0])
 
 
 def test_a_run_and_the_prefect_run_that_made_it_lead_to_each_other_and_to_the_docs_of_the_data(
@@ -104,7 +117,7 @@ def test_models_are_validated_on_folds_before_the_test_weeks(
     experiment = client.get_experiment_by_name("tailorbird")
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id], "attributes.run_name = 'validate own_frequency'")
-    history = client.get_metric_history(run.info.run_id, "ndcg_at_10")
+    history = client.get_metric_history(run.info.run_id, "accuracy/ndcg_at_10")
     assert [point.value for point in sorted(history, key=lambda point: point.step)] == [
         pytest.approx(fold["ndcg_at_10"]) for fold in folds
     ]

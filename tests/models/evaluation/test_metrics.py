@@ -15,7 +15,7 @@ from models.evaluation.metrics.beyond_accuracy import PENALTIES, ItemNovelty, co
 from models.evaluation.metrics.beyond_accuracy import spread as spread_of
 from models.evaluation.metrics.bootstrap import estimate, interval, intervals, intervals_of_ratios
 from models.evaluation.metrics.calibration import Pairs
-from models.evaluation.metrics.mlflow_names import grouped, mlflow_name
+from models.evaluation.metrics.mlflow_names import first_figures, grouped, mlflow_name
 from models.evaluation.metrics.ranking import METRICS, ScoreAUC, accuracy
 from models.retrieval.candidate_sources import TopCandidates
 
@@ -86,6 +86,17 @@ def test_both_areas_are_those_of_scikit_learn(case) -> None:
         assert values["pr_auc"][row] == pytest.approx(precision, nan_ok=True)
 
 
+def test_a_training_run_has_the_figures_that_people_decide_on_each_before_its_bounds() -> None:
+    figures = {
+        f"{part}ndcg_at_10{end}": 0.0 for part in ("warm_", "cold_", "new_", "") for end in ("_low", "_high", "")
+    }
+    first = list(grouped(first_figures(figures)))
+    assert first[:4] == ["accuracy/ndcg_at_10", "accuracy/ndcg_at_10_low", "accuracy/ndcg_at_10_high", first[3]]
+    assert [name for name in first if not name.endswith(("_low", "_high"))] == [
+        *("accuracy/ndcg_at_10", "accuracy/new_ndcg_at_10", "fairness/cold_ndcg_at_10"),
+    ]
+
+
 def test_every_other_figure_follows_its_group() -> None:
     assert mlflow_name("cold_new_recall_at_10") == "cold_new/recall_at_10"
     assert mlflow_name("newcomer_map_at_10") == "newcomer/map_at_10"
@@ -93,8 +104,9 @@ def test_every_other_figure_follows_its_group() -> None:
     assert mlflow_name("train_ndcg_at_10") == "train/ndcg_at_10"
     assert mlflow_name("pairs_brier") == "pairs/brier"
     assert mlflow_name("gini_at_10") == "test/gini_at_10"
-    assert mlflow_name("ndcg_at_10_low") == "intervals/ndcg_at_10_low"
-    assert mlflow_name("cold_ndcg_at_10_high") == "intervals/cold_ndcg_at_10_high"
+    assert mlflow_name("ndcg_at_10_low") == "accuracy/ndcg_at_10_low"
+    assert mlflow_name("warm_ndcg_at_10_high") == "intervals/warm_ndcg_at_10_high"
+    assert mlflow_name("warm_repeat_map_at_10") == "warm_repeat/map_at_10"
 
 
 def test_no_two_figures_share_a_name() -> None:

@@ -107,11 +107,12 @@ def test_runs_that_no_version_and_no_review_needs_leave_mlflow_when_their_period
     store.register(runs["registered"], {})
     bundle = TrainedBundle(runs["compared"], "compared", "als", published.manifest["version"], "digest", "digest")
     record(here.engine, bundle)
+    below = {name: store.record_child_run(name, run_id, {}, {}, [{}], 0.0) for name, run_id in runs.items()}
     assert old_runs(here, store) == []
     keep(here, mlflow_runs="1 day")
     assert old_runs(here, store) == []
     monkeypatch.setattr(retention, "database_now", lambda _connection: datetime.now(UTC) + timedelta(days=2))
-    assert old_runs(here, store) == [runs["loose"]]
+    assert set(old_runs(here, store)) == {runs["loose"], below["loose"], below["open"]}
     store.delete_runs(old_runs(here, store))
     assert old_runs(here, store) == []
     assert {name: list(store.files(run_id, "review")) for name, run_id in runs.items()} == {
