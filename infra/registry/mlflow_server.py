@@ -5,6 +5,7 @@ MLFLOW_ARTIFACTS_DESTINATION.
 """
 
 import gc
+import json
 import os
 import sys
 from pathlib import Path
@@ -15,22 +16,25 @@ if TYPE_CHECKING:
 
 _ARTIFACTS: Final = "mlflow-artifacts:/"
 """Clients store artifacts through the server."""
-_DEFAULTS: Final = (
-    "<script>for (const [name, value] of [['mlflow.workflowType', '\"machine_learning\"'], "
-    "['mlflow.assistant.fab.autoOpenedOnFirstLoad', 'true']]) localStorage[`${name}_v1`] ??= value</script>"
-)
+_DEFAULTS: Final = {
+    "mlflow.workflowType": "machine_learning",
+    "mlflow.assistant.fab.autoOpenedOnFirstLoad": True,
+    "mlflow.home.getting-started.collapsed": True,
+}
 """MLflow's page remembers these choices of a person in the browser; without one it opens for language models."""
 
 
 def create_app() -> "FastAPI":
-    """Return MLflow's server, whose page opens for the training of models, without the assistant's panel.
+    """Return MLflow's server, whose page opens for the training of models, without the assistant's panel and MLflow's tour.
 
     A person can choose otherwise on the page, and the choice stays.
     """
     from flask import request
     from mlflow.server import app, auth
 
-    page = (Path(str(app.static_folder)) / "index.html").read_text().replace("<head>", f"<head>{_DEFAULTS}", 1)
+    chosen = "".join(f"localStorage['{name}_v1'] ??= '{json.dumps(value)}';" for name, value in _DEFAULTS.items())
+    page = (Path(str(app.static_folder)) / "index.html").read_text()
+    page = page.replace("<head>", f"<head><script>{chosen}</script>", 1)
     server: FastAPI = auth.create_app(app)
     app.before_request(lambda: page if request.path == "/" else None)  # after the check of the login
     return server
