@@ -9,10 +9,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
+from typing import Final
 
 _ARTIFACTS: Final = "mlflow-artifacts:/"
 """Clients store artifacts through the server."""
@@ -24,18 +21,15 @@ _DEFAULTS: Final = {
 """MLflow's page remembers these choices of a person in the browser; without one it opens for language models."""
 
 
-def create_app() -> "FastAPI":
-    """Return MLflow's server, whose page opens for the training of models, without the assistant's panel and MLflow's tour.
-
-    A person can choose otherwise on the page, and the choice stays.
-    """
+def create_app() -> object:
+    """Return MLflow's server, with those defaults on its page; what a person chooses stays."""
     from flask import request
     from mlflow.server import app, auth
 
     chosen = "".join(f"localStorage['{name}_v1'] ??= '{json.dumps(value)}';" for name, value in _DEFAULTS.items())
     page = (Path(str(app.static_folder)) / "index.html").read_text()
     page = page.replace("<head>", f"<head><script>{chosen}</script>", 1)
-    server: FastAPI = auth.create_app(app)
+    server: object = auth.create_app(app)
     app.before_request(lambda: page if request.path == "/" else None)  # after the check of the login
     return server
 

@@ -114,12 +114,11 @@ class GateResult:
 
     @property
     def figures(self) -> dict[str, float]:
-        """Return the numbers of passed checks, refusals and warnings, and the least gain of a group of users."""
+        """Return the number of checks by outcome, and the least gain of a group of users, by their names in MLflow."""
         counts = Counter(check.outcome for check in self.checks)
-        shown = {"passed": Outcome.PASSED, "refusals": Outcome.REFUSED, "warnings": Outcome.WARNING}
         gained = [group.difference for group in self.groups if group.judged]
         fairness = {"fairness/least_gain_of_a_group": min(gained)} if gained else {}
-        return {f"{GATE}/{name}": float(counts[outcome]) for name, outcome in shown.items()} | fairness
+        return {f"{GATE}/{outcome.name.lower()}": float(counts[outcome]) for outcome in Outcome} | fairness
 
 
 def gate_result(checks: Sequence[Check], groups: Sequence[GroupResult] = ()) -> GateResult:

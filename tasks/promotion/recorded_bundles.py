@@ -105,8 +105,6 @@ def _register_once(installation: Installation, registry: Registry, run_id: str, 
 EVALUATION_PATH: Final = "evaluation"
 PER_USER: Final = "per_user.parquet"
 SUMMARY: Final = "summary.json"
-FIGURES_STAGE: Final = "figures"
-"""The tag `stage` of a run below a training run that has its further figures."""
 RERANKED: Final = "reranked.json"
 """The cost of wider exposure; older runs have none."""
 
@@ -163,5 +161,5 @@ def log_figures(registry: Registry, run_id: str, kind: str, version: str, figure
     first = first_figures(figures)
     registry.log(run_id, grouped(first))
     further = grouped({name: value for name, value in figures.items() if name not in first})
-    tags = {"stage": FIGURES_STAGE, "kind": kind, "dataset_version": version}
+    tags = {"stage": "figures", "kind": kind, "dataset_version": version}
     return registry.record_child_run(f"{kind}: further figures", run_id, {}, tags, [further], time())

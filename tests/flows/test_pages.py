@@ -127,7 +127,7 @@ def test_mlflow_opens_for_training_and_a_run_with_at_most_forty_metrics_in_named
     assert 30 <= int(_DIGITS.findall(listed)[0]) <= 40
     assert "accuracy/ndcg_at_10" in page.get_by_text("/ndcg_at_10").first.inner_text()
     follow_with_login(page, f"{address}/model-metrics", "accuracy (15)")
-    for group in ("baselines (2)", "costs (5)", "coverage (3)", "gate (3)"):
+    for group in ("baselines (2)", "costs (5)", "coverage (3)", "gate (4)"):
         page.get_by_text(group).first.wait_for(state="attached")
 
 
