@@ -135,7 +135,7 @@ class Registry(Connection):
             self._stored(run).delete_artifacts(path)
 
     def runs_before(self, moment: datetime, needed: Collection[str]) -> list[str]:
-        """Return the runs that ended before a moment, without those that are needed, or versions need, or runs below."""
+        """Return the ids of runs that ended before a moment, without needed ones, those of versions, and runs below."""
         query = f"attributes.end_time < {int(moment.timestamp() * 1000)}"
         versions = _all_pages(partial(self._client.search_model_versions, f"name = '{NAME}'"))
         kept = {*needed, *(version.run_id for version in versions)}
