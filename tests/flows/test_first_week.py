@@ -153,8 +153,9 @@ def test_the_best_model_is_trained_on_tuesday_and_promoted_on_wednesday(week: We
     week.shop.run(*score)
     assert week.shop.json("status")["champion"]
     handle = week.items_of(ANNA)[0]
-    for words in look:
-        assert handle in week.shop.run(*(handle if word == "HANDLE" else word for word in words))
+    recommend, explain = [[handle if word == "HANDLE" else word for word in words] for words in look]
+    assert handle in week.shop.run(*recommend)
+    assert "Place 1 of 20" in week.shop.run(*explain)
 
 
 def test_the_nights_are_planned_on_thursday(week: Week) -> None:
