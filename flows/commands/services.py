@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from serving.queries.explain import Lookups
 
 app = running.group()
+alerts = running.group("Receivers of alerts.")
 schedules = running.group("Schedules: built-in ones and your own.")
 
 Mapping = Annotated[str, typer.Option(help="A mapping that comes with Tailorbird, or the path of a .toml file.")]
@@ -247,6 +248,19 @@ def signing_key() -> None:
     from infra.keys.credentials import public_key
 
     print(public_key(running.current_settings()))
+
+
+@alerts.command("test")
+def alerts_test(as_json: Json = False) -> None:
+    """Send a test alert to every receiver, and show which of them failed."""
+    running.connect("postgres", "mlflow")
+    from models.errors import TailorbirdError
+    from tasks.orchestration.send_test_alerts import send_test_alerts
+
+    results = send_test_alerts(running.current_settings())
+    running.finish("test_alerts", results, as_json)
+    if failed := [row["receiver"] for row in results if row["error"]]:
+        raise TailorbirdError(f"No alert reached {', '.join(failed)}. Correct `alerts`, and run `tailorbird up` again.")
 
 
 @schedules.command("list")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import count
 from typing import Final
 
 from infra.configuration.settings import Settings
@@ -38,12 +39,22 @@ def addresses(settings: Settings) -> list[str]:
     return entries
 
 
+def receivers(settings: Settings) -> dict[str, str]:
+    """Return the address of each block that sends alerts, by `type/name`; empty for blocks that the setting names."""
+    entries, number = addresses(settings), count(1)
+    return {
+        match[0].removeprefix("block:") if (match := BLOCK.fullmatch(entry)) else f"{_TYPE}/{_NAME}-{next(number)}": (
+            "" if match else entry
+        )
+        for entry in entries
+    }
+
+
 def blocks(settings: Settings, client: PrefectClient) -> list[str]:
     """Return the ids of the blocks that send alerts; create and update those of addresses, and remove old ones."""
     entries = addresses(settings)
     given = list(_given(entries, client))
-    own = (entry for entry in entries if not entry.startswith("block:"))
-    wanted = {f"{_NAME}-{number}": address for number, address in enumerate(own, 1)}
+    wanted = {name.removeprefix(f"{_TYPE}/"): address for name, address in receivers(settings).items() if address}
     schema = _schema(client)
     if schema is None:
         if wanted:

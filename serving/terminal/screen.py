@@ -35,6 +35,7 @@ TABLES: Final[dict[str, tuple[str, str]]] = {
     "privacy_retention": ("Data whose period has ended", "store rows bytes"),
     "privacy_places": ("Places that name the user, or were not searched", "place rows about"),
     "lake": ("The lake's events by month", "month files rows bytes"),
+    "test_alerts": ("Test alerts", "receiver error"),
     "schedules": ("Schedules", "slug deployment cron zone set_by parameters next_run active"),
 }
 """The title and the columns of each kind of rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socketserver
 import time
 from collections.abc import Iterator
@@ -70,12 +71,16 @@ def post() -> Iterator[Post]:
         server.shutdown()
 
 
+def alert_addresses(webhook: RecordingServer, post: Post) -> str:
+    mail = f"mailto://127.0.0.1:{post.server_address[1]}?from=shop@example.com&to=ops@example.com&mode=insecure"
+    return f"{webhook.url.replace('http', 'json')}/alerts,{mail}"
+
+
 @pytest.fixture(scope="module")
 def receiver(shop: Shop, post: Post) -> Iterator[RecordingServer]:
     """Send alerts to a web hook and by mail from the first test that needs it on."""
-    mail = f"mailto://127.0.0.1:{post.server_address[1]}?from=shop@example.com&to=ops@example.com&mode=insecure"
     with RecordingServer() as webhook:
-        shop.run("up", TAILORBIRD_ALERTS=f"{webhook.url.replace('http', 'json')}/alerts,{mail}")
+        shop.run("up", TAILORBIRD_ALERTS=alert_addresses(webhook, post))
         yield webhook
     shop.run("up")
 
@@ -122,6 +127,20 @@ def test_an_automation_that_a_person_switched_off_stays_off_and_an_undefined_one
     assert shop.prefect("GET", f"/automations/{own['id']}")["name"] == "a person's own"
     shop.prefect("DELETE", f"/automations/{own['id']}")
     shop.prefect("PATCH", path, {"enabled": True})
+
+
+def test_a_test_alert_reaches_every_receiver_and_a_failed_one_is_named(
+    shop: Shop, receiver: RecordingServer, post: Post
+) -> None:
+    both = alert_addresses(receiver, post)
+    before = len(receiver.received), len(post.mails)
+    results = json.loads(shop.run("alerts", "test", "--json", TAILORBIRD_ALERTS=both))
+    assert [row["error"] for row in results] == [None, None]
+    assert (len(receiver.received), len(post.mails)) == (before[0] + 1, before[1] + 1)
+    assert receiver.received[-1][1]["title"] == "Tailorbird: a test alert"
+    output = shop.run("alerts", "test", code=1, TAILORBIRD_ALERTS=both.replace("/alerts", "/others"))
+    assert "No alert reached slack-webhook/tailorbird-alerts-1." in " ".join(output.split())
+    assert "TAILORBIRD_ALERTS" in shop.run("alerts", "test", code=1, TAILORBIRD_ALERTS="")
 
 
 def test_every_alert_arrives_in_words_with_a_link(
