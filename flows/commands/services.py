@@ -258,8 +258,9 @@ def alerts_test(as_json: Json = False) -> None:
     from tasks.orchestration.send_test_alerts import send_test_alerts
 
     results = send_test_alerts(running.current_settings())
-    running.finish("test_alerts", results, as_json)
-    if failed := [row["receiver"] for row in results if row["error"]]:
+    rows = [{"receiver": name, "error": error} for name, error in results.items()]
+    running.finish("test_alerts", rows, as_json)
+    if failed := [name for name, error in results.items() if error]:
         raise TailorbirdError(f"No alert reached {', '.join(failed)}. Correct `alerts`, and run `tailorbird up` again.")
 
 

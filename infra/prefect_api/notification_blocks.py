@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from itertools import count
 from typing import Final
 
 from infra.configuration.settings import Settings
@@ -41,13 +40,10 @@ def addresses(settings: Settings) -> list[str]:
 
 def receivers(settings: Settings) -> dict[str, str]:
     """Return the address of each block that sends alerts, by `type/name`; empty for blocks that the setting names."""
-    entries, number = addresses(settings), count(1)
-    return {
-        match[0].removeprefix("block:") if (match := BLOCK.fullmatch(entry)) else f"{_TYPE}/{_NAME}-{next(number)}": (
-            "" if match else entry
-        )
-        for entry in entries
-    }
+    entries = addresses(settings)
+    own = (entry for entry in entries if not entry.startswith("block:"))
+    created = {f"{_TYPE}/{_NAME}-{number}": address for number, address in enumerate(own, 1)}
+    return {entry.removeprefix("block:"): "" for entry in entries if entry.startswith("block:")} | created
 
 
 def blocks(settings: Settings, client: PrefectClient) -> list[str]:

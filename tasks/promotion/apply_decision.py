@@ -3,7 +3,7 @@
 from math import isfinite
 from typing import Final
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, func, update
 from sqlalchemy.dialects.postgresql import insert
 
 from infra.bundles import bundle_store
@@ -29,7 +29,6 @@ from tasks.promotion.review_requests import (
     REJECTED_BEFORE,
     Decision,
     DecisionRefusedError,
-    asked_now,
     close,
     expire,
     review_of,
@@ -181,7 +180,8 @@ def reopen(installation: Installation, registry: Registry, version: int, actor: 
     answer: JsonObject = {name: str(value) for name, value in review.items() if name in DECIDED}
     detail = "{reviewer} at {decided_at:.16}: {reason} ".format(**answer) + f"Asked again by {actor}: {reason}"
     warning = {"name": REJECTED_BEFORE, "value": None, "limit": None, "outcome": Outcome.WARNING, "detail": detail}
-    values = asked_now(installation) | dict.fromkeys(DECIDED) | {"gate": [*review["gate"], warning]}
+    asked = {"requested_at": func.now(), "expires_at": func.now() + (reviews.c.expires_at - reviews.c.requested_at)}
+    values = dict.fromkeys(DECIDED) | asked | {"gate": [*review["gate"], warning]}
     same = (reviews.c.model_version == version, reviews.c.decided_at == review["decided_at"])
     entry = {"action": "reopen a review", "subject": f"version {version}", "actor": actor, "reason": reason}
     with installation.engine.begin() as connection:

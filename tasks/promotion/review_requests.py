@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from math import isfinite
 from typing import Final, cast
 
-from sqlalchemy import ColumnElement, Connection, Integer, func, literal_column, select, text, update
+from sqlalchemy import Connection, Integer, func, literal_column, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from infra.database.schema.promotion_rows import Review
@@ -79,7 +78,10 @@ def request(
     A review that is open, or was closed by the deadline, is renewed. A review that a person decided does not change.
     Raises DecisionRefusedError if that decision was about another bundle. Returns the current review.
     """
-    values = asked_now(installation) | {
+    expires = func.now() + text("make_interval(secs => :seconds)").bindparams(
+        seconds=installation.settings.review_days * 86_400
+    )
+    values = {
         "dataset_version": dataset_version,
         "run_id": bundle.run_id,
         "digest": bundle.digest,
@@ -87,6 +89,8 @@ def request(
         "gate": _as_json(gate.checks),
         "groups": _as_json(gate.groups),
         "reference_promotion_id": against,
+        "requested_at": func.now(),
+        "expires_at": expires,
     }
     entry = insert(reviews).values(model_version=model_version, **values)
     undecided = reviews.c.decision.is_(None) | (reviews.c.via == DEADLINE)
@@ -101,12 +105,6 @@ def request(
             "the version in MLflow, then run `tailorbird review` again: the bundle becomes a new version."
         )
     return review
-
-
-def asked_now(installation: Installation) -> dict[str, ColumnElement[datetime]]:
-    """Return the times of a request that is made now."""
-    wait = text("make_interval(secs => :seconds)").bindparams(seconds=installation.settings.review_days * 86_400)
-    return {"requested_at": func.now(), "expires_at": func.now() + wait}
 
 
 def review_of(installation: Installation, model_version: int | None = None) -> Review:
