@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count, islice
+from itertools import count, filterfalse, islice
 from math import inf
 from time import monotonic
 from typing import Final, Self
@@ -29,6 +29,10 @@ _WORD: Final = re.compile(r"\w+")
 _END: Final = "\n"
 _WORD_OR_END: Final = re.compile(r"\w+|\n")
 _LAST: Final = chr(0x10FFFF)
+_LETTERS: Final = str.maketrans("øđðłı", "oddli") | str.maketrans({"æ": "ae", "œ": "oe", "þ": "th"})
+"""Letters that Unicode does not take apart."""
+_UMLAUTS: Final = _LETTERS | str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"})
+"""Also letters that people write as two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +89,10 @@ class TitleWords:
         of_word = {one: places[first:last] for one, first, last in zip(words, ends[:-1], ends[1:], strict=True)}
         return cls(catalogue.generation, sorted(ids), sorted(words), of_word)
 
-    def beginning_with(self, beginning: str) -> NDArray[np.int32]:
-        """Return the places of items with a word that begins so, ascending."""
-        first, last = bisect_left(self.words, beginning), bisect_left(self.words, beginning + _LAST)
-        parts = [self.places[word] for word in self.words[first:last]]
+    def beginning_with(self, forms: Iterable[str]) -> NDArray[np.int32]:
+        """Return the places of items with a word that begins with one of these forms, ascending."""
+        ends = [(bisect_left(self.words, form), bisect_left(self.words, form + _LAST)) for form in forms]
+        parts = [self.places[word] for first, last in ends for word in self.words[first:last]]
         return np.unique(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int32)
 
 
@@ -115,12 +119,12 @@ class TitleIndex:
 
     def matches(self, text: str) -> Iterable[str]:
         """Return the ids of the items whose titles hold the beginnings of all words, best sellers first."""
-        given = _WORD.findall(_plain(text))[:_MOST_WORDS]
+        given = list(zip(*map(_WORD.findall, _forms(text)), strict=True))[:_MOST_WORDS]
         if not given:
             return () if text.strip() else self.names
         both = self.titles.beginning_with(given[0])
-        for word in given[1:]:
-            both = np.intersect1d(both, self.titles.beginning_with(word), assume_unique=True)
+        for forms in given[1:]:
+            both = np.intersect1d(both, self.titles.beginning_with(forms), assume_unique=True)
         return map(self.names.__getitem__, np.sort(self.ranks[both]).tolist())
 
 
@@ -179,17 +183,18 @@ class CatalogueSearch:
         return TitleIndex.of(titles, stock.sales, stock.digest)
 
 
-def _plain(text: str) -> str:
-    """Return a text in the form in which words are compared: without case and accents."""
+def _forms(text: str) -> list[str]:
+    """Return the forms in which words are compared, without case and accents: `Dübel` is `dubel` and `duebel`."""
     if text.isascii():
-        return text.lower()
-    plain = unicodedata.normalize("NFKD", text).casefold()
-    return "".join(letter for letter in plain if not unicodedata.combining(letter))
+        return [text.lower()]
+    whole = unicodedata.normalize("NFKC", text).casefold()
+    written = dict.fromkeys(whole.translate(letters) for letters in (_LETTERS, _UMLAUTS))
+    return ["".join(filterfalse(unicodedata.combining, unicodedata.normalize("NFKD", one))) for one in written]
 
 
 def _words_of_titles(titles: Sequence[str]) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
     """Return all words, and the pairs of a word and a title with it, by their places: all are read as one text."""
-    found = _WORD_OR_END.findall("".join([_plain(title).replace(_END, " ") + _END for title in titles]))
+    found = _WORD_OR_END.findall("".join([" ".join(_forms(title)).replace(_END, " ") + _END for title in titles]))
     numbers = defaultdict[str, int](count().__next__, {_END: -1})
     word = np.fromiter(map(numbers.__getitem__, found), dtype=np.int64, count=len(found))
     title = np.cumsum(word < 0)

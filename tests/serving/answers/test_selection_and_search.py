@@ -137,6 +137,41 @@ async def test_items_of_one_title_and_titles_of_several_lines_are_found(stock: S
     assert await found(search, "green tea") == ["8"]
 
 
+@pytest.mark.parametrize(
+    ("title", "queries"),
+    [
+        ("Dübel", "dübel DÜBEL du\u0308bel duebel DUEBEL dubel dueb dub"),
+        ("Duebel", "dübel duebel"),
+        ("Dubel", "dübel dubel"),
+        ("Du\u0308bel", "dübel duebel dubel"),
+        ("Müller-Straße 7", "muller-strasse mueller-STRASSE müller-straße mueller strasse"),
+        ("Strasse", "straße STRASSE"),
+        ("Ærø", "aero ærø aeroe"),
+        ("Aero", "ærø aero"),
+        ("Ångström", "angstrom aangstroem ångström"),
+        ("Crème brûlée", "creme brulee crème brûlée"),
+        ("Łódź", "lodz łódź"),
+        ("I\u015f\u0131k", "isik \u0131\u015f\u0131k"),
+        ("Þórr œuvre", "thorr oeuvre þórr œuvre"),
+        ("Лампа", "лампа ЛАМ"),
+        ("東京タワー", "東京 東京タワー"),
+    ],
+)
+async def test_words_are_found_in_every_way_that_people_write_their_letters(title: str, queries: str) -> None:
+    search = CatalogueSearch(Stock(Catalogue.of({"1": item("1", title=title), "2": item("2", title="Shorts")}, 0.0)))
+    assert {query: await found(search, query) for query in queries.split()} == {
+        query: ["1"] for query in queries.split()
+    }
+
+
+async def test_two_vowels_of_a_word_are_no_umlaut() -> None:
+    titles = {"1": "Shoe", "2": "Shorts", "3": "Blue pan", "4": "Blur", "5": "Dubel"}
+    search = CatalogueSearch(
+        Stock(Catalogue.of({name: item(name, title=title) for name, title in titles.items()}, 0.0))
+    )
+    assert [await found(search, text) for text in ("shoe", "blue", "blur", "duebel")] == [["1"], ["3"], ["4"], []]
+
+
 async def test_an_empty_catalogue_has_no_words(stock: Stock, search: CatalogueSearch) -> None:
     stock.catalogue = Catalogue.of({}, 0.0)
     await search.ready()
