@@ -34,13 +34,14 @@ _BOUGHT: Final = f"""
     EventQuery()
     .where(of_type(columns.PURCHASE))
     .select(
-        f'''event.item_id, currency, count(*) AS bought, bool_or(NOT ({refunded()})) AS kept,
+        f'''event.item_id, currency, count(*) AS bought, count(*) FILTER ({refunded()}) AS returned,
             quantile_cont(value / quantity, 0.05) FILTER ({_PRICED}) AS lowest,
             quantile_cont(value / quantity, 0.95) FILTER ({_PRICED}) AS highest''',
         "GROUP BY 1, 2",
     )
 })
-    SELECT item_id, (sum(bought) OVER of_item)::BIGINT AS bought, bool_or(kept) OVER of_item AS kept, lowest, highest
+    SELECT item_id, (sum(bought) OVER of_item)::BIGINT AS bought,
+        (sum(returned) OVER of_item)::BIGINT AS returned, lowest, highest
     FROM by_currency WINDOW of_item AS (PARTITION BY item_id)
     QUALIFY row_number() OVER (PARTITION BY item_id ORDER BY bought DESC, currency) = 1
 """
@@ -55,7 +56,7 @@ _STATED: Final = text("""
     JOIN ingest_applications USING (application_id) JOIN ingest_batches USING (batch_id)
     WHERE kind LIKE 'item%' AND key = ANY(:ids) AND source = :source
 """)
-_NO_PURCHASES: Final = {"item_id": pa.string(), "bought": pa.int64(), "kept": pa.bool_()} | dict.fromkeys(
+_NO_PURCHASES: Final = {"item_id": pa.string(), "bought": pa.int64(), "returned": pa.int64()} | dict.fromkeys(
     ("lowest", "highest"), pa.float64()
 )
 
@@ -109,7 +110,7 @@ def _stated(installation: Installation, source: str, ids: list[str]) -> set[str]
 
 
 def _read(installation: Installation) -> pa.Table:
-    """Return the catalogue's merchandise with purchases, whether one was kept, and prices."""
+    """Return the catalogue's merchandise with purchases, refunded ones, and prices."""
     with installation.engine.connect() as connection:
         chosen = select(*(goods.c[name] for name in _ITEMS)).where(goods.c.available)
         items = read_table(connection, chosen, _ITEMS)
@@ -121,7 +122,7 @@ def _read(installation: Installation) -> pa.Table:
     return query(
         """
         SELECT item_id, coalesce(title, '') AS title, price, coalesce(bought, 0) AS bought,
-            coalesce(kept, true) AS kept, lowest, highest FROM items LEFT JOIN bought USING (item_id)
+            coalesce(returned, 0) AS returned, lowest, highest FROM items LEFT JOIN bought USING (item_id)
         """,
         items=items,
         bought=bought,

@@ -26,8 +26,9 @@ _SPREAD: Final = 20
 """The ratio of the highest to the lowest usual price from which prices are suspicious."""
 _PAID: Final = 20
 """The number of purchases from which prices count."""
-_FEWEST: Final = 3
-"""The number of purchases from which it counts that none was kept."""
+_FEWEST, _CHANCE = 6, 0.05
+"""It counts that no purchase was kept from this number of purchases on, and if goods would show it by chance this
+rarely: at the rate at which the shop's other items are returned, among as many items."""
 _SERVICE: Final = rf"(?i)(?:^|[^\p{{L}}])({SERVICES})(?:[^\p{{L}}]|$)"
 _NOTE: Final = rf"(?i)^[^\p{{L}}]*(?:\p{{L}}+[^\p{{L}}]+)?({NOTES})[^\p{{L}}]*$"
 _NOTE_FIRST: Final = rf"(?i)^[^\p{{L}}]*({NOTES})[^\p{{L}}]+\p{{L}}+[^\p{{L}}]*$"
@@ -70,10 +71,17 @@ class Suspect(TypedDict):
 def suspects(items: pa.Table) -> list[Suspect]:
     """Return items that do not look like goods: id, title, purchases and reasons, the clearest first.
 
-    `items` has item_id, title and price, `bought` (purchases), `kept` (whether one was not refunded), and `lowest` and
+    `items` has item_id, title and price, `bought` (purchases), `returned` (those that were refunded), and `lowest` and
     `highest`, between which nine tenths of the prices of one piece lie.
     """
-    parts = {"most_ids": _MOST_IDS, "paid": _PAID, "spread": _SPREAD, "fewest": _FEWEST, "word": _WORD}
+    parts = {
+        "most_ids": _MOST_IDS,
+        "paid": _PAID,
+        "spread": _SPREAD,
+        "fewest": _FEWEST,
+        "chance": _CHANCE,
+        "word": _WORD,
+    }
     statement = statement_of(Path(__file__).with_name("suspects.sql"), **parts)
     rows: list[Suspect] = query(statement, items=items).to_pylist()
     return rows
