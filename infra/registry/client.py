@@ -71,14 +71,15 @@ class Registry(Connection):
         parameters: Mapping[str, object],
         tags: Mapping[str, str],
         steps: Sequence[Mapping[str, float]],
-        started: float,
+        started: float | None = None,
         *,
         status: str = "FINISHED",
     ) -> str:
-        """Record a child run that is over, with its figures by step; return its id. `started` is in epoch seconds."""
+        """Record a child run that is over, with its figures by step; return its id. `started` is in epoch seconds, by default now."""
         from mlflow.entities import Metric, Param
 
-        begin, now = int(started * 1000), int(time.time() * 1000)
+        now = int(time.time() * 1000)
+        begin = now if started is None else int(started * 1000)
         run = self._client.create_run(self._experiment, start_time=begin, run_name=name, tags={_PARENT: parent, **tags})
         run_id: str = run.info.run_id
         metrics = [Metric(k, float(v), now, step) for step, figures in enumerate(steps) for k, v in figures.items()]

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import time
 from typing import Final
 
 import pyarrow.parquet as pq
@@ -162,4 +161,4 @@ def log_figures(registry: Registry, run_id: str, kind: str, version: str, figure
     registry.log(run_id, grouped(first))
     further = grouped({name: value for name, value in figures.items() if name not in first})
     tags = {"stage": "figures", "kind": kind, "dataset_version": version}
-    return registry.record_child_run(f"{kind}: further figures", run_id, {}, tags, [further], time())
+    return registry.record_child_run(f"{kind}: further figures", run_id, {}, tags, [further])
