@@ -266,8 +266,7 @@ def validate(
 def score(
     placement: Annotated[list[str] | None, typer.Argument(help="The placements; by default all.")] = None,
     k: Annotated[
-        int | None,
-        typer.Option("--k", "-k", min=1, max=1000, help="The length of the lists; by default as configured."),
+        int | None, typer.Option("--k", "-k", min=1, max=1000, help="The length of lists; by default as configured.")
     ] = None,
     segment: Annotated[
         str | None, typer.Option(help="Instead, let consumers of streams score the live lists of this segment's users.")
@@ -311,9 +310,7 @@ def audit(
 
 @app.command()
 def monitor(
-    reviewer: Annotated[
-        str, typer.Option(default_factory=running.account, help="The person who accepts; it is recorded.")
-    ],
+    reviewer: Annotated[str, typer.Option(default_factory=running.account, help="Who accepts; it is recorded.")],
     accept: Annotated[str, typer.Option(help="Why the present behaviour is normal from now on; recalibrates.")] = "",
     history: Annotated[bool, typer.Option("--history", help="Only show the earlier windows.")] = False,
     as_json: Json = False,

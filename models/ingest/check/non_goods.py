@@ -27,8 +27,8 @@ _SPREAD: Final = 20
 _PAID: Final = 20
 """The number of purchases from which prices count."""
 _FEWEST, _CHANCE = 6, 0.05
-"""It counts that no purchase was kept from this number of purchases on, and if goods would show it by chance this
-rarely: at the rate at which the shop's other items are returned, among as many items."""
+"""The number of purchases from which it counts that none was kept, and how likely any good of the shop may show that
+by chance, if it is returned at the rate of the other items."""
 _SERVICE: Final = rf"(?i)(?:^|[^\p{{L}}])({SERVICES})(?:[^\p{{L}}]|$)"
 _NOTE: Final = rf"(?i)^[^\p{{L}}]*(?:\p{{L}}+[^\p{{L}}]+)?({NOTES})[^\p{{L}}]*$"
 _NOTE_FIRST: Final = rf"(?i)^[^\p{{L}}]*({NOTES})[^\p{{L}}]+\p{{L}}+[^\p{{L}}]*$"
@@ -74,15 +74,8 @@ def suspects(items: pa.Table) -> list[Suspect]:
     `items` has item_id, title and price, `bought` (purchases), `returned` (those that were refunded), and `lowest` and
     `highest`, between which nine tenths of the prices of one piece lie.
     """
-    parts = {
-        "most_ids": _MOST_IDS,
-        "paid": _PAID,
-        "spread": _SPREAD,
-        "fewest": _FEWEST,
-        "chance": _CHANCE,
-        "word": _WORD,
-    }
-    statement = statement_of(Path(__file__).with_name("suspects.sql"), **parts)
+    parts = {"most_ids": _MOST_IDS, "paid": _PAID, "spread": _SPREAD, "fewest": _FEWEST, "word": _WORD}
+    statement = statement_of(Path(__file__).with_name("suspects.sql"), chance=_CHANCE, **parts)
     rows: list[Suspect] = query(statement, items=items).to_pylist()
     return rows
 
