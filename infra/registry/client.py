@@ -75,7 +75,10 @@ class Registry(Connection):
         *,
         status: str = "FINISHED",
     ) -> str:
-        """Record a child run that is over, with its figures by step; return its id. `started` is in epoch seconds, by default now."""
+        """Record a child run that is over, with its figures by step; return its id.
+
+        `started` is in epoch seconds, by default now.
+        """
         from mlflow.entities import Metric, Param
 
         now = int(time.time() * 1000)

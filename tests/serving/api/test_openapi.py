@@ -1,11 +1,13 @@
 """The OpenAPI document: complete, with examples, true, and enough for a typed client."""
 
 import importlib.util
+import re
+import shlex
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 import pytest
@@ -14,11 +16,15 @@ from hypothesis import strategies as st
 from openapi_spec_validator import validate
 from starlette.testclient import TestClient
 
+from infra.configuration.placements import configured
+from infra.configuration.settings import Settings
 from models.primitives.json_types import JsonObject
 from serving.api.assembly import build_app
+from serving.api.state import Kind, kind_of
 from tests.serving.api.fakes import new_key, state_of
 
 OPEN = ("/livez", "/readyz")
+PAGE = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +61,51 @@ def test_every_operation_has_texts_examples_errors_and_headers(described: JsonOb
                 assert (str(example["status"]), bool(example["detail"])) == (status, True)
         if "429" in one["responses"]:
             assert "Retry-After" in one["responses"]["429"]["headers"]
+
+
+ROWS = re.findall(
+    r"^\| (any|`(?:subject|method) = \"\w+\"`) \| `([A-Z]+) (/\S+)` \| `(curl .*)` \|$", PAGE, re.MULTILINE
+)
+KINDS = {
+    '`subject = "user"`': "user",
+    '`method = "similarity"`': "similarity",
+    '`method = "co_purchase"`': "co_purchase",
+}
+
+
+@pytest.mark.parametrize(("kind", "method", "path", "example"), ROWS, ids=[row[2] for row in ROWS])
+def test_an_endpoint_of_the_page_answers_for_its_kind_of_placement_and_refuses_others(
+    client: TestClient, described: JsonObject, kind: str, method: str, path: str, example: str
+) -> None:
+    assert method.lower() in described["paths"][path]
+    words = shlex.split(example)
+    assert words[:3] == ["curl", "-H", "Authorization: Bearer $KEY"]
+    assert words[3:-2] == (["--json"] if method == "POST" else [])
+    address, content = words[-1].removeprefix("$API"), words[-2] if method == "POST" else None
+    assert re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", path), address.partition("?")[0])
+    placements = {kind_of(one): name for name, one in configured(Settings()).items()}
+    assert placements.keys() == {*KINDS.values()} == {*get_args(Kind)}
+    [stated] = re.findall(r'(?:placement=|"placement": "|/slots/)([\w-]+)', example)
+    asked = kind_of(configured(Settings())[stated])
+    assert kind in ("any", next(text for text, known in KINDS.items() if known == asked))
+    for other, name in placements.items():
+        url, body = address.replace(stated, name), content and content.replace(stated, name)
+        status = client.request(method, url, content=body, headers={"content-type": "application/json"}).status_code
+        assert status == (200 if other == asked or kind == "any" else 422), (url, body)
+
+
+def test_the_page_has_an_endpoint_for_every_kind_of_placement_and_every_path_that_takes_one(
+    described: JsonObject,
+) -> None:
+    assert {row[0] for row in ROWS} == {*KINDS, "any"}
+    taking = {
+        path
+        for path, _, one in operations(described)
+        if path != "/v1/preview" and not path.startswith(("/v1/batch/", "/v1/rules", "/v1/placements"))
+        if any(parameter["name"] == "placement" for parameter in one["parameters"])
+        or {"RecommendationList"} & set(re.findall(r"schemas/(\w+)", str(one["responses"].get("200"))))
+    }
+    assert taking == {row[2] for row in ROWS}
 
 
 def test_every_body_has_an_example_that_is_accepted(client: TestClient, described: JsonObject) -> None:
