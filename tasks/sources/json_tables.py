@@ -1,6 +1,7 @@
 """Reads JSON files as tables of texts: a list of objects, an object around one list, or one object per line."""
 
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from tasks.sources.file_faults import described
 from tasks.sources.line_reader import open_bytes
 from tasks.sources.locations import JSON
 
-_MOST_BYTES: Final = 1 << 30
+_MOST_BYTES: Final = 256 << 20
 """The largest file, unpacked: it is read as a whole."""
 
 
@@ -36,26 +37,26 @@ def table(path: Path, unnest: str | None) -> pa.Table:
 
 @lru_cache(maxsize=2)
 def _table(path: Path, _changed: int, _size: int, unnest: str | None) -> pa.Table:
-    rows = [row for record in _records(path) for row in _rows(record, unnest)]
-    names = dict.fromkeys(name for row in rows for name in row)
-    return pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in names})
-
-
-def _records(path: Path) -> list[JsonObject]:
     try:
-        with open_bytes(path) as file:
-            text = file.read(_MOST_BYTES + 1)
-        if len(text) > _MOST_BYTES:
-            raise _refusal(path, f"it has more than {_MOST_BYTES >> 20:,} MiB; export it in parts, or as CSV")
-        content = _parsed(text.decode("utf-8-sig"))
+        rows = [row for record in _records(path) for row in _rows(record, unnest)]
+        names = dict.fromkeys(name for row in rows for name in row)
+        return pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in names})
     except RecursionError:
         raise _refusal(path, "its values are nested too deeply") from None
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise _refusal(path, f"it is not {UTF_8.upper()}") from None
     except json.JSONDecodeError as error:
         raise _refusal(path, f"line {error.lineno}: {error.msg}") from None
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise _refusal(path, described(error)) from None
+
+
+def _records(path: Path) -> list[JsonObject]:
+    with open_bytes(path) as file:
+        text = file.read(_MOST_BYTES + 1)
+    if len(text) > _MOST_BYTES:
+        raise _refusal(path, f"it has more than {_MOST_BYTES >> 20:,} MiB; export it in parts, or as CSV")
+    content = _parsed(text.decode("utf-8-sig"))
     if isinstance(content, dict):
         lists = [value for value in content.values() if isinstance(value, list)]
         content = lists[0] if len(lists) == len(content) == 1 else [content]

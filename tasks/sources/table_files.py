@@ -97,7 +97,9 @@ def column_kinds(path: Path, csv: Csv = PLAIN) -> Mapping[str, Kind]:
     if is_csv(path):
         return dict.fromkeys(csv_reader.header(path, csv), "untyped")
     if is_json(path):
-        return dict.fromkeys(json_tables.table(path, csv.unnest).column_names, "untyped")
+        names = json_tables.table(path, csv.unnest).column_names
+        csv_reader.refuse_many_columns(path, len(names))
+        return dict.fromkeys(names, "untyped")
     return {field.name: _kind(field.type) for field in _metadata(path).schema.to_arrow_schema()}
 
 

@@ -246,7 +246,7 @@ def _add_items(table: TableFindings, rows: pa.Table, part: ItemsMapping, context
     variants = no_variants()
     if part.variant_ids:
         stated = rows[columns.ATTRIBUTES].combine_chunks().field(columns.VARIANT_IDS)
-        variants = variants_of(pa.table([ids, stated, sold], [columns.ITEM_ID, columns.VARIANT_IDS, columns.AVAILABLE]))
+        variants = variants_of(pa.table([ids, stated], [columns.ITEM_ID, columns.VARIANT_IDS]), ids)
     context.items = with_variants(pa.concat_arrays([context.items, ids]), variants)
     unsold = with_variants(ids.filter(pc.invert(sold)), variants)
     context.not_merchandise = pa.concat_arrays([context.not_merchandise, unsold])

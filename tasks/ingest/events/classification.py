@@ -169,13 +169,14 @@ def open_context(
         def keys(statement: Select[tuple[str]]) -> pa.Array:
             return read_table(connection, statement, {"key": pa.string()})["key"].combine_chunks()
 
-        variants = read_variants(connection)
+        catalogue = keys(select(items.c.item_id))
+        variants = read_variants(connection, catalogue)
         earlier = select(users.c.user_key).where(users.c.batch_id != batch.batch_id)
         context = BatchContext(
             installation,
             mapping,
             batch,
-            catalogue=with_variants(keys(select(items.c.item_id)), variants),
+            catalogue=with_variants(catalogue, variants),
             variants=variants,
             unconfirmed=keys(select(items.c.item_id).where(unconfirmed())),
             non_merchandise=with_variants(keys(select(items.c.item_id).where(items.c.available.is_(False))), variants),

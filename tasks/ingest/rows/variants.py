@@ -11,10 +11,8 @@ from infra.database.schema.schema import items
 from models import columns
 from models.primitives.arrow_sql import query
 
-_SCHEMA: Final = pa.schema(
-    {columns.VARIANT_ID: pa.string(), columns.ITEM_ID: pa.string(), columns.AVAILABLE: pa.bool_()}
-)
-_PLAIN: Final = {columns.ITEM_ID: pa.string(), columns.VARIANT_IDS: pa.string(), columns.AVAILABLE: pa.bool_()}
+_SCHEMA: Final = pa.schema({columns.VARIANT_ID: pa.string(), columns.ITEM_ID: pa.string()})
+_STATED: Final = (columns.ITEM_ID, columns.VARIANT_IDS)
 
 
 def no_variants() -> pa.Table:
@@ -22,28 +20,25 @@ def no_variants() -> pa.Table:
     return _SCHEMA.empty_table()
 
 
-def read_variants(connection: Connection) -> pa.Table:
+def read_variants(connection: Connection, known: pa.Array) -> pa.Table:
     """Return the stored variants, as `variants_of` does."""
-    ids = items.c.attributes[columns.VARIANT_IDS].astext
-    statement = select(items.c.item_id, ids.label(columns.VARIANT_IDS), items.c.available)
-    return variants_of(read_table(connection, statement, _PLAIN))
+    ids = items.c.attributes[columns.VARIANT_IDS].astext.label(columns.VARIANT_IDS)
+    statement = select(items.c.item_id, ids).where(items.c.attributes.has_key(columns.VARIANT_IDS))
+    return variants_of(read_table(connection, statement, {name: pa.string() for name in _STATED}), known)
 
 
-def variants_of(catalogue: pa.Table) -> pa.Table:
-    """Return each variant with its item, and whether that is merchandise.
+def variants_of(catalogue: pa.Table, known: pa.Array) -> pa.Table:
+    """Return each variant with its item.
 
-    `catalogue` has `item_id`, `variant_ids` (a line each, or null) and `available`. An id of two items, or of an item
-    itself, is left out.
+    `catalogue` has `item_id` and `variant_ids` (a line each, or null). An id of two items, or of a `known` item itself,
+    is left out.
     """
-    if catalogue[columns.VARIANT_IDS].null_count == len(catalogue):
-        return no_variants()
     statement = """
-        SELECT variant_id, any_value(item_id) AS item_id, any_value(available) AS available FROM (
-            SELECT item_id, unnest(split(variant_ids, chr(10))) AS variant_id, coalesce(available, true) AS available
-            FROM catalogue
-        ) WHERE variant_id <> '' AND variant_id NOT IN (SELECT item_id FROM catalogue)
-        GROUP BY variant_id HAVING count(DISTINCT item_id) = 1 ORDER BY variant_id"""
-    return query(statement, catalogue=catalogue.select(list(_PLAIN))).cast(_SCHEMA)
+        SELECT variant_id, any_value(item_id) AS item_id
+        FROM (SELECT item_id, unnest(split(variant_ids, chr(10))) AS variant_id FROM catalogue)
+        WHERE variant_id <> '' GROUP BY variant_id HAVING count(DISTINCT item_id) = 1 ORDER BY variant_id"""
+    variants = query(statement, catalogue=catalogue.select(list(_STATED))).cast(_SCHEMA)
+    return variants.filter(pc.invert(pc.is_in(variants[columns.VARIANT_ID], value_set=known)))
 
 
 def with_variants(keys: pa.Array, variants: pa.Table) -> pa.Array:

@@ -57,13 +57,23 @@ def test_products_are_rows_in_every_form_of_the_file(tmp_path: Path, form: str) 
         ("[1, 2]", "a list of objects is expected, or an object on each line"),
         ("[" * 100_000, "its values are nested too deeply"),
         ("", "line 1: Expecting value"),
+        ('[{"a": "\\ud800"}]', "it is not UTF-8"),
+        (json.dumps({f"c{n}": 1 for n in range(10_001)}), "it has 10,001 columns"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused_with_its_line(tmp_path: Path, text: str, fault: str) -> None:
     path = tmp_path / "p.json"
     path.write_text(text)
     with pytest.raises(TailorbirdError, match=fault):
-        table_files.row_count(path)
+        table_files.column_kinds(path)
+
+
+def test_a_file_of_damaged_bytes_is_refused(tmp_path: Path) -> None:
+    packed = gzip.compress(json.dumps(PRODUCTS).encode())
+    for name, content in {"cut.json.gz": packed[:-9], "odd.json.gz": b"{}", "latin.json": b'[{"a": "\xe4"}]'}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(TailorbirdError, match="cannot be read as JSON"):
+            table_files.row_count(tmp_path / name)
 
 
 def test_orders_are_filled_down_alike_in_chunks_of_any_size(tmp_path: Path) -> None:
