@@ -176,7 +176,8 @@ def print_dataset(manifest: Mapping[str, Any]) -> None:
     table("Rows", [{"table": name, "rows": count} for name, count in manifest["rows"].items()])
     refunds = manifest.get("refunds", {"matched": 0, "unmatched": 0})
     if any(refunds.values()):
-        line(f"Refunds: {refunds['matched']:,} found their purchase, {refunds['unmatched']:,} did not.")
+        nothing = " and change nothing: their order is not stored, or came back before" if refunds["unmatched"] else ""
+        line(f"Refunds: {refunds['matched']:,} found their purchase, {refunds['unmatched']:,} did not{nothing}.")
     for note in manifest.get("traits", []):
         line(note)
     for accepted in manifest.get("accepted", []):

@@ -194,18 +194,24 @@ class _RowAbove:
         self._last: list[pa.Table] = []
 
     def fill(self, rows: pa.Table) -> pa.Table:
-        """Return the rows with their empty cells filled within each key."""
+        """Return the rows with their empty cells filled within each key; an empty key is that of the row above."""
         both = pa.concat_tables([*self._last, rows]).combine_chunks()
-        keys = pc.fill_null(both[self._keys.within].cast(pa.string()), "").to_numpy()
-        begins = np.r_[True, (keys[1:] != keys[:-1]) | (keys[1:] == "")]
-        start = np.maximum.accumulate(np.where(begins, np.arange(len(keys)), 0))
+        both = self._filled(both, self._keys.within, np.zeros(len(both), np.int64))
+        keys = both[self._keys.within].to_numpy()
+        start = np.maximum.accumulate(np.where(np.r_[True, keys[1:] != keys[:-1]], np.arange(len(keys)), 0))
         for name in [name for name in self._keys.columns if name in both.column_names]:
-            empty = pc.equal(pc.fill_null(pc.utf8_trim_whitespace(both[name].cast(pa.string())), ""), "").to_numpy()
-            above = np.maximum.accumulate(np.where(empty, -1, np.arange(len(keys))))
-            source = pa.array(np.where(above < start, np.arange(len(keys)), above))
-            both = both.set_column(both.column_names.index(name), name, both[name].take(source))
+            both = self._filled(both, name, start)
         self._last = [both.slice(len(both) - 1)]
         return both.slice(len(both) - len(rows))
+
+    @staticmethod
+    def _filled(rows: pa.Table, name: str, start: NDArray[np.int64]) -> pa.Table:
+        """Return rows whose empty cells of a column have the value above, at most up to the row `start`."""
+        places = np.arange(len(rows))
+        text = pc.fill_null(pc.utf8_trim_whitespace(rows[name].cast(pa.string())), "")
+        above = np.maximum.accumulate(np.where(pc.equal(text, "").to_numpy(), -1, places))
+        values = rows[name].take(pa.array(np.where(above < start, places, above)))
+        return rows.set_column(rows.column_names.index(name), name, values)
 
 
 def _numbered(rows: pa.Table, first: int, skipped: int, misfits: Sequence[MisfitLine]) -> Chunk:

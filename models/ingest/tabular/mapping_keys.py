@@ -196,7 +196,7 @@ class FillDown(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     within: str = Field(min_length=1)
-    """The column with the key: rows that follow each other with the same value belong together."""
+    """The column with the key: rows that follow each other with the same value, or with none, belong together."""
     columns: tuple[str, ...] = Field(min_length=1)
     """The columns whose empty cells take the value of the row above."""
 
@@ -225,7 +225,7 @@ class TableMapping(BaseModel):
     """Source columns that some files lack; a missing column is read as empty."""
     fill_down: FillDown | None = None
     """Columns that only the first row of an order states: within its rows, an empty cell takes the value of the row
-    above."""
+    above. A row without a key belongs to the row above."""
     unnest: str | None = Field(None, min_length=1)
     """The list within each object of a JSON file, such as `variants`, whose elements become rows. Their fields are
     columns such as `variants.sku`, and those of the object are repeated."""

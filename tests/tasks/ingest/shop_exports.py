@@ -134,7 +134,8 @@ def woocommerce(folder: Path, seed: int) -> None:
         for place, (_, product) in enumerate(lines.iterrows(), 1):
             quantity = "some" if number == 9 and place == 1 else str(random.integers(0, 4))
             own = {"SKU": product["SKU"], "Item #": str(place), "Item Name": product["Name"], "Item Cost": "9.50"}
-            repeated = order if place == 1 else {"Order Number": order["Order Number"]}
+            on_all = {"Order Number": order["Order Number"]} if number % 2 else {}
+            repeated = order if place == 1 else on_all
             rows.append({**repeated, **own, "Quantity (- Refund)": quantity})
     pd.DataFrame(rows).fillna("").to_csv(folder / "orders.csv", index=False)
     users = pd.DataFrame({"Name": "x", "Email": [f"P{n}@shop.test" for n in range(60)], "Country / Region": "DE"})
@@ -147,18 +148,23 @@ def _woo_products(random: np.random.Generator) -> pd.DataFrame:
         sizes, sku = range(number % 4), f"W{number}" if number % 6 else ""
         own = {
             "ID": str(100 + 10 * number),
-            "Type": "variable" if len(sizes) else "simple",
+            "Type": "variable" if len(sizes) else "simple, virtual" if number % 8 else "simple",
             "SKU": sku,
             "Name": f"{_WORDS[number % 5]} {number}",
             "Published": "0" if number == 13 else "1",
             "In stock?": str(int(random.random() < 0.8)),
-            "Categories": ("Mode > Damen, Neu", "Mode", "")[number % 3],
+            "Categories": ("Mode, Mode > Damen, Neu", "Mode, Neu", "")[number % 3],
+            "Brands": f"Marke {number % 3}, Eigene" if number % 5 else "",
             "Regular price": "" if len(sizes) else "20.00",
             "Images": f"https://cdn.test/{number}.jpg, https://cdn.test/{number}-2.jpg" if number % 2 else "",
         }
         rows.append(own)
         for size in sizes:
-            variation = {"ID": str(101 + 10 * number + size), "Type": "variation", "Name": f"{own['Name']} - {size}"}
+            variation = {
+                "ID": str(101 + 10 * number + size),
+                "Type": "variation, virtual" if size == 2 else "variation",
+                "Name": f"{own['Name']} - {size}",
+            }
             variation |= {"SKU": f"{sku}-{size}" if sku and size else "", "Parent": sku or f"id:{own['ID']}"}
             prices = {"Regular price": f"{random.integers(10, 30)}.00", "Sale price": random.choice(["", "8.00"])}
             rows.append({**variation, **prices, "Published": "1", "In stock?": "1"})

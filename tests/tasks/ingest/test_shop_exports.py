@@ -144,9 +144,10 @@ def test_orders_of_woocommerce_agree_with_a_recount(installation: Installation, 
     [entry] = ingested("woocommerce", woocommerce)["events"]
     orders, products = read(woocommerce / "orders.csv"), read(woocommerce / "wc-product-export-1.csv")
     stated = ["Order Status", "Order Date", "Email (Billing)"]
+    orders["Order Number"] = orders["Order Number"].where(orders["Order Number"] != "").ffill()
     orders[stated] = orders.groupby("Order Number")[stated].transform("first")
     own = products["SKU"].where(products["SKU"] != "", "id:" + products["ID"])
-    products["item"] = products["Parent"].where(products["Type"] == "variation", own)
+    products["item"] = products["Parent"].where(products["Type"].str.startswith("variation"), own)
     known = by_item(products, "item", products["SKU"], products["Name"])
     orders["user"] = orders["Email (Billing)"].str.strip().str.lower()
     stated_id = orders["SKU"].where(orders["SKU"] != "", orders["Item Name"])
@@ -172,7 +173,7 @@ def test_a_catalogue_of_woocommerce_has_one_item_for_all_variations(
 ) -> None:
     ingested("woocommerce", woocommerce)
     products = read(woocommerce / "wc-product-export-1.csv")
-    parents = products[products["Type"] != "variation"]
+    parents = products[~products["Type"].str.startswith("variation")]
     stored = {row["item_id"]: row for row in rows(installation, items)}
     assert len(stored) == len(parents)
     for _, parent in parents.iterrows():
@@ -180,7 +181,9 @@ def test_a_catalogue_of_woocommerce_has_one_item_for_all_variations(
         all_rows, row = pd.concat([parent.to_frame().T, products[products["Parent"] == item]]), stored[item]
         prices = all_rows["Sale price"].where(all_rows["Sale price"] != "", all_rows["Regular price"])
         assert row["title"] == parent["Name"]
-        assert (row["category"] or "") == parent["Categories"].split(", ")[0].replace(" > ", "|")
+        paths = parent["Categories"].split(", ")
+        assert (row["category"] or "") == next((one.replace(" > ", "|") for one in paths if ">" in one), paths[0])
+        assert (row["brand"] or "") == parent["Brands"].split(", ")[0]
         assert row["price"] == pd.to_numeric(prices).min()
         assert (row["image"] or "") == parent["Images"].split(", ")[0]
         assert row["in_stock"] == (parent["Published"] == "1" and parent["In stock?"] == "1")

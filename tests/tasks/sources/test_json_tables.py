@@ -91,16 +91,18 @@ def test_orders_are_filled_down_alike_in_chunks_of_any_size(tmp_path: Path) -> N
     csv = Csv(fill_down=FillDown(within="order", columns=("status", "note")))
     for size in range(1, 11):
         chunks = table_files.chunks(tmp_path / "orders.csv", ["status", "note", "order"], size, csv)
-        cells = [(row["status"].strip(), row["note"]) for chunk in chunks for row in chunk.rows.to_pylist()]
+        cells = [
+            (row["order"], row["status"].strip(), row["note"]) for chunk in chunks for row in chunk.rows.to_pylist()
+        ]
         own = [
-            ("paid", ""),
-            ("paid", "x"),
-            ("paid", "x"),
-            ("", "y"),
-            ("", "y"),
-            ("", ""),
-            ("z", ""),
-            ("", ""),
-            ("void", ""),
+            ("A", "paid", ""),
+            ("A", "paid", "x"),
+            ("A", "paid", "x"),
+            ("B", "", "y"),
+            ("B", "", "y"),
+            ("A", "", ""),
+            ("A", "z", ""),
+            ("A", "z", ""),
+            ("C", "void", ""),
         ]
         assert cells == own, size
