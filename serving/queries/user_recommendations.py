@@ -111,6 +111,9 @@ def why_empty(engine: Engine, settings: Settings, user_id: str, placement: str) 
     if refused:
         return refused
     new_lists = unconfigured_note(engine, settings, placement) or f"Next: `tailorbird score {placement}`."
+    configured = placements.configured(settings).get(placement)
+    if configured and configured.policy == "repurchase":
+        new_lists = f"{placement} shows only what the user bought and is due again. {new_lists}"
     if live["moved_by"]:
         back = f"{live['moved_by']} took the lists of {placement} back to batch {live['batch_id']}"
         remark = f"there, {lacking}" if lacking else "there"

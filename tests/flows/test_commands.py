@@ -388,6 +388,9 @@ def test_a_user_without_a_list_gets_the_reason(installation: Installation, capsy
         connection.execute(text("UPDATE placements SET moved_by = 'ann'"))
     services.recommend("late")
     assert "ann took the lists of home back to batch 1. This user has no list there" in capsys.readouterr().out
+    published(installation.engine, {"key": [("i", 1.0, "why")]}, shelf("again", "buy-again", 1, 1))
+    services.recommend("late", "buy-again")
+    assert "buy-again shows only what the user bought and is due again." in capsys.readouterr().out
     services.recommend("gone")
     assert "consent is missing or was refused, or the user is suppressed" in capsys.readouterr().out
     with pytest.raises(TailorbirdError, match="Nobody with the id 'stranger'"):

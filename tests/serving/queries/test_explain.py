@@ -155,6 +155,12 @@ def test_a_user_who_withdrew_or_is_suppressed_has_no_list_and_is_not_explained(s
 def test_users_items_and_placements_that_do_not_exist_are_refused_by_name(shop: Engine, model) -> None:
     with pytest.raises(UnknownUserError, match="'nobody' was ever ingested"):
         explain(shop, "nobody", ranked(model)[0])
+    with shop.begin() as connection:
+        connection.execute(
+            update(items).where(items.c.item_id == "new").values(attributes={"variant_ids": "new-S\nnew-M"})
+        )
+    with pytest.raises(TailorbirdError, match="'new-M' is a variant of 'new'"):
+        explain(shop, "raw u000", "new-M")
     with pytest.raises(TailorbirdError, match="No catalogue names an item 'nothing'"):
         explain(shop, "raw u000", "nothing")
     with pytest.raises(PlacementError, match="There is no placement 'basket'; there are home"):
