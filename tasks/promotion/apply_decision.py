@@ -178,7 +178,7 @@ def reopen(installation: Installation, registry: Registry, version: int, actor: 
         next_step = situation.step(installation.engine, installation.settings)
         raise DecisionRefusedError(f"Version {version} {state}: only a rejected one is asked about again. {next_step}")
     answer: JsonObject = {name: str(value) for name, value in review.items() if name in DECIDED}
-    detail = "{reviewer} at {decided_at:.16}: {reason} ".format(**answer) + f"Asked again by {actor}: {reason}"
+    detail = "{reviewer} at {decided_at:.16}: {reason}; ".format(**answer) + f"asked again by {actor}: {reason}"
     warning = {"name": REJECTED_BEFORE, "value": None, "limit": None, "outcome": Outcome.WARNING, "detail": detail}
     asked = {"requested_at": func.now(), "expires_at": func.now() + (reviews.c.expires_at - reviews.c.requested_at)}
     values = dict.fromkeys(DECIDED) | asked | {"gate": [*review["gate"], warning]}

@@ -206,7 +206,7 @@ def test_a_rejected_version_is_approved_after_another_request_and_both_answers_s
     assert shop.registry.aliases()["challenger"] == third
     page = shop.registry.version(third)
     assert (page.tags[REOPENED], "review" in page.tags) == ("1", False)
-    assert "too few lists Asked again by bob: the lists were read wrongly" in str(page.description)
+    assert "too few lists; asked again by bob: the lists were read wrongly" in str(page.description)
     apply_decision(shop.here, shop.registry, third, YES)
     assert (shop.version(), shop.registry.version(third).tags["review"]) == (third, "approved")
     assert "ann at 20" in shop.rows()[-1]["gate"][-1]["detail"]
