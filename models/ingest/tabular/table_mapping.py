@@ -1,7 +1,7 @@
 """Define a mapping file for tables: it maps the columns of a source, so no data set needs code."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -124,16 +124,33 @@ class EventsMapping(TableMapping):
         known_event_type(self.constants.get("event_type", EVENT_TYPES[0]))
 
 
+_TEXT, _NUMBER, _CONDITION, _ATTRIBUTE = "a text", "a number", "a condition", "an attribute"
+_KINDS: Final = {
+    "title": _TEXT,
+    "category": _TEXT,
+    "brand": _TEXT,
+    "price": _NUMBER,
+    "currency": _TEXT,
+    "url": _TEXT,
+    "image": _TEXT,
+    "available": _CONDITION,
+}
+"""The kinds of the columns of an item that `choose` may name; all others are attributes."""
+_FITTING: Final[dict[Choice, tuple[str, ...]]] = {
+    "longest": (_TEXT, _ATTRIBUTE),
+    "lowest": (_NUMBER, _ATTRIBUTE),
+    "sum": (_NUMBER, _ATTRIBUTE),
+    "any": (_CONDITION,),
+    "all": (_ATTRIBUTE,),
+}
+"""The kinds of columns that a choice is for; the other choices are for all."""
+
+
 def _unfit(name: str, choice: Choice) -> str:
     """Return why a column cannot have a choice, or an empty text."""
-    kind = {"price": "a number", "available": "a condition"}.get(name, "a text")
-    if kind == "a text" and name not in ("title", "category", "brand", "currency", "url", "image"):
-        kind = "an attribute"
-    numbers, texts = ("a number", "an attribute"), ("a text", "an attribute")
-    fitting = {"longest": texts, "any": ("a condition",), "lowest": numbers, "sum": numbers, "all": ("an attribute",)}
-    return (
-        f"it is {kind}, and that choice needs {fitting[choice][0]}" if kind not in fitting.get(choice, (kind,)) else ""
-    )
+    kind = _KINDS.get(name, _ATTRIBUTE)
+    fitting = _FITTING.get(choice, (kind,))
+    return "" if kind in fitting else f"it is {kind}, and that choice needs {fitting[0]}"
 
 
 class ItemsMapping(FilledMapping):
@@ -223,8 +240,7 @@ class ItemsMapping(FilledMapping):
 
     @property
     def _choosable(self) -> list[str]:
-        names = ("title", "category", "brand", "price", "currency", "url", "image", "available")
-        return [*(name for name in names if getattr(self, name)), *map(attribute_of, self.attributes)]
+        return [*(name for name in _KINDS if getattr(self, name)), *map(attribute_of, self.attributes)]
 
     @model_validator(mode="before")
     @classmethod

@@ -20,6 +20,7 @@ from models.ingest.batch_limits import Limits
 from models.ingest.check.advice import MEANINGS, advice
 from models.ingest.check.suspicions import Suspicion, missing_consent
 from models.ingest.source_config import SourceMapping
+from models.ingest.tabular.duplicate_rows import COPIES, FIRST_ROW
 from models.ingest.tabular.unreadable_cells import KEYS
 from models.primitives.json_types import JsonObject
 from tasks.ingest import ledger
@@ -130,8 +131,8 @@ _UNSHOWN: Final = {
     columns.MONTH,
     columns.USER_KEY,
     row_triage.RULES,
-    "copies",
-    "first_row",
+    COPIES,
+    FIRST_ROW,
 }
 
 _EMPTY: Final[tuple[object, ...]] = (None, {}, False)

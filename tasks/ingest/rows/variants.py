@@ -52,7 +52,7 @@ def by_item(events: pa.Table, variants: pa.Table) -> pa.Table:
     if not len(variants):
         return events
     place = pc.index_in(events[columns.ITEM_ID], value_set=variants[columns.VARIANT_ID].combine_chunks())
-    known = pc.if_else(pc.is_valid(place), events[columns.ITEM_ID], pa.scalar(None, pa.string()))
+    variant = pc.if_else(pc.is_valid(place), events[columns.ITEM_ID], pa.scalar(None, pa.string()))
     item = pc.coalesce(variants[columns.ITEM_ID].take(place), events[columns.ITEM_ID])
     events = events.set_column(events.column_names.index(columns.ITEM_ID), columns.ITEM_ID, item)
-    return events.append_column(columns.VARIANT_ID, known)
+    return events.append_column(columns.VARIANT_ID, variant)

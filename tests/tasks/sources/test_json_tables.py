@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from models.errors import TailorbirdError
-from models.ingest.tabular.mapping_keys import FillDown
 from tasks.sources import table_files
 from tasks.sources.csv_reader import Csv
 
@@ -74,35 +73,3 @@ def test_a_file_of_damaged_bytes_is_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(TailorbirdError, match="cannot be read as JSON"):
             table_files.row_count(tmp_path / name)
-
-
-def test_orders_are_filled_down_alike_in_chunks_of_any_size(tmp_path: Path) -> None:
-    orders = [
-        ("A", "paid", ""),
-        ("A", "", "x"),
-        ("A", " ", ""),
-        ("B", "", "y"),
-        ("B", "", ""),
-        ("A", "", ""),
-        ("", "z", ""),
-    ]
-    lines = [",".join(row) for row in [("order", "status", "note"), *orders, ("", "", ""), ("C", "void", "")]]
-    (tmp_path / "orders.csv").write_text("\n".join(lines))
-    csv = Csv(fill_down=FillDown(within="order", columns=("status", "note")))
-    for size in range(1, 11):
-        chunks = table_files.chunks(tmp_path / "orders.csv", ["status", "note", "order"], size, csv)
-        cells = [
-            (row["order"], row["status"].strip(), row["note"]) for chunk in chunks for row in chunk.rows.to_pylist()
-        ]
-        own = [
-            ("A", "paid", ""),
-            ("A", "paid", "x"),
-            ("A", "paid", "x"),
-            ("B", "", "y"),
-            ("B", "", "y"),
-            ("A", "", ""),
-            ("A", "z", ""),
-            ("A", "z", ""),
-            ("C", "void", ""),
-        ]
-        assert cells == own, size

@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.errors import TailorbirdError
+from models.ingest.tabular.mapping_keys import FillDown
 from tasks.sources import line_reader, table_files
+from tasks.sources.csv_reader import Csv
 
 ROWS = pa.table({"a": range(1000), "b": [f"row {number}" for number in range(1000)]})
 
@@ -131,3 +133,35 @@ def test_chunks_state_how_much_of_the_stored_file_was_read(tmp_path: Path, name:
     assert len(read) > 10
     assert read == sorted(read)
     assert 0 < read[0] < read[-1] == path.stat().st_size
+
+
+def test_orders_are_filled_down_alike_in_chunks_of_any_size(tmp_path: Path) -> None:
+    orders = [
+        ("A", "paid", ""),
+        ("A", "", "x"),
+        ("A", " ", ""),
+        ("B", "", "y"),
+        ("B", "", ""),
+        ("A", "", ""),
+        ("", "z", ""),
+    ]
+    lines = [",".join(row) for row in [("order", "status", "note"), *orders, ("", "", ""), ("C", "void", "")]]
+    (tmp_path / "orders.csv").write_text("\n".join(lines))
+    form = Csv(fill_down=FillDown(within="order", columns=("status", "note")))
+    for size in range(1, 11):
+        chunks = table_files.chunks(tmp_path / "orders.csv", ["status", "note", "order"], size, form)
+        cells = [
+            (row["order"], row["status"].strip(), row["note"]) for chunk in chunks for row in chunk.rows.to_pylist()
+        ]
+        own = [
+            ("A", "paid", ""),
+            ("A", "paid", "x"),
+            ("A", "paid", "x"),
+            ("B", "", "y"),
+            ("B", "", "y"),
+            ("A", "", ""),
+            ("A", "z", ""),
+            ("A", "z", ""),
+            ("C", "void", ""),
+        ]
+        assert cells == own, size
