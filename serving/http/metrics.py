@@ -1,9 +1,9 @@
 """Metrics of the API for Prometheus. With several workers, `serving.api.gate.workers` chooses a folder before."""
 
 import os
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -63,13 +63,15 @@ BATCH_AGE: Final = _gauge("batch_age_seconds", "Age of the published lists.", "p
 
 
 @dataclass(frozen=True)
-class _WithoutEarlierModels:
-    """Leaves out the champions before: workers cannot delete what they have written to their common folder."""
+class _OfAllWorkers:
+    """Adds up the metrics of all workers, without the champions before the loaded one.
 
-    registry: CollectorRegistry
+    Workers cannot delete what they have written to their common folder. A worker that has just started, or was killed
+    then, leaves an empty file, with which prometheus-client would fail (client_python, issue 1199).
+    """
 
     def collect(self) -> Iterator[Metric]:
-        for metric in self.registry.collect():
+        for metric in _collected():
             if metric.name == _MODEL:
                 metric.samples = [sample for sample in metric.samples if sample.value]
             yield metric
@@ -77,21 +79,21 @@ class _WithoutEarlierModels:
 
 def exposition() -> bytes:
     """Return the metrics of all workers in Prometheus' text format."""
-    return generate_latest(_WithoutEarlierModels(_of_all_workers()))
+    return generate_latest(_OfAllWorkers())
 
 
 def show_model(version: str, digest: str) -> None:
     """Show the loaded champion in place of earlier ones, also of those that a dead worker has left behind."""
-    with suppress(ValueError):  # somebody has deleted the folder of the workers
-        for metric in _of_all_workers().collect():
-            for sample in metric.samples if metric.name == _MODEL else ():
-                MODEL_INFO.labels(sample.labels["version"], sample.labels["digest"]).set(0)
+    for metric in _collected():
+        for sample in metric.samples if metric.name == _MODEL else ():
+            MODEL_INFO.labels(sample.labels["version"], sample.labels["digest"]).set(0)
     MODEL_INFO.labels(version, digest).set(1)
 
 
-def _of_all_workers() -> CollectorRegistry:
-    if FOLDER not in os.environ:
-        return REGISTRY
-    shared = CollectorRegistry()
-    MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
-    return shared
+def _collected() -> Iterable[Metric]:
+    folder = os.environ.get(FOLDER)
+    if folder is None:
+        return REGISTRY.collect()
+    files = [str(path) for path in Path(folder).glob("*.db") if path.stat().st_size]
+    merged: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+    return merged

@@ -103,3 +103,8 @@ def test_only_the_loaded_champion_is_shown(tmp_path: Path, shares: bool) -> None
     assert shown_after("1", "2", folder=folder) == 'tailorbird_model_info{digest="digest-2",version="2"} 1.0'
     # The worker in place of one that has died.
     assert shown_after("3", folder=folder) == 'tailorbird_model_info{digest="digest-3",version="3"} 1.0'
+
+
+def test_a_worker_that_has_written_nothing_yet_stops_no_metrics(tmp_path: Path) -> None:
+    (tmp_path / "gauge_mostrecent_1.db").touch()
+    assert shown_after("1", folder=tmp_path) == 'tailorbird_model_info{digest="digest-1",version="1"} 1.0'
