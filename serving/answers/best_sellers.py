@@ -121,6 +121,16 @@ class BestSellers:
         narrowed = replace(rules, k=k, allowed=allowed, promoted_places=(), pins=())
         return self._listings(narrowed, np.array([segment])).get(segment)
 
+    def joined(self, placement: str, first: Listing, listing: Listing) -> Listing:
+        """Return a placement's best sellers with those of another list first; pinned items keep their places."""
+        pinned = {str(self.attributes.items[at]) for _, at in self.rules[placement].pins}
+        ordered = {one.item_id: one for one in (*first.entries, *listing.entries) if one.item_id not in pinned}
+        entries = list(ordered.values())
+        for place, entry in enumerate(listing.entries):
+            if entry.item_id in pinned:
+                entries.insert(place, entry)
+        return replace(listing, entries=tuple(entries))
+
     def within(self, placement: str, listing: Listing) -> Listing:
         """Return the entries of a list that a placement may show."""
         allowed = self.narrowed.get(placement)

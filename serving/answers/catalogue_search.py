@@ -144,7 +144,7 @@ class CatalogueSearch:
         """Return a page of items. Named ones are returned even if they cannot be bought now, unless it is never."""
         catalogue = self._stock.catalogue
         if query.items:
-            known = (item for name in dict.fromkeys(query.items) if (item := catalogue.by_id.get(name)))
+            known = (item for name in catalogue.products_of(query.items) if (item := catalogue.by_id.get(name)))
             shown = (item for item in known if item.available_from < inf)
             return tuple(FoundItem(item, item.item_id in catalogue.sold) for item in shown)
         building = self.renew()

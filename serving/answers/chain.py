@@ -66,6 +66,8 @@ class Search:
     """The letters of the items that the request is about."""
     allows_best_sellers: bool = True
     """False for lists that hold only what is due."""
+    category: str = ""
+    """The category whose best sellers come first: that of the item to which the answer is similar."""
 
     @property
     def most(self) -> int:
@@ -259,17 +261,20 @@ def _places(file: Placement, layer: RuleLayer) -> dict[str, int]:
 
 
 async def best_sellers(best: BestSellers, search: Search, segment: str) -> Listing | None:
-    """Return best sellers under the placement's rules and the request's filters.
+    """Return best sellers under the placement's rules and the request's filters, the search's category first.
 
     Rare filters are looked up among all items, in a thread.
     """
     if not search.allows_best_sellers:
         return None
-    request = search.request
-    listing = best.listing(request.placement, segment)
-    if listing is not None and request.filters.narrows:
-        wanted = request.placement, request.filters, search.most + 20, segment
-        listing = await asyncio.to_thread(best.filtered, *wanted)
+    placement, filters, most = search.request.placement, search.request.filters, search.most + 20
+    listing = best.listing(placement, segment)
+    if listing is not None and filters.narrows:
+        listing = await asyncio.to_thread(best.filtered, placement, filters, most, segment)
+    if listing is not None and search.category and not filters.categories:
+        filters = replace(filters, categories=(search.category,))
+        nearer = await asyncio.to_thread(best.filtered, placement, filters, most, segment)
+        listing = listing if nearer is None else best.joined(placement, nearer, listing)
     return None if listing is None else await without_hidden(search, listing)
 
 

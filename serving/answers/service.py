@@ -92,6 +92,10 @@ class AnswerService:
             await self._catalogue_search.ready()
             yield
 
+    def product(self, item_id: str) -> str:
+        """Return the item of the catalogue that an id of one of its variants stands for, or the id itself."""
+        return self._catalogue.product(item_id)
+
     def hide(self, visitor: Visitor, item_id: str) -> None:
         """Hide an item from a visitor at once; other processes hide it when the database notifies them."""
         self._hidden.add(visitor, item_id)
@@ -133,13 +137,21 @@ class AnswerService:
     async def similar(self, item: str, request: ListRequest) -> Answer:
         """Return items that are similar to an item."""
 
+        item = self.product(item)
+
         async def ask(live: LiveScorer, its: Search) -> Listing | None:
             return await live.similar(item, its.request, its.standing)
 
-        return await self._varied(request, lambda varied: self._about(("similar", item), (item,), varied, ask))
+        shown = self._catalogue.by_id.get(item)
+        category = "" if shown is None else shown.category
+        return await self._varied(
+            request, lambda varied: self._about(("similar", item), (item,), varied, ask, category)
+        )
 
     async def goes_with(self, items: tuple[str, ...], request: ListRequest) -> Answer:
         """Return items that go with all items of a basket."""
+
+        items = self._catalogue.products_of(items)
 
         async def ask(live: LiveScorer, its: Search) -> Listing | None:
             return await live.goes_with(items, its.request, its.standing)
@@ -148,6 +160,8 @@ class AnswerService:
 
     async def rank(self, request: RankRequest) -> Answer:
         """Return given items in the visitor's order; those that may not be shown are left out."""
+        products_of = self._catalogue.products_of
+        request = replace(request, items=products_of(request.items), context=products_of(request.context))
         whole = ListRequest(request.placement, request.visitor, len(request.items))
         search = await self._search(
             ("rank", request),
@@ -200,13 +214,15 @@ class AnswerService:
         listing = best.within(request.placement, of(best))
         return self._answer(search, "popular", await chain.without_hidden(search, listing))
 
-    async def _about(self, key: tuple[Hashable, ...], items: tuple[str, ...], request: ListRequest, ask: Ask) -> Answer:
+    async def _about(
+        self, key: tuple[Hashable, ...], items: tuple[str, ...], request: ListRequest, ask: Ask, category: str = ""
+    ) -> Answer:
         """Return what goes with items: from their published lists, else live. About unknown items it is degraded."""
         request, whole_key = self._normal("about", request, *key)
         if (known := self._fresh(whole_key, request.placement)) is not None:
             return known
         search = await self._search(whole_key, request, ask, items)
-        search.asks_live = len(items) > 1
+        search.asks_live, search.category = len(items) > 1, category
         search.degraded = search.degraded or not any(map(self._catalogue.by_id.__contains__, items))
         search.load_table = partial(self._stored.lists_of_items, search, items[:_MOST_BASKET_ITEMS])
         return await self._found(search)
@@ -234,6 +250,10 @@ class AnswerService:
         self, key: Hashable, request: ListRequest, ask: Ask | None, items: tuple[str, ...] = ()
     ) -> Search:
         """Return the search of a request, with the visitor's standing."""
+        if self._catalogue.products:
+            products_of, filters = self._catalogue.products_of, request.filters
+            filters = replace(filters, exclude=products_of(filters.exclude))
+            request = replace(request, context=products_of(request.context), filters=filters)
         search = Search(key, request, Selection(), request.visitor.user_key, scorer=self._live, ask=ask)
         search.letters = sum(map(len, items))
         search.live_seconds = _PREVIEW_SECONDS if self._is_preview else LIVE_SECONDS

@@ -179,17 +179,18 @@ class Sender:
     """The key that the id of the session has as the id of a user."""
 
 
-def feedback_message(act: JsonObject, sender: Sender, message_id: str) -> Message:
+def feedback_message(act: JsonObject, sender: Sender, message_id: str, product: str | None = None) -> Message:
     """Return the message of an act: its `kind`, a key of `FEEDBACK`, its `item_id`, and what was stated of the event.
 
-    Without `occurred_at` it happened when the message was received.
+    `product` is the item if `item_id` is one of its variants. Without `occurred_at` it happened when the message was
+    received.
     """
     payload = act | {"event_type": FEEDBACK[act["kind"]]}
     del payload["kind"]
     if at := payload.get("occurred_at"):
         payload["occurred_at"] = at.astimezone(UTC).isoformat()
     if act["kind"] == NOT_INTERESTED:
-        payload["exclusions"] = [{"kind": "item", "value": act["item_id"]}]
+        payload["exclusions"] = [{"kind": "item", "value": product or act["item_id"]}]
     return _message("event", payload, sender, message_id)
 
 

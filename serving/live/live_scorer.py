@@ -217,7 +217,8 @@ class LiveListScorer:
         return batch
 
     async def _latest(self, visitor: Visitor) -> LatestItems:
-        return NO_ACTS if self._clicks is None else await self._clicks.items(visitor)
+        latest, now = NO_ACTS if self._clicks is None else await self._clicks.items(visitor), self._catalogue()
+        return latest if now is None or not now.products else latest.of_products(now)
 
     def _prepared(self, inputs: _Inputs, name: str, placement: Placement, length: int) -> Prepared:
         read = None if inputs.degraded else inputs.batch

@@ -14,6 +14,7 @@ from serving.stores.refresher import Refresher, meanwhile
 from serving.stores.shared_loads import PostgresDownError, SharedReads
 
 if TYPE_CHECKING:
+    from serving.stores.catalogue import Catalogue
     from serving.stores.changes import Changes
     from serving.stores.postgres import Postgres
 
@@ -53,6 +54,11 @@ class LatestItems(NamedTuple):
         """Return the items of acts, each with the type of its event, in order of time."""
         items = tuple(dict.fromkeys(item for item, _ in reversed(acts)))[::-1]
         return cls(items, frozenset(item for item, kind in acts if kind == PURCHASE))
+
+    def of_products(self, catalogue: "Catalogue") -> "LatestItems":
+        """Return the items of variants in their place."""
+        items = catalogue.products_of(reversed(self.items))[::-1]
+        return LatestItems(items, frozenset(map(catalogue.product, self.bought)))
 
 
 NO_ACTS: Final = LatestItems()

@@ -4,11 +4,12 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from infra.bundles.promoted import load_for_users
 from infra.configuration.settings import load
 from infra.overview.situation import require_champion
+from models.columns import VARIANT_IDS
 from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject
 from models.primitives.vocabulary import index_of
@@ -18,7 +19,11 @@ from serving.queries.user_recommendations import refusal, require_user_key
 PLACEMENT: Final = "goes-well-with"
 _SHOWN: Final = ("item_id", "title", "price", "currency", "url", "image")
 
-_KNOWN: Final = text("SELECT item_id FROM items WHERE item_id = ANY (:items)")
+_NAMED: Final = text(f"""
+    SELECT variant, min(item_id) FROM items, unnest(string_to_array(attributes ->> '{VARIANT_IDS}', chr(10))) AS variant
+    WHERE variant = ANY (:ids) GROUP BY variant HAVING count(DISTINCT item_id) = 1
+    UNION ALL SELECT item_id, item_id FROM items WHERE item_id = ANY (:ids)
+""")
 _TOGETHER: Final = text(
     "SELECT for_item_id, item_id, title, price, currency, url, image, score FROM current_item_recommendations "
     "WHERE placement = :placement AND for_item_id = ANY (:items) AND NOT item_id = ANY (:items) ORDER BY item_id"
@@ -27,6 +32,14 @@ _TOGETHER: Final = text(
 
 class UnknownProductError(TailorbirdError):
     """No catalogue names a product."""
+
+
+def items_named(connection: Connection, ids: list[str]) -> dict[str, str]:
+    """Return the item that each id names, itself or as one of its variants. Unknown ids are left out."""
+    named: dict[str, str] = {}
+    for one, item in connection.execute(_NAMED, {"ids": ids}):
+        named[one] = one if item == one else named.get(one, item)
+    return named
 
 
 def basket_recommendations(
@@ -39,11 +52,12 @@ def basket_recommendations(
     Raises UnknownProductError, UnknownUserError for a user id, and NoChampionError.
     """
     with engine.connect() as connection:
-        known = set(connection.execute(_KNOWN, {"items": items}).scalars())
-        if missing := [item for item in items if item not in known]:
+        named = items_named(connection, items)
+        if missing := [item for item in items if item not in named]:
             raise UnknownProductError(
                 f"No catalogue names {', '.join(missing)}. Check the ids, or ingest the catalogue."
             )
+        items = list(dict.fromkeys(named[item] for item in items))
         rows = connection.execute(_TOGETHER, {"placement": PLACEMENT, "items": items}).mappings().all()
         key = None if user_id is None else require_user_key(connection, user_id)
         if key is not None and refusal(connection, key, PLACEMENT):

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, RowMapping, select, text
+from sqlalchemy import Connection, Engine, RowMapping, select
 
 from infra.bundles.promoted import load_for_users
 from infra.configuration.placements import configured
@@ -15,7 +15,7 @@ from infra.database.engine import database_now
 from infra.database.schema.offers import why_not_sold
 from infra.database.schema.promotion_rows import newest_promotion
 from infra.database.schema.schema import OBJECTION, exclusions, items, placements, promotions, recommendation_batches
-from models.columns import PURCHASE, VARIANT_IDS
+from models.columns import PURCHASE
 from models.errors import TailorbirdError
 from models.lists.absence import Absence, Order, reason_of
 from models.lists.rules.compiled_rules import Cap, CompiledRules, ItemAttributes
@@ -24,12 +24,10 @@ from models.lists.rules.placement_config import EVER, Placement
 from models.primitives.json_types import JsonObject
 from models.primitives.vocabulary import index_of, position_of
 from models.recommenders.protocols import Explains, Recommender, head_of
+from serving.queries.basket_recommendations import items_named
 from serving.queries.operator_rules import PlacementRules, attributes, catalogue_rows, rules_of
 from serving.queries.user_recommendations import refusal, require_published, require_user_key, user_list
 
-_PRODUCT: Final = text(
-    f"SELECT item_id FROM items WHERE :variant = ANY(string_to_array(attributes ->> '{VARIANT_IDS}', chr(10)))"
-)
 _NO_SCORE: Final = "The model has no score of the item for this user: it is not among the candidates."
 _SAME_SCORE: Final = 1e-3
 """The relative difference up to which a published score counts as the model's own."""
@@ -98,7 +96,7 @@ def explain(
     """Return the place, score and reason of an item on a user's live list, or `why` it is not on the list.
 
     `contributions` are what each part adds to the score, the strongest first, in the unit `adds_to`; empty for models
-    whose score has no parts. `rules` are those of operators about the item.
+    whose score has no parts. `rules` are those of operators about the item. The id of a variant explains its item.
 
     `lookups` reads the user's events, and is called only if no rule keeps the item off. Raises PlacementError,
     UnknownUserError, or TailorbirdError without lists or for an unknown item.
@@ -106,10 +104,10 @@ def explain(
     require_published(engine, load(), placement)
     context = _context(engine, user_id, item_id, placement)
     rows = user_list(engine, user_id, placement)
-    entry = next((row for row in rows if row["item_id"] == item_id), None)
+    entry = next((row for row in rows if row["item_id"] == context.item), None)
     result: JsonObject = {
         "user": user_id,
-        "item": item_id,
+        "item": context.item,
         "title": context.title,
         "model_version": context.version,
         "why": "",
@@ -133,13 +131,9 @@ def _context(engine: Engine, user_id: str, item_id: str, placement: str) -> _Con
     )
     with engine.connect() as connection:
         key = require_user_key(connection, user_id)
+        item_id = items_named(connection, [item_id]).get(item_id, item_id)
         item = connection.execute(select(items).where(items.c.item_id == item_id)).mappings().first()
         if item is None:
-            product = connection.execute(_PRODUCT, {"variant": item_id}).scalar()
-            if product is not None:
-                raise TailorbirdError(
-                    f"{item_id!r} is a variant of {product!r}, and lists have products: give that id."
-                )
             raise TailorbirdError(f"No catalogue names an item {item_id!r}. Check the id, or ingest the catalogue.")
         version, k = connection.execute(live.where(placements.c.placement == placement)).one()
         promoted = newest_promotion(connection, promotions.c.model_version == version)

@@ -1,8 +1,8 @@
 """The catalogue in memory: what answers show of an item, whether it can be bought now, and what reads it."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import compress, count
@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from models.columns import CATEGORY_SEPARATOR
+from models.columns import CATEGORY_SEPARATOR, VARIANT_IDS
 from models.lists.rules.compiled_rules import ItemAttributes
 from models.primitives.distinct import distinct
 
@@ -25,11 +25,12 @@ _ALWAYS: Final = (-np.inf, np.inf)
 _SHOWN_FIELDS: Final = 6
 """The first fields of `Item` are shown."""
 _NEVER: Final = (np.inf, -np.inf)
-_ROWS_SINCE: Final = """
+_ROWS_SINCE: Final = f"""
 SELECT item_id, title, url, image, price, currency, coalesce(category, ''), coalesce(brand, ''), available,
        in_stock, coalesce(extract(epoch FROM available_from)::float8, '-infinity'),
        coalesce(extract(epoch FROM available_until)::float8, 'infinity'),
-       coalesce(extract(epoch FROM first_seen_at)::float8, '-infinity'), price_paid, currency_paid
+       coalesce(extract(epoch FROM first_seen_at)::float8, '-infinity'), price_paid, currency_paid,
+       items.attributes ->> '{VARIANT_IDS}'
 FROM items LEFT JOIN item_appearances USING (item_id) WHERE items.xmin::text::bigint >= $1
 """
 _STATE: Final = """
@@ -123,6 +124,8 @@ class Item(NamedTuple):
     price_paid: float | None = None
     """The median price of a piece; None for an item without purchases."""
     currency_paid: str | None = None
+    variant_ids: str | None = None
+    """The ids of its variants, a line each."""
 
     def below(self, path: str) -> bool:
         """Return whether the item has this category, or one below it."""
@@ -140,6 +143,8 @@ class Catalogue:
     """In epoch seconds."""
     times: SaleTimes
     """When each item can be bought, in the order of `by_id`."""
+    products: Mapping[str, str] = field(default_factory=dict)
+    """The item of each variant."""
     generation: int = field(default_factory=lambda: next(_GENERATIONS))
     _shown: dict[str, bytes] = field(default_factory=dict, repr=False)
     """JSON of the items that were shown, as far as it is the same in all answers."""
@@ -150,7 +155,7 @@ class Catalogue:
     def of(cls, items: dict[str, Item], moment: float) -> Self:
         """Return the catalogue of these items at a moment in epoch seconds."""
         times = SaleTimes.of(items.values())
-        return cls(items, _sold(items, times, moment), moment, times)
+        return cls(items, _sold(items, times, moment), moment, times, _products(items))
 
     @classmethod
     def of_model(cls, items: NDArray[np.str_], available: NDArray[np.bool_]) -> Self:
@@ -197,6 +202,14 @@ class Catalogue:
             levels = path.split(CATEGORY_SEPARATOR)
             found.update(CATEGORY_SEPARATOR.join(levels[:depth]) for depth in range(1, len(levels) + 1))
         return frozenset(found)
+
+    def product(self, item_id: str) -> str:
+        """Return the item of a variant; every other id stays as it is."""
+        return self.products.get(item_id, item_id)
+
+    def products_of(self, items: Iterable[str]) -> tuple[str, ...]:
+        """Return items with the item of each variant in its place, each once."""
+        return tuple(dict.fromkeys(map(self.product, items)))
 
     def has(self, kind: str, value: str) -> bool:
         """Return whether there is such an item, category or brand."""
@@ -273,6 +286,19 @@ class ModelItems(NamedTuple):
 
 def _sold(items: dict[str, Item], times: SaleTimes, moment: float) -> frozenset[str]:
     return frozenset(compress(items, times.sold_at(moment).tolist()))
+
+
+def _products(items: Mapping[str, Item]) -> dict[str, str]:
+    """Return the item of each variant, as ingests do: an id of two items, or of an item itself, is left out."""
+    pairs = {
+        (variant, item.item_id)
+        for item in items.values()
+        if item.variant_ids
+        for variant in item.variant_ids.split("\n")
+        if variant and variant not in items
+    }
+    named = Counter(variant for variant, _ in pairs)
+    return {variant: item for variant, item in pairs if named[variant] == 1}
 
 
 def items_of(rows: Sequence[Any]) -> dict[str, Item]:

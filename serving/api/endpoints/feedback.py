@@ -131,7 +131,8 @@ async def feedback_of_many(batch: FeedbackBatch, request: Request) -> Response:
 def _hide(state: State, body: FeedbackBody) -> None:
     """Hide an item in this process; the others are notified."""
     if body.kind == NOT_INTERESTED:
-        state.parts.answers.hide(visitor(state, body.user, body.session, None), body.item_id)
+        answers = state.parts.answers
+        answers.hide(visitor(state, body.user, body.session, None), answers.product(body.item_id))
 
 
 def _message(state: State, body: FeedbackBody) -> Message:
@@ -141,4 +142,5 @@ def _message(state: State, body: FeedbackBody) -> Message:
     keys = acting.user_key, acting.session_key, body.user, body.consent, earlier_key
     sender = Sender(pseudonyms.key_version, *keys)
     act = body.model_dump(exclude=_ABOUT_VISITORS, exclude_none=True)
-    return feedback_message(act, sender, body.message_id or random_id())
+    product = state.parts.answers.product(body.item_id)
+    return feedback_message(act, sender, body.message_id or random_id(), product)

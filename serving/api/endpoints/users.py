@@ -104,6 +104,7 @@ async def update_user(update: UserUpdate, request: Request) -> Response:
     refuse_unknown_traits(update.traits, call.state.traits)
     key = visitor(call.state, call.value, None, None).user_key
     sender = Sender(call.state.pseudonyms.key_version, key, None, call.value, update.consent)
-    exclusions = [(one.kind, one.value) for one in update.exclusions]
+    product = call.state.parts.answers.product
+    exclusions = [(one.kind, product(one.value) if one.kind == "item" else one.value) for one in update.exclusions]
     message = user_message(update.traits, exclusions, sender, update.message_id or values.random_id())
     return response(await accepted(call, message))

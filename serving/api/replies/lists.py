@@ -158,9 +158,14 @@ async def accepted(call: Call, *messages: Message, many: bool = False, adds: boo
     items: list[str] = [one.payload.get(ITEM_ID, "") for one in messages]
     if words := [Fault(f"message {place}", _NO_ITEM) for place, item in enumerate(items) if item in _WORDS]:
         raise RefusedRequestError(words)
-    unknown = frozenset() if adds else await call.state.parts.answers.unknown_items(set(items) - {""})
+    answers = call.state.parts.answers
+    products = list(map(answers.product, items))
+    # An act on a variant counts for its item; what is stated of a variant does not.
+    named = [items[at] if one.kind == "item" else products[at] for at, one in enumerate(messages)]
+    unknown = frozenset() if adds else await answers.unknown_items(set(named) - {""})
     if unknown:
-        raise ProblemError(problems.unknown_items([place for place, item in enumerate(items) if item in unknown]))
+        places = {at: products[at] if products[at] != name else "" for at, name in enumerate(named) if name in unknown}
+        raise ProblemError(problems.unknown_items(places))
     if call.bucket is not None:
         call.bucket.charge(len(messages) - 1)
     try:

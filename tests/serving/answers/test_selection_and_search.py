@@ -3,9 +3,11 @@
 import gc
 import weakref
 from dataclasses import dataclass, field, replace
+from random import Random
 
 import numpy as np
 import orjson
+import pyarrow as pa
 import pytest
 
 from models.lists.rules.layer.rule_layer import NO_RULES, PinnedItem, RuleLayer
@@ -17,6 +19,7 @@ from serving.answers.selection import HiddenItems, Selection, page
 from serving.answers.service import AnswerService
 from serving.stores.catalogue import Catalogue, Item
 from serving.stores.lists import NOBODY, Standing
+from tasks.ingest.rows.variants import variants_of
 from tests.serving.made_up_shop import ITEMS, PLACEMENTS, Holder, champion
 
 pytestmark = pytest.mark.anyio
@@ -191,6 +194,19 @@ GOODS = {
     )
 }
 CATALOGUE = Catalogue.of(GOODS, 100.0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ids_of_variants_are_those_that_ingests_know(seed: int) -> None:
+    random = Random(seed)  # noqa: S311 - a made-up catalogue
+    ids = [f"i{number}" for number in range(12)]
+    stated = {name: "\n".join(random.choices([*ids, "", *map(str, range(30))], k=random.randrange(6))) for name in ids}
+    goods = {name: item(name, variant_ids=stated[name] or None) for name in ids}
+    catalogue = pa.table({"item_id": ids, "variant_ids": [stated[name] or None for name in ids]})
+    ingested = variants_of(catalogue, pa.array(ids)).to_pylist()
+    assert Catalogue.of(goods, 0.0).products == {one["variant_id"]: one["item_id"] for one in ingested}
+
+
 EVERYTHING = Listing(tuple(Entry(name, 1.0, "why") for name in [*GOODS, "unknown"]))
 
 

@@ -77,6 +77,48 @@ async def test_lists_about_an_item_that_no_catalogue_has_are_degraded(stocked: t
         assert not both.degraded
 
 
+async def test_an_item_without_a_list_is_followed_by_best_sellers_of_its_category(
+    stocked: tuple[str, Engine],
+) -> None:
+    write(stocked[1], "UPDATE items SET category = 'DRINKS' WHERE item_id IN ('item-09', 'item-11')")
+    async with serving(stocked[0]) as service:
+
+        async def similar(user: str | None, **others: Any) -> list[str]:
+            return ids(await service.similar("item-09", request(user, 4, "similar-items", **others)))
+
+        assert await similar(None) == ["item-11", "item-29", "item-00", "item-01"]
+        assert await similar(None, filters=Filters(categories=("FOOD",))) == ITEMS[:4]
+        assert await similar(NEW) == await similar(None)  # lists about items know no segments
+        beside = await service.goes_with(("item-09",), request(None, placement="similar-items"))
+        assert ids(beside) == ITEMS[:3]
+
+
+async def test_the_id_of_a_variant_stands_for_its_item_in_every_request(stocked: tuple[str, Engine]) -> None:
+    stated = """UPDATE items SET attributes = jsonb_build_object('variant_ids', item_id || ' S' || chr(10) || 'both')"""
+    write(stocked[1], f"{stated} WHERE item_id IN ('item-00', 'item-20')")
+    scorer = MemoryScorer()
+    async with serving(stocked[0], live=scorer) as service:
+
+        async def answers(first: str, other: str) -> list[object]:
+            about = request(None, placement="similar-items")
+            lists = [
+                await service.similar(first, about),
+                await service.goes_with((first, other, first), about),
+                await service.rank(RankRequest("home", ANONYMOUS, (other, "item-05", first), context=(first,))),
+                await service.recommend(request(None, context=(other, first))),
+                await service.recommend(request(filters=Filters(exclude=(other,)), k=2)),
+            ]
+            found = await service.find(CatalogueQuery(5, items=(other, "item-05")))
+            return [*((ids(one), one.degraded) for one in lists), [one.item.item_id for one in found]]
+
+        expected = await answers("item-00", "item-20")
+        asked, scorer.asked = scorer.asked, []
+        assert await answers("item-00 S", "item-20 S") == expected
+        assert {one.context for one, _ in scorer.asked} <= {one.context for one, _ in asked}
+        assert await service.unknown_items(["both", "item-00"]) == {"both"}
+        assert service.product("both") == "both"
+
+
 async def test_an_item_that_only_pages_have_named_is_shown_nowhere_until_it_is_described(
     stocked: tuple[str, Engine],
 ) -> None:

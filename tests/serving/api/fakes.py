@@ -89,6 +89,8 @@ class FakeAnswers:
     searches: list[CatalogueQuery] = field(default_factory=list)
     hidden: list[tuple[Visitor, str]] = field(default_factory=list)
     unknown: frozenset[str] = frozenset()
+    products: Mapping[str, str] = field(default_factory=dict)
+    """The item of each variant."""
     in_stock: frozenset[str] | None = None
     """The items of the catalogue; None for all."""
     count: int = 0
@@ -140,6 +142,9 @@ class FakeAnswers:
 
     async def unknown_items(self, items: Collection[str]) -> frozenset[str]:
         return self.unknown.intersection(items)
+
+    def product(self, item_id: str) -> str:
+        return self.products.get(item_id, item_id)
 
     def hide(self, visitor: Visitor, item_id: str) -> None:
         self.hidden.append((visitor, item_id))

@@ -157,6 +157,24 @@ async def test_messages_about_an_unknown_item_are_refused_and_only_a_put_adds_it
     assert (await shop.client.put("/v1/items/new", json={"title": "T"})).status_code == 202
 
 
+async def test_acts_on_a_variant_are_stored_and_values_of_one_are_refused(shop: Shop) -> None:
+    shop.answers.products, shop.answers.unknown = {"hat S": "hat"}, frozenset({"hat S"})
+    act = {"item_id": "hat S", "user": "7"}
+    for kind in ("click", "not_interested"):
+        assert (await shop.client.post("/v1/feedback", json={**act, "kind": kind})).status_code == 202
+    click, uninterested = shop.events.messages
+    assert click.payload["item_id"] == "hat S"  # the size is stored
+    assert uninterested.payload["exclusions"] == [{"kind": "item", "value": "hat"}]
+    assert [item for _, item in shop.answers.hidden] == ["hat"]
+    excluded = {"exclusions": [{"kind": "item", "value": "hat S"}, {"kind": "brand", "value": "hat S"}]}
+    assert (await shop.client.put("/v1/users/7", json=excluded)).status_code == 202
+    assert [one["value"] for one in shop.events.messages[-1].payload["exclusions"]] == ["hat", "hat S"]
+    shop.events.messages.clear()
+    answer = await shop.client.patch("/v1/items/hat%20S", json={"in_stock": False})
+    faults = [{"place": "message 0", "detail": "A variant of hat: state values of that item."}]
+    assert (answer.status_code, answer.json()["faults"], shop.events.messages) == (404, faults, [])
+
+
 @pytest.mark.parametrize("hostile", EXACT)
 async def test_an_unusual_id_is_used_exactly_everywhere(shop: Shop, hostile: str) -> None:
     log = StringIO()

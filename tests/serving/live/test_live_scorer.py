@@ -229,6 +229,21 @@ def test_an_item_bought_a_moment_ago_is_not_due_and_one_that_was_clicked_is(mode
     assert listed(Acts(bought=("i02", "i04", "i06"))) == []
 
 
+def test_acts_on_variants_count_for_their_items(models: dict[str, ModelHolder]) -> None:
+    goods = Batch.goods.by_id
+    sizes = {name: goods[name]._replace(variant_ids=f"{name} S\n{name} M") for name in ("i02", "i06")}
+    catalogue = Catalogue.of(goods | sizes, 0.0)
+
+    def listed(acts: Acts) -> Listing | None:
+        scorer = LiveListScorer(models["item_knn"], SHELVES, lambda: catalogue, clicks=acts)
+        shown = asyncio.run(scorer.recommend(ListRequest("home", Visitor("u000", "device"), 10), NOBODY))
+        scorer.close()
+        return shown
+
+    assert listed(Acts("i02 S", "i04", "i02 M", bought=("i06 M",))) == listed(Acts("i04", "i02", bought=("i06",)))
+    assert listed(Acts("i02 S")) != listed(Acts("i03"))
+
+
 @pytest.mark.parametrize("user", ["u000", "stranger", None])
 @pytest.mark.parametrize("kind", ["als", "item_knn"])
 def test_reasons_name_purchases_as_bought_and_other_acts_as_looked_at(

@@ -99,6 +99,16 @@ def test_items_that_a_user_likes_move_up_for_that_user_until_consent_is_withdraw
     assert names(basket_recommendations(store, ["tea"], "ann")) == ["milk", "cups", "jam"]
 
 
+def test_the_id_of_a_variant_stands_for_its_item_unless_two_items_have_it(store: Engine) -> None:
+    for name, ids in (("tea", "green\nblack\nbox\nmilk"), ("cups", "box\nbag")):
+        with store.begin() as connection:
+            connection.execute(update(items).where(items.c.item_id == name).values(attributes={"variant_ids": ids}))
+    assert basket_recommendations(store, ["black", "bread", "green"]) == basket_recommendations(store, ["tea", "bread"])
+    assert basket_recommendations(store, ["milk"]) == []  # an item of its own
+    with pytest.raises(UnknownProductError, match="No catalogue names box"):
+        basket_recommendations(store, ["box"])
+
+
 def test_unknown_items_and_users_are_refused_by_name(store: Engine, installation: Installation) -> None:
     with pytest.raises(UnknownProductError, match="No catalogue names sand, wind"):
         basket_recommendations(store, ["sand", "tea", "wind"])

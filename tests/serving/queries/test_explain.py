@@ -155,12 +155,6 @@ def test_a_user_who_withdrew_or_is_suppressed_has_no_list_and_is_not_explained(s
 def test_users_items_and_placements_that_do_not_exist_are_refused_by_name(shop: Engine, model) -> None:
     with pytest.raises(UnknownUserError, match="'nobody' was ever ingested"):
         explain(shop, "nobody", ranked(model)[0])
-    with shop.begin() as connection:
-        connection.execute(
-            update(items).where(items.c.item_id == "new").values(attributes={"variant_ids": "new-S\nnew-M"})
-        )
-    with pytest.raises(TailorbirdError, match="'new-M' is a variant of 'new'"):
-        explain(shop, "raw u000", "new-M")
     with pytest.raises(TailorbirdError, match="No catalogue names an item 'nothing'"):
         explain(shop, "raw u000", "nothing")
     with pytest.raises(PlacementError, match="There is no placement 'basket'; there are home"):
@@ -171,6 +165,14 @@ def test_users_items_and_placements_that_do_not_exist_are_refused_by_name(shop: 
         connection.execute(delete(placements))
     with pytest.raises(TailorbirdError):
         explain(shop, "raw u000", ranked(model)[0])
+
+
+def test_the_id_of_a_variant_explains_its_item(shop: Engine, model: LogisticRegression) -> None:
+    first = ranked(model)[0]
+    sizes = update(items).where(items.c.item_id == first).values(attributes={"variant_ids": f"{first} S\n{first} M"})
+    with shop.begin() as connection:
+        connection.execute(sizes)
+    assert explain(shop, "raw u000", f"{first} M") == explain(shop, "raw u000", first)
 
 
 def test_rules_of_operators_about_an_item_are_named_with_their_author(shop: Engine, model: LogisticRegression) -> None:

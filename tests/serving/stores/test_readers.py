@@ -65,7 +65,8 @@ async def test_changed_rows_alone_are_read_again(stocked: tuple[str, Engine]) ->
     assert await reader.refresh()
     assert postgres.rows == 3
     assert reader.current.by_id["item-03"].price == 7
-    assert reader.current.by_id["item-03"][-2:] == (6.5, "EUR")
+    assert reader.current.by_id["item-03"].price_paid == 6.5
+    assert reader.current.by_id["item-03"].currency_paid == "EUR"
     assert reader.current.by_id["item-04"] is first.by_id["item-04"]
     await asyncio.to_thread(change, "available_until = now() - interval '1 s' WHERE item_id = 'item-05'")
     assert await reader.refresh()
@@ -77,6 +78,10 @@ async def test_changed_rows_alone_are_read_again(stocked: tuple[str, Engine]) ->
         while not await reader.refresh():
             await asyncio.sleep(0.05)
     assert "item-06" in reader.current.sold
+    stated = """attributes = '{"variant_ids": "item-08 S\nitem-08 M"}' WHERE item_id = 'item-08'"""
+    await asyncio.to_thread(change, stated.replace("\n", "\\n"))
+    assert await reader.refresh()
+    assert reader.current.product("item-08 M") == "item-08"
     await asyncio.to_thread(write, engine, "DELETE FROM items WHERE item_id = 'item-07'")
     assert await reader.refresh()
     assert "item-07" not in reader.current.by_id
