@@ -16,7 +16,7 @@ from models.lists.model_cascade import ModelCascade, build_cascade
 from models.lists.ranked_lists import matrix_of
 from models.lists.rules.compiled_rules import CompiledRules
 from models.primitives.vocabulary import NO_INDEX, position_of, positions_of
-from models.recommenders.explanations.sentences import NONE, PurchasedTitles, because, same_category
+from models.recommenders.explanations.sentences import NONE, PurchasedTitles, buyers_of, same_category
 from models.recommenders.item_based.bought_together import RECIPROCAL, for_user, with_basket
 from models.recommenders.protocols import FoldsInUsers, head_of
 from serving.answers.protocol import Entry, Filters
@@ -197,8 +197,9 @@ def items_that_go_with(prepared: Prepared, visitor: VisitorState, basket: tuple[
         score[fitting[order]] = 1 / (RECIPROCAL + 1 + np.arange(len(order)))
 
     def explain(items: NDArray[np.int32]) -> list[str]:
-        source = at[lifts[:, items].argmax(axis=0)]
-        return [because(str(titles[one]), clicked=True) for one in source.tolist()]
+        own = lifts[:, items]
+        strongest = zip(at[own.argmax(axis=0)].tolist(), own.max(axis=0).tolist(), strict=True)
+        return [buyers_of(str(titles[one]), lift) for one, lift in strongest]
 
     return _listed(prepared, visitor, score, explain, basket)
 

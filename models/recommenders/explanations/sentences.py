@@ -61,6 +61,7 @@ KINDS: Final = {
     "popular": rf"Bought by (\d+) customers in the last {POPULAR_DAYS} days",
     "together": rf"Bought {_TIMES} more often than usual with this item",
     "near_order": rf"Bought {_TIMES} more often than usual shortly before or after this item",
+    "buyers_of": rf"Bought {_TIMES} more often than usual by buyers of (.+)",
     "category_pair": rf"From (.+), bought {_TIMES} more often than usual with (.+)",
     "same_words": r"Titles share: (.+)",
     "same_category": r"Also in (.+)",
@@ -195,6 +196,11 @@ def together(lift: float) -> str:
 def near_order(lift: float) -> str:
     """Return how much more often than by chance the same users order another item near an item."""
     return f"Bought {_times(lift)} more often than usual shortly before or after this item"
+
+
+def buyers_of(title: str, lift: float) -> str:
+    """Return how much more often than by chance the buyers of an item buy another one; NONE without a title."""
+    return f"Bought {_times(lift)} more often than usual by buyers of {short(title)}" if title.strip() else NONE
 
 
 def category_pair(category: str, lift: float, own: str) -> str:

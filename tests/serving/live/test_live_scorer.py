@@ -13,6 +13,7 @@ import pytest
 
 from models.lists.rules.layer.rule_layer import HiddenItem, layered
 from models.lists.rules.placement_config import Placement
+from models.recommenders.explanations.sentences import parse
 from serving.answers.protocol import Filters, Hidden, Listing, ListRequest, LiveUnavailableError, RankRequest, Visitor
 from serving.live.live_scorer import LiveListScorer
 from serving.live.prepared_rules import ModelCatalogue, Prepared, RuleCache
@@ -153,6 +154,11 @@ def test_a_basket_goes_with_what_the_same_users_buy(models: dict[str, ModelHolde
     assert not {"i22", "i25"} & {*again}
     assert asyncio.run(scorer.goes_with(("unheard",), request, NOBODY)) is None
     scorer.close()
+    titled = LiveListScorer(models["item_knn"], SHELVES, lambda: Batch.goods)
+    listing = asyncio.run(titled.goes_with(("i22", "i25"), request, NOBODY))
+    reasons = [parse(entry.reason) for entry in listing.entries] if listing else []
+    assert {one and (one.kind, one.parameters[-1]) for one in reasons} == {("buyers_of", "I22"), ("buyers_of", "I25")}
+    titled.close()
 
 
 def test_only_requests_that_a_batch_cannot_answer_are_wanted(scorer: LiveListScorer) -> None:
