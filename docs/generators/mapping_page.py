@@ -120,8 +120,8 @@ def _section(title: str, table: str, model: type[BaseModel], about: str) -> str:
 
 
 def _row(table: str, key: str, field: FieldInfo, meaning: str) -> str:
-    cells = (f"`{key}`", meaning, _type(field.annotation), _default(field), f"`{EXAMPLES.get((table, key), '')}`")
-    return table_row(*cells)
+    default = "the file's name" if (table, key) == ("", "name") else _default(field)
+    return table_row(f"`{key}`", meaning, _type(field.annotation), default, f"`{EXAMPLES.get((table, key), '')}`")
 
 
 def table_row(*cells: str) -> str:

@@ -283,7 +283,7 @@ class SourceMapping(BaseModel):
     known_placeholders: ClassVar[tuple[str, ...]] = placeholder_ids.PEOPLE
     """The user ids that identify no user in any source of this kind."""
     name: str = Field(min_length=1)
-    """The name of the source in the ledger and in the lake."""
+    """The name of the source in the ledger and in the lake. Without it the file's name counts, without `.toml`."""
     consent: Consent = "opt-in"
     """opt-in: only events of users who agreed. opt-out: all events except those of users who refused. given: the owner
     of the data declares consent for everybody."""

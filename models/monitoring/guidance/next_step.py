@@ -126,6 +126,7 @@ _INGEST, _FEATURES, _REVIEW = "tailorbird ingest MAPPING PATH…", "tailorbird f
 _RETRAIN, _SCORE, _SHOW = "tailorbird retrain", "tailorbird score", "tailorbird recommend USER"
 _DECIDE: Final = 'tailorbird decide {now.review.version} --approve --reason "…"'
 _OVERRIDE: Final = 'tailorbird decide {now.review.version} --approve --override --reason "…"'
+_REOPEN: Final = 'To decide on it once more: `tailorbird review --again {now.review.version} --reason "…"`.'
 _SEARCHES: Final = (
     f"It may search settings for up to {MAX_MINUTES} minutes before it trains; `--minutes` sets another limit. "
     "Without a search: `tailorbird features && tailorbird train && tailorbird review`."
@@ -235,7 +236,7 @@ _STATES: Final = (
         lambda now: _no_model_after(now, "rejected"),
         "{reviewer} rejected version {now.review.version}, so no model answers yet.",
         _RETRAIN,
-        ("Train other models, or ingest more events before it.", _SEARCHES),
+        ("Train other models, or ingest more events before it.", _SEARCHES, _REOPEN),
     ),
     # Approved and not the champion: it was rolled back, or promotion was cut short.
     _State(Stage.TRAINED, lambda now: now.champion is None, "No model answers yet.", _REVIEW, ("{revert}",)),

@@ -104,6 +104,10 @@ def test_a_state_has_one_next_command_which_it_does_not_refuse(state: str) -> No
     assert str(step).startswith(f"{step.situation} Next: `{command}`.")
 
 
+def test_a_rejected_version_can_be_reopened() -> None:
+    assert next_step(REJECTED).also.endswith('`tailorbird review --again 3 --reason "…"`.')
+
+
 @pytest.mark.parametrize("state", STATES)
 def test_a_hint_at_retraining_states_how_long_it_may_search_and_the_way_without(state: str) -> None:
     step = next_step(STATES[state][0])
