@@ -92,6 +92,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.foreign_shop
 	$(BIN)/python -m benchmarks.stream
 	$(BIN)/python -m benchmarks.privacy
+	$(BIN)/python -m benchmarks.backup
 	$(BIN)/python -m benchmarks.uplift
 	$(BIN)/python -m benchmarks.uplift --simulation
 	$(BIN)/python -m benchmarks.uplift --replay

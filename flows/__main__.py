@@ -11,6 +11,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from flows.commands import (
+    backups,
     experiments,
     ingestion,
     keys,
@@ -55,6 +56,8 @@ app.add_typer(experiments.app, name="experiments")
 app.add_typer(ingestion.lake, name="lake")
 app.add_typer(services.alerts, name="alerts")
 app.add_typer(services.schedules, name="schedules")
+app.add_typer(backups.app, name="backup")
+app.add_typer(backups.back)
 app.add_typer(keys.app, name="keys")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(streams.app)

@@ -34,7 +34,7 @@ UVICORN = {"FORWARDED_ALLOW_IPS"}
 SECRET = "TAILORBIRD_SECRET_"  # infra/keys/credentials.py reads these, whatever follows
 ROOMS = ("flows", "serving", "tasks", "expectations", "infra", "models")
 POOL = "tailorbird"
-SUBJECTS = {"ingest", "training", "review", "scoring", "monitoring", "experiments", "privacy", "demo"}
+SUBJECTS = {"ingest", "training", "review", "scoring", "monitoring", "experiments", "privacy", "operations", "demo"}
 SCRIPT = ROOT / "infra" / "deploy" / "setup.sh"
 TOO_NEW = "#!/bin/sh\nexit 1\n"
 # Answers like a Python that is supported; asked for its facts (on standard input) it prints `facts`.

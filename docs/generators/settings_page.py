@@ -63,8 +63,8 @@ hands on to the others. A changed setting restarts the services that read it. Ch
 ## Who can read the data
 
 Only the user who runs `up` can read `var`, the lake and the bundles. If root runs `up`, PostgreSQL runs as `nobody`,
-and its data are in `/var/lib/tailorbird`, to which `var/postgres` links. A backup of files then needs both folders and
-a stopped server.
+and its data are in `/var/lib/tailorbird`, to which `var/postgres` links. [`tailorbird backup`](backup.md) copies all of
+it while it runs; other tools need both folders and a stopped server.
 
 ## Containers
 

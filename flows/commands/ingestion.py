@@ -64,7 +64,7 @@ def ingest(
     overrides |= {"project": project, "region": region}
     request = _request(mapping or source, paths or [], {key: value for key, value in overrides.items() if value})
     if cron:
-        _schedule("ingest", Path(source).stem, cron, zone, request)
+        running.schedule("ingest", f"ingest-{Path(source).stem}", cron, zone, request)
     else:
         running.finish("ledger", running.flow("ingest")(**request), as_json)
 
@@ -106,7 +106,7 @@ def ingest_sql(
     request |= {key: value for key, value in options.items() if value}
     request["url"] = _address(url, scheduled=cron is not None)
     if cron:
-        _schedule("ingest_sql", f"sql-{source or Path(mapping).stem}", cron, zone, request)
+        running.schedule("ingest_sql", f"ingest-sql-{source or Path(mapping).stem}", cron, zone, request)
     else:
         running.finish("ledger", running.flow("ingest_sql")(**request), as_json)
 
@@ -311,14 +311,3 @@ def _address(url: str, *, scheduled: bool) -> str:
             raise
     os.environ[_URL] = url
     return f"{VARIABLE}{_URL}"
-
-
-def _schedule(deployment: str, name: str, cron: str, zone: str, request: JsonObject) -> None:
-    import re
-
-    from infra.prefect_api import schedules
-
-    running.connect()
-    slug = f"ingest-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}"
-    schedules.set_schedule(deployment, slug, cron, zone, request)
-    running.print_message(f"Scheduled as {slug}: {cron} ({zone}). See it with: tailorbird schedules list")

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from models.primitives.escaping import for_terminal
+from models.primitives.json_types import JsonObject
 
 if TYPE_CHECKING:
     from infra.configuration.settings import Settings
@@ -210,6 +211,18 @@ def _recorded(needed: frozenset[str], run: Any, *parameters: Any, **keywords: An
     finally:
         work.end(forget=done)  # for another end, Prefect may not know it yet
     return result
+
+
+def schedule(deployment: str, name: str, cron: str, zone: str, parameters: JsonObject) -> None:
+    """Run a deployment at the times of a cron line, and print the name of the schedule."""
+    import re
+
+    from infra.prefect_api import schedules
+
+    connect()
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    schedules.set_schedule(deployment, slug, cron, zone, parameters)
+    print_message(f"Scheduled as {slug}: {cron} ({zone}). See it with: tailorbird schedules list")
 
 
 def run_without_heartbeats(run: Callable[..., Any], *parameters: Any, **keywords: Any) -> Any:

@@ -25,7 +25,7 @@ from infra.database.schema.ledger_schema import audit_log, ingest_repeats
 from infra.database.schema.privacy_schema import DONE, ERASE, ERASED, OPEN, privacy_requests, privacy_subjects
 from infra.database.schema.schema import suppressions, users
 from infra.installation import Installation
-from infra.keys.credentials import FOLDER
+from infra.keys.credentials import ERASED_USERS, FOLDER
 from infra.keys.trust import lock
 from infra.lake.compaction import purge, rewrite
 from infra.lake.delta_lake import DATASET_FILES, EVENT_FILES, Lake
@@ -44,8 +44,6 @@ from tasks.privacy.register import ARRAYS, FIELDS, USER_KEYS, key_columns
 from tasks.privacy.rekeyed_data import dataset_versions, tidy, update_manifests, with_columns
 from tasks.privacy.requests import add_devices
 
-FILE: Final = "erased-users.json"
-"""In `var/secrets`: the moment of the erasure by user key. `verify` leaves it out."""
 _REASON: Final = "A restored database knew users who had been erased since."
 _MARK: Final = "erasure"
 """The mark of a commit that erased users, with the number of the newest request."""
@@ -257,16 +255,16 @@ def write_tombstones(engine: Engine, settings: Settings) -> None:
         erased = {key: at.isoformat() for key, at in _erased(connection).items()}
     folder = settings.var / FOLDER
     with staged(folder) as staging:
-        path = staging / FILE
+        path = staging / ERASED_USERS
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump(erased, file, indent=1, sort_keys=True)
-        path.replace(folder / FILE)
+        path.replace(folder / ERASED_USERS)
 
 
 def erase_restored(installation: Installation) -> int | None:
     """Request the erasure of users whose erasure the database has forgotten; returns the request, or None."""
     try:
-        kept = json.loads((installation.settings.var / FOLDER / FILE).read_text())
+        kept = json.loads((installation.settings.var / FOLDER / ERASED_USERS).read_text())
     except FileNotFoundError:
         return None
     with installation.engine.begin() as connection:

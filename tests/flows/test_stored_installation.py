@@ -34,7 +34,7 @@ from infra.services.embedded_postgres import EmbeddedPostgres
 from infra.services.endpoints import database_url
 from infra.services.postgres_user import binaries
 from models.primitives.json_types import JsonObject
-from tests.flows.conftest import STORED_PORTS, NewShop, cut_shop
+from tests.flows.conftest import STORED_PORTS, WEEK_PORTS, NewShop, cut_shop
 from tests.memory import postgres_in_memory
 from tests.small_prefect import WITHOUT_BLOCKS
 from tests.waiting import until
@@ -82,6 +82,31 @@ def test_the_champion_the_ledger_and_the_lists_of_users_and_items_are_the_same(s
     assert stored.shop.json("recommend", _USER) == stored.expected("home")
     assert stored.shop.sql(_USER_LISTS) == stored.rows_then("user_lists")
     assert stored.shop.sql(_ITEM_LISTS) == stored.rows_then("item_lists")
+
+
+def test_a_backup_that_is_made_meanwhile_is_restored_elsewhere_with_the_same_lists(
+    stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists, place = [stored.shop.sql(query) for query in (_USER_LISTS, _ITEM_LISTS)], str(tmp_path / "backups")
+    [made] = stored.shop.json("backup", place)
+    assert [made] == stored.shop.json("backup", "list", place)
+    assert stored.shop.json("backup", "verify", place) == []
+    other = NewShop(tmp_path / "var", tmp_path, WEEK_PORTS, prefect_settings=WITHOUT_BLOCKS)
+    (tmp_path / "tailorbird.toml").write_text(other.port_settings())
+    monkeypatch.chdir(tmp_path)
+    try:
+        key = {"TAILORBIRD_SECRET_BACKUP_KEY": (stored.shop.var / "secrets" / "backup-key").read_text().strip()}
+        restoring = other.start("restore", place, **key)
+        assert (restoring.communicate(), restoring.returncode)[1] == 0
+        assert [other.sql(query) for query in (_USER_LISTS, _ITEM_LISTS)] == lists
+        for part in ("champion", "ledger"):
+            assert other.json("status")[part] == stored.expected("status")[part]
+        assert (
+            other.prefect("POST", "/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}) == []
+        )
+        assert (tmp_path / "var" / "restored-settings" / "tailorbird.toml").read_text().endswith(_SETTINGS)
+    finally:
+        other.end()
 
 
 def test_the_same_files_come_in_by_the_old_mapping_and_change_nothing(stored: Stored) -> None:
