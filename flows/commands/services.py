@@ -114,6 +114,20 @@ def status(as_json: Json = False) -> None:
 
 
 @app.command()
+def doctor(as_json: Json = False) -> None:
+    """Examine packages, settings, disks, keys, services, schema, clock and schedules. It changes nothing.
+
+    Each finding has the command or action that fixes it. The exit code is 1 if there is a fault.
+    """
+    from infra.overview.doctor import examine
+
+    findings = [*map(asdict, examine(running.current_settings()))]
+    running.finish("doctor", findings, as_json)
+    if any(finding["state"] == "fault" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
 def recommend(
     user: str,
     placement: str = "home",

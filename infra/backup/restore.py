@@ -95,11 +95,11 @@ def _check_server(backup: Backup) -> None:
 
 
 def _refuse_content(folder: Path, var: Path) -> None:
-    """Refuse a folder that holds more than a log, the key of the backup and folders for the other parts."""
-    found = [path for path in folder.rglob("*") if path.is_file() or path.is_symlink()] if folder.exists() else []
+    """Refuse a folder that holds more than a log, the key of the backup, and drafts of restores that were killed."""
     allowed = {var / FOLDER / NAME, var / "services.lock"}
-    kept = [path for path in found if path not in allowed and var / "log" not in path.parents]
-    if kept:
+    entries = [path for path in folder.glob("*") if not path.name.startswith(".") and path != var / "log"]
+    found = [path for entry in entries for path in (entry, *entry.rglob("*")) if path.is_file() or path.is_symlink()]
+    if kept := [path for path in found if path not in allowed]:
         raise BackupRefusedError(
             f"{folder} holds an installation, or a restore that was stopped: {kept[0]}. A restore needs an empty "
             "folder: move that one away, or name another with TAILORBIRD_VAR."

@@ -18,6 +18,7 @@ from models.errors import TailorbirdError
 
 _MIGRATION_LOCK = 0x7A11
 _CONNECT_SECONDS = 30
+_MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _BASELINE = "0033"
 """The first revision that migrations lead on from."""
 _BAD_VALUE: Final = "22"
@@ -59,7 +60,7 @@ def migrate(url: str) -> None:
     from alembic.util import CommandError
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(_MIGRATIONS))
     with engine(url).begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
         config.attributes["connection"] = connection
@@ -76,6 +77,14 @@ def migrate(url: str) -> None:
                 f"A newer version of Tailorbird migrated this database ({error}). Update Tailorbird, or restore a "
                 "backup from before that version."
             ) from None
+
+
+def revisions(url: str) -> tuple[str | None, str | None]:
+    """Return the revision of a database's schema, and the one that this version of Tailorbird needs."""
+    from alembic.script import ScriptDirectory
+
+    with engine(url).connect() as connection:
+        return _revision(connection), ScriptDirectory(str(_MIGRATIONS)).get_current_head()
 
 
 LIST_FILES: Final = ("experiment_functions", "list_views", "list_functions")

@@ -35,6 +35,7 @@ TABLES: Final[dict[str, tuple[str, str]]] = {
     "privacy_retention": ("Data whose period has ended", "store rows bytes"),
     "privacy_places": ("Places that name the user, or were not searched", "place rows about"),
     "lake": ("The lake's events by month", "month files rows bytes"),
+    "doctor": ("The installation", "part state finding fix"),
     "backups": ("Backups", "name files bytes lsn version left_out"),
     "backup_faults": ("Missing or changed files", "fault"),
     "test_alerts": ("Test alerts", "receiver error"),

@@ -49,6 +49,12 @@ def test_no_service_knows_a_secret_of_the_shell_that_it_does_not_need(shop: Shop
     assert not [variable for variable in variables["postgres"] if "SECRET" in variable or "PASSWORD" in variable]
 
 
+def test_the_doctor_finds_no_fault_of_an_installation_that_runs(shop: Shop) -> None:
+    assert {finding["part"]: finding["state"] for finding in shop.json("doctor")} == dict.fromkeys(
+        ("packages", "settings", "disks", "secrets", "services", "keys", "schema", "clock", "schedules"), "ok"
+    )
+
+
 def test_nobody_else_can_read_anything_that_the_demo_left(stocked: Shop) -> None:
     opened = [
         str(path)

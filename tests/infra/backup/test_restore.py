@@ -73,15 +73,23 @@ def test_a_folder_with_an_installation_is_left_as_it_is(
     assert left | {"var/services.lock": b""} == {kept: b"mine", "var/services.lock": b""}
 
 
-def test_a_log_and_the_key_of_the_backup_may_be_there(make: Make, repository: Repository, tmp_path: Path) -> None:
+def test_a_log_the_key_of_the_backup_and_the_draft_of_a_killed_restore_may_be_there(
+    make: Make, repository: Repository, tmp_path: Path
+) -> None:
     settings, backup = Settings(var=tmp_path / "var"), make()
-    for name, content in ((f"{FOLDER}/{NAME}", KEY.value.hex()), ("log/errors.log", "an error")):
-        (settings.var / name).parent.mkdir(parents=True)
+    before = {
+        f"{FOLDER}/{NAME}": KEY.value.hex(),
+        "log/errors.log": "an error",
+        ".incoming-dead/mlflow/x": "half a file",
+    }
+    for name, content in before.items():
+        (settings.var / name).parent.mkdir(parents=True, exist_ok=True)
         (settings.var / name).write_text(content)
     key = BackupKey.of(settings, create=False)
     restore_backup(settings, repository, key, sealed_backup(repository, key, None), ignore)
     assert contents(settings.var)["log/errors.log"] == b"an error"
     assert contents(settings.var)["mlflow/artifacts/x"] == FILES[backup.files[0].path]
+    assert not (settings.var / ".incoming-dead").exists()
 
 
 def test_only_the_key_of_a_backup_opens_it_and_an_altered_list_is_refused(make: Make, repository: Repository) -> None:
