@@ -25,7 +25,7 @@ def test_a_restricted_user_is_shown_nothing_until_the_restriction_is_lifted(stoc
     assert {"public.users", "identity.users, raw id"} <= {*places}
     reports = [about for place, about in places.items() if place.endswith("review/report.html")]
     assert {*reports} <= {"names the first 8 digits of a pseudonym"}
-    assert places["outside of Tailorbird: exports backups object-store-versions"].startswith("not searched: ")
+    assert places["outside of Tailorbird: exports object-store-versions"].startswith("not searched: ")
     assert not {"database mlflow", "database prefect"} & {*places}
     stocked.json("privacy", "lift", ONE, "--reason", "asked again")
     assert stocked.json("recommend", ONE) == shown
