@@ -26,7 +26,8 @@ ROOT = Path(__file__).parent.parent
 CONTAINERS = ROOT / "infra" / "deploy" / "containers"
 COMPOSE: JsonObject = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, JsonObject] = COMPOSE["services"]
-OURS = {name: service for name, service in SERVICES.items() if name not in ("postgres", "redis", "rabbitmq", "kafka")}
+FOREIGN = ("postgres", "redis", "rabbitmq", "kafka", "prometheus", "grafana")
+OURS = {name: service for name, service in SERVICES.items() if name not in FOREIGN}
 DOCKERFILE = (ROOT / "infra" / "deploy" / "Dockerfile").read_text()
 REQUIRED = re.compile(r"\$\{(\w+):\?[^}]+\}")
 LIBPQ = {"PGPASSWORD"}
@@ -90,9 +91,9 @@ def flow_files() -> set[str]:
     return {f"flows/{f.name}" for f in (ROOT / "flows").glob("*.py") if f.name not in ("__init__.py", "__main__.py")}
 
 
-def test_the_worker_starts_after_a_deploy_and_only_brokers_are_optional() -> None:
+def test_the_worker_starts_after_a_deploy_and_only_brokers_and_dashboards_are_optional() -> None:
     optional = {name for name, service in SERVICES.items() if "profiles" in service}
-    assert optional == {"rabbitmq", "consumer", "kafka", "kafka-consumer"}
+    assert optional == {"rabbitmq", "consumer", "kafka", "kafka-consumer", "prometheus", "grafana"}
     assert SERVICES["worker"]["depends_on"]["deploy"]["condition"] == "service_completed_successfully"
 
 

@@ -69,7 +69,8 @@ it while it runs; other tools need both folders and a stopped server.
 ## Containers
 
 [docker-compose.yml](../docker-compose.yml) runs the same in containers: `make env`, then `docker compose up`. Its parts
-are tested against the code; the whole has not been run on an engine yet.
+are tested against the code; the whole has not been run on an engine yet. The profile `monitoring` adds Prometheus and
+Grafana ([runbooks.md](runbooks.md#dashboards)).
 """
 SECTIONS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = MappingProxyType(
     {
