@@ -76,12 +76,13 @@ def _add_type_and_rating(
     stars = likely_rating(part.sample, taken, found.quantity) if plain_views else None
     returned = names_returns(*part.sample.files, time.name)
     add_event_type(part, kinds, signed, sold=found.sold, rated=bool(found.ratings), returned=returned)
+    refunds = refund_rows(kinds, signed, form, returned=returned and bool(found.sold))
     if found.order and not found.is_session and (kinds or signed):
-        add_refund_order(part, found.order, user.column, refund_rows(kinds, signed, form))
+        add_refund_order(part, found.order, user.column, refunds)
     if not (kinds or signed or found.ratings):
         is_sale = bool(found.quantity or (found.order and not found.is_session))
         suggest_event_words(part, possible_event_words(part.sample, {*part.used, *found.taken}, sale=is_sale))
-    add_amounts(part, found, form)
+    add_amounts(part, found, form, refunds)
     if found.ratings:
         part.first("rating", found.ratings)
     if stars:
@@ -185,13 +186,12 @@ def add_event_type(
         part.add("constants", {"event_type": "view"}, note)
 
 
-def refund_rows(kinds: Column | None, signed: Column | None, form: NumberForm) -> ArrowColumn:
-    """Return which rows are refunds, by the same columns."""
+def refund_rows(kinds: Column | None, signed: Column | None, form: NumberForm, *, returned: bool) -> ArrowColumn:
+    """Return which rows are refunds, by the same columns; one value for all rows without them."""
     if kinds:
         words = [word for word in kinds.values if event_type_of(word) == REFUND]
         return pc.is_in(kinds.texts, value_set=pa.array(words, pa.string()))
-    assert signed is not None
-    return pc.less(signed.numbers(form), 0)
+    return pc.less(signed.numbers(form), 0) if signed else pa.scalar(returned)
 
 
 def add_refund_order(part: Part, order: Column, user: str, is_refund: ArrowColumn) -> None:
@@ -215,20 +215,24 @@ def suggest_event_words(part: Part, words: Column | None) -> None:
     part.suggest("event_types", dict.fromkeys(sorted(words.values), "…"), "and the event type of each of its words")
 
 
-def add_amounts(part: Part, found: LineColumns, form: NumberForm) -> None:
-    """Add the quantity and the money of the whole line; a price that is only a guess is commented out."""
+def add_amounts(part: Part, found: LineColumns, form: NumberForm, refunds: ArrowColumn) -> None:
+    """Add the quantity and the money of the whole line; a price that is only a guess is commented out.
+
+    The sign is taken off where the rows of `refunds` have negative numbers: elsewhere, it is a fault of the row.
+    """
     quantity, price = found.quantity, found.price or found.guess
-    negative = any(_has_negative(one, form) for one in (quantity, price, found.total) if one)
+    read = [one for one in (quantity, price, found.total) if one]
+    negative = {one.name for one in read if _has_negative(one, form, refunds)}
     if quantity:
         part.used.add(quantity.name)
-        part.add("quantity", {"expr": f"abs({sql(quantity.name)})"} if negative else quantity.name)
+        part.add("quantity", {"expr": _amount(quantity, negative)} if quantity.name in negative else quantity.name)
         pieces = quantity.numbers(form)
         if (pc.mean(pc.greater(pieces, _USUAL_QUANTITY).cast(pa.int8())).as_py() or 0.0) > _SOME:
             part.limits["highest_quantity"] = float(10 ** ceil(log10(pc.max(pieces).as_py())))
     money = found.total or price
     if not money:
         return
-    expression, note = _money_of_line(money, quantity, negative=negative, whole=bool(found.total))
+    expression, note = _money_of_line(money, quantity, negative, whole=bool(found.total))
     if pc.any(pc.equal(money.numbers(form), 0.0)).as_py():
         expression, note = f"nullif({expression}, 0)", f"{note}; 0 is unknown"
     value = money.name if expression == sql(money.name) else {"expr": expression}
@@ -239,19 +243,22 @@ def add_amounts(part: Part, found: LineColumns, form: NumberForm) -> None:
         part.suggest("value", value, f"uncertain: {money.name} may be {note.removeprefix('uncertain: ')}")
 
 
-def _money_of_line(money: Column, quantity: Column | None, *, negative: bool, whole: bool) -> tuple[str, str]:
+def _money_of_line(money: Column, quantity: Column | None, negative: set[str], *, whole: bool) -> tuple[str, str]:
     """Return the expression and its comment; the money is that of the `whole` line, or of one piece."""
-    amount = "abs({})".format if negative else "{}".format
-    expression = amount(sql(money.name))
+    expression = _amount(money, negative)
     if whole:
         return expression, "the money of the whole line"
     if quantity:
-        return f"round({amount(sql(quantity.name))} * {expression}, 2)", "the price of one piece by the quantity"
+        return f"round({_amount(quantity, negative)} * {expression}, 2)", "the price of one piece by the quantity"
     return expression, "uncertain: the price of one piece, without a quantity"
 
 
-def _has_negative(one: Column, form: NumberForm) -> bool:
-    return bool(pc.any(pc.less(one.numbers(form), 0)).as_py())
+def _amount(one: Column, negative: set[str]) -> str:
+    return f"abs({sql(one.name)})" if one.name in negative else sql(one.name)
+
+
+def _has_negative(one: Column, form: NumberForm, rows: ArrowColumn | bool = True) -> bool:
+    return bool(pc.any(pc.and_(pc.less(one.numbers(form), 0), rows)).as_py())
 
 
 def find_returns(order: Column | None, tables: Sequence[Sample]) -> tuple[str, str] | None:

@@ -29,6 +29,7 @@ _MOST_STOCK_WORDS: Final = 20
 _MOST_GROUPS: Final = 50
 _MOST_GROUPS_BY_NAME: Final = 500
 _FEW_GROUPS: Final = 12
+_FEW: Final = 0.02
 _OWN_WORD: Final = 0.9
 """A column with a different word in almost every row groups nothing."""
 _WORDS: Final = r"\p{L}{2}[^/:]* .*\p{L}|[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]{2}"
@@ -125,6 +126,8 @@ def _categories(part: Part, taken: set[str]) -> None:
         return
     paths = [(one, sign) for one in columns for sign in _PATHS if one.share(re.escape(sign)) > SEVERAL]
     lists = [(one, sign) for one in columns for sign in ("|", ", ", ";") if one.share(re.escape(sign)) > SEVERAL]
+    if not paths and lists and _nested(*lists[0]):
+        paths, lists = lists, []
     if paths or lists:
         one = (paths or lists)[0][0]
         part.used.add(one.name)
@@ -138,6 +141,13 @@ def _categories(part: Part, taken: set[str]) -> None:
     part.used.update(one.name for one in levels)
     note = "uncertain: the order of the levels, the most general first" if len(levels) > 1 else ""
     part.add("category", [one.name for one in levels], note)
+
+
+def _nested(one: Column, sign: str) -> bool:
+    """Return whether lists are paths: each second word has one first word, and several of them share it."""
+    pairs = {tuple(cell.split(sign)[:2]) for cell in one.values if sign in cell}
+    firsts, seconds = ({pair[place] for pair in pairs} for place in (0, 1))
+    return len(firsts) < len(seconds) >= (1 - _FEW) * len(pairs) and firsts.isdisjoint(seconds)
 
 
 def _stock(part: Part) -> None:

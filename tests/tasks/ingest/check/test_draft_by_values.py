@@ -1,5 +1,6 @@
 """Columns are guessed from their values, names and joins, in any language and file, and never ignored silently."""
 
+import json
 import random
 import tomllib
 from pathlib import Path
@@ -446,3 +447,41 @@ def test_branches_are_neither_users_nor_items(tmp_path: Path) -> None:
     stated = tomllib.loads(drafted([orders, branches, items]))
     assert (stated["events"]["user_id"], stated["items"]["file"]) == ("c", "2.tab")
     assert "users" not in stated
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_negative_price_of_a_sale_waits_and_that_of_a_refund_loses_its_sign(signed: bool, tmp_path: Path) -> None:
+    rows = [
+        f"O{n},C{n % 40},A{n % 9},{-1 if signed and n % 10 == 5 else 2},{-9.5 if n % 20 == 3 else n + 0.5},2024-03-07"
+        for n in range(100)
+    ]
+    (tmp_path / "orders.csv").write_text("\n".join(["order_id,customer_id,sku,qty,unit_price,ordered_at", *rows]))
+    (tmp_path / "shop.toml").write_text(draft_mapping([str(tmp_path / "orders.csv")], "shop", "given", "terms").text)
+    (table,) = check_mapping(str(tmp_path / "shop.toml"))["tables"]
+
+    assert [rule["rows"] for rule in table["broken"]] == [5]
+    assert table["counts"]["accepted"] == 95
+    assert not [one for one in table["suspicions"] if one["id"] == "negative_quantities"]
+
+
+@pytest.mark.parametrize(("second", "key"), [("{0} {1}", "category_separator"), ("Sale {1}", "category_alternatives")])
+def test_a_list_is_a_path_of_categories_if_each_second_word_belongs_to_one_first_word(
+    second: str, key: str, tmp_path: Path
+) -> None:
+    items = [
+        {
+            "sku": f"p{n}",
+            "title": f"Lamp in red {n}",
+            "price": f"{n}.50",
+            "categories": [first, second.format(first, n % 4)],
+        }
+        for n in range(90)
+        for first in [f"Room {n % 3}"]
+    ]
+    (tmp_path / "products.json").write_text(json.dumps(items))
+    stated = tomllib.loads(draft_mapping([str(tmp_path / "products.json")], "shop", "given", "terms").text)["items"]
+
+    assert {name: stated.get(name) for name in ("category_separator", "category_alternatives")} == {
+        "category_separator": None,
+        "category_alternatives": None,
+    } | {key: ", "}
