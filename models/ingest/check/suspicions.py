@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models import columns
-from models.ingest.draft.mapping_text import key, source_text, toml
+from models.ingest.draft.mapping_text import key, operand, source_text, toml
 from models.ingest.draft.roles import event_words, possible_event_words
 from models.ingest.draft.samples import EMAIL, Sample
 from models.ingest.draft.vocabulary import NO, USUAL_YES, YES, event_type_of, stock_answers
@@ -27,15 +27,16 @@ from models.primitives.arrow_types import ArrowColumn
 
 _TEXTS: Final = tomllib.loads(Path(__file__).with_name("suspicions.toml").read_text("utf-8"))
 _MOST_EXAMPLES: Final = 5
-_MOST_TYPES: Final = 20
+_MOST_WORDS: Final = 20
+"""A column with more different words does not answer yes or no."""
+_MOST_SHOWN: Final = 10
 _LAST_MONTH: Final = 12
 _LEAST_DATES: Final = 13
 """Among this many different dates of real data almost always one has a day above 12."""
 _CENTS: Final = 100
 _MAYBE: Final = 0.5
 """A share of values above this is no coincidence."""
-_FEW_EXAMPLES: Final = 3
-_LINES: Final = 2
+_FEW_EXAMPLES, _LINES = 3, 2
 _SOME: Final = 0.001
 """Users whose ids differ from another id only in their spelling: a smaller share may be a coincidence."""
 _FEWEST_PRICES, _SHARE_OF_PRICES = 5, 0.2
@@ -186,13 +187,15 @@ def addresses_as_traits(rows: pa.Table) -> Iterable[Suspicion]:
             yield Suspicion.of("attribute_is_an_address", name=name)
 
 
-def negative_quantities(events: pa.Table) -> Iterable[Suspicion]:
-    """Yield a guess if quantities or values are negative: a refund has its own type and positive numbers."""
-    negative = pc.or_kleene(pc.less(events[columns.QUANTITY], 0), pc.less(events[columns.VALUE], 0))
-    if rows := pc.sum(negative).as_py():
-        kind = {"expr": "if(QUANTITY < 0, 'refund', 'purchase')"}
-        write = f"event_type = {toml(kind)}\nquantity = {toml({'expr': 'abs(QUANTITY)'})}"
-        yield Suspicion.of("negative_quantities", write, rows=rows)
+def negative_quantities(events: pa.Table, part: table_mapping.EventsMapping) -> Iterable[Suspicion]:
+    """Yield a guess if the quantity is negative, or a value from one column: it may state refunds by its sign."""
+    read = {columns.QUANTITY: part.quantity, columns.VALUE: part.value}
+    signed = [(name, one) for name, one in read.items() if one and pc.any(pc.less(events[name], 0)).as_py()]
+    if signed and len(columns_of([signed[0][1]])) == 1:
+        kind = {"expr": f"if({operand(signed[0][1])} < 0, 'refund', 'purchase')"}
+        positive = [f"{name} = {toml({'expr': f'abs({source_text(one)})'})}" for name, one in signed]
+        rows = pc.sum(pc.less(events[signed[0][0]], 0)).as_py()
+        yield Suspicion.of("negative_quantities", "\n".join([f"event_type = {toml(kind)}", *positive]), rows=rows)
 
 
 def prices_in_cents(prices: ArrowColumn) -> Iterable[Suspicion]:
@@ -230,7 +233,7 @@ def unmapped_types(events: pa.Table) -> Iterable[Suspicion]:
 
 def untranslated(name: str, words: Counter[str], table: str) -> Iterable[Suspicion]:
     """Yield the words that are no event types, with the lines of a table of the mapping that translate them."""
-    most = [word for word, _ in words.most_common(_MOST_TYPES)]
+    most = [word for word, _ in words.most_common(_MOST_WORDS)]
     if most:
         write = "\n".join([f"[{table}]", *_translations(most)])
         yield Suspicion.of(name, write, count=len(words), words=_with_counts(words, most))
@@ -332,11 +335,6 @@ def user_ids_of_several_spellings(ids: ArrowColumn, user: Sequence[Source]) -> I
     fixed = [{"expr": spelling.format(source_text(one))} for one in user]
     write = f"user_id = {toml(fixed[0] if len(fixed) == 1 else fixed)}"
     yield Suspicion.of("user_ids_of_several_spellings", write, repeated=repeated, ids=known, how=how)
-
-
-_MOST_SHOWN: Final = 10
-_MOST_WORDS: Final = 20
-"""A column with more different words does not answer yes or no."""
 
 
 def unread_stock(column: str, words: Mapping[str, int], stated: dict[str, bool]) -> Iterable[Suspicion]:

@@ -168,7 +168,7 @@ def _of_events(
         yield from suspicions.unknown_items(events, context.items, cast(Source, part.item_id), listed(part.event_id))
     yield from _of_consent(rows, part)
     yield from _of_user_ids(chunk.users[columns.USER_ID], part)
-    yield from suspicions.negative_quantities(events)
+    yield from suspicions.negative_quantities(events, part)
     yield from suspicions.unit_prices_as_values(events)
     conflicts = sum(rule["rows"] for rule in table.broken if rule["rule"] == row_triage.CONFLICT)
     repeated = table.counts["duplicate"] + conflicts

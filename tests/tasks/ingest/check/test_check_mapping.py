@@ -193,6 +193,15 @@ def test_values_that_look_wrong_are_pointed_out(change: dict[str, str], guess: s
     assert guess in guesses(checked(tmp_path, rows))
 
 
+def test_the_lines_for_negative_amounts_name_the_columns_of_the_file_and_read_refunds(tmp_path: Path) -> None:
+    rows = [order(n, paid="-4.5" if n % 10 else "4.5") for n in range(100)]
+    [guess] = [one for one in of(checked(tmp_path, rows), "events")["suspicions"] if one["id"] == "negative_quantities"]
+    kept = [line for line in MAPPING.splitlines() if not line.startswith(("event_type", "value"))]
+    mapping = "\n".join(kept).replace("[events]", f"[events]\n{guess['write']}")
+
+    assert of(checked(tmp_path, rows, mapping), "events")["counts"]["accepted"] == 100
+
+
 def test_a_catalogue_with_other_prices_than_customers_paid_is_named_and_the_lines_offered_agree(tmp_path: Path) -> None:
     guest = [n % 3 == 0 or n > 290 for n in range(300)]
     lines = [
