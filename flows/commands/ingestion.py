@@ -155,6 +155,8 @@ def quarantine_show(
     from serving.terminal import ledger as ledger_screen
 
     database = running.database("operator")
+    if rule:
+        ledger.require_rule(database, batch, rule)
     running.finish("rows", ledger.quarantined_rows(database, batch, rule, limit), as_json)
     correction = None if as_json else ledger.correction(database, batch)
     if correction:
@@ -197,9 +199,13 @@ def quarantine_dismiss(
     as_json: Json = False,
 ) -> None:
     """Remove rows of a batch from the quarantine, because nobody will correct them."""
+    from serving.queries import ledger
     from tasks.ingest.quarantine.dismiss_rows import dismiss
 
-    done = dismiss(running.database("operator"), batch, actor or running.account(), reason, rule, row or [])
+    database = running.database("operator")
+    if rule:
+        ledger.require_rule(database, batch, rule)
+    done = dismiss(database, batch, actor or running.account(), reason, rule, row or [])
     running.finish("dismissed", done, as_json)
 
 

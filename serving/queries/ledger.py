@@ -1,6 +1,7 @@
 """Reads the ledger and the quarantine."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Final
 
 from sqlalchemy import BigInteger, Connection, Engine, RowMapping, func, select, true
@@ -109,6 +110,16 @@ def waiting(engine: Engine, batch_id: str) -> int:
     if not count:
         batch(engine, batch_id)  # raises TailorbirdError for an unknown batch
     return count
+
+
+def require_rule(engine: Engine, batch_id: str, rule: str) -> None:
+    """Raise TailorbirdError with the nearest rule if no row of the batch broke this one."""
+    found = batch(engine, batch_id)
+    rules = {*found["rules"], *found["waiting"]["rules"]}
+    if rule not in rules:
+        near = get_close_matches(rule, sorted(rules), n=1, cutoff=0.0)
+        nearest = f"the nearest rule that rows broke is {near[0]!r}" if near else "its rows broke no rule"
+        raise TailorbirdError(f"No row of batch {batch_id!r} broke the rule {rule!r}; {nearest}.")
 
 
 def correction(engine: Engine, batch_id: str) -> Correction | None:

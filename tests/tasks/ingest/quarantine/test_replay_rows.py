@@ -276,6 +276,17 @@ def test_the_row_waits_again_after_the_corrected_file_is_undone(
     assert (row["batch_id"], row["rows"]) == (waiting["batch_id"], 1)
 
 
+def test_a_rule_that_no_row_of_the_batch_broke_is_refused_with_the_nearest_one(
+    installation: Installation, waiting: dict[str, Any]
+) -> None:
+    batch = waiting["batch_id"]
+    [rule] = ledger.batch(installation.engine, batch)["rules"]
+    with pytest.raises(TailorbirdError, match=f"the nearest rule that rows broke is '{rule}'"):
+        ledger.require_rule(installation.engine, batch, rule[:-1])
+    dismiss(installation.engine, batch, "ann", "a test order", rule=rule)
+    ledger.require_rule(installation.engine, batch, rule)
+
+
 def test_a_dismissed_row_waits_no_more_and_the_reason_is_kept(
     installation: Installation, waiting: dict[str, Any]
 ) -> None:
