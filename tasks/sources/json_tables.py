@@ -35,6 +35,17 @@ def table(path: Path, unnest: str | None) -> pa.Table:
     return _table(path, stamp.st_mtime_ns, stamp.st_size, unnest)
 
 
+def only_list(path: Path) -> str | None:
+    """Return the list to unnest of a file with one object: its only list of several objects, None without one."""
+    records = table(path, None).num_rows == 1 and _records(path)
+    lists = [name for name, value in records[0].items() if _is_rows(value)] if records else []
+    return lists[0] if len(lists) == 1 else None
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 1 and all(isinstance(one, dict) for one in value)
+
+
 @lru_cache(maxsize=2)
 def _table(path: Path, _changed: int, _size: int, unnest: str | None) -> pa.Table:
     try:

@@ -132,6 +132,8 @@ def open_part(name: str, sample: Sample) -> Part:
     """Return a part with its files and their format."""
     part = Part(name, sample)
     part.add("file", sample.files[0] if len(sample.files) == 1 else list(sample.files))
+    if sample.unnest:
+        part.add("unnest", sample.unnest)
     if sample.separator != ",":
         part.add("separator", sample.separator)
     if sample.skip_lines:

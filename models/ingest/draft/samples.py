@@ -174,6 +174,8 @@ class Sample:
     """A note if the encoding is uncertain."""
     skip_lines: int = 0
     """Lines above the header."""
+    unnest: str | None = None
+    """The list that the only object of a JSON file has its rows in."""
 
     @cached_property
     def columns(self) -> dict[str, Column]:
@@ -183,7 +185,9 @@ class Sample:
     def named(self, role: str) -> list[Column]:
         """Return the columns with a usual name of a role, the most usual names first."""
         ranked = [
-            (place, order, name) for order, name in enumerate(self.columns) if (place := rank(name, role)) is not None
+            (place, order, name)
+            for order, name in enumerate(self.columns)
+            if (place := rank(name.removeprefix(f"{self.unnest}."), role)) is not None
         ]
         return [self.columns[name] for _, _, name in sorted(ranked)]
 

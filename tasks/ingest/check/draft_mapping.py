@@ -62,7 +62,8 @@ def _merged(samples: Iterable[Sample]) -> Iterator[Sample]:
     """Yield one sample for all files with the same columns and format."""
     alike: dict[tuple[object, ...], list[Sample]] = {}
     for one in samples:
-        alike.setdefault((*one.rows.schema.names, one.separator, one.encoding, one.skip_lines), []).append(one)
+        form = (one.separator, one.encoding, one.skip_lines, one.unnest)
+        alike.setdefault((*one.rows.schema.names, *form), []).append(one)
     for group in alike.values():
         rows = pa.concat_tables([one.rows for one in group], promote_options="permissive")
         files = tuple(dict.fromkeys(file for one in group for file in one.files))
@@ -73,7 +74,8 @@ def _sample(file: str, room: Path) -> Sample:
     try:
         with fetched(file, room) as path:
             if is_json(path):
-                return Sample((path.name,), json_tables.table(path, None).slice(0, _HEAD_ROWS))
+                unnest = json_tables.only_list(path)
+                return Sample((path.name,), json_tables.table(path, unnest).slice(0, _HEAD_ROWS), unnest=unnest)
             refuse_binary(path) if is_csv(path) else refuse_no_parquet(path)
             return _csv_sample(path) if is_csv(path) else _parquet_sample(path)
     except (OSError, EOFError, zlib.error, pa.ArrowInvalid, standard.Error) as error:

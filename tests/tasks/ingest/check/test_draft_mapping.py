@@ -206,6 +206,26 @@ def test_a_catalogue_in_json_is_drafted(tmp_path: Path) -> None:
     }
 
 
+def test_a_catalogue_in_a_list_beside_other_values_is_unnested(tmp_path: Path) -> None:
+    listings = [
+        {"listing_id": f"L{n}", "title": f"Lamp {n}", "price": {"amount": n + 0.5, "currency": "EUR"}}
+        for n in range(60)
+    ]
+    (tmp_path / "listings.json").write_text(json.dumps({"exported": "2024-03-01", "count": 60, "results": listings}))
+    text = draft_mapping([str(tmp_path / "listings.json")], "shop", "given", "terms").text
+    items = tomllib.loads(text)["items"]
+    assert {name: items[name] for name in ("unnest", "item_id", "title", "price", "currency")} == {
+        "unnest": "results",
+        "item_id": "results.listing_id",
+        "title": "results.title",
+        "price": "results.price.amount",
+        "currency": "results.price.currency",
+    }
+    (tmp_path / "shop.toml").write_text(text)
+    report = check_mapping(str(tmp_path / "shop.toml"), [])
+    assert report["accepted"], report
+
+
 def test_a_column_of_devices_is_no_column_of_users(tmp_path: Path) -> None:
     rows = [f"{'' if n % 3 else f'u{n % 5}'},d{n % 11},i{n % 7},2024-03-{n % 28 + 1:02},view" for n in range(99)]
     (tmp_path / "clicks.csv").write_text("\n".join(["customer_id,anonymous_id,item_id,time,event", *rows]))
