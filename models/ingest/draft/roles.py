@@ -69,7 +69,8 @@ def unique_ids(sample: Sample) -> list[Column]:
 
 def users_of(sample: Sample) -> list[Column]:
     """Return the columns that may name the user of a row, or else its device."""
-    return sorted(sample.likely("user") or sample.likely("device"), key=lambda one: _real_user_share(one) < SEVERAL)
+    users = sample.likely("user") or sample.likely("device")
+    return sorted(users, key=lambda one: (rank(one.name, "device") is not None, _real_user_share(one) < SEVERAL))
 
 
 def times_of(sample: Sample) -> list[Column]:

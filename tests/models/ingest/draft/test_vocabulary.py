@@ -6,7 +6,7 @@ import pytest
 from models.ingest.draft.parts import Part
 from models.ingest.draft.roles import times_of
 from models.ingest.draft.samples import Sample
-from models.ingest.draft.vocabulary import PERSONAL, TRAITS, is_no_sale, plain, rank
+from models.ingest.draft.vocabulary import PERSONAL, TRAITS, event_type_of, is_no_sale, plain, rank
 
 ROLES = ("user", "item", "order", "time", "quantity", "price")
 HEADERS = {
@@ -52,6 +52,23 @@ PRICES = (
     "Birim Fiyat (KDV dahil)",
     "Jednotková cena bez DPH",
 )
+
+
+WORDS = {
+    "listing_view": "view",
+    "read_article": "consume",
+    "offerClick": "click",
+    "product_removed": "remove_from_cart",
+    "view_item_list": "impression",
+    "add_to_bag": "add_to_cart",
+    "listing": None,
+    "listing_search": None,
+}
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_word_of_action_is_known_with_the_kind_of_item_that_it_names(word: str) -> None:
+    assert event_type_of(word) == WORDS[word]
 
 
 @pytest.mark.parametrize("name", PRICES)

@@ -226,6 +226,19 @@ def test_a_catalogue_in_a_list_beside_other_values_is_unnested(tmp_path: Path) -
     assert report["accepted"], report
 
 
+def test_a_visitor_beside_a_buyer_is_the_device(tmp_path: Path) -> None:
+    after = [f"L{n % 7},2024-03-{n % 28 + 1:02},listing_view" for n in range(99)]
+    rows = [f"v{n % 11},{'' if n % 3 else f'b{n % 5}'},{rest}" for n, rest in enumerate(after)]
+    (tmp_path / "clicks.csv").write_text("\n".join(["visitor,buyer,listing,ts,action", *rows]))
+    events = tomllib.loads(draft_mapping([str(tmp_path)], "shop").text)["events"]
+    assert (events["user_id"], events["device_id"]) == ("buyer", "visitor")
+    assert (events["event_types"], events.get("where")) == ({"listing_view": "view"}, None)
+    alone = [f"v{n % 11},{rest}" for n, rest in enumerate(after)]
+    (tmp_path / "clicks.csv").write_text("\n".join(["visitor,listing,ts,action", *alone]))
+    events = tomllib.loads(draft_mapping([str(tmp_path)], "shop").text)["events"]
+    assert (events["user_id"], events.get("device_id")) == ("visitor", None)
+
+
 def test_a_column_of_devices_is_no_column_of_users(tmp_path: Path) -> None:
     rows = [f"{'' if n % 3 else f'u{n % 5}'},d{n % 11},i{n % 7},2024-03-{n % 28 + 1:02},view" for n in range(99)]
     (tmp_path / "clicks.csv").write_text("\n".join(["customer_id,anonymous_id,item_id,time,event", *rows]))
