@@ -99,7 +99,7 @@ def test_a_copy_whose_connection_is_lost_fails_with_advice_and_leaves_no_slot(
 ) -> None:
     def cut(*_: Any, **__: Any) -> None:
         with engine(postgres.url()).begin() as connection:
-            connection.execute(text("SELECT pg_terminate_backend(pid) FROM pg_stat_replication"))
+            connection.execute(text("SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_replication"))
 
     with pytest.raises(TailorbirdError, match="could not be copied; run the command again"):
         copy_database(postgres, Repository(str(tmp_path)), cut)
