@@ -1,17 +1,21 @@
-"""Reads JSON files as tables of texts: a list of objects, an object around one list, or one object per line."""
+"""Reads JSON files as tables of texts: a list of objects, an object around one list, or one object per line.
+
+Lines without a whole object among lines with one become misfit lines.
+"""
 
 import json
 import zlib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 
 from models.errors import TailorbirdError
 from models.ingest.text_files import UTF_8
 from models.primitives.json_types import JsonObject
+from tasks.sources.csv_reader import MOST_SHARE, MisfitLine
 from tasks.sources.file_faults import described
 from tasks.sources.line_reader import open_bytes
 from tasks.sources.locations import JSON
@@ -20,12 +24,28 @@ _MOST_BYTES: Final = 256 << 20
 """The largest file, unpacked: it is read as a whole."""
 
 
+class JsonTable(NamedTuple):
+    """The rows of a file, and its lines that are no objects."""
+
+    rows: pa.Table
+    misfits: list[MisfitLine]
+    fault: str
+    """The line of the first misfit, and its fault."""
+
+
+class _Broken(NamedTuple):
+    """A line that is no object."""
+
+    text: str
+    fault: str
+
+
 def is_json(path: Path) -> bool:
     """Return whether a file is read as JSON, by the end of its name."""
     return path.name.lower().endswith(JSON)
 
 
-def table(path: Path, unnest: str | None) -> pa.Table:
+def table(path: Path, unnest: str | None) -> JsonTable:
     """Return the objects of a file as rows, in order: with `unnest`, each element of that list is a row.
 
     Fields of objects within each other are columns such as `image.src`. Of a list of objects the first one counts;
@@ -35,10 +55,18 @@ def table(path: Path, unnest: str | None) -> pa.Table:
     return _table(path, stamp.st_mtime_ns, stamp.st_size, unnest)
 
 
+def row_count(path: Path, unnest: str | None, tolerated: float) -> int:
+    """Return the number of rows. Raises TailorbirdError if a larger share of lines than `tolerated` has no object."""
+    rows, misfits, fault = table(path, unnest)
+    if len(misfits) > tolerated * (len(rows) + len(misfits)):
+        raise _refusal(path, f"{len(misfits):,} lines are no objects: {fault}" if len(misfits) > 1 else fault)
+    return len(rows)
+
+
 def only_list(path: Path) -> str | None:
     """Return the list to unnest of a file with one object: its only list of several objects, None without one."""
-    records = table(path, None).num_rows == 1 and _records(path)
-    lists = [name for name, value in records[0].items() if _is_rows(value)] if records else []
+    records = _records(path) if len(table(path, None).rows) == 1 else []
+    lists = [name for one in records if isinstance(one, dict) for name, value in one.items() if _is_rows(value)]
     return lists[0] if len(lists) == 1 else None
 
 
@@ -47,11 +75,17 @@ def _is_rows(value: Any) -> bool:
 
 
 @lru_cache(maxsize=2)
-def _table(path: Path, _changed: int, _size: int, unnest: str | None) -> pa.Table:
+def _table(path: Path, _changed: int, _size: int, unnest: str | None) -> JsonTable:
+    rows: list[dict[str, str | None]] = []
+    broken: list[tuple[int, _Broken]] = []
     try:
-        rows = [row for record in _records(path) for row in _rows(record, unnest)]
+        for record in _records(path):
+            if isinstance(record, _Broken):
+                broken.append((len(rows) + len(broken), record))
+            else:
+                rows += _rows(record, unnest)
         names = dict.fromkeys(name for row in rows for name in row)
-        return pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in names})
+        cells = pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in names})
     except RecursionError:
         raise _refusal(path, "its values are nested too deeply") from None
     except UnicodeError:
@@ -60,14 +94,20 @@ def _table(path: Path, _changed: int, _size: int, unnest: str | None) -> pa.Tabl
         raise _refusal(path, f"line {error.lineno}: {error.msg}") from None
     except (OSError, EOFError, zlib.error) as error:
         raise _refusal(path, described(error)) from None
+    misfits = [MisfitLine(place, 0, len(names), one.text) for place, one in broken]
+    return JsonTable(cells, misfits, broken[0][1].fault if broken else "")
 
 
-def _records(path: Path) -> list[JsonObject]:
+def _records(path: Path) -> list[JsonObject | _Broken]:
     with open_bytes(path) as file:
         text = file.read(_MOST_BYTES + 1)
     if len(text) > _MOST_BYTES:
         raise _refusal(path, f"it has more than {_MOST_BYTES >> 20:,} MiB; export it in parts, or as CSV")
-    content = _parsed(text.decode("utf-8-sig"))
+    decoder = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str)
+    try:
+        content = decoder.decode(text.decode("utf-8-sig"))
+    except json.JSONDecodeError as error:
+        return _lines(text.decode("utf-8-sig"), decoder, error)
     if isinstance(content, dict):
         lists = [value for value in content.values() if isinstance(value, list)]
         content = lists[0] if len(lists) == len(content) == 1 else [content]
@@ -76,21 +116,24 @@ def _records(path: Path) -> list[JsonObject]:
     return content
 
 
-def _parsed(text: str) -> Any:
-    """Return the value of a text: numbers stay as they are written. Several lines may have an object each."""
-    decoder = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str)
-    try:
-        return decoder.decode(text)
-    except json.JSONDecodeError as error:
-        if error.msg != "Extra data":
-            raise
-    records = []
+def _lines(text: str, decoder: json.JSONDecoder, error: json.JSONDecodeError) -> list[JsonObject | _Broken]:
+    """Return the object of each line. Raises the error of the whole text if most lines have none."""
+    records: list[JsonObject | _Broken] = []
     for number, line in enumerate(text.split("\n"), 1):
-        try:
-            records += [decoder.decode(line)] if line.strip() else []
-        except json.JSONDecodeError as error:
-            raise json.JSONDecodeError(error.msg, "\n" * (number - 1) + line, number - 1 + error.pos) from None
+        if line.strip():
+            records.append(_object(line, decoder, number))
+    broken = [one for one in records if isinstance(one, _Broken)]
+    if not records or len(broken) > MOST_SHARE * len(records):
+        raise error
     return records
+
+
+def _object(line: str, decoder: json.JSONDecoder, number: int) -> JsonObject | _Broken:
+    try:
+        value = decoder.decode(line)
+    except json.JSONDecodeError as error:
+        return _Broken(line, f"line {number}: {error.msg}")
+    return value if isinstance(value, dict) else _Broken(line, f"line {number}: it is no object")
 
 
 def _rows(record: JsonObject, unnest: str | None) -> Iterator[dict[str, str | None]]:

@@ -97,7 +97,7 @@ def column_kinds(path: Path, csv: Csv = PLAIN) -> Mapping[str, Kind]:
     if is_csv(path):
         return dict.fromkeys(csv_reader.header(path, csv), "untyped")
     if is_json(path):
-        names = json_tables.table(path, csv.unnest).column_names
+        names = json_tables.table(path, csv.unnest).rows.column_names
         csv_reader.refuse_many_columns(path, len(names))
         return dict.fromkeys(names, "untyped")
     return {field.name: _kind(field.type) for field in _metadata(path).schema.to_arrow_schema()}
@@ -106,13 +106,22 @@ def column_kinds(path: Path, csv: Csv = PLAIN) -> Mapping[str, Kind]:
 def row_count(path: Path, csv: Csv = PLAIN, columns: Collection[str] | None = None, tolerated: float = 0.0) -> int:
     """Return the number of rows. Parquet states it; a CSV file is read to its end, and faults raise TailorbirdError.
 
-    In CSV only rows that fit the header count, and the share of other rows may be as large as `tolerated`.
+    In CSV only rows that fit the header count, in JSON only objects; the share of other lines may be as large as
+    `tolerated`.
     """
     if is_csv(path):
         return csv_reader.row_count(path, csv, columns, tolerated)
     if is_json(path):
-        return len(json_tables.table(path, csv.unnest))
+        return json_tables.row_count(path, csv.unnest, tolerated)
     return int(_metadata(path).num_rows)
+
+
+def refuse_misfits(path: Path, csv: Csv) -> None:
+    """Raise TailorbirdError with the first lines that are no rows; there have to be some."""
+    if is_json(path):
+        json_tables.row_count(path, csv.unnest, 0.0)
+    else:
+        csv_reader.refuse_misfits(path, csv)
 
 
 def _batches(path: Path, columns: Sequence[str], size: int, csv: Csv, misfits: MisfitQueue) -> Iterator[pa.RecordBatch]:
@@ -120,7 +129,9 @@ def _batches(path: Path, columns: Sequence[str], size: int, csv: Csv, misfits: M
         yield from csv_reader.batches(path, csv, columns, misfits)
         return
     if is_json(path):
-        yield from json_tables.table(path, csv.unnest).select(list(columns)).to_batches(size)
+        read = json_tables.table(path, csv.unnest)
+        misfits.lines.extend(read.misfits)
+        yield from read.rows.select(list(columns)).to_batches(size)
         return
     try:
         # Not with a dataset, which reads ahead: memory would grow with the file.

@@ -75,7 +75,7 @@ def _sample(file: str, room: Path) -> Sample:
         with fetched(file, room) as path:
             if is_json(path):
                 unnest = json_tables.only_list(path)
-                return Sample((path.name,), json_tables.table(path, unnest).slice(0, _HEAD_ROWS), unnest=unnest)
+                return Sample((path.name,), json_tables.table(path, unnest).rows.slice(0, _HEAD_ROWS), unnest=unnest)
             refuse_binary(path) if is_csv(path) else refuse_no_parquet(path)
             return _csv_sample(path) if is_csv(path) else _parquet_sample(path)
     except (OSError, EOFError, zlib.error, pa.ArrowInvalid, standard.Error) as error:

@@ -51,7 +51,7 @@ def test_products_are_rows_in_every_form_of_the_file(tmp_path: Path, form: str) 
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ('{"a": 1}\n{"a": \n', "line 2: Expecting value"),
+        ('{"a": 1}\n{"a": \n{"a": 2', "line 2"),
         ('[{"a": 1}', "line 1: Expecting ',' delimiter"),
         ("[1, 2]", "a list of objects is expected, or an object on each line"),
         ("[" * 100_000, "its values are nested too deeply"),
@@ -65,6 +65,21 @@ def test_a_file_that_is_no_table_is_refused_with_its_line(tmp_path: Path, text: 
     path.write_text(text)
     with pytest.raises(TailorbirdError, match=fault):
         table_files.column_kinds(path)
+
+
+@pytest.mark.parametrize("size", [1, 2, 9])
+def test_a_line_that_is_no_object_is_a_misfit_among_lines_that_are(tmp_path: Path, size: int) -> None:
+    lines = ['{"a": 1}', '{"a": ', '{"a": 2}', "7", '{"a": 3}', '{"a": 4}', "\x00{"]
+    path = tmp_path / "p.jsonl"
+    path.write_text("\n".join(lines))
+    chunks = list(table_files.chunks(path, ["a"], size))
+    assert [row for chunk in chunks for row in chunk.rows["a"].to_pylist()] == ["1", "2", "3", "4"]
+    assert [number for chunk in chunks for number in chunk.numbers] == [0, 2, 4, 5]
+    misfits = [(line.number, line.text) for chunk in chunks for line in chunk.misfits]
+    assert misfits == [(number, lines[number]) for number in (1, 3, 6)]
+    assert table_files.row_count(path, Csv(), tolerated=0.5) == 4
+    with pytest.raises(TailorbirdError, match="3 lines are no objects: line 2: Expecting value"):
+        table_files.row_count(path, Csv(), tolerated=0.4)
 
 
 def test_a_file_of_damaged_bytes_is_refused(tmp_path: Path) -> None:
