@@ -90,8 +90,6 @@ def _table(path: Path, _changed: int, _size: int, unnest: str | None) -> JsonTab
         raise _refusal(path, "its values are nested too deeply") from None
     except UnicodeError:
         raise _refusal(path, f"it is not {UTF_8.upper()}") from None
-    except json.JSONDecodeError as error:
-        raise _refusal(path, f"line {error.lineno}: {error.msg}") from None
     except (OSError, EOFError, zlib.error) as error:
         raise _refusal(path, described(error)) from None
     misfits = [MisfitLine(place, 0, len(names), one.text) for place, one in broken]
@@ -103,29 +101,23 @@ def _records(path: Path) -> list[JsonObject | _Broken]:
         text = file.read(_MOST_BYTES + 1)
     if len(text) > _MOST_BYTES:
         raise _refusal(path, f"it has more than {_MOST_BYTES >> 20:,} MiB; export it in parts, or as CSV")
+    decoded = text.decode("utf-8-sig")
     decoder = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str)
     try:
-        content = decoder.decode(text.decode("utf-8-sig"))
+        content = decoder.decode(decoded)
     except json.JSONDecodeError as error:
-        return _lines(text.decode("utf-8-sig"), decoder, error)
+        records = [_object(line, decoder, at) for at, line in enumerate(decoded.split("\n"), 1) if line.strip()]
+        faults = [one.fault for one in records if isinstance(one, _Broken)]
+        if records and len(faults) <= MOST_SHARE * len(records):
+            return records
+        in_lines = faults and error.msg == "Extra data"
+        raise _refusal(path, faults[0] if in_lines else f"line {error.lineno}: {error.msg}") from None
     if isinstance(content, dict):
         lists = [value for value in content.values() if isinstance(value, list)]
         content = lists[0] if len(lists) == len(content) == 1 else [content]
     if not isinstance(content, list) or not all(isinstance(record, dict) for record in content):
         raise _refusal(path, "a list of objects is expected, or an object on each line")
     return content
-
-
-def _lines(text: str, decoder: json.JSONDecoder, error: json.JSONDecodeError) -> list[JsonObject | _Broken]:
-    """Return the object of each line. Raises the error of the whole text if most lines have none."""
-    records: list[JsonObject | _Broken] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            records.append(_object(line, decoder, number))
-    broken = [one for one in records if isinstance(one, _Broken)]
-    if not records or len(broken) > MOST_SHARE * len(records):
-        raise error
-    return records
 
 
 def _object(line: str, decoder: json.JSONDecoder, number: int) -> JsonObject | _Broken:

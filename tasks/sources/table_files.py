@@ -116,14 +116,6 @@ def row_count(path: Path, csv: Csv = PLAIN, columns: Collection[str] | None = No
     return int(_metadata(path).num_rows)
 
 
-def refuse_misfits(path: Path, csv: Csv) -> None:
-    """Raise TailorbirdError with the first lines that are no rows; there have to be some."""
-    if is_json(path):
-        json_tables.row_count(path, csv.unnest, 0.0)
-    else:
-        csv_reader.refuse_misfits(path, csv)
-
-
 def _batches(path: Path, columns: Sequence[str], size: int, csv: Csv, misfits: MisfitQueue) -> Iterator[pa.RecordBatch]:
     if is_csv(path):
         yield from csv_reader.batches(path, csv, columns, misfits)

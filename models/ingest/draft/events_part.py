@@ -48,7 +48,7 @@ def events_part(
     leave_out_rows(part, user, item, kinds, returns, has_device=bool(devices))
     identity = [user.column, item.column, times[0].name, *([kinds.name] if kinds else [])]
     add_event_id(part, found.order, identity, found.quantity)
-    if rank(user.column, "device") != 0:
+    if rank(user.column, "device") != 0:  # a lone visitor, of rank 1, is the user
         part.column("user_id", user)
         part.first("device_id", devices, "the visitor of rows without a user")
     else:

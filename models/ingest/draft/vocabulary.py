@@ -51,7 +51,7 @@ _BEFORE, _WITHIN, _BETWEEN, _UNITS = (
 _DELIVERY: Final = re.compile(rf"(({_BEFORE}) )?(({_WITHIN}) )?\d+( ?(\u2013|{_BETWEEN})? ?\d+)? ?({_UNITS})")
 SERVICES, NOTES = ("|".join(_phrases(_FILE["non_goods"][name])) for name in ("services", "notes"))
 """Regular expressions of words in titles that name a service, and a service or a note."""
-_OF_ITEM: Final = re.compile(_pattern("^(<item>)_(?=.)|(?<=.)_(<item>)$"))
+_OF_ITEM: Final = _pattern("^(<item>)_(?=.)|(?<=.)_(<item>)$")
 """The kind of item before or after a word of action, as in `listing_view`."""
 _SPELLED: Final = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "ø": "o", "ł": "l", "đ": "d", "\N{LATIN SMALL LETTER DOTLESS I}": "i"}
@@ -107,8 +107,8 @@ def _event_types() -> dict[str, str]:
 def event_type_of(word: str) -> str | None:
     """Return the canonical event type for a word of another system; None for an unknown word."""
     known = re.sub(r"[\W_]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word.strip())).strip("_").lower()
-    kinds = _event_types()
-    return known if known in EVENT_TYPES else kinds.get(_folded(word), kinds.get(_OF_ITEM.sub("", _folded(word))))
+    kinds, folded = _event_types(), _folded(word)
+    return known if known in EVENT_TYPES else kinds.get(folded, kinds.get(re.sub(_OF_ITEM, "", folded)))
 
 
 def is_no_sale(state: str, keeps_returned: bool = False) -> bool:

@@ -122,7 +122,7 @@ def check_table(table: TableFindings, path: Path, mapping: Mapping, context: Che
     table.whole_file, chunk = len(chunk.rows) <= most, chunk.head(most)
     table.rows = len(chunk.rows) + len(chunk.misfits)
     if len(chunk.misfits) > highest_quarantined(dataset, mapping.limits) * table.rows:
-        table_files.refuse_misfits(path, csv)
+        table_files.row_count(path, csv)  # it tolerates no misfit line
     locate = locator(path, part, chunk)
     if table.part == "events":
         _check_events(table, path, chunk, locate, mapping, context)

@@ -51,7 +51,7 @@ def test_products_are_rows_in_every_form_of_the_file(tmp_path: Path, form: str) 
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ('{"a": 1}\n{"a": \n{"a": 2', "line 2"),
+        ('{"a": 1}\n{"a": \n{"a": 2', "line 2: Expecting value"),
         ('[{"a": 1}', "line 1: Expecting ',' delimiter"),
         ("[1, 2]", "a list of objects is expected, or an object on each line"),
         ("[" * 100_000, "its values are nested too deeply"),
