@@ -50,14 +50,14 @@ _LIVE: Final = text("""
 
 
 class UnknownUserError(TailorbirdError):
-    """A user id was never ingested."""
+    """No user with this id is stored."""
 
 
 def require_user_key(connection: Connection, user_id: str) -> str:
     """Return the user's key. Raises UnknownUserError."""
     user_key = user_key_of(connection, user_id)
     if user_key is None:
-        raise UnknownUserError(f"Nobody with the id {user_id!r} was ever ingested. Check the id, or ingest first.")
+        raise UnknownUserError(f"No user {user_id!r} is stored. Check the id; without consent, no user is stored.")
     return user_key
 
 

@@ -393,7 +393,7 @@ def test_a_user_without_a_list_gets_the_reason(installation: Installation, capsy
     assert "buy-again shows only what the user bought and is due again." in capsys.readouterr().out
     services.recommend("gone")
     assert "consent is missing or was refused, or the user is suppressed" in capsys.readouterr().out
-    with pytest.raises(TailorbirdError, match="Nobody with the id 'stranger'"):
+    with pytest.raises(TailorbirdError, match="No user 'stranger' is stored"):
         services.recommend("stranger")
 
 

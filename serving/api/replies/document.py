@@ -210,7 +210,7 @@ def _problems(scope: str, path: str, *, has_body: bool, has_parameters: bool) ->
     if (scope == "read" and path.startswith("/v1/")) or (scope in ("admin", "privacy") and has_body):
         found.append(Problem(404, "unknown-placement", "There is no such placement; there are email, home."))
     if scope == "write":
-        found += [_CONFLICT, problems.NOT_STORED, problems.unknown_items({0: ""})]
+        found += [_CONFLICT, problems.NOT_STORED, problems.unknown_items([0])]
     if scope == "admin":
         found += [problems.NOT_STORED, problems.DATABASE_AWAY, *([_OUTDATED] if has_body else ())]
     if scope == "privacy":

@@ -156,16 +156,20 @@ async def accepted(call: Call, *messages: Message, many: bool = False, adds: boo
     Without `adds` they may be about known items alone: an act on another item would not count.
     """
     items: list[str] = [one.payload.get(ITEM_ID, "") for one in messages]
-    if words := [Fault(f"message {place}", _NO_ITEM) for place, item in enumerate(items) if item in _WORDS]:
-        raise RefusedRequestError(words)
     answers = call.state.parts.answers
     products = list(map(answers.product, items))
-    # An act on a variant counts for its item; what is stated of a variant does not.
-    named = [items[at] if one.kind == "item" else products[at] for at, one in enumerate(messages)]
-    unknown = frozenset() if adds else await answers.unknown_items(set(named) - {""})
-    if unknown:
-        places = {at: products[at] if products[at] != name else "" for at, name in enumerate(named) if name in unknown}
-        raise ProblemError(problems.unknown_items(places))
+    faults: list[Fault] = []
+    for place, (message, item, product) in enumerate(zip(messages, items, products, strict=True)):
+        if item in _WORDS:
+            faults.append(Fault(f"message {place}", _NO_ITEM))
+        elif product != item and message.kind == "item":  # an act on a variant counts for its item
+            faults.append(
+                Fault(f"message {place}", f"The id is that of a variant. State values of its item {product}.")
+            )
+    if faults:
+        raise RefusedRequestError(faults)
+    if not adds and (unknown := await answers.unknown_items(set(products) - {""})):
+        raise ProblemError(problems.unknown_items(at for at, item in enumerate(products) if item in unknown))
     if call.bucket is not None:
         call.bucket.charge(len(messages) - 1)
     try:

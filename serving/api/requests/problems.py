@@ -140,17 +140,10 @@ def scope_missing(scope: str) -> Problem:
     return Problem(403, "scope-required", f"The path needs a key with the scope {scope}.")
 
 
-def unknown_items(products: Mapping[int, str]) -> Problem:
-    """Return the problem of messages about unknown items, by their places in the request.
-
-    An id of a variant comes with its item: only acts may name variants.
-    """
+def unknown_items(places: Iterable[int]) -> Problem:
+    """Return the problem of messages about unknown items, by their places in the request."""
     detail = "The catalogue has no such item, and nothing was stored. `PUT /v1/items/{item}` adds an item."
-    faults = [
-        Fault(f"message {place}", f"A variant of {product}: state values of that item." if product else "Unknown item.")
-        for place, product in products.items()
-    ]
-    return Problem(404, "unknown-item", detail, faults)
+    return Problem(404, "unknown-item", detail, [Fault(f"message {place}", "Unknown item.") for place in places])
 
 
 def wrong_method(allowed: Sequence[str]) -> Problem:

@@ -170,9 +170,10 @@ async def test_acts_on_a_variant_are_stored_and_values_of_one_are_refused(shop: 
     assert (await shop.client.put("/v1/users/7", json=excluded)).status_code == 202
     assert [one["value"] for one in shop.events.messages[-1].payload["exclusions"]] == ["hat", "hat S"]
     shop.events.messages.clear()
-    answer = await shop.client.patch("/v1/items/hat%20S", json={"in_stock": False})
-    faults = [{"place": "message 0", "detail": "A variant of hat: state values of that item."}]
-    assert (answer.status_code, answer.json()["faults"], shop.events.messages) == (404, faults, [])
+    fault = {"place": "message 0", "detail": "The id is that of a variant. State values of its item hat."}
+    for method in ("PATCH", "PUT"):
+        answer = await shop.client.request(method, "/v1/items/hat%20S", json={"in_stock": False})
+        assert (answer.status_code, answer.json()["faults"], shop.events.messages) == (422, [fault], [])
 
 
 @pytest.mark.parametrize("hostile", EXACT)

@@ -153,7 +153,7 @@ def test_a_user_who_withdrew_or_is_suppressed_has_no_list_and_is_not_explained(s
 
 
 def test_users_items_and_placements_that_do_not_exist_are_refused_by_name(shop: Engine, model) -> None:
-    with pytest.raises(UnknownUserError, match="'nobody' was ever ingested"):
+    with pytest.raises(UnknownUserError, match="No user 'nobody' is stored"):
         explain(shop, "nobody", ranked(model)[0])
     with pytest.raises(TailorbirdError, match="No catalogue names an item 'nothing'"):
         explain(shop, "raw u000", "nothing")

@@ -159,7 +159,7 @@ def test_a_list_shows_everything_until_its_user_withdraws_consent(filled: Engine
 
 @pytest.mark.parametrize("user", ["nobody", "key", "", "' OR true --"])
 def test_an_unknown_id_has_no_list_and_is_reported(filled: Engine, user: str) -> None:
-    with filled.connect() as connection, pytest.raises(UnknownUserError, match="Nobody with the id"):
+    with filled.connect() as connection, pytest.raises(UnknownUserError, match="without consent, no user is stored"):
         require_user_key(connection, user)
     assert user_list(filled, user) == []
 
