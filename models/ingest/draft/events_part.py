@@ -153,11 +153,12 @@ def _joined(sample: Sample, names: Sequence[str]) -> pa.Array:
 
 
 def _different(sample: Sample, names: Sequence[str], item: str, least: float) -> bool:
-    """Return whether these columns are filled and tell rows with an item apart, at `least` this share of them."""
+    """Return whether these columns are filled and tell different rows with an item apart, at `least` this share."""
     there = pc.is_valid(sample.columns[item].texts)
     texts = [sample.columns[name].texts.filter(there) for name in names]
     keys = pc.binary_join_element_wise(*texts, "\x1f")
-    return len(keys) > 0 and pc.count_distinct(keys, mode="only_valid").as_py() >= least * len(keys)
+    rows = pc.count_distinct(_joined(sample, list(sample.columns)).filter(there)).as_py()
+    return bool(rows and pc.count_distinct(keys, mode="only_valid").as_py() >= least * rows)
 
 
 def add_event_type(

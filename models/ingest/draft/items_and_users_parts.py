@@ -5,8 +5,8 @@ from typing import Final
 
 from models.ingest.draft.mapping_text import column as sql
 from models.ingest.draft.parts import Part, add_currency, amounts_by_cells, open_part
-from models.ingest.draft.roles import Choice, times_of
-from models.ingest.draft.samples import SEVERAL, Column, Sample
+from models.ingest.draft.roles import Choice, dependency_share, times_of
+from models.ingest.draft.samples import SEVERAL, UNIQUE, Column, Sample
 from models.ingest.draft.vocabulary import (
     GUESTS,
     NO,
@@ -40,12 +40,20 @@ _OTHER_MEANINGS: Final = frozenset(["active", "inactive", "none", "brak", "on sa
 """Words of stock that columns of other data also have."""
 _NUMBER: Final = r"-?\d+([.,]\d+)?"
 _NO_PIECES: Final = r"-?0*([.,]0+)?|-\d.*"
+_OF_VARIANTS: Final = {
+    **dict.fromkeys(("title", "category", "brand"), "first"),
+    "price": "lowest",
+    **dict.fromkeys(("url", "image"), "first"),
+    "available": "any",
+}
+"""The value that counts of the rows of an item's variants, by key; of attributes all count."""
 
 
 def items_part(sample: Sample, item: Choice, buyer: Column | None = None) -> Part:
     """Return the part for a table of items; with a `buyer`, its rows are events that repeat the items."""
     part, own_table = open_part("items", sample), buyer is None
-    taken = {item.column}
+    item, variant = _with_variants(part, item) if own_table else (item, "")
+    taken = {item.column, variant}
     prices = sample.likely("price", taken)
     guess = amounts_by_cells(sample, taken, None).get("price") if own_table and not prices else None
     prices += [guess] if guess else []
@@ -78,6 +86,8 @@ def items_part(sample: Sample, item: Choice, buyer: Column | None = None) -> Par
             part.first(role, sample.likely(role))
         _stock(part)
         _attributes(part)
+        if variant:
+            _add_variants(part, variant)
     elif len(sample.columns[item.column].values) < len(sample.rows):
         _choose(part, bool(prices))
     return part
@@ -112,6 +122,35 @@ def _varied(sample: Sample, taken: set[str]) -> Column | None:
     texts = [one for one in texts if one.distinct > SEVERAL]
     texts = [one for one in texts if one.filled > 1 - SEVERAL and one.share(_WORDS) > 1 - SEVERAL]
     return next((one for one in texts if one.share("^https?://") < SEVERAL), None)
+
+
+def _with_variants(part: Part, item: Choice) -> tuple[Choice, str]:
+    """Return the item, and the column of its variants if each has a row.
+
+    An item has one title on all its rows, or on its first one. If each row has one, the ids of the events decide.
+    """
+    own, titles = part.sample.columns[item.column], part.sample.likely("title", {item.column})
+    ids = [own, *(one for one in part.sample.likely("item") if one is not own and not one.share(r"\s"))]
+    variants = [one for one in ids if one.distinct > UNIQUE and one.filled > UNIQUE]
+    if not variants or not titles:
+        return item, ""
+    title, variant = titles[0], variants[0].name
+    for one in ids:
+        if one.filled > UNIQUE and (dependency_share(one.texts, title.texts) or 0) > UNIQUE:
+            if one is own or len(title.stated) <= len(one.values) * (1 + _FEW):
+                return (item if one is own else Choice(one.name)), variant
+            hint = f'item_id = "{one.name}" and variant_ids = ["{variant}"]'
+            part.comments.append(f"Rows of one {one.name} share a title. If they are its sizes, write {hint}.")
+            break
+    return item, ""
+
+
+def _add_variants(part: Part, variant: str) -> None:
+    part.used.add(variant)
+    part.add("variant_ids", [variant], "an event on one counts for its item")
+    stated = {line.key: line.value for line in part.lines if not line.commented}
+    rules = {key: rule for key, rule in _OF_VARIANTS.items() if key in stated}
+    part.add("choose", rules | dict.fromkeys(stated.get("attributes", []), "all"))
 
 
 def _categories(part: Part, taken: set[str]) -> None:

@@ -207,8 +207,8 @@ class ItemsMapping(FilledMapping):
     the variant. Ids of all rows of the item count; an id of two items counts for neither."""
     choose: dict[str, Choice] | Choice = Field({})
     """Which value counts if a file has several rows of one item: for all columns, or by title, category, brand, price,
-    currency, url, image, available or attribute. The default is the last row; `first` is the first row with a value,
-    `recent` the most frequent value of the item's last four weeks, and `any` is in stock if any row is."""
+    currency, url, image, available or an attribute's name. The default is the last row; `first` is the first row with a
+    value, `recent` the most frequent value of the item's last four weeks, and `any` is in stock if any row is."""
     updated_at: Source | None = None
     """The time at which a row of the catalogue was written: `latest` and `recent` use it, and the row's values are
     known from then on."""

@@ -239,6 +239,36 @@ def test_a_visitor_beside_a_buyer_is_the_device(tmp_path: Path) -> None:
     assert (events["user_id"], events.get("device_id")) == ("visitor", None)
 
 
+@pytest.mark.parametrize(
+    ("bought", "titles", "grouped"),
+    [("sku", "first row", True), ("sku", "each row", False), ("style_id", "each row", True)],
+)
+def test_sizes_of_one_title_are_the_variants_of_their_item(
+    bought: str, titles: str, grouped: bool, tmp_path: Path
+) -> None:
+    sizes = [(style, size) for style in range(9) for size in "SML"]
+    title = {size: "Dress" if size == "S" or titles == "each row" else "" for size in "SML"}
+    catalogue = [
+        f"S{style},S{style}-{size},{title[size] and f'Dress {style}'},{size},{style}.50" for style, size in sizes
+    ]
+    (tmp_path / "catalogue.csv").write_text("\n".join(["style_id,sku,title,size,price", *catalogue]))
+    ids = [f"S{style}-{size}" if bought == "sku" else f"S{style}" for style, size in sizes * 3]
+    orders = [f"{n // 2},{n % 2 + 1},u{n % 5},{one},2024-03-{n % 28 + 1:02},1" for n, one in enumerate(ids)]
+    orders += orders[:5]  # rows that an export repeats
+    (tmp_path / "orders.csv").write_text("\n".join([f"order_id,line_no,customer,{bought},ordered_at,qty", *orders]))
+    text = draft_mapping([str(tmp_path)], "shop", "given", "test").text
+    items, events = (tomllib.loads(text)[name] for name in ("items", "events"))
+    assert (events["item_id"], events["event_id"]) == (bought, ["order_id", "line_no"])
+    if grouped:
+        assert (items["item_id"], items["variant_ids"]) == ("style_id", ["sku"])
+        assert items["choose"] == {"title": "first", "price": "lowest", "size": "all"}
+    else:
+        assert (items["item_id"], items.get("variant_ids")) == ("sku", None)
+        assert 'write item_id = "style_id" and variant_ids = ["sku"]' in text
+    report = check_mapping(str(_written(tmp_path, text)))
+    assert report["accepted"], report
+
+
 def test_a_column_of_devices_is_no_column_of_users(tmp_path: Path) -> None:
     rows = [f"{'' if n % 3 else f'u{n % 5}'},d{n % 11},i{n % 7},2024-03-{n % 28 + 1:02},view" for n in range(99)]
     (tmp_path / "clicks.csv").write_text("\n".join(["customer_id,anonymous_id,item_id,time,event", *rows]))
