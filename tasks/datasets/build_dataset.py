@@ -149,8 +149,9 @@ def build_dataset(
         bought = rows.filter(refunded_at.is_null())
         if not bought.select(nw.len()).collect("pyarrow").item():
             raise TailorbirdError(
-                "The events hold no purchases to learn from. Next: `tailorbird ingest MAPPING PATH…` with a mapping "
-                "whose event_type names purchases."
+                "Lists learn from purchases, and no event is one. A site without sales names the action that its lists "
+                'should lead to in event_types, such as read = "purchase": docs/ingestion.md, “Without sales”. '
+                "Next: `tailorbird ingest MAPPING PATH…`."
             )
         newest_refund = rows.select(refunded_at.max()).collect("pyarrow").item()
         moments = time_splits.split(bought, plan.config, newest_refund)

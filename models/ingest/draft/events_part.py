@@ -8,7 +8,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.columns import REFUND
+from models.columns import PURCHASE, REFUND
 from models.ingest.draft.mapping_text import column as sql
 from models.ingest.draft.mapping_text import toml
 from models.ingest.draft.parts import LineColumns, Part, add_currency, likely_rating, line_columns, open_part
@@ -32,6 +32,9 @@ _REPEATED: Final = 0.9
 """A column called event_id identifies events even if an export repeats some rows."""
 _UNIQUE: Final = 0.999
 _MANY_ALIKE: Final = 0.05
+_GOAL: Final = "lists learn from purchases; without sales, these are the actions that lists should lead to"
+_GOOD: Final = 0.8
+"""A rating is good from this share of the highest one."""
 
 
 def events_part(
@@ -75,7 +78,9 @@ def _add_type_and_rating(
     plain_views = not (kinds or found.sold or found.ratings)
     stars = likely_rating(part.sample, taken, found.quantity) if plain_views else None
     returned = names_returns(*part.sample.files, time.name)
-    add_event_type(part, kinds, signed, sold=found.sold, rated=bool(found.ratings), returned=returned)
+    best = pc.max(found.ratings[0].numbers(form)).as_py() if found.ratings else None
+    good = f"{sql(found.ratings[0].name)} >= {_GOOD * best:g}" if best else ""
+    add_event_type(part, kinds, signed, sold=found.sold, good=good, returned=returned)
     refunds = refund_rows(kinds, signed, form, returned=returned and bool(found.sold))
     if found.order and not found.is_session and (kinds or signed):
         add_refund_order(part, found.order, user.column, refunds)
@@ -162,16 +167,24 @@ def _different(sample: Sample, names: Sequence[str], item: str, least: float) ->
 
 
 def add_event_type(
-    part: Part, kinds: Column | None, signed: Column | None, *, sold: bool, rated: bool, returned: bool
+    part: Part, kinds: Column | None, signed: Column | None, *, sold: bool, good: str, returned: bool
 ) -> None:
-    """Add the type: the words of `kinds`, or refunds where `signed` is negative, or one type for all rows."""
+    """Add the type: the words of `kinds`, or refunds where `signed` is negative, or one type for all rows.
+
+    Without sales, what users consumed is a purchase, and a `good` rating, by this condition, may be one.
+    """
     if kinds:
         by_name = kinds in part.sample.named("event_type")
         part.column("event_type", Choice(kinds.name, note="" if by_name else "guessed from its words"))
         known = {word: kind for word in sorted(kinds.values) if (kind := event_type_of(word))}
+        note = "" if PURCHASE in known.values() else _GOAL
+        if note:
+            known = {word: PURCHASE if kind == "consume" else kind for word, kind in known.items()}
         translated = {word: kind for word, kind in known.items() if word != kind}
         if translated:
-            part.add("event_types", translated)
+            part.add("event_types", translated, note)
+        elif note:
+            part.comments.append(f"Event types: {note}.")
     elif signed:
         part.add(
             "event_type",
@@ -180,8 +193,11 @@ def add_event_type(
         )
     elif returned and sold:
         part.add("constants", {"event_type": REFUND}, "uncertain: the names are those of returns; or purchase")
-    elif sold or rated:
-        part.add("constants", {"event_type": "purchase" if sold else "rating"})
+    elif sold:
+        part.add("constants", {"event_type": PURCHASE})
+    elif good:
+        part.add("constants", {"event_type": "rating"})
+        part.suggest("event_type", {"expr": f"if({good}, 'purchase', 'rating')"}, f"in place of constants: {_GOAL}")
     else:
         note = "uncertain: no column holds event types; or purchase, rating, click, consume, add_to_cart"
         part.add("constants", {"event_type": "view"}, note)

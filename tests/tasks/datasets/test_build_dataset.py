@@ -126,6 +126,18 @@ def test_a_build_before_anything_was_accepted_names_the_next_command(shop: Any, 
         build_dataset.fn(BY_DAYS)
 
 
+@pytest.mark.usefixtures("installation")
+def test_events_without_purchases_name_the_way_of_sites_without_sales(tmp_path: Path) -> None:
+    (tmp_path / "views.csv").write_text("user,item,time\n" + "".join(f"u{n},i{n},2024-03-01\n" for n in range(9)))
+    (tmp_path / "site.toml").write_text(
+        'consent = "given"\nconsent_note = "test"\nunknown_items = "accept"\n[events]\nfile = "views.csv"\n'
+        'user_id = "user"\nitem_id = "item"\noccurred_at = "time"\nconstants = { event_type = "view" }\n'
+    )
+    assert ingest_events.fn(str(tmp_path / "site.toml"), str(tmp_path / "views.csv"))["accepted"] == 9
+    with pytest.raises(TailorbirdError, match=r"such as read = \"purchase\": docs/ingestion.md"):
+        build_dataset.fn(BY_DAYS)
+
+
 def test_a_data_set_that_is_not_there_is_named(installation: Installation) -> None:
     assert stored_manifest(installation) is None
     with pytest.raises(TailorbirdError, match=r"^Nothing is ingested yet\. Next: `tailorbird ingest"):

@@ -196,8 +196,14 @@ def reviews_of(folder: Path, name: str, most: int) -> str:
 
 @pytest.mark.parametrize(("name", "most"), [("Étoiles", 5), ("Note", 10)])
 def test_a_table_of_ratings_is_known_by_the_name_of_its_column(name: str, most: int, tmp_path: Path) -> None:
-    events = tomllib.loads(reviews_of(tmp_path, name, most))["events"]
+    text = reviews_of(tmp_path, name, most)
+    events = tomllib.loads(text)["events"]
     assert (events["rating"], events["constants"]) == (name, {"event_type": "rating"})
+    without_sales = text.replace("constants", "# constants").replace("# event_type", "event_type")
+    (tmp_path / "shop.toml").write_text(without_sales)
+    report = check_mapping(str(tmp_path / "shop.toml"))
+    assert report["accepted"], report
+    assert "purchase" in str(report["tables"])
 
 
 @pytest.mark.parametrize("most", [5, 10])

@@ -330,6 +330,19 @@ def test_files_with_the_same_columns_are_one_part(tmp_path: Path) -> None:
     assert stated["events"]["file"] == ["orders-2023.csv", "orders-2024.csv"]
 
 
+def test_without_sales_what_users_read_is_the_purchase_that_lists_learn_from(tmp_path: Path) -> None:
+    kinds = ["read", "open", "share"]
+    rows = [f"u{n % 5},c{n % 11},a{n % 7},2024-03-{n % 28 + 1:02},{kinds[n % 3]}" for n in range(99)]
+    (tmp_path / "reads.csv").write_text("\n".join(["reader_id,reader_cookie,article_id,time,action", *rows]))
+    text = draft_mapping([str(tmp_path)], "news", "given", "test").text
+    events = tomllib.loads(text)["events"]
+    assert events["event_types"] == {"open": "view", "read": "purchase", "share": "like"}
+    assert (events["user_id"], events["device_id"]) == ("reader_id", "reader_cookie")
+    assert "# lists learn from purchases" in text
+    (tmp_path / "reads.csv").write_text((tmp_path / "reads.csv").read_text().replace("share", "buy"))
+    assert tomllib.loads(draft_mapping([str(tmp_path)], "news").text)["events"]["event_types"]["read"] == "consume"
+
+
 def test_of_many_unknown_event_types_only_the_known_ones_are_read(tmp_path: Path) -> None:
     words = ["view", *(f"it's {n}" for n in range(40))]
     rows = [f"u{n % 5},i{n % 7},2024-03-{n % 28 + 1:02},{words[n % 41]}" for n in range(400)]
