@@ -118,7 +118,8 @@ def entries(
 
 def _hidden(prepared: Prepared, visitor: VisitorState, keep: NDArray[np.bool_] | None) -> NDArray[np.int32]:
     """Return the positions that this visitor must not get, ascending."""
-    by_batch = prepared.positions((*visitor.batch.hidden, *visitor.filters.exclude))
+    withheld = () if visitor.batch.batch_id == prepared.batch_id else visitor.batch.withheld
+    by_batch = prepared.positions((*visitor.batch.hidden, *withheld, *visitor.filters.exclude))
     shown = prepared.positions(visitor.latest)
     if keep is not None:
         shown = shown[~keep[shown]]

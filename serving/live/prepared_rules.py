@@ -88,6 +88,8 @@ class Prepared:
     builder: ListBuilder
     not_to_show: ReasonsNaming
     """Reasons that name items which cannot be bought."""
+    batch_id: int | None = None
+    """The batch that withholds items."""
 
     @property
     def rules(self) -> CompiledRules:
@@ -140,7 +142,7 @@ class RuleCache:
     """The prepared placements.
 
     After a change of the model, the catalogue or the batch, they are prepared again in a thread of their own. Requests
-    use the earlier ones meanwhile: an answer shows only what can be bought at its moment in any case. Rules of
+    use the earlier ones meanwhile, and show nothing that cannot be bought or that the new batch withholds. Rules of
     operators count at once: the first request after their change prepares the placement, and others wait for it.
     """
 
@@ -256,4 +258,5 @@ def _compiled(
     bundle = model.bundle
     cascade = build_cascade(bundle.model, bundle.segments, bundle.fallback, policy=placement.policy)
     builder = ListBuilder(cascade, bundle.fallback, CompiledRules.of(longer, offered), bundle.buyers)
-    return Prepared(model, catalogue, offered, longer, builder, ReasonsNaming(catalogue.not_for_sale))
+    reasons = ReasonsNaming(catalogue.not_for_sale)
+    return Prepared(model, catalogue, offered, longer, builder, reasons, batch.batch_id)

@@ -15,6 +15,7 @@ from models.lists.rules.layer.rule_layer import HiddenItem, layered
 from models.lists.rules.placement_config import Placement
 from models.recommenders.explanations.sentences import parse
 from serving.answers.protocol import Filters, Hidden, Listing, ListRequest, LiveUnavailableError, RankRequest, Visitor
+from serving.live.live_lists import VisitorState, visitor_list
 from serving.live.live_scorer import LiveListScorer
 from serving.live.prepared_rules import ModelCatalogue, Prepared, RuleCache
 from serving.live.visitor_facts import NO_FACTS, BatchFacts, LatestItems
@@ -343,8 +344,11 @@ def test_rules_are_prepared_again_for_another_batch_and_not_while_the_batch_cann
     first = prepared(BatchFacts(1))
     assert prepared(None) is first
     assert prepared(BatchFacts(1)) is first
-    assert prepared(BatchFacts(2)) is first  # requests use the earlier ones meanwhile
-    assert prepared(BatchFacts(2)) is not first
+    best, *_ = visitor_list(first, VisitorState())
+    second = BatchFacts(2, withheld=(best.item_id,))
+    assert prepared(second) is first  # requests use the earlier ones meanwhile
+    assert best.item_id not in [one.item_id for one in visitor_list(first, VisitorState(batch=second))]
+    assert prepared(second) is not first
     rules.close()
 
 
